@@ -1,0 +1,80 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+)
+
+func TestRowsView(t *testing.T) {
+	x := engine.FromF32([]float32{0, 1, 2, 3, 4, 5}, 3, 2)
+	v := x.Rows(1, 3)
+	if !v.Shape().Equal(engine.Shape{2, 2}) || v.F32()[0] != 2 || v.F32()[3] != 5 {
+		t.Errorf("rows 1 to 3: %v %v", v.Shape(), v.F32())
+	}
+	v.F32()[0] = 9
+	if x.F32()[2] != 9 {
+		t.Error("a view does not share its memory")
+	}
+}
+
+type spans []engine.Span
+
+func (s *spans) Record(sp engine.Span) { *s = append(*s, sp) }
+
+func TestStreamRecordsPaths(t *testing.T) {
+	s := engine.NewStream(t.Context(), host.New(1))
+	var rec spans
+	s.Attach(&rec)
+	s.Enter("unet")
+	s.Enter("conv_in")
+	y := s.New(engine.F32, 2)
+	s.Do(engine.Work{Op: "conv", Out: y, FLOPs: 7}, func(engine.Device) { y.F32()[1] = 3 })
+	s.Leave(y)
+	s.Leave(y)
+	want := []string{"unet.conv_in.conv", "unet.conv_in", "unet"}
+	if len(rec) != len(want) {
+		t.Fatalf("%d spans, want %d", len(rec), len(want))
+	}
+	for i, w := range want {
+		if rec[i].Path != w {
+			t.Errorf("span %d is %q, want %q", i, rec[i].Path, w)
+		}
+	}
+	if rec[0].FLOPs != 7 || rec[0].Out.F32()[1] != 3 {
+		t.Errorf("span %+v", rec[0])
+	}
+}
+
+func TestStreamStopsAfterCancel(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s := engine.NewStream(ctx, host.New(1))
+	why := errors.New("the user went away")
+	cancel(why)
+	ran := false
+	out := s.Do(engine.Work{Op: "op", Out: s.New(engine.F32, 4)}, func(engine.Device) { ran = true })
+	if ran {
+		t.Error("an operation ran after the cancellation")
+	}
+	if !out.Shape().Equal(engine.Shape{4}) {
+		t.Errorf("shape %v", out.Shape())
+	}
+	if !errors.Is(s.Err(), why) {
+		t.Errorf("error %v, want %v", s.Err(), why)
+	}
+}
+
+func TestCounterCountsThePeak(t *testing.T) {
+	s := engine.NewStream(t.Context(), engine.Counter{})
+	a := s.New(engine.F32, 100)
+	b := s.New(engine.F16, 100)
+	s.Free(a)
+	c := s.New(engine.F32, 10)
+	s.Free(b, c, nil)
+	if s.Peak() != 600 {
+		t.Errorf("peak %d bytes, want 600", s.Peak())
+	}
+}

@@ -1,0 +1,199 @@
+// Package engine holds what every computation of Parley needs, and knows no
+// operation: data types, shapes, tensors, devices and streams.
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"unsafe"
+)
+
+// DType is the type of a tensor's elements.
+type DType uint8
+
+// The element types a tensor can have.
+const (
+	F32 DType = iota
+	F16
+	BF16
+	I32
+)
+
+// Size is the number of bytes of one element.
+func (d DType) Size() int {
+	switch d {
+	case F16, BF16:
+		return 2
+	}
+	return 4
+}
+
+func (d DType) String() string {
+	switch d {
+	case F32:
+		return "f32"
+	case F16:
+		return "f16"
+	case BF16:
+		return "bf16"
+	case I32:
+		return "i32"
+	}
+	return fmt.Sprintf("DType(%d)", uint8(d))
+}
+
+// Shape lists a tensor's dimensions, slowest first.
+type Shape []int
+
+// Elems is the number of elements, 1 for a scalar.
+func (s Shape) Elems() int {
+	n := 1
+	for _, d := range s {
+		n *= d
+	}
+	return n
+}
+
+// Equal reports whether both shapes have the same dimensions.
+func (s Shape) Equal(o Shape) bool {
+	if len(s) != len(o) {
+		return false
+	}
+	for i := range s {
+		if s[i] != o[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// String prints the shape as "[1 77 768]".
+func (s Shape) String() string {
+	var b strings.Builder
+	b.WriteByte('[')
+	for i, d := range s {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprint(&b, d)
+	}
+	b.WriteByte(']')
+	return b.String()
+}
+
+// Tensor is a contiguous row-major array on one device. It has no strides;
+// images and feature maps are [N, H, W, C].
+type Tensor struct {
+	shape Shape
+	dtype DType
+	mem   Memory
+}
+
+// Memory is a block of a device's memory: Host for the CPU, Addr elsewhere.
+// Both are empty on a device that only counts.
+type Memory struct {
+	Host []byte
+	Addr uintptr
+}
+
+// NewTensor puts a shape over a block of memory.
+func NewTensor(dtype DType, mem Memory, dims ...int) *Tensor {
+	return &Tensor{shape: append(Shape(nil), dims...), dtype: dtype, mem: mem}
+}
+
+// FromF32 makes a host tensor that shares data. The product of dims has to be
+// len(data).
+func FromF32(data []float32, dims ...int) *Tensor {
+	t := &Tensor{shape: append(Shape(nil), dims...), dtype: F32}
+	if t.shape.Elems() != len(data) {
+		panic(fmt.Sprintf("engine: %d values do not fill the shape %v", len(data), t.shape))
+	}
+	if len(data) > 0 {
+		t.mem.Host = unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), 4*len(data))
+	}
+	return t
+}
+
+// FromI32 makes a host tensor that shares data.
+func FromI32(data []int32, dims ...int) *Tensor {
+	t := &Tensor{shape: append(Shape(nil), dims...), dtype: I32}
+	if t.shape.Elems() != len(data) {
+		panic(fmt.Sprintf("engine: %d values do not fill the shape %v", len(data), t.shape))
+	}
+	if len(data) > 0 {
+		t.mem.Host = unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), 4*len(data))
+	}
+	return t
+}
+
+// Shape returns the dimensions; the caller does not change them.
+func (t *Tensor) Shape() Shape { return t.shape }
+
+// Dim is the i-th dimension, counted from the end when i is negative.
+func (t *Tensor) Dim(i int) int {
+	if i < 0 {
+		i += len(t.shape)
+	}
+	return t.shape[i]
+}
+
+// DType is the type of the elements.
+func (t *Tensor) DType() DType { return t.dtype }
+
+// Memory is the block the tensor lies in.
+func (t *Tensor) Memory() Memory { return t.mem }
+
+// Elems is the number of elements.
+func (t *Tensor) Elems() int { return t.shape.Elems() }
+
+// Bytes is the size of the elements in memory.
+func (t *Tensor) Bytes() int { return t.Elems() * t.dtype.Size() }
+
+// F32 is the data of an f32 tensor on the host, not copied.
+func (t *Tensor) F32() []float32 {
+	if t.dtype != F32 {
+		panic("engine: F32 of a tensor of " + t.dtype.String())
+	}
+	if len(t.mem.Host) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&t.mem.Host[0])), t.Elems())
+}
+
+// I32 is the data of an i32 tensor on the host, not copied.
+func (t *Tensor) I32() []int32 {
+	if t.dtype != I32 {
+		panic("engine: I32 of a tensor of " + t.dtype.String())
+	}
+	if len(t.mem.Host) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*int32)(unsafe.Pointer(&t.mem.Host[0])), t.Elems())
+}
+
+// Reshape views the same elements in another shape.
+func (t *Tensor) Reshape(dims ...int) *Tensor {
+	s := append(Shape(nil), dims...)
+	if s.Elems() != t.Elems() {
+		panic(fmt.Sprintf("engine: %v does not reshape to %v", t.shape, s))
+	}
+	return &Tensor{shape: s, dtype: t.dtype, mem: t.mem}
+}
+
+// Rows views rows lo to hi of the first dimension.
+func (t *Tensor) Rows(lo, hi int) *Tensor {
+	if lo < 0 || hi < lo || hi > t.shape[0] {
+		panic(fmt.Sprintf("engine: rows %d to %d of %v", lo, hi, t.shape))
+	}
+	s := append(Shape(nil), t.shape...)
+	s[0] = hi - lo
+	row := t.shape[1:].Elems() * t.dtype.Size()
+	m := t.mem
+	if m.Host != nil {
+		m.Host = m.Host[lo*row : hi*row : hi*row]
+	}
+	if m.Addr != 0 {
+		m.Addr += uintptr(lo * row)
+	}
+	return &Tensor{shape: s, dtype: t.dtype, mem: m}
+}

@@ -1,0 +1,322 @@
+package weights
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+)
+
+// Config is a model's config.json. The getters return a default where the key
+// is missing or null, and an error that names the key and the file where its
+// value has another type.
+type Config map[string]any
+
+// fileKey holds the file's name; no JSON key of a model has a NUL.
+const fileKey = "\x00file"
+
+// ReadConfig reads a JSON object.
+func ReadConfig(fsys fs.FS, path string) (Config, error) {
+	data, err := fs.ReadFile(fsys, path)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfig(path, data)
+}
+
+// ParseConfig reads a JSON object; the name is for messages.
+func ParseConfig(name string, data []byte) (Config, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var c Config
+	if err := dec.Decode(&c); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%s: text after the object", name)
+	}
+	if c == nil {
+		return nil, fmt.Errorf("%s: null, want an object", name)
+	}
+	c[fileKey] = name
+	return c, nil
+}
+
+// File is the name of the file that the configuration was read from.
+func (c Config) File() string {
+	name, _ := c[fileKey].(string)
+	return name
+}
+
+// Has reports whether the key is there and not null.
+func (c Config) Has(key string) bool { return key != fileKey && c[key] != nil }
+
+func (c Config) wrong(key, want string) error {
+	return fmt.Errorf("%s: have %s, want %s%s", key, brief(c[key]), want, in(c.File()))
+}
+
+func brief(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprintf("%T", v)
+	}
+	if len(b) > 60 {
+		return string(b[:57]) + "..."
+	}
+	return string(b)
+}
+
+// Int is an integer; 8.0 is one too.
+func (c Config) Int(key string, def int) (int, error) {
+	if !c.Has(key) {
+		return def, nil
+	}
+	n, ok := integer(c[key])
+	if !ok {
+		return def, c.wrong(key, "an integer")
+	}
+	return n, nil
+}
+
+func integer(v any) (int, bool) {
+	switch v := v.(type) {
+	case int:
+		return v, true
+	case float64:
+		return whole(v)
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return int(n), int64(int(n)) == n
+		}
+		f, err := v.Float64()
+		if err != nil {
+			return 0, false
+		}
+		return whole(f)
+	}
+	return 0, false
+}
+
+func whole(f float64) (int, bool) {
+	if f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, false
+	}
+	n := int(f)
+	return n, float64(n) == f
+}
+
+// Float is a number.
+func (c Config) Float(key string, def float64) (float64, error) {
+	if !c.Has(key) {
+		return def, nil
+	}
+	switch v := c[key].(type) {
+	case int:
+		return float64(v), nil
+	case float64:
+		return v, nil
+	case json.Number:
+		if f, err := v.Float64(); err == nil {
+			return f, nil
+		}
+	}
+	return def, c.wrong(key, "a number")
+}
+
+// Bool is true or false.
+func (c Config) Bool(key string, def bool) (bool, error) {
+	if !c.Has(key) {
+		return def, nil
+	}
+	b, ok := c[key].(bool)
+	if !ok {
+		return def, c.wrong(key, "true or false")
+	}
+	return b, nil
+}
+
+// String is a text.
+func (c Config) String(key, def string) (string, error) {
+	if !c.Has(key) {
+		return def, nil
+	}
+	s, ok := c[key].(string)
+	if !ok {
+		return def, c.wrong(key, "a string")
+	}
+	return s, nil
+}
+
+// Ints is a list of integers, or one integer, which is a list of one
+// (attention_head_dim is either). Use Spread where one stands for several.
+func (c Config) Ints(key string, def []int) ([]int, error) {
+	if !c.Has(key) {
+		return def, nil
+	}
+	if n, ok := integer(c[key]); ok {
+		return []int{n}, nil
+	}
+	if list, ok := c[key].([]int); ok {
+		return list, nil
+	}
+	items, ok := c[key].([]any)
+	if !ok {
+		return def, c.wrong(key, "an integer or a list of integers")
+	}
+	list := make([]int, len(items))
+	for i, item := range items {
+		n, ok := integer(item)
+		if !ok {
+			return def, c.wrong(key, "an integer or a list of integers")
+		}
+		list[i] = n
+	}
+	return list, nil
+}
+
+// Spread is Ints for a key that has one value for each of n parts: a single
+// integer stands for all of them, and another length is an error.
+func (c Config) Spread(key string, n int, def int) ([]int, error) {
+	list, err := c.Ints(key, []int{def})
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == n {
+		return list, nil
+	}
+	if _, isList := c[key].([]any); isList || len(list) != 1 || n < 0 {
+		return nil, c.wrong(key, fmt.Sprintf("an integer or a list of %d", n))
+	}
+	out := make([]int, n)
+	for i := range out {
+		out[i] = list[0]
+	}
+	return out, nil
+}
+
+// Strings is a list of strings, or one string, which is a list of one.
+func (c Config) Strings(key string, def []string) ([]string, error) {
+	if !c.Has(key) {
+		return def, nil
+	}
+	switch v := c[key].(type) {
+	case string:
+		return []string{v}, nil
+	case []string:
+		return v, nil
+	case []any:
+		list := make([]string, len(v))
+		for i, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				return def, c.wrong(key, "a list of strings")
+			}
+			list[i] = s
+		}
+		return list, nil
+	}
+	return def, c.wrong(key, "a list of strings")
+}
+
+// Sub is an object inside the object (text_config); an empty one where the key
+// is missing.
+func (c Config) Sub(key string) (Config, error) {
+	sub := Config{}
+	if c.Has(key) {
+		var m map[string]any
+		switch v := c[key].(type) {
+		case map[string]any:
+			m = v
+		case Config:
+			m = v
+		default:
+			return sub, c.wrong(key, "an object")
+		}
+		for k, v := range m {
+			sub[k] = v
+		}
+	}
+	if f := c.File(); f != "" {
+		sub[fileKey] = f + ": " + key
+	}
+	return sub, nil
+}
+
+// MarshalJSON writes the keys sorted, without the file's name.
+func (c Config) MarshalJSON() ([]byte, error) {
+	m := make(map[string]any, len(c))
+	for k, v := range c {
+		if k != fileKey {
+			m[k] = v
+		}
+	}
+	return json.Marshal(m)
+}
+
+// Reader reads keys one after the other and keeps the errors, as a Loader does.
+type Reader struct {
+	c    Config
+	errs []error
+}
+
+// Reader starts reading.
+func (c Config) Reader() *Reader { return &Reader{c: c} }
+
+// Err joins the errors.
+func (r *Reader) Err() error { return errors.Join(r.errs...) }
+
+func keep[T any](r *Reader) func(T, error) T {
+	return func(v T, err error) T {
+		if err != nil {
+			r.errs = append(r.errs, err)
+		}
+		return v
+	}
+}
+
+// Int is Config.Int with the error kept.
+func (r *Reader) Int(key string, def int) int { return keep[int](r)(r.c.Int(key, def)) }
+
+// Float is Config.Float with the error kept.
+func (r *Reader) Float(key string, def float64) float64 {
+	return keep[float64](r)(r.c.Float(key, def))
+}
+
+// Bool is Config.Bool with the error kept.
+func (r *Reader) Bool(key string, def bool) bool { return keep[bool](r)(r.c.Bool(key, def)) }
+
+// String is Config.String with the error kept.
+func (r *Reader) String(key, def string) string { return keep[string](r)(r.c.String(key, def)) }
+
+// Ints is Config.Ints with the error kept.
+func (r *Reader) Ints(key string, def []int) []int { return keep[[]int](r)(r.c.Ints(key, def)) }
+
+// Spread is Config.Spread with the error kept; the list has n values even so.
+func (r *Reader) Spread(key string, n, def int) []int {
+	list := keep[[]int](r)(r.c.Spread(key, n, def))
+	if list == nil && n > 0 {
+		list = make([]int, n)
+		for i := range list {
+			list[i] = def
+		}
+	}
+	return list
+}
+
+// Strings is Config.Strings with the error kept.
+func (r *Reader) Strings(key string, def []string) []string {
+	return keep[[]string](r)(r.c.Strings(key, def))
+}
+
+// Fail keeps an error.
+func (r *Reader) Fail(err error) {
+	if err != nil {
+		r.errs = append(r.errs, err)
+	}
+}

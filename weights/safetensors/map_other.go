@@ -1,0 +1,18 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package safetensors
+
+import (
+	"io"
+	"os"
+)
+
+// MapBytes reads a file where it cannot be mapped.
+func MapBytes(path string) ([]byte, io.Closer, error) {
+	data, err := os.ReadFile(path)
+	return data, nothing{}, err
+}
+
+type nothing struct{}
+
+func (nothing) Close() error { return nil }

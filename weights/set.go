@@ -1,0 +1,227 @@
+// Package weights brings checkpoints from files to the tensors of nets: one
+// Set whatever the format, and a Loader that nets read their parts from.
+package weights
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"sync"
+
+	"parley/engine"
+	"parley/weights/safetensors"
+)
+
+// Entry is a tensor as it lies in a file: raw little-endian bytes, often a
+// mapping of the file, and only to be read.
+type Entry = safetensors.Tensor
+
+// Set is the tensors of a checkpoint by name.
+type Set struct {
+	entries map[string]Entry
+	names   []string
+	closers []io.Closer
+	origin  string // the file or folder, for messages
+}
+
+// NewSet makes a set of entries. Close closes the closers. Where a name comes
+// twice, the last entry is kept.
+func NewSet(entries []Entry, closers ...io.Closer) *Set {
+	s := &Set{entries: make(map[string]Entry, len(entries)), closers: closers}
+	for _, e := range entries {
+		if _, twice := s.entries[e.Name]; !twice {
+			s.names = append(s.names, e.Name)
+		}
+		s.entries[e.Name] = e
+		if s.origin == "" {
+			s.origin = e.File
+		}
+	}
+	sort.Strings(s.names)
+	return s
+}
+
+// Names lists the tensors, sorted; the caller does not change the list.
+func (s *Set) Names() []string { return s.names }
+
+// Len is the number of tensors.
+func (s *Set) Len() int { return len(s.names) }
+
+// Entry finds a tensor.
+func (s *Set) Entry(name string) (Entry, bool) {
+	e, ok := s.entries[name]
+	return e, ok
+}
+
+// Entries lists the tensors sorted by name.
+func (s *Set) Entries() []Entry {
+	list := make([]Entry, len(s.names))
+	for i, name := range s.names {
+		list[i] = s.entries[name]
+	}
+	return list
+}
+
+// Origin is the file or folder that the set was opened from.
+func (s *Set) Origin() string { return s.origin }
+
+// Close unmaps the files. What was read in place, f32 tensors among it, is not
+// to be touched afterwards.
+func (s *Set) Close() error {
+	var errs []error
+	for _, c := range s.closers {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// Loader is a loader at the root of the set's names.
+func (s *Set) Loader() *Loader {
+	return &Loader{set: s, faults: &faults{}}
+}
+
+// Loader reads the tensors of a net's parts by name. It keeps the errors, so
+// that a net is built without a check at each tensor and asks Err once, at the
+// end. It may be used by several goroutines.
+type Loader struct {
+	set    *Set
+	prefix string
+	faults *faults
+}
+
+// shownFaults is how many errors Err names one by one.
+const shownFaults = 8
+
+type faults struct {
+	mu    sync.Mutex
+	errs  []error
+	count int
+}
+
+// In is the loader of a part: its tensors' names begin with "name.". It shares
+// the errors.
+func (l *Loader) In(name string) *Loader {
+	if name == "" {
+		return l
+	}
+	return &Loader{set: l.set, prefix: l.prefix + name + ".", faults: l.faults}
+}
+
+// Prefix is what the names of this loader's tensors begin with: "" or a name
+// with a final dot.
+func (l *Loader) Prefix() string { return l.prefix }
+
+// Set is the set that is read.
+func (l *Loader) Set() *Set { return l.set }
+
+// Has reports whether there is such a tensor.
+func (l *Loader) Has(name string) bool {
+	_, ok := l.set.entries[l.prefix+name]
+	return ok
+}
+
+// HasIn reports whether any tensor's name begins with "name.".
+func (l *Loader) HasIn(name string) bool {
+	p := l.In(name).prefix
+	i := sort.SearchStrings(l.set.names, p)
+	return i < len(l.set.names) && strings.HasPrefix(l.set.names[i], p)
+}
+
+// Shape is the shape of a tensor, if there is one.
+func (l *Loader) Shape(name string) (engine.Shape, bool) {
+	e, ok := l.set.entries[l.prefix+name]
+	return e.Shape, ok
+}
+
+// F32 reads a tensor as f32. Its data are the file's own, only to be read,
+// where they are f32 already, and converted from f16, bf16 or f64 elsewhere.
+// When the tensor is missing or has another shape, the error is kept and the
+// slice is of zeros.
+func (l *Loader) F32(name string, dims ...int) []float32 {
+	want := engine.Shape(dims)
+	e, ok := l.set.entries[l.prefix+name]
+	if !ok {
+		l.Fail(&MissingError{Name: l.prefix + name, File: l.set.origin, Want: clone(want)})
+		return l.zeros(name, want)
+	}
+	if !e.Shape.Equal(want) {
+		l.Fail(&ShapeError{Name: e.Name, File: e.File, Have: e.Shape, Want: clone(want)})
+		return l.zeros(name, want)
+	}
+	data, err := F32(e)
+	if err != nil {
+		l.Fail(err)
+		return l.zeros(name, want)
+	}
+	return data
+}
+
+func clone(s engine.Shape) engine.Shape { return append(engine.Shape{}, s...) }
+
+// zeros stands for a tensor that could not be read. Dimensions come from
+// configurations, so a wild one is an error and not an allocation.
+func (l *Loader) zeros(name string, shape engine.Shape) []float32 {
+	size, ok := safetensors.Size("F32", shape)
+	if !ok || size > 1<<33 {
+		l.Fail(fmt.Errorf("%s%s: a tensor of %v is too large", l.prefix, name, shape))
+		return nil
+	}
+	return make([]float32, size/4)
+}
+
+// Fail keeps an error.
+func (l *Loader) Fail(err error) {
+	if err == nil {
+		return
+	}
+	l.faults.mu.Lock()
+	defer l.faults.mu.Unlock()
+	l.faults.count++
+	if len(l.faults.errs) < shownFaults {
+		l.faults.errs = append(l.faults.errs, err)
+	}
+}
+
+// Err joins the first errors that were kept by this loader and those that it
+// shares them with; nil when there was none.
+func (l *Loader) Err() error {
+	l.faults.mu.Lock()
+	defer l.faults.mu.Unlock()
+	errs := append([]error(nil), l.faults.errs...)
+	if more := l.faults.count - len(errs); more > 0 {
+		errs = append(errs, fmt.Errorf("and %d more errors", more))
+	}
+	return errors.Join(errs...)
+}
+
+// MissingError says that a checkpoint lacks a tensor.
+type MissingError struct {
+	Name, File string
+	Want       engine.Shape
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s: missing, want %v%s", e.Name, e.Want, in(e.File))
+}
+
+// ShapeError says that a tensor has another shape than the net.
+type ShapeError struct {
+	Name, File string
+	Have, Want engine.Shape
+}
+
+func (e *ShapeError) Error() string {
+	return fmt.Sprintf("%s: have %v, want %v%s", e.Name, e.Have, e.Want, in(e.File))
+}
+
+func in(file string) string {
+	if file == "" {
+		return ""
+	}
+	return " (" + file + ")"
+}

@@ -1,0 +1,30 @@
+package simd
+
+func detect() Level { return Go }
+
+func gemmOf(Level) Kernel { return gemmGo }
+
+func (g Kernel) tile(k int, a, b, c []float32, ldc, m, n int) { tileGo(k, a, b, c, ldc, m, n) }
+
+func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) { return rows, 0 }
+func packPanel(dst, src []float32, ld, k, r int) bool                { return false }
+func dot(a, b []float32) float32                                     { return dotGo(a, b) }
+func axpy(alpha float32, x, y []float32)                             { axpyGo(alpha, x, y) }
+func add(dst, a, b []float32)                                        { addGo(dst, a, b) }
+func mul(dst, a, b []float32)                                        { mulGo(dst, a, b) }
+func scale(dst, a []float32, alpha float32)                          { scaleGo(dst, a, alpha) }
+func scaleShift(dst, x, scale, shift []float32)                      { scaleShiftGo(dst, x, scale, shift) }
+func sum(x []float32) float32                                        { return sumGo(x) }
+func sumSquares(x []float32, mean float32) float32                   { return sumSquaresGo(x, mean) }
+func maxVal(x []float32) float32                                     { return maxValGo(x) }
+func expSub(dst, x []float32, sub float32) float32                   { return expSubGo(dst, x, sub) }
+func sigmoid(dst, x []float32)                                       { sigmoidGo(dst, x) }
+func silu(dst, x []float32)                                          { siluGo(dst, x) }
+func quickGELU(dst, x []float32)                                     { quickGELUGo(dst, x) }
+func gelu(dst, x []float32)                                          { geluGo(dst, x) }
+func geluTanh(dst, x []float32)                                      { geluTanhGo(dst, x) }
+func tanh(dst, x []float32)                                          { tanhGo(dst, x) }
+func fromF16(dst []float32, src []uint16)                            { fromF16Go(dst, src) }
+func fromBF16(dst []float32, src []uint16)                           { fromBF16Go(dst, src) }
+func toF16(dst []uint16, src []float32)                              { toF16Go(dst, src) }
+func toBF16(dst []uint16, src []float32)                             { toBF16Go(dst, src) }

@@ -1,0 +1,128 @@
+// Package simd holds the inner loops of the CPU: the matrix product's
+// micro-kernel with its packing, and elementwise and reducing functions of
+// float32 slices. Each exists as pure Go, which documents it and runs
+// everywhere, and as AVX2 and AVX-512 assembly that asm/ generates. Build
+// with -tags noasm for the pure Go alone.
+//
+// Slices that a function combines have the length of the first; it panics
+// when another one is shorter. A destination may be one of the sources, but
+// not overlap it otherwise.
+package simd
+
+import (
+	"math"
+	"os"
+)
+
+//go:generate go run ./asm -dir .
+
+// Level is an instruction set, lowest first.
+type Level int
+
+// The levels: pure Go, AVX2 with FMA and F16C, and AVX-512 F, DQ, BW and VL.
+const (
+	Go Level = iota
+	AVX2
+	AVX512
+)
+
+func (l Level) String() string {
+	switch l {
+	case AVX2:
+		return "avx2"
+	case AVX512:
+		return "avx512"
+	}
+	return "go"
+}
+
+var active = Best()
+
+// Best is the highest level that this build and this machine have. The
+// environment variable PARLEY_SIMD (go, avx2 or avx512) can lower it.
+func Best() Level {
+	have := detect()
+	switch os.Getenv("PARLEY_SIMD") {
+	case "go":
+		return Go
+	case "avx2":
+		return min(have, AVX2)
+	}
+	return have
+}
+
+// Active is the level that the functions of this package use: Best, as it
+// was when the program started.
+func Active() Level { return active }
+
+// Dot returns the inner product of a and b.
+func Dot(a, b []float32) float32 { return dot(a, b[:len(a)]) }
+
+// Axpy adds alpha x to y.
+func Axpy(alpha float32, x, y []float32) { axpy(alpha, x, y[:len(x)]) }
+
+// Add sets dst to a + b.
+func Add(dst, a, b []float32) { add(dst, a[:len(dst)], b[:len(dst)]) }
+
+// Mul sets dst to a times b, elementwise.
+func Mul(dst, a, b []float32) { mul(dst, a[:len(dst)], b[:len(dst)]) }
+
+// Scale sets dst to alpha a.
+func Scale(dst, a []float32, alpha float32) { scale(dst, a[:len(dst)], alpha) }
+
+// ScaleShift sets dst to x*scale + shift, elementwise.
+func ScaleShift(dst, x, scale, shift []float32) {
+	scaleShift(dst, x[:len(dst)], scale[:len(dst)], shift[:len(dst)])
+}
+
+// Sum returns the sum of x.
+func Sum(x []float32) float32 { return sum(x) }
+
+// SumSquares returns the sum of (x-mean)².
+func SumSquares(x []float32, mean float32) float32 { return sumSquares(x, mean) }
+
+// MaxVal returns the largest element, -Inf for an empty slice. What it
+// returns where x holds a NaN is not defined.
+func MaxVal(x []float32) float32 { return maxVal(x) }
+
+// ExpSub sets dst to exp(x-sub) and returns its sum, the two middle steps of
+// a softmax whose maximum is sub. An x of -Inf gives 0, also where sub is
+// -Inf because a whole row is masked.
+func ExpSub(dst, x []float32, sub float32) float32 {
+	if math.IsInf(float64(sub), -1) {
+		sub = 0
+	}
+	return expSub(dst, x[:len(dst)], sub)
+}
+
+// Sigmoid sets dst to 1/(1+exp(-x)).
+func Sigmoid(dst, x []float32) { sigmoid(dst, x[:len(dst)]) }
+
+// SiLU sets dst to x sigmoid(x).
+func SiLU(dst, x []float32) { silu(dst, x[:len(dst)]) }
+
+// QuickGELU sets dst to x sigmoid(1.702 x), CLIP's activation.
+func QuickGELU(dst, x []float32) { quickGELU(dst, x[:len(dst)]) }
+
+// GELU sets dst to x Φ(x), with the exact normal distribution.
+func GELU(dst, x []float32) { gelu(dst, x[:len(dst)]) }
+
+// GELUTanh sets dst to the tanh approximation of GELU,
+// x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))).
+func GELUTanh(dst, x []float32) { geluTanh(dst, x[:len(dst)]) }
+
+// Tanh sets dst to tanh(x).
+func Tanh(dst, x []float32) { tanh(dst, x[:len(dst)]) }
+
+// FromF16 widens IEEE half floats.
+func FromF16(dst []float32, src []uint16) { fromF16(dst, src[:len(dst)]) }
+
+// FromBF16 widens bfloat16 values.
+func FromBF16(dst []float32, src []uint16) { fromBF16(dst, src[:len(dst)]) }
+
+// ToF16 rounds to IEEE half floats, to nearest even; what is too large
+// becomes Inf.
+func ToF16(dst []uint16, src []float32) { toF16(dst, src[:len(dst)]) }
+
+// ToBF16 rounds to bfloat16, to nearest even.
+func ToBF16(dst []uint16, src []float32) { toBF16(dst, src[:len(dst)]) }

@@ -1,0 +1,213 @@
+package simd
+
+import "math"
+
+// The loops in pure Go. A reduction keeps four partial sums: that is what
+// lets the processor overlap the additions, and it rounds less than one.
+
+func dotGo(a, b []float32) float32 {
+	var s [4]float32
+	b = b[:len(a)]
+	i := 0
+	for ; i+4 <= len(a); i += 4 {
+		s[0] += a[i] * b[i]
+		s[1] += a[i+1] * b[i+1]
+		s[2] += a[i+2] * b[i+2]
+		s[3] += a[i+3] * b[i+3]
+	}
+	for ; i < len(a); i++ {
+		s[0] += a[i] * b[i]
+	}
+	return s[0] + s[1] + (s[2] + s[3])
+}
+
+func axpyGo(alpha float32, x, y []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] += alpha * v
+	}
+}
+
+func addGo(dst, a, b []float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] + b[i]
+	}
+}
+
+func mulGo(dst, a, b []float32) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] * b[i]
+	}
+}
+
+func scaleGo(dst, a []float32, alpha float32) {
+	a = a[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] * alpha
+	}
+}
+
+func scaleShiftGo(dst, x, scale, shift []float32) {
+	x, scale, shift = x[:len(dst)], scale[:len(dst)], shift[:len(dst)]
+	for i := range dst {
+		dst[i] = x[i]*scale[i] + shift[i]
+	}
+}
+
+func sumGo(x []float32) float32 {
+	var s [4]float32
+	for ; len(x) >= 4; x = x[4:] {
+		s[0] += x[0]
+		s[1] += x[1]
+		s[2] += x[2]
+		s[3] += x[3]
+	}
+	for _, v := range x {
+		s[0] += v
+	}
+	return s[0] + s[1] + (s[2] + s[3])
+}
+
+func sumSquaresGo(x []float32, mean float32) float32 {
+	var s [4]float32
+	for ; len(x) >= 4; x = x[4:] {
+		for j, v := range x[:4] {
+			s[j] += (v - mean) * (v - mean)
+		}
+	}
+	for _, v := range x {
+		s[0] += (v - mean) * (v - mean)
+	}
+	return s[0] + s[1] + (s[2] + s[3])
+}
+
+func maxValGo(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > m {
+			m = v
+		}
+	}
+	return m
+}
+
+// Bounds between which exp neither overflows to Inf nor vanishes to 0.
+const (
+	expMin = -104
+	expMax = 89
+)
+
+// exp is the exponential of Cephes' expf: x = n ln 2 + r with |r| < ln 2 / 2,
+// exp(x) = 2ⁿ (1 + r + r² p(r)). ln 2 is split in two so that n times its
+// first part is exact. 2ⁿ is applied in two halves, since n reaches -150 and
+// 128, outside what one float's exponent holds.
+func exp(x float32) float32 {
+	const (
+		log2e  = 1.44269504
+		ln2Hi  = 0.693359375
+		ln2Lo  = -2.12194440e-4
+		magic  = 3 << 22 // adding it rounds to an integer
+		p0, p1 = 1.9875691500e-4, 1.3981999507e-3
+		p2, p3 = 8.3334519073e-3, 4.1665795894e-2
+		p4, p5 = 1.6666665459e-1, 5.0000001201e-1
+	)
+	if x != x {
+		return x
+	}
+	x = max(min(x, expMax), expMin)
+	n := float32(x*log2e+magic) - magic
+	r := x - n*ln2Hi - n*ln2Lo
+	p := ((((p0*r+p1)*r+p2)*r+p3)*r+p4)*r + p5
+	y := r*r*p + r + 1
+	e := int32(n)
+	h := e >> 1
+	return y * pow2(h) * pow2(e-h)
+}
+
+// pow2 is 2ⁿ for n in -126..127.
+func pow2(n int32) float32 { return math.Float32frombits(uint32(n+127) << 23) }
+
+func expSubGo(dst, x []float32, sub float32) float32 {
+	var s [4]float32
+	x = x[:len(dst)]
+	for i, v := range x {
+		e := exp(v - sub)
+		dst[i] = e
+		s[i&3] += e
+	}
+	return s[0] + s[1] + (s[2] + s[3])
+}
+
+func sigmoidGo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		dst[i] = 1 / (1 + exp(-v))
+	}
+}
+
+// The gated units are x/(1+exp(-f(x))). Below gateMin the quotient is -0 for
+// each of them; stopping there keeps -Inf from becoming NaN.
+const gateMin = -104
+
+func siluGo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		v = max(v, gateMin)
+		dst[i] = v / (1 + exp(-v))
+	}
+}
+
+const quickScale = 1.702
+
+func quickGELUGo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		v = max(v, gateMin)
+		dst[i] = v / (1 + exp(-quickScale*v))
+	}
+}
+
+// (1 + tanh(u))/2 is sigmoid(2u), here with u = √(2/π) (x + 0.044715 x³).
+const (
+	geluTanh1 = 2 * 0.7978845608028654
+	geluTanh3 = geluTanh1 * 0.044715
+)
+
+func geluTanhGo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		v = max(v, gateMin)
+		dst[i] = v / (1 + exp(-v*(geluTanh1+geluTanh3*v*v)))
+	}
+}
+
+func geluGo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		v = max(v, gateMin)
+		dst[i] = float32(float64(v) * 0.5 * math.Erfc(-float64(v)/math.Sqrt2))
+	}
+}
+
+// tanhGo is Cephes' tanhf: a polynomial near 0, where 1 - 2/(exp(2x)+1) would
+// cancel.
+func tanhGo(dst, x []float32) {
+	const (
+		p0, p1, p2 = -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2
+		p3, p4     = 1.33314422036e-1, -3.33332819422e-1
+		near       = 0.625
+	)
+	x = x[:len(dst)]
+	for i, v := range x {
+		a := math.Float32frombits(math.Float32bits(v) &^ (1 << 31))
+		if a < near {
+			z := v * v
+			dst[i] = ((((p0*z+p1)*z+p2)*z+p3)*z+p4)*z*v + v
+			continue
+		}
+		y := 1 - 2/(exp(2*a)+1)
+		dst[i] = math.Float32frombits(math.Float32bits(y) | math.Float32bits(v)&(1<<31))
+	}
+}

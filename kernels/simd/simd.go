@@ -14,7 +14,7 @@ import (
 	"os"
 )
 
-//go:generate go run ./asm -dir .
+//go:generate go run ./asm -out simd_amd64.s -stubs stubs_amd64.go -pkg simd
 
 // Level is an instruction set, lowest first.
 type Level int

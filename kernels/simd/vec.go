@@ -183,11 +183,32 @@ func geluTanhGo(dst, x []float32) {
 	}
 }
 
+// geluGo takes Φ(-y) = exp(-y²/2) g(y) for y = |x|, where g decays so slowly
+// that a polynomial of (y-4)/(y+4) follows it; Φ(y) is 1 - Φ(-y). Neither
+// cancels. The polynomial interpolates g, which is erfcx(y/√2)/2, at Chebyshev
+// points. What y²/2 loses in rounding goes into a second factor of exp. Above
+// geluMax, Φ(-y) is 0.
 func geluGo(dst, x []float32) {
+	const geluMax = 14.5
 	x = x[:len(dst)]
 	for i, v := range x {
 		v = max(v, gateMin)
-		dst[i] = float32(float64(v) * 0.5 * math.Erfc(-float64(v)/math.Sqrt2))
+		y := min(math.Float32frombits(math.Float32bits(v)&^(1<<31)), geluMax)
+		t := (y - 4) / (y + 4)
+		g := float32(7.095605e-06)
+		for _, c := range [...]float32{-5.6300334e-05, -0.00017395936, 0.00064893084, 0.0005048152, -0.008494939,
+			0.030865008, -0.071707115, 0.12437925, -0.17039773, 0.09441064} {
+			g = g*t + c
+		}
+		square := -0.5 * float64(y) * float64(y)
+		hi := float32(square)
+		lo := float32(square - float64(hi))
+		e := exp(hi)
+		phi := (e + e*lo) * g
+		if v >= 0 {
+			phi = 1 - phi
+		}
+		dst[i] = v * phi
 	}
 }
 

@@ -1,0 +1,202 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+const (
+	expMin     = -104
+	expMax     = 89
+	gateMin    = -104
+	quickScale = 1.702
+	geluTanh1  = 2 * 0.7978845608028654
+	geluTanh3  = geluTanh1 * 0.044715
+	signBit    = 1 << 31
+)
+
+// clampMin and clampMax bound x and keep a NaN, which the instructions take
+// from the operand that is written first here.
+func (v isa) clampMin(x vec, low float32) vec {
+	y := v.reg()
+	VMOVUPS(float(low), y)
+	VMAXPS(x, y, y)
+	return y
+}
+
+func (v isa) clampMax(x vec, high float32) vec {
+	y := v.reg()
+	VMOVUPS(float(high), y)
+	VMINPS(x, y, y)
+	return y
+}
+
+// horner evaluates the polynomial whose first coefficient is the highest.
+func (v isa) horner(x vec, coef ...float32) vec {
+	p := v.reg()
+	VMOVUPS(float(coef[0]), p)
+	for _, c := range coef[1:] {
+		VFMADD213PS(float(c), x, p)
+	}
+	return p
+}
+
+// exp is vec.go's exp.
+func (v isa) exp(x vec) vec {
+	const magic = 3 << 22
+	r := v.clampMin(v.clampMax(x, expMax), expMin)
+	n := v.reg()
+	VMOVUPS(float(magic), n)
+	VFMADD231PS(float(1.44269504), r, n)
+	VSUBPS(float(magic), n, n)
+	VFNMADD231PS(float(0.693359375), n, r)
+	VFNMADD231PS(float(-2.12194440e-4), n, r)
+	p := v.horner(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+	r2 := v.reg()
+	VMULPS(r, r, r2)
+	VFMADD213PS(r, r2, p)
+	VADDPS(float(1), p, p)
+	if v.wide() {
+		VSCALEFPS(n, p, p)
+		return p
+	}
+	h := v.reg()
+	VCVTPS2DQ(n, n)
+	VPSRAD(Imm(1), n, h)
+	VPSUBD(h, n, n)
+	for _, e := range []vec{h, n} {
+		VPADDD(integer(127), e, e)
+		VPSLLD(Imm(23), e, e)
+		VMULPS(e, p, p)
+	}
+	return p
+}
+
+// gate is x/(1+exp(u)).
+func (v isa) gate(x, u vec) vec {
+	e := v.exp(u)
+	VADDPS(float(1), e, e)
+	VDIVPS(e, x, e)
+	return e
+}
+
+func (v isa) negate(x vec) vec {
+	y := v.reg()
+	VXORPS(integer(signBit), x, y)
+	return y
+}
+
+func (v isa) abs(x vec) vec {
+	y := v.reg()
+	VANDPS(integer(signBit-1), x, y)
+	return y
+}
+
+func (v isa) activations() {
+	v.text("expSub", "(dst, x *float32, sub float32, n int) float32", "sets dst to exp(x-sub) and returns the sum.")
+	sub := v.broadcast("sub")
+	acc := v.accumulators(nil)
+	v.loop(ptr("dst"), []reg.Register{ptr("x")}, ptr("n"), func(u int, x []vec, m *mask) vec {
+		VSUBPS(sub, x[0], x[0])
+		e := v.exp(x[0])
+		v.keep(m, e)
+		VADDPS(e, acc[u], acc[u])
+		return e
+	})
+	Store(v.fold(VADDPS, acc), ReturnIndex(0))
+	end()
+
+	v.activation("sigmoid", "sets dst to 1/(1+exp(-x)).", func(x vec) vec {
+		one := v.reg()
+		u := v.negate(x)
+		VMOVUPS(float(1), one)
+		return v.gate(one, u)
+	})
+	v.activation("silu", "sets dst to x/(1+exp(-x)).", func(x vec) vec {
+		x = v.clampMin(x, gateMin)
+		return v.gate(x, v.negate(x))
+	})
+	v.activation("quickGELU", "sets dst to x/(1+exp(-1.702x)).", func(x vec) vec {
+		x = v.clampMin(x, gateMin)
+		u := v.reg()
+		VMULPS(float(-quickScale), x, u)
+		return v.gate(x, u)
+	})
+	v.activation("geluTanh", "sets dst to the tanh form of GELU.", func(x vec) vec {
+		x = v.clampMin(x, gateMin)
+		x2 := v.reg()
+		VMULPS(x, x, x2)
+		u := v.horner(x2, -geluTanh3, -geluTanh1)
+		VMULPS(x, u, u)
+		return v.gate(x, u)
+	})
+	v.activation("gelu", "sets dst to x Φ(x).", v.gelu)
+	v.activation("tanh", "sets dst to tanh(x).", v.tanh)
+}
+
+func (v isa) activation(name, doc string, f func(x vec) vec) {
+	v.text(name, "(dst, x *float32, n int)", doc)
+	v.loop(ptr("dst"), []reg.Register{ptr("x")}, ptr("n"), func(_ int, x []vec, _ *mask) vec { return f(x[0]) })
+	end()
+}
+
+// gelu is vec.go's.
+func (v isa) gelu(x vec) vec {
+	x = v.clampMin(x, gateMin)
+	y := v.clampMax(v.abs(x), 14.5)
+	t, d := v.reg(), v.reg()
+	VSUBPS(float(4), y, t)
+	VADDPS(float(4), y, d)
+	VDIVPS(d, t, t)
+	g := v.horner(t, 7.095605e-06, -5.6300334e-05, -0.00017395936, 0.00064893084, 0.0005048152, -0.008494939,
+		0.030865008, -0.071707115, 0.12437925, -0.17039773, 0.09441064)
+	lo, hi := v.reg(), v.reg()
+	VMULPS(float(-0.5), y, lo)
+	VMULPS(lo, y, hi)
+	VFMSUB213PS(hi, y, lo)
+	e := v.exp(hi)
+	VFMADD213PS(e, e, lo) // e + e lo
+	VMULPS(lo, g, g)
+	far := v.reg()
+	VMOVUPS(float(1), far)
+	VSUBPS(g, far, far)
+	if v.wide() {
+		k := K()
+		VPMOVD2M(x, k)
+		VMOVAPS(g, k, far)
+	} else {
+		VBLENDVPS(x, g, far, far)
+	}
+	VMULPS(x, far, far)
+	return far
+}
+
+// tanh is vec.go's.
+func (v isa) tanh(x vec) vec {
+	a, z := v.abs(x), v.reg()
+	VMULPS(x, x, z)
+	near := v.horner(z, -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+	VMULPS(z, near, near)
+	VFMADD213PS(x, x, near)
+	a2 := v.reg()
+	VADDPS(a, a, a2)
+	e := v.exp(a2)
+	VADDPS(float(1), e, e)
+	far := v.reg()
+	VMOVUPS(float(-2), far)
+	VDIVPS(e, far, far)
+	VADDPS(float(1), far, far)
+	VANDPS(integer(signBit), x, a2)
+	VORPS(a2, far, far)
+	const less = 1
+	if v.wide() {
+		k := K()
+		VCMPPS(Imm(less), float(0.625), a, k)
+		VMOVAPS(near, k, far)
+	} else {
+		VCMPPS(Imm(less), float(0.625), a, a)
+		VBLENDVPS(a, near, far, far)
+	}
+	return far
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// gemm makes the tile of mr rows by two registers: its sums, the two
+// registers of B and two broadcasts of A are all the registers there are.
+func (v isa) gemm() {
+	mr := 6
+	if v.wide() {
+		mr = 14
+	}
+	const nv = 2
+	v.text("tile", "(k int, a, b, c *float32, ldc, m, n int)",
+		"adds the product of two packed panels to m rows and n columns of c.")
+	k, a, b := ptr("k"), ptr("a"), ptr("b")
+	acc := make([][nv]vec, mr)
+	for i := range acc {
+		for j := range nv {
+			acc[i][j] = v.zero()
+		}
+	}
+	c, ldc, row := ptr("c"), ptr("ldc"), GP64()
+	SHLQ(Imm(2), ldc)
+	MOVQ(c, row)
+	for range mr { // the tile of C comes while k runs
+		PREFETCHT0(at(row, 0))
+		PREFETCHT0(at(row, 4*nv*v.w-4))
+		ADDQ(ldc, row)
+	}
+
+	Label("k")
+	var y [nv]vec
+	for j := range y {
+		y[j] = v.reg()
+		VMOVUPS(at(b, 4*v.w*j), y[j])
+	}
+	for i := range mr {
+		x := v.reg()
+		VBROADCASTSS(at(a, 4*i), x)
+		for j := range nv {
+			VFMADD231PS(y[j], x, acc[i][j])
+		}
+	}
+	ADDQ(Imm(uint64(4*mr)), a)
+	ADDQ(I32(4*nv*v.w), b)
+	DECQ(k)
+	JNZ(LabelRef("k"))
+
+	m, n := ptr("m"), ptr("n")
+	rows := func(tail string, add func(row reg.Register, sums [nv]vec)) {
+		for i := range mr {
+			add(c, acc[i])
+			if i < mr-1 {
+				DECQ(m)
+				JZ(LabelRef("done"))
+				ADDQ(ldc, c)
+			}
+		}
+		_ = tail
+	}
+	whole := func(row reg.Register, sums [nv]vec) {
+		for j := range nv {
+			VADDPS(at(row, 4*v.w*j), sums[j], sums[j])
+			VMOVUPS(sums[j], at(row, 4*v.w*j))
+		}
+	}
+	CMPQ(n, Imm(uint64(nv*v.w)))
+	JLT(LabelRef("edge"))
+	rows("whole", whole)
+	JMP(LabelRef("done"))
+
+	Label("edge")
+	var masks [nv]*mask
+	zero, most := GP64(), GP64()
+	XORQ(zero, zero)
+	MOVQ(I32(v.w), most)
+	for j := range masks {
+		part := GP64() // n - w j, between 0 and w
+		MOVQ(n, part)
+		SUBQ(Imm(uint64(v.w*j)), part)
+		CMOVQLT(zero, part)
+		CMPQ(part, most)
+		CMOVQGT(most, part)
+		masks[j] = v.first(part)
+	}
+	rows("edge", func(row reg.Register, sums [nv]vec) {
+		for j := range nv {
+			at := at(row, 4*v.w*j)
+			t := v.reg()
+			v.load(masks[j], at, t)
+			VADDPS(t, sums[j], t)
+			v.store(masks[j], t, at)
+		}
+	})
+	Label("done")
+	end()
+}
+
+// pack makes the transposes of packRows and the copy of packCols.
+func (v isa) pack() {
+	rows := []int{6, 8}
+	if v.wide() {
+		rows = []int{14, 16}
+	}
+	for _, n := range rows {
+		v.strip(n)
+	}
+
+	const nv = 2
+	v.text("copyCols", "(dst, src *float32, ld, k int)",
+		fmt.Sprintf("packs one panel of %d columns.", nv*v.w))
+	dst, src, ld, k := ptr("dst"), ptr("src"), ptr("ld"), ptr("k")
+	SHLQ(Imm(2), ld)
+	Label("k")
+	for j := range nv {
+		t := v.reg()
+		VMOVUPS(at(src, 4*v.w*j), t)
+		VMOVUPS(t, at(dst, 4*v.w*j))
+	}
+	ADDQ(ld, src)
+	ADDQ(I32(4*nv*v.w), dst)
+	DECQ(k)
+	JNZ(LabelRef("k"))
+	end()
+}
+
+// strip transposes rows by four columns at a time. Register j takes rows j,
+// j+4, j+8 and j+12 into its lanes of four, so that one 4x4 transpose within
+// the lanes leaves each column whole. Where rows is less than the register's
+// width, what a store writes behind its column the next one overwrites.
+func (v isa) strip(rows int) {
+	v.text(fmt.Sprintf("strip%d", rows), "(dst, src *float32, ld, r, groups int)",
+		fmt.Sprintf("transposes %d rows of 4 groups columns to stride r.", rows))
+	dst, src, ld, r, groups := ptr("dst"), ptr("src"), ptr("ld"), ptr("r"), ptr("groups")
+	SHLQ(Imm(2), ld)
+	SHLQ(Imm(2), r)
+	ld3, r3 := GP64(), GP64()
+	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+	LEAQ(Mem{Base: r, Index: r, Scale: 2}, r3)
+	quads := make([]reg.Register, v.w/4) // the rows 0, 4, 8 and 12
+	quads[0] = src
+	for i := 1; i < len(quads); i++ {
+		q := GP64()
+		LEAQ(Mem{Base: quads[i-1], Index: ld, Scale: 4}, q)
+		quads[i] = q
+	}
+	var lane [4]reg.OpmaskVirtual
+	if v.wide() {
+		for i := 1; i < 4; i++ {
+			t := GP32()
+			MOVL(U32(0xf<<(4*i)), t)
+			lane[i] = K()
+			KMOVW(t, lane[i])
+		}
+	}
+	times := func(base reg.Register, n int, s, s3 reg.Register) Mem {
+		return [4]Mem{{Base: base}, {Base: base, Index: s, Scale: 1}, {Base: base, Index: s, Scale: 2}, {Base: base, Index: s3, Scale: 1}}[n]
+	}
+	Label("group")
+	var x [4]vec
+	for j := range x {
+		x[j] = v.reg()
+		VMOVUPS(times(quads[0], j, ld, ld3), x[j].AsX())
+		for q := 1; q < len(quads) && 4*q+j < rows; q++ {
+			from := times(quads[q], j, ld, ld3)
+			if v.wide() {
+				VBROADCASTF32X4(from, lane[q], x[j])
+			} else {
+				VINSERTF128(Imm(1), from, x[j], x[j])
+			}
+		}
+	}
+	var t, y [4]vec
+	for i := range t {
+		t[i], y[i] = v.reg(), v.reg()
+	}
+	VUNPCKLPS(x[1], x[0], t[0])
+	VUNPCKHPS(x[1], x[0], t[1])
+	VUNPCKLPS(x[3], x[2], t[2])
+	VUNPCKHPS(x[3], x[2], t[3])
+	VUNPCKLPD(t[2], t[0], y[0])
+	VUNPCKHPD(t[2], t[0], y[1])
+	VUNPCKLPD(t[3], t[1], y[2])
+	VUNPCKHPD(t[3], t[1], y[3])
+	for i := range y {
+		VMOVUPS(y[i], times(dst, i, r, r3))
+	}
+	for _, q := range quads {
+		ADDQ(Imm(16), q)
+	}
+	LEAQ(Mem{Base: dst, Index: r, Scale: 4}, dst)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	end()
+}
+
+// half makes the conversions. They take whole registers; n is a multiple of
+// the width and not 0.
+func (v isa) half() {
+	convert := func(name, sig, doc string, dstSize, srcSize int, f func(src, dst Mem)) {
+		v.text(name, sig, doc)
+		dst, src, n := ptr("dst"), ptr("src"), ptr("n")
+		Label("next")
+		f(at(src, 0), at(dst, 0))
+		ADDQ(Imm(uint64(srcSize*v.w)), src)
+		ADDQ(Imm(uint64(dstSize*v.w)), dst)
+		SUBQ(Imm(uint64(v.w)), n)
+		JNZ(LabelRef("next"))
+		end()
+	}
+	const widen, narrow = "(dst *float32, src *uint16, n int)", "(dst *uint16, src *float32, n int)"
+	convert("fromF16", widen, "widens half floats.", 4, 2, func(src, dst Mem) {
+		x := v.reg()
+		VCVTPH2PS(src, x)
+		VMOVUPS(x, dst)
+	})
+	convert("fromBF16", widen, "widens bfloat16.", 4, 2, func(src, dst Mem) {
+		x := v.reg()
+		VPMOVZXWD(src, x)
+		VPSLLD(Imm(16), x, x)
+		VMOVUPS(x, dst)
+	})
+	convert("toF16", narrow, "rounds to half floats.", 2, 4, func(src, dst Mem) {
+		x := v.reg()
+		VMOVUPS(src, x)
+		const nearestEven = 0
+		VCVTPS2PH(Imm(nearestEven), x, dst)
+	})
+	convert("toBF16", narrow, "rounds to bfloat16.", 2, 4, func(src, dst Mem) {
+		x, y, q := v.reg(), v.reg(), v.reg()
+		VMOVUPS(src, x)
+		VPSRLD(Imm(16), x, y)
+		const unordered = 3
+		if v.wide() {
+			VPORD(integer(0x40), y, q)
+			VPANDD(integer(1), y, y)
+			VPADDD(integer(0x7fff), y, y)
+			VPADDD(x, y, y)
+			VPSRLD(Imm(16), y, y)
+			k := K()
+			VCMPPS(Imm(unordered), x, x, k)
+			VMOVDQA32(q, k, y)
+			VPMOVDW(y, dst)
+			return
+		}
+		VPOR(integer(0x40), y, q)
+		VPAND(integer(1), y, y)
+		VPADDD(integer(0x7fff), y, y)
+		VPADDD(x, y, y)
+		VPSRLD(Imm(16), y, y)
+		VCMPPS(Imm(unordered), x, x, x)
+		VBLENDVPS(x, q, y, y)
+		VPACKUSDW(y, y, y)
+		VPERMQ(Imm(0b1000), y, y)
+		VMOVUPS(y.AsX(), dst)
+	})
+}
+
+// peak makes the loop that measures what the FMA units can do: twelve
+// independent sums, more than their latency needs.
+func (v isa) peak() {
+	const sums = 12
+	v.text("peak", "(n int)", fmt.Sprintf("runs n times %d multiply-adds of registers.", sums))
+	n := ptr("n")
+	x := v.zero()
+	var acc [sums]vec
+	for i := range acc {
+		acc[i] = v.zero()
+	}
+	Label("next")
+	for i := range acc {
+		VFMADD231PS(x, x, acc[i])
+	}
+	DECQ(n)
+	JNZ(LabelRef("next"))
+	end()
+}

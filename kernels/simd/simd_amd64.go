@@ -1,0 +1,310 @@
+//go:build amd64 && !noasm
+
+package simd
+
+import (
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
+// detect asks the processor, and whether the system saves its registers.
+func detect() Level {
+	has := cpuid.CPU.Supports
+	if !has(cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.BMI2) {
+		return Go
+	}
+	if !has(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL) {
+		return AVX2
+	}
+	return AVX512
+}
+
+// p is where a slice begins; the assembly reads nothing of an empty one.
+func p[T any](s []T) *T { return unsafe.SliceData(s) }
+
+func gemmOf(l Level) Kernel {
+	switch l {
+	case AVX512:
+		return Kernel{MR: 14, NR: 32, level: l}
+	case AVX2:
+		return Kernel{MR: 6, NR: 16, level: l}
+	}
+	return gemmGo
+}
+
+func (g Kernel) tile(k int, a, b, c []float32, ldc, m, n int) {
+	switch g.level {
+	case AVX512:
+		tileAVX512(k, p(a), p(b), p(c), ldc, m, n)
+	case AVX2:
+		tileAVX2(k, p(a), p(b), p(c), ldc, m, n)
+	default:
+		tileGo(k, a, b, c, ldc, m, n)
+	}
+}
+
+// packStrip transposes the first columns of the first rows of src, as many of
+// both as it returns. A strip narrower than the registers, 14 or 6 rows,
+// writes behind each column, which the next one overwrites: the last column
+// has to be Go's.
+func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) {
+	whole, partial := k/4, (k-1)/4
+	switch {
+	case whole == 0:
+	case active >= AVX512 && rows >= 16:
+		strip16AVX512(p(dst), p(src), ld, r, whole)
+		return 16, 4 * whole
+	case active >= AVX512 && rows == 14 && r == 14 && partial > 0:
+		strip14AVX512(p(dst), p(src), ld, r, partial)
+		return 14, 4 * partial
+	case active >= AVX2 && rows >= 8:
+		strip8AVX2(p(dst), p(src), ld, r, whole)
+		return 8, 4 * whole
+	case active >= AVX2 && rows == 6 && r == 6 && partial > 0:
+		strip6AVX2(p(dst), p(src), ld, r, partial)
+		return 6, 4 * partial
+	}
+	return rows, 0
+}
+
+// packPanel copies a whole panel of PackCols, if there is assembly for it.
+func packPanel(dst, src []float32, ld, k, r int) bool {
+	switch {
+	case active >= AVX512 && r == 32:
+		copyColsAVX512(p(dst), p(src), ld, k)
+	case active >= AVX2 && r == 16:
+		copyColsAVX2(p(dst), p(src), ld, k)
+	default:
+		return false
+	}
+	return true
+}
+
+func dot(a, b []float32) float32 {
+	switch active {
+	case AVX512:
+		return dotAVX512(p(a), p(b), len(a))
+	case AVX2:
+		return dotAVX2(p(a), p(b), len(a))
+	default:
+		return dotGo(a, b)
+	}
+}
+
+func axpy(alpha float32, x, y []float32) {
+	switch active {
+	case AVX512:
+		axpyAVX512(alpha, p(x), p(y), len(x))
+	case AVX2:
+		axpyAVX2(alpha, p(x), p(y), len(x))
+	default:
+		axpyGo(alpha, x, y)
+	}
+}
+
+func add(dst, a, b []float32) {
+	switch active {
+	case AVX512:
+		addAVX512(p(dst), p(a), p(b), len(dst))
+	case AVX2:
+		addAVX2(p(dst), p(a), p(b), len(dst))
+	default:
+		addGo(dst, a, b)
+	}
+}
+
+func mul(dst, a, b []float32) {
+	switch active {
+	case AVX512:
+		mulAVX512(p(dst), p(a), p(b), len(dst))
+	case AVX2:
+		mulAVX2(p(dst), p(a), p(b), len(dst))
+	default:
+		mulGo(dst, a, b)
+	}
+}
+
+func scale(dst, a []float32, alpha float32) {
+	switch active {
+	case AVX512:
+		scaleAVX512(p(dst), p(a), alpha, len(dst))
+	case AVX2:
+		scaleAVX2(p(dst), p(a), alpha, len(dst))
+	default:
+		scaleGo(dst, a, alpha)
+	}
+}
+
+func scaleShift(dst, x, scale, shift []float32) {
+	switch active {
+	case AVX512:
+		scaleShiftAVX512(p(dst), p(x), p(scale), p(shift), len(dst))
+	case AVX2:
+		scaleShiftAVX2(p(dst), p(x), p(scale), p(shift), len(dst))
+	default:
+		scaleShiftGo(dst, x, scale, shift)
+	}
+}
+
+func sum(x []float32) float32 {
+	switch active {
+	case AVX512:
+		return sumAVX512(p(x), len(x))
+	case AVX2:
+		return sumAVX2(p(x), len(x))
+	default:
+		return sumGo(x)
+	}
+}
+
+func sumSquares(x []float32, mean float32) float32 {
+	switch active {
+	case AVX512:
+		return sumSquaresAVX512(p(x), mean, len(x))
+	case AVX2:
+		return sumSquaresAVX2(p(x), mean, len(x))
+	default:
+		return sumSquaresGo(x, mean)
+	}
+}
+
+func maxVal(x []float32) float32 {
+	switch active {
+	case AVX512:
+		return maxValAVX512(p(x), len(x))
+	case AVX2:
+		return maxValAVX2(p(x), len(x))
+	default:
+		return maxValGo(x)
+	}
+}
+
+func expSub(dst, x []float32, sub float32) float32 {
+	switch active {
+	case AVX512:
+		return expSubAVX512(p(dst), p(x), sub, len(dst))
+	case AVX2:
+		return expSubAVX2(p(dst), p(x), sub, len(dst))
+	default:
+		return expSubGo(dst, x, sub)
+	}
+}
+
+func sigmoid(dst, x []float32) {
+	switch active {
+	case AVX512:
+		sigmoidAVX512(p(dst), p(x), len(dst))
+	case AVX2:
+		sigmoidAVX2(p(dst), p(x), len(dst))
+	default:
+		sigmoidGo(dst, x)
+	}
+}
+
+func silu(dst, x []float32) {
+	switch active {
+	case AVX512:
+		siluAVX512(p(dst), p(x), len(dst))
+	case AVX2:
+		siluAVX2(p(dst), p(x), len(dst))
+	default:
+		siluGo(dst, x)
+	}
+}
+
+func quickGELU(dst, x []float32) {
+	switch active {
+	case AVX512:
+		quickGELUAVX512(p(dst), p(x), len(dst))
+	case AVX2:
+		quickGELUAVX2(p(dst), p(x), len(dst))
+	default:
+		quickGELUGo(dst, x)
+	}
+}
+
+func gelu(dst, x []float32) {
+	switch active {
+	case AVX512:
+		geluAVX512(p(dst), p(x), len(dst))
+	case AVX2:
+		geluAVX2(p(dst), p(x), len(dst))
+	default:
+		geluGo(dst, x)
+	}
+}
+
+func geluTanh(dst, x []float32) {
+	switch active {
+	case AVX512:
+		geluTanhAVX512(p(dst), p(x), len(dst))
+	case AVX2:
+		geluTanhAVX2(p(dst), p(x), len(dst))
+	default:
+		geluTanhGo(dst, x)
+	}
+}
+
+func tanh(dst, x []float32) {
+	switch active {
+	case AVX512:
+		tanhAVX512(p(dst), p(x), len(dst))
+	case AVX2:
+		tanhAVX2(p(dst), p(x), len(dst))
+	default:
+		tanhGo(dst, x)
+	}
+}
+
+func fromF16(dst []float32, src []uint16) {
+	n := 0
+	switch {
+	case active == AVX512 && len(dst) >= 16:
+		n = len(dst) &^ 15
+		fromF16AVX512(p(dst), p(src), n)
+	case active >= AVX2 && len(dst) >= 8:
+		n = len(dst) &^ 7
+		fromF16AVX2(p(dst), p(src), n)
+	}
+	fromF16Go(dst[n:], src[n:])
+}
+
+func fromBF16(dst []float32, src []uint16) {
+	n := 0
+	switch {
+	case active == AVX512 && len(dst) >= 16:
+		n = len(dst) &^ 15
+		fromBF16AVX512(p(dst), p(src), n)
+	case active >= AVX2 && len(dst) >= 8:
+		n = len(dst) &^ 7
+		fromBF16AVX2(p(dst), p(src), n)
+	}
+	fromBF16Go(dst[n:], src[n:])
+}
+
+func toF16(dst []uint16, src []float32) {
+	n := 0
+	switch {
+	case active == AVX512 && len(dst) >= 16:
+		n = len(dst) &^ 15
+		toF16AVX512(p(dst), p(src), n)
+	case active >= AVX2 && len(dst) >= 8:
+		n = len(dst) &^ 7
+		toF16AVX2(p(dst), p(src), n)
+	}
+	toF16Go(dst[n:], src[n:])
+}
+
+func toBF16(dst []uint16, src []float32) {
+	n := 0
+	switch {
+	case active == AVX512 && len(dst) >= 16:
+		n = len(dst) &^ 15
+		toBF16AVX512(p(dst), p(src), n)
+	case active >= AVX2 && len(dst) >= 8:
+		n = len(dst) &^ 7
+		toBF16AVX2(p(dst), p(src), n)
+	}
+	toBF16Go(dst[n:], src[n:])
+}

@@ -23,11 +23,13 @@ DATA tails<>+60(SB)/4, $0x00000000
 GLOBL tails<>(SB), RODATA|NOPTR, $64
 
 // func tileAVX2(k int, a *float32, b *float32, c *float32, ldc int, m int, n int)
-// Requires: AVX, CMOV, FMA3, MMX+
+// Requires: AVX, FMA3, MMX+
 TEXT ·tileAVX2(SB), NOSPLIT, $0-56
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
+	MOVQ       m+40(FP), BX
+	MOVQ       n+48(FP), SI
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -40,28 +42,32 @@ TEXT ·tileAVX2(SB), NOSPLIT, $0-56
 	VXORPS     Y9, Y9, Y9
 	VXORPS     Y10, Y10, Y10
 	VXORPS     Y11, Y11, Y11
-	MOVQ       c+24(FP), BX
-	MOVQ       ldc+32(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       BX, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
+	MOVQ       c+24(FP), DI
+	MOVQ       ldc+32(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 60(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 60(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 60(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 60(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 60(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 60(R9)
+	ADDQ       R8, R9
+	CMPQ       SI, $0x08
+	JLE        narrow
+	CMPQ       BX, $0x03
+	JLE        low
 
 k:
 	VMOVUPS      (DX), Y12
@@ -88,120 +94,215 @@ k:
 	ADDQ         $+64, DX
 	DECQ         AX
 	JNZ          k
-	MOVQ         m+40(FP), AX
-	MOVQ         n+48(FP), CX
-	CMPQ         CX, $0x10
-	JLT          edge
-	VADDPS       (BX), Y0, Y0
-	VMOVUPS      Y0, (BX)
-	VADDPS       32(BX), Y1, Y1
-	VMOVUPS      Y1, 32(BX)
+	JMP          wide
+
+low:
+	VMOVUPS      (DX), Y12
+	VMOVUPS      32(DX), Y13
+	VBROADCASTSS (CX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(CX), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 8(CX), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	ADDQ         $0x18, CX
+	ADDQ         $+64, DX
 	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Y2, Y2
-	VMOVUPS      Y2, (BX)
-	VADDPS       32(BX), Y3, Y3
-	VMOVUPS      Y3, 32(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Y4, Y4
-	VMOVUPS      Y4, (BX)
-	VADDPS       32(BX), Y5, Y5
-	VMOVUPS      Y5, 32(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Y6, Y6
-	VMOVUPS      Y6, (BX)
-	VADDPS       32(BX), Y7, Y7
-	VMOVUPS      Y7, 32(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Y8, Y8
-	VMOVUPS      Y8, (BX)
-	VADDPS       32(BX), Y9, Y9
-	VMOVUPS      Y9, 32(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Y10, Y10
-	VMOVUPS      Y10, (BX)
-	VADDPS       32(BX), Y11, Y11
-	VMOVUPS      Y11, 32(BX)
-	JMP          done
+	JNZ          low
+
+wide:
+	SUBQ    $0x08, SI
+	CMPQ    SI, $0x08
+	JLT     edge
+	VMOVUPS (DI), Y12
+	VADDPS  Y12, Y0, Y12
+	VMOVUPS Y12, (DI)
+	VMOVUPS 32(DI), Y0
+	VADDPS  Y0, Y1, Y0
+	VMOVUPS Y0, 32(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Y0
+	VADDPS  Y0, Y2, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS 32(DI), Y0
+	VADDPS  Y0, Y3, Y0
+	VMOVUPS Y0, 32(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Y0
+	VADDPS  Y0, Y4, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS 32(DI), Y0
+	VADDPS  Y0, Y5, Y0
+	VMOVUPS Y0, 32(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Y0
+	VADDPS  Y0, Y6, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS 32(DI), Y0
+	VADDPS  Y0, Y7, Y0
+	VMOVUPS Y0, 32(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Y0
+	VADDPS  Y0, Y8, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS 32(DI), Y0
+	VADDPS  Y0, Y9, Y0
+	VMOVUPS Y0, 32(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Y0
+	VADDPS  Y0, Y10, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS 32(DI), Y0
+	VADDPS  Y0, Y11, Y0
+	VMOVUPS Y0, 32(DI)
+	JMP     done
 
 edge:
-	XORQ       DX, DX
-	MOVQ       $+8, DI
-	MOVQ       CX, R8
-	SUBQ       $0x00, R8
-	CMOVQLT    DX, R8
-	CMPQ       R8, DI
-	CMOVQGT    DI, R8
-	LEAQ       tails<>+0(SB), R9
-	NEGQ       R8
-	VMOVUPS    32(R9)(R8*4), Y12
-	SUBQ       $0x08, CX
-	CMOVQLT    DX, CX
-	CMPQ       CX, DI
-	CMOVQGT    DI, CX
-	LEAQ       tails<>+0(SB), DX
+	LEAQ       tails<>+0(SB), AX
+	MOVQ       SI, CX
 	NEGQ       CX
-	VMOVUPS    32(DX)(CX*4), Y13
-	VMASKMOVPS (BX), Y12, Y14
-	VADDPS     Y14, Y0, Y14
-	VMASKMOVPS Y14, Y12, (BX)
-	VMASKMOVPS 32(BX), Y13, Y0
+	VMOVUPS    32(AX)(CX*4), Y12
+	VMOVUPS    (DI), Y13
+	VADDPS     Y13, Y0, Y13
+	VMOVUPS    Y13, (DI)
+	VMASKMOVPS 32(DI), Y12, Y0
 	VADDPS     Y0, Y1, Y0
-	VMASKMOVPS Y0, Y13, 32(BX)
-	DECQ       AX
+	VMASKMOVPS Y0, Y12, 32(DI)
+	DECQ       BX
 	JZ         done
-	ADDQ       SI, BX
-	VMASKMOVPS (BX), Y12, Y0
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y0
 	VADDPS     Y0, Y2, Y0
-	VMASKMOVPS Y0, Y12, (BX)
-	VMASKMOVPS 32(BX), Y13, Y0
+	VMOVUPS    Y0, (DI)
+	VMASKMOVPS 32(DI), Y12, Y0
 	VADDPS     Y0, Y3, Y0
-	VMASKMOVPS Y0, Y13, 32(BX)
-	DECQ       AX
+	VMASKMOVPS Y0, Y12, 32(DI)
+	DECQ       BX
 	JZ         done
-	ADDQ       SI, BX
-	VMASKMOVPS (BX), Y12, Y0
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y0
 	VADDPS     Y0, Y4, Y0
-	VMASKMOVPS Y0, Y12, (BX)
-	VMASKMOVPS 32(BX), Y13, Y0
+	VMOVUPS    Y0, (DI)
+	VMASKMOVPS 32(DI), Y12, Y0
 	VADDPS     Y0, Y5, Y0
-	VMASKMOVPS Y0, Y13, 32(BX)
-	DECQ       AX
+	VMASKMOVPS Y0, Y12, 32(DI)
+	DECQ       BX
 	JZ         done
-	ADDQ       SI, BX
-	VMASKMOVPS (BX), Y12, Y0
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y0
 	VADDPS     Y0, Y6, Y0
-	VMASKMOVPS Y0, Y12, (BX)
-	VMASKMOVPS 32(BX), Y13, Y0
+	VMOVUPS    Y0, (DI)
+	VMASKMOVPS 32(DI), Y12, Y0
 	VADDPS     Y0, Y7, Y0
-	VMASKMOVPS Y0, Y13, 32(BX)
-	DECQ       AX
+	VMASKMOVPS Y0, Y12, 32(DI)
+	DECQ       BX
 	JZ         done
-	ADDQ       SI, BX
-	VMASKMOVPS (BX), Y12, Y0
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y0
 	VADDPS     Y0, Y8, Y0
-	VMASKMOVPS Y0, Y12, (BX)
-	VMASKMOVPS 32(BX), Y13, Y0
+	VMOVUPS    Y0, (DI)
+	VMASKMOVPS 32(DI), Y12, Y0
 	VADDPS     Y0, Y9, Y0
-	VMASKMOVPS Y0, Y13, 32(BX)
-	DECQ       AX
+	VMASKMOVPS Y0, Y12, 32(DI)
+	DECQ       BX
 	JZ         done
-	ADDQ       SI, BX
-	VMASKMOVPS (BX), Y12, Y0
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y0
 	VADDPS     Y0, Y10, Y0
-	VMASKMOVPS Y0, Y12, (BX)
-	VMASKMOVPS 32(BX), Y13, Y0
+	VMOVUPS    Y0, (DI)
+	VMASKMOVPS 32(DI), Y12, Y0
 	VADDPS     Y0, Y11, Y0
-	VMASKMOVPS Y0, Y13, 32(BX)
+	VMASKMOVPS Y0, Y12, 32(DI)
+	JMP        done
+
+narrow:
+	CMPQ BX, $0x03
+	JLE  corner
+
+column:
+	VMOVUPS      (DX), Y1
+	VBROADCASTSS (CX), Y3
+	VFMADD231PS  Y1, Y3, Y0
+	VBROADCASTSS 4(CX), Y3
+	VFMADD231PS  Y1, Y3, Y2
+	VBROADCASTSS 8(CX), Y3
+	VFMADD231PS  Y1, Y3, Y4
+	VBROADCASTSS 12(CX), Y3
+	VFMADD231PS  Y1, Y3, Y6
+	VBROADCASTSS 16(CX), Y3
+	VFMADD231PS  Y1, Y3, Y8
+	VBROADCASTSS 20(CX), Y3
+	VFMADD231PS  Y1, Y3, Y10
+	ADDQ         $0x18, CX
+	ADDQ         $+64, DX
+	DECQ         AX
+	JNZ          column
+	JMP          stripe
+
+corner:
+	VMOVUPS      (DX), Y1
+	VBROADCASTSS (CX), Y3
+	VFMADD231PS  Y1, Y3, Y0
+	VBROADCASTSS 4(CX), Y3
+	VFMADD231PS  Y1, Y3, Y2
+	VBROADCASTSS 8(CX), Y3
+	VFMADD231PS  Y1, Y3, Y4
+	ADDQ         $0x18, CX
+	ADDQ         $+64, DX
+	DECQ         AX
+	JNZ          corner
+
+stripe:
+	LEAQ       tails<>+0(SB), AX
+	MOVQ       SI, CX
+	NEGQ       CX
+	VMOVUPS    32(AX)(CX*4), Y1
+	VMASKMOVPS (DI), Y1, Y3
+	VADDPS     Y3, Y0, Y3
+	VMASKMOVPS Y3, Y1, (DI)
+	DECQ       BX
+	JZ         done
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y1, Y0
+	VADDPS     Y0, Y2, Y0
+	VMASKMOVPS Y0, Y1, (DI)
+	DECQ       BX
+	JZ         done
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y1, Y0
+	VADDPS     Y0, Y4, Y0
+	VMASKMOVPS Y0, Y1, (DI)
+	DECQ       BX
+	JZ         done
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y1, Y0
+	VADDPS     Y0, Y6, Y0
+	VMASKMOVPS Y0, Y1, (DI)
+	DECQ       BX
+	JZ         done
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y1, Y0
+	VADDPS     Y0, Y8, Y0
+	VMASKMOVPS Y0, Y1, (DI)
+	DECQ       BX
+	JZ         done
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y1, Y0
+	VADDPS     Y0, Y10, Y0
+	VMASKMOVPS Y0, Y1, (DI)
 
 done:
 	VZEROUPPER
@@ -3665,11 +3766,13 @@ next:
 	RET
 
 // func tileAVX512(k int, a *float32, b *float32, c *float32, ldc int, m int, n int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tileAVX512(SB), NOSPLIT, $0-56
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
+	MOVQ       m+40(FP), BX
+	MOVQ       n+48(FP), SI
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3698,52 +3801,56 @@ TEXT ·tileAVX512(SB), NOSPLIT, $0-56
 	VPXORD     Z25, Z25, Z25
 	VPXORD     Z26, Z26, Z26
 	VPXORD     Z27, Z27, Z27
-	MOVQ       c+24(FP), BX
-	MOVQ       ldc+32(FP), SI
-	SHLQ       $0x02, SI
-	MOVQ       BX, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 124(DI)
-	ADDQ       SI, DI
+	MOVQ       c+24(FP), DI
+	MOVQ       ldc+32(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 124(R9)
+	ADDQ       R8, R9
+	CMPQ       SI, $0x10
+	JLE        narrow
+	CMPQ       BX, $0x07
+	JLE        low
 
 k:
 	VMOVUPS      (DX), Z28
@@ -3794,248 +3901,441 @@ k:
 	ADDQ         $+128, DX
 	DECQ         AX
 	JNZ          k
-	MOVQ         m+40(FP), AX
-	MOVQ         n+48(FP), CX
-	CMPQ         CX, $0x20
-	JLT          edge
-	VADDPS       (BX), Z0, Z0
-	VMOVUPS      Z0, (BX)
-	VADDPS       64(BX), Z1, Z1
-	VMOVUPS      Z1, 64(BX)
+	JMP          wide
+
+low:
+	VMOVUPS      (DX), Z28
+	VMOVUPS      64(DX), Z29
+	VBROADCASTSS (CX), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 4(CX), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 8(CX), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 12(CX), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 16(CX), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 20(CX), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 24(CX), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	ADDQ         $0x38, CX
+	ADDQ         $+128, DX
 	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z2, Z2
-	VMOVUPS      Z2, (BX)
-	VADDPS       64(BX), Z3, Z3
-	VMOVUPS      Z3, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z4, Z4
-	VMOVUPS      Z4, (BX)
-	VADDPS       64(BX), Z5, Z5
-	VMOVUPS      Z5, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z6, Z6
-	VMOVUPS      Z6, (BX)
-	VADDPS       64(BX), Z7, Z7
-	VMOVUPS      Z7, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z8, Z8
-	VMOVUPS      Z8, (BX)
-	VADDPS       64(BX), Z9, Z9
-	VMOVUPS      Z9, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z10, Z10
-	VMOVUPS      Z10, (BX)
-	VADDPS       64(BX), Z11, Z11
-	VMOVUPS      Z11, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z12, Z12
-	VMOVUPS      Z12, (BX)
-	VADDPS       64(BX), Z13, Z13
-	VMOVUPS      Z13, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z14, Z14
-	VMOVUPS      Z14, (BX)
-	VADDPS       64(BX), Z15, Z15
-	VMOVUPS      Z15, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z16, Z16
-	VMOVUPS      Z16, (BX)
-	VADDPS       64(BX), Z17, Z17
-	VMOVUPS      Z17, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z18, Z18
-	VMOVUPS      Z18, (BX)
-	VADDPS       64(BX), Z19, Z19
-	VMOVUPS      Z19, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z20, Z20
-	VMOVUPS      Z20, (BX)
-	VADDPS       64(BX), Z21, Z21
-	VMOVUPS      Z21, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z22, Z22
-	VMOVUPS      Z22, (BX)
-	VADDPS       64(BX), Z23, Z23
-	VMOVUPS      Z23, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z24, Z24
-	VMOVUPS      Z24, (BX)
-	VADDPS       64(BX), Z25, Z25
-	VMOVUPS      Z25, 64(BX)
-	DECQ         AX
-	JZ           done
-	ADDQ         SI, BX
-	VADDPS       (BX), Z26, Z26
-	VMOVUPS      Z26, (BX)
-	VADDPS       64(BX), Z27, Z27
-	VMOVUPS      Z27, 64(BX)
-	JMP          done
+	JNZ          low
+
+wide:
+	SUBQ    $0x10, SI
+	CMPQ    SI, $0x10
+	JLT     edge
+	VMOVUPS (DI), Z28
+	VADDPS  Z28, Z0, Z28
+	VMOVUPS Z28, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z1, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z2, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z3, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z4, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z5, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z6, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z7, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z8, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z9, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z10, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z11, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z12, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z13, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z14, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z15, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z16, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z17, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z18, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z19, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z20, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z21, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z22, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z23, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z24, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z25, Z0
+	VMOVUPS Z0, 64(DI)
+	DECQ    BX
+	JZ      done
+	ADDQ    R8, DI
+	VMOVUPS (DI), Z0
+	VADDPS  Z0, Z26, Z0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 64(DI), Z0
+	VADDPS  Z0, Z27, Z0
+	VMOVUPS Z0, 64(DI)
+	JMP     done
 
 edge:
-	XORQ      DX, DX
-	MOVQ      $+16, DI
-	MOVQ      CX, R8
-	SUBQ      $0x00, R8
-	CMOVQLT   DX, R8
-	CMPQ      R8, DI
-	CMOVQGT   DI, R8
-	MOVQ      $-1, R9
-	BZHIQ     R8, R9, R9
-	KMOVW     R9, K1
-	SUBQ      $0x10, CX
-	CMOVQLT   DX, CX
-	CMPQ      CX, DI
-	CMOVQGT   DI, CX
-	MOVQ      $-1, DX
-	BZHIQ     CX, DX, DX
-	KMOVW     DX, K2
-	VMOVUPS.Z (BX), K1, Z28
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
+	VMOVUPS   (DI), Z28
 	VADDPS    Z28, Z0, Z28
-	VMOVUPS   Z28, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z28, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z1, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z2, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z3, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z4, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z5, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z6, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z7, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z8, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z9, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z10, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z11, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z12, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z13, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z14, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z15, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z16, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z17, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z18, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z19, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z20, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z21, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z22, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z23, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z24, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z25, Z0
-	VMOVUPS   Z0, K2, 64(BX)
-	DECQ      AX
+	VMOVUPS   Z0, K1, 64(DI)
+	DECQ      BX
 	JZ        done
-	ADDQ      SI, BX
-	VMOVUPS.Z (BX), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z0
 	VADDPS    Z0, Z26, Z0
-	VMOVUPS   Z0, K1, (BX)
-	VMOVUPS.Z 64(BX), K2, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(DI), K1, Z0
 	VADDPS    Z0, Z27, Z0
-	VMOVUPS   Z0, K2, 64(BX)
+	VMOVUPS   Z0, K1, 64(DI)
+	JMP       done
+
+narrow:
+	CMPQ BX, $0x07
+	JLE  corner
+
+column:
+	VMOVUPS      (DX), Z1
+	VBROADCASTSS (CX), Z3
+	VFMADD231PS  Z1, Z3, Z0
+	VBROADCASTSS 4(CX), Z3
+	VFMADD231PS  Z1, Z3, Z2
+	VBROADCASTSS 8(CX), Z3
+	VFMADD231PS  Z1, Z3, Z4
+	VBROADCASTSS 12(CX), Z3
+	VFMADD231PS  Z1, Z3, Z6
+	VBROADCASTSS 16(CX), Z3
+	VFMADD231PS  Z1, Z3, Z8
+	VBROADCASTSS 20(CX), Z3
+	VFMADD231PS  Z1, Z3, Z10
+	VBROADCASTSS 24(CX), Z3
+	VFMADD231PS  Z1, Z3, Z12
+	VBROADCASTSS 28(CX), Z3
+	VFMADD231PS  Z1, Z3, Z14
+	VBROADCASTSS 32(CX), Z3
+	VFMADD231PS  Z1, Z3, Z16
+	VBROADCASTSS 36(CX), Z3
+	VFMADD231PS  Z1, Z3, Z18
+	VBROADCASTSS 40(CX), Z3
+	VFMADD231PS  Z1, Z3, Z20
+	VBROADCASTSS 44(CX), Z3
+	VFMADD231PS  Z1, Z3, Z22
+	VBROADCASTSS 48(CX), Z3
+	VFMADD231PS  Z1, Z3, Z24
+	VBROADCASTSS 52(CX), Z3
+	VFMADD231PS  Z1, Z3, Z26
+	ADDQ         $0x38, CX
+	ADDQ         $+128, DX
+	DECQ         AX
+	JNZ          column
+	JMP          stripe
+
+corner:
+	VMOVUPS      (DX), Z1
+	VBROADCASTSS (CX), Z3
+	VFMADD231PS  Z1, Z3, Z0
+	VBROADCASTSS 4(CX), Z3
+	VFMADD231PS  Z1, Z3, Z2
+	VBROADCASTSS 8(CX), Z3
+	VFMADD231PS  Z1, Z3, Z4
+	VBROADCASTSS 12(CX), Z3
+	VFMADD231PS  Z1, Z3, Z6
+	VBROADCASTSS 16(CX), Z3
+	VFMADD231PS  Z1, Z3, Z8
+	VBROADCASTSS 20(CX), Z3
+	VFMADD231PS  Z1, Z3, Z10
+	VBROADCASTSS 24(CX), Z3
+	VFMADD231PS  Z1, Z3, Z12
+	ADDQ         $0x38, CX
+	ADDQ         $+128, DX
+	DECQ         AX
+	JNZ          corner
+
+stripe:
+	MOVQ      $-1, AX
+	BZHIQ     SI, AX, AX
+	KMOVW     AX, K1
+	VMOVUPS.Z (DI), K1, Z1
+	VADDPS    Z1, Z0, Z1
+	VMOVUPS   Z1, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z2, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z4, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z6, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z8, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z10, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z12, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z14, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z16, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z18, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z20, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z22, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z24, Z0
+	VMOVUPS   Z0, K1, (DI)
+	DECQ      BX
+	JZ        done
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z0
+	VADDPS    Z0, Z26, Z0
+	VMOVUPS   Z0, K1, (DI)
 
 done:
 	VZEROUPPER

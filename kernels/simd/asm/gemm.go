@@ -9,7 +9,9 @@ import (
 )
 
 // gemm makes the tile of mr rows by two registers: its sums, the two
-// registers of B and two broadcasts of A are all the registers there are.
+// registers of B and two broadcasts of A are all the registers there are. A
+// tile of at most half as many rows, or of one register's columns, runs a
+// loop without the rest.
 func (v isa) gemm() {
 	mr := 6
 	if v.wide() {
@@ -19,6 +21,7 @@ func (v isa) gemm() {
 	v.text("tile", "(k int, a, b, c *float32, ldc, m, n int)",
 		"adds the product of two packed panels to m rows and n columns of c.")
 	k, a, b := ptr("k"), ptr("a"), ptr("b")
+	m, n := ptr("m"), ptr("n")
 	acc := make([][nv]vec, mr)
 	for i := range acc {
 		for j := range nv {
@@ -34,70 +37,67 @@ func (v isa) gemm() {
 		ADDQ(ldc, row)
 	}
 
-	Label("k")
-	var y [nv]vec
-	for j := range y {
-		y[j] = v.reg()
-		VMOVUPS(at(b, 4*v.w*j), y[j])
-	}
-	for i := range mr {
-		x := v.reg()
-		VBROADCASTSS(at(a, 4*i), x)
-		for j := range nv {
-			VFMADD231PS(y[j], x, acc[i][j])
+	loop := func(label string, rows, cols int) {
+		Label(label)
+		var y [nv]vec
+		for j := range cols {
+			y[j] = v.reg()
+			VMOVUPS(at(b, 4*v.w*j), y[j])
 		}
+		for i := range rows {
+			x := v.reg()
+			VBROADCASTSS(at(a, 4*i), x)
+			for j := range cols {
+				VFMADD231PS(y[j], x, acc[i][j])
+			}
+		}
+		ADDQ(Imm(uint64(4*mr)), a)
+		ADDQ(I32(4*nv*v.w), b)
+		DECQ(k)
+		JNZ(LabelRef(label))
 	}
-	ADDQ(Imm(uint64(4*mr)), a)
-	ADDQ(I32(4*nv*v.w), b)
-	DECQ(k)
-	JNZ(LabelRef("k"))
-
-	m, n := ptr("m"), ptr("n")
-	rows := func(tail string, add func(row reg.Register, sums [nv]vec)) {
+	// Rows are stored until m of them are.
+	store := func(masks ...*mask) {
 		for i := range mr {
-			add(c, acc[i])
+			for j, mask := range masks {
+				to, t := at(c, 4*v.w*j), v.reg()
+				v.load(mask, to, t)
+				VADDPS(t, acc[i][j], t)
+				v.store(mask, t, to)
+			}
 			if i < mr-1 {
 				DECQ(m)
 				JZ(LabelRef("done"))
 				ADDQ(ldc, c)
 			}
 		}
-		_ = tail
 	}
-	whole := func(row reg.Register, sums [nv]vec) {
-		for j := range nv {
-			VADDPS(at(row, 4*v.w*j), sums[j], sums[j])
-			VMOVUPS(sums[j], at(row, 4*v.w*j))
-		}
-	}
-	CMPQ(n, Imm(uint64(nv*v.w)))
+
+	CMPQ(n, Imm(uint64(v.w)))
+	JLE(LabelRef("narrow"))
+	CMPQ(m, Imm(uint64(mr/2)))
+	JLE(LabelRef("low"))
+	loop("k", mr, nv)
+	JMP(LabelRef("wide"))
+	loop("low", mr/2, nv)
+	Label("wide")
+	SUBQ(Imm(uint64(v.w)), n)
+	CMPQ(n, Imm(uint64(v.w)))
 	JLT(LabelRef("edge"))
-	rows("whole", whole)
+	store(nil, nil)
+	JMP(LabelRef("done"))
+	Label("edge")
+	store(nil, v.first(n))
 	JMP(LabelRef("done"))
 
-	Label("edge")
-	var masks [nv]*mask
-	zero, most := GP64(), GP64()
-	XORQ(zero, zero)
-	MOVQ(I32(v.w), most)
-	for j := range masks {
-		part := GP64() // n - w j, between 0 and w
-		MOVQ(n, part)
-		SUBQ(Imm(uint64(v.w*j)), part)
-		CMOVQLT(zero, part)
-		CMPQ(part, most)
-		CMOVQGT(most, part)
-		masks[j] = v.first(part)
-	}
-	rows("edge", func(row reg.Register, sums [nv]vec) {
-		for j := range nv {
-			at := at(row, 4*v.w*j)
-			t := v.reg()
-			v.load(masks[j], at, t)
-			VADDPS(t, sums[j], t)
-			v.store(masks[j], t, at)
-		}
-	})
+	Label("narrow")
+	CMPQ(m, Imm(uint64(mr/2)))
+	JLE(LabelRef("corner"))
+	loop("column", mr, 1)
+	JMP(LabelRef("stripe"))
+	loop("corner", mr/2, 1)
+	Label("stripe")
+	store(v.first(n))
 	Label("done")
 	end()
 }

@@ -1,0 +1,99 @@
+package simd
+
+import (
+	"fmt"
+	"testing"
+)
+
+// benchLevels runs f as a sub-benchmark at every level this machine has.
+func benchLevels(b *testing.B, f func(b *testing.B)) {
+	for l := Go; l <= detect(); l++ {
+		b.Run(l.String(), func(b *testing.B) {
+			defer func(was Level) { active = was }(active)
+			active = l
+			f(b)
+		})
+	}
+}
+
+func rate(b *testing.B, perOp float64, unit string) {
+	b.ReportMetric(perOp*float64(b.N)/b.Elapsed().Seconds()/1e9, unit)
+}
+
+func BenchmarkTile(b *testing.B) {
+	benchLevels(b, func(b *testing.B) {
+		g := Gemm()
+		const k = 256
+		for _, s := range [][2]int{{g.MR, g.NR}, {g.MR, g.NR - 1}, {g.MR / 2, g.NR}, {g.MR, g.NR / 2}, {g.MR / 2, g.NR / 2}} {
+			b.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], k), func(b *testing.B) {
+				a, x, c := random(b, k*g.MR), random(b, k*g.NR), random(b, g.MR*320)
+				for b.Loop() {
+					g.Tile(k, a, x, c, 320, s[0], s[1])
+				}
+				rate(b, float64(2*s[0]*s[1]*k), "GFLOP/s")
+			})
+		}
+	})
+}
+
+func BenchmarkPack(b *testing.B) {
+	const rows, k = 14 * 6 * 2, 256
+	benchLevels(b, func(b *testing.B) {
+		g := Gemm()
+		src, dst := random(b, rows*k), make([]float32, (rows+32)*k)
+		for _, c := range []struct {
+			name string
+			run  func()
+		}{
+			{"rows of MR", func() { PackRows(dst, src, k, rows, k, g.MR) }},
+			{"rows of NR", func() { PackRows(dst, src, k, rows, k, g.NR) }},
+			{"cols of NR", func() { PackCols(dst, src, k, rows, k, g.NR) }},
+		} {
+			b.Run(c.name, func(b *testing.B) {
+				for b.Loop() {
+					c.run()
+				}
+				rate(b, rows*k*4, "GB/s")
+			})
+		}
+	})
+}
+
+func BenchmarkVec(b *testing.B) {
+	const n = 4096
+	x, y, z, w := random(b, n), random(b, n), random(b, n), random(b, n)
+	h := make([]uint16, n)
+	ToF16(h, x)
+	for _, c := range []struct {
+		name string
+		run  func()
+	}{
+		{"Dot", func() { Dot(x, y) }},
+		{"Axpy", func() { Axpy(1e-9, x, y) }},
+		{"Add", func() { Add(z, x, y) }},
+		{"ScaleShift", func() { ScaleShift(z, x, y, w) }},
+		{"Sum", func() { Sum(x) }},
+		{"SumSquares", func() { SumSquares(x, 1) }},
+		{"MaxVal", func() { MaxVal(x) }},
+		{"ExpSub", func() { ExpSub(z, x, 1) }},
+		{"Sigmoid", func() { Sigmoid(z, x) }},
+		{"SiLU", func() { SiLU(z, x) }},
+		{"QuickGELU", func() { QuickGELU(z, x) }},
+		{"GELU", func() { GELU(z, x) }},
+		{"GELUTanh", func() { GELUTanh(z, x) }},
+		{"Tanh", func() { Tanh(z, x) }},
+		{"FromF16", func() { FromF16(z, h) }},
+		{"FromBF16", func() { FromBF16(z, h) }},
+		{"ToF16", func() { ToF16(h, x) }},
+		{"ToBF16", func() { ToBF16(h, x) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			benchLevels(b, func(b *testing.B) {
+				for b.Loop() {
+					c.run()
+				}
+				rate(b, n, "Gelem/s")
+			})
+		})
+	}
+}

@@ -4,9 +4,9 @@
 // everywhere, and as AVX2 and AVX-512 assembly that asm/ generates. Build
 // with -tags noasm for the pure Go alone.
 //
-// Slices that a function combines have the length of the first; it panics
-// when another one is shorter. A destination may be one of the sources, but
-// not overlap it otherwise.
+// Slices that a function combines are taken at the length of the first; it
+// panics when another one's capacity is smaller. A destination may be one of
+// the sources, but not overlap it otherwise.
 package simd
 
 import (

@@ -1,0 +1,294 @@
+package convert
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"parley/weights"
+)
+
+// InferConfig writes the configuration of a part from the shapes of its
+// canonical tensors, for checkpoints that come without one. What shapes do not
+// say is taken from the published models: heads of 64 channels (Stable
+// Diffusion 1's UNet: 8 heads), 32 groups, quick_gelu in CLIP but for
+// Stable Diffusion 2's text encoder.
+func InferConfig(part string, set *weights.Set) (weights.Config, error) {
+	s := shapes{set: set}
+	var c weights.Config
+	switch part {
+	case CLIP:
+		c = s.clip()
+	case BLIP:
+		c = s.blip()
+	case UNet:
+		c = s.unet()
+	case VAE:
+		c = s.vae()
+	case TextEncoder:
+		c = s.text("")
+		c["architectures"] = []string{"CLIPTextModel"}
+	default:
+		return nil, fmt.Errorf("configuration of %q: no such part", part)
+	}
+	if s.err != nil {
+		return nil, fmt.Errorf("configuration of the %s: %w", part, s.err)
+	}
+	return c, nil
+}
+
+// shapes reads dimensions and keeps the first error.
+type shapes struct {
+	set *weights.Set
+	err error
+}
+
+// dim is a dimension of a tensor of a rank; 1 after an error.
+func (s *shapes) dim(name string, rank, i int) int {
+	e, ok := s.set.Entry(name)
+	switch {
+	case !ok:
+		s.fail(fmt.Errorf("%s: missing", name))
+		return 1
+	case len(e.Shape) != rank || e.Shape.Elems() == 0:
+		s.fail(fmt.Errorf("%s: have %v, want %d dimensions", name, e.Shape, rank))
+		return 1
+	}
+	return e.Shape[i]
+}
+
+func (s *shapes) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+func (s *shapes) has(name string) bool { _, ok := s.set.Entry(name); return ok }
+
+// count is how many parts "prefix0.", "prefix1.", ... there are.
+func (s *shapes) count(prefix string) int { return lastBlock(s.set, prefix) + 1 }
+
+func heads(width int) int { return max(1, width/64) }
+
+// grid is the side of a square of patches plus a class token.
+func (s *shapes) grid(positions int) int {
+	n := int(math.Sqrt(float64(positions-1)) + 0.5)
+	if n*n != positions-1 {
+		s.fail(fmt.Errorf("%d positions are no square of patches and a class token", positions))
+	}
+	return n
+}
+
+func (s *shapes) text(prefix string) weights.Config {
+	width := s.dim(prefix+"embeddings.token_embedding.weight", 2, 1)
+	vocab := s.dim(prefix+"embeddings.token_embedding.weight", 2, 0)
+	c := weights.Config{
+		"model_type":              "clip_text_model",
+		"hidden_size":             width,
+		"vocab_size":              vocab,
+		"max_position_embeddings": s.dim(prefix+"embeddings.position_embedding.weight", 2, 0),
+		"num_hidden_layers":       s.count(prefix + "encoder.layers."),
+		"num_attention_heads":     heads(width),
+		"intermediate_size":       s.dim(prefix+"encoder.layers.0.mlp.fc1.weight", 2, 0),
+		"hidden_act":              "quick_gelu",
+		"layer_norm_eps":          1e-5,
+		"bos_token_id":            vocab - 2,
+		"eos_token_id":            vocab - 1,
+		"pad_token_id":            1,
+	}
+	if width == 1024 { // open_clip's ViT-H, in Stable Diffusion 2
+		c["hidden_act"] = "gelu"
+	}
+	if s.has("text_projection.weight") {
+		c["projection_dim"] = s.dim("text_projection.weight", 2, 0)
+	} else {
+		c["projection_dim"] = width
+	}
+	return c
+}
+
+func (s *shapes) clip() weights.Config {
+	text := s.text("text_model.")
+	const v = "vision_model."
+	width := s.dim(v+"embeddings.patch_embedding.weight", 4, 0)
+	patch := s.dim(v+"embeddings.patch_embedding.weight", 4, 2)
+	proj := s.dim("visual_projection.weight", 2, 0)
+	return weights.Config{
+		"model_type": "clip", "architectures": []string{"CLIPModel"},
+		"projection_dim": proj, "logit_scale_init_value": 2.6592,
+		"text_config": text,
+		"vision_config": weights.Config{
+			"model_type":          "clip_vision_model",
+			"hidden_size":         width,
+			"num_channels":        s.dim(v+"embeddings.patch_embedding.weight", 4, 1),
+			"patch_size":          patch,
+			"image_size":          patch * s.grid(s.dim(v+"embeddings.position_embedding.weight", 2, 0)),
+			"num_hidden_layers":   s.count(v + "encoder.layers."),
+			"num_attention_heads": heads(width),
+			"intermediate_size":   s.dim(v+"encoder.layers.0.mlp.fc1.weight", 2, 0),
+			"hidden_act":          text["hidden_act"],
+			"layer_norm_eps":      1e-5,
+			"projection_dim":      proj,
+		},
+	}
+}
+
+func (s *shapes) blip() weights.Config {
+	const v, t = "vision_model.", "text_decoder.bert."
+	width := s.dim(v+"embeddings.patch_embedding.weight", 4, 0)
+	patch := s.dim(v+"embeddings.patch_embedding.weight", 4, 2)
+	hidden := s.dim(t+"embeddings.word_embeddings.weight", 2, 1)
+	vocab := s.dim(t+"embeddings.word_embeddings.weight", 2, 0)
+	return weights.Config{
+		"model_type": "blip", "architectures": []string{"BlipForConditionalGeneration"}, "tie_word_embeddings": true,
+		"vision_config": weights.Config{
+			"model_type":          "blip_vision_model",
+			"hidden_size":         width,
+			"patch_size":          patch,
+			"image_size":          patch * s.grid(s.dim(v+"embeddings.position_embedding", 3, 1)),
+			"num_hidden_layers":   s.count(v + "encoder.layers."),
+			"num_attention_heads": heads(width),
+			"intermediate_size":   s.dim(v+"encoder.layers.0.mlp.fc1.weight", 2, 0),
+			"hidden_act":          "gelu",
+			"layer_norm_eps":      1e-5, // transformers' value, not Salesforce's 1e-6
+		},
+		"text_config": weights.Config{
+			"model_type":              "blip_text_model",
+			"hidden_size":             hidden,
+			"encoder_hidden_size":     s.dim(t+"encoder.layer.0.crossattention.self.key.weight", 2, 1),
+			"vocab_size":              vocab,
+			"max_position_embeddings": s.dim(t+"embeddings.position_embeddings.weight", 2, 0),
+			"num_hidden_layers":       s.count(t + "encoder.layer."),
+			"num_attention_heads":     heads(hidden),
+			"intermediate_size":       s.dim(t+"encoder.layer.0.intermediate.dense.weight", 2, 0),
+			"hidden_act":              "gelu",
+			"layer_norm_eps":          1e-12,
+			"is_decoder":              true,
+			"tie_word_embeddings":     true,
+			"bos_token_id":            vocab - 2, // [DEC], after which comes [ENC]
+			"sep_token_id":            102,
+			"eos_token_id":            2,
+			"pad_token_id":            0,
+		},
+	}
+}
+
+func (s *shapes) unet() weights.Config {
+	levels := s.count("down_blocks.")
+	var channels, dims []int
+	var down, up []string
+	cross, linear := 0, false
+	for i := range levels {
+		p := fmt.Sprintf("down_blocks.%d.", i)
+		ch := s.dim(p+"resnets.0.conv1.weight", 4, 0)
+		channels = append(channels, ch)
+		dims = append(dims, heads(ch))
+		kind := "DownBlock2D"
+		if q := p + "attentions.0."; s.has(q + "proj_in.weight") {
+			kind = "CrossAttnDownBlock2D"
+			cross = s.dim(q+"transformer_blocks.0.attn2.to_k.weight", 2, 1)
+			e, _ := s.set.Entry(q + "proj_in.weight")
+			linear = len(e.Shape) == 2
+		}
+		down = append(down, kind)
+		kind = "UpBlock2D"
+		if s.has(fmt.Sprintf("up_blocks.%d.attentions.0.proj_in.weight", i)) {
+			kind = "CrossAttnUpBlock2D"
+		}
+		up = append(up, kind)
+	}
+	if levels == 0 {
+		s.fail(fmt.Errorf("no down_blocks"))
+	}
+	c := weights.Config{
+		"_class_name":           "UNet2DConditionModel",
+		"in_channels":           s.dim("conv_in.weight", 4, 1),
+		"out_channels":          s.dim("conv_out.weight", 4, 0),
+		"block_out_channels":    channels,
+		"layers_per_block":      s.count("down_blocks.0.resnets."),
+		"down_block_types":      down,
+		"up_block_types":        up,
+		"mid_block_type":        "UNetMidBlock2DCrossAttn",
+		"cross_attention_dim":   cross,
+		"use_linear_projection": linear,
+		"attention_head_dim":    any(8),
+		"norm_num_groups":       groups(channels),
+		"norm_eps":              1e-5,
+		"act_fn":                "silu",
+		"flip_sin_to_cos":       true,
+		"freq_shift":            0,
+		"downsample_padding":    1,
+		"sample_size":           64,
+	}
+	if linear {
+		c["attention_head_dim"] = dims
+	}
+	return c
+}
+
+// groups is 32, or for a toy the most of 16, 8, 4, 2, 1 that divides all.
+func groups(channels []int) int {
+	for g := 32; g > 1; g /= 2 {
+		fits := true
+		for _, c := range channels {
+			fits = fits && c%g == 0
+		}
+		if fits {
+			return g
+		}
+	}
+	return 1
+}
+
+func (s *shapes) vae() weights.Config {
+	levels := s.count("encoder.down_blocks.")
+	var channels []int
+	var down, up []string
+	for i := range levels {
+		channels = append(channels, s.dim(fmt.Sprintf("encoder.down_blocks.%d.resnets.0.conv1.weight", i), 4, 0))
+		down = append(down, "DownEncoderBlock2D")
+		up = append(up, "UpDecoderBlock2D")
+	}
+	if levels == 0 {
+		s.fail(fmt.Errorf("no encoder.down_blocks"))
+	}
+	return weights.Config{
+		"_class_name":        "AutoencoderKL",
+		"in_channels":        s.dim("encoder.conv_in.weight", 4, 1),
+		"out_channels":       s.dim("decoder.conv_out.weight", 4, 0),
+		"latent_channels":    s.dim("decoder.conv_in.weight", 4, 1),
+		"block_out_channels": channels,
+		"layers_per_block":   s.count("encoder.down_blocks.0.resnets."),
+		"down_block_types":   down,
+		"up_block_types":     up,
+		"norm_num_groups":    groups(channels),
+		"act_fn":             "silu",
+		"sample_size":        512,
+		"scaling_factor":     0.18215,
+	}
+}
+
+// scheduler is the noise schedule of Stable Diffusion 1 and 2. Whether a
+// checkpoint of 2 predicts v is not in its tensors: epsilon is written.
+func scheduler() weights.Config {
+	return weights.Config{
+		"_class_name": "PNDMScheduler", "num_train_timesteps": 1000,
+		"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+		"skip_prk_steps": true, "set_alpha_to_one": false, "steps_offset": 1, "prediction_type": "epsilon",
+	}
+}
+
+// modelIndex is the model_index.json of a Stable Diffusion folder.
+func modelIndex() weights.Config {
+	c := weights.Config{"_class_name": "StableDiffusionPipeline", "requires_safety_checker": false}
+	for part, class := range map[string]string{
+		UNet: "diffusers UNet2DConditionModel", VAE: "diffusers AutoencoderKL", "scheduler": "diffusers PNDMScheduler",
+		TextEncoder: "transformers CLIPTextModel", "tokenizer": "transformers CLIPTokenizer",
+	} {
+		c[part] = strings.Fields(class)
+	}
+	for _, part := range []string{"safety_checker", "feature_extractor"} {
+		c[part] = []any{nil, nil}
+	}
+	return c
+}

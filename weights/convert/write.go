@@ -1,0 +1,246 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"parley/weights"
+	"parley/weights/safetensors"
+)
+
+// Convert writes the checkpoint at src, a file or a folder, as a folder of
+// Hugging Face's layout at dst: the tensors under their canonical names as
+// safetensors, config.json taken from src or inferred from the shapes, and the
+// small files beside (tokenizers, schedulers). The dtype is "F32", "F16" or
+// "BF16", or "" to leave each tensor its own. The same source gives the same
+// bytes.
+//
+// The folder appears complete or not at all; a dst that exists is an error that
+// is fs.ErrExist.
+func Convert(ctx context.Context, src, dst, dtype string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("convert %s: %w", src, err)
+		}
+	}()
+	dtype = strings.ToUpper(dtype)
+	switch dtype {
+	case "", "F32", "F16", "BF16":
+	default:
+		return fmt.Errorf("dtype %q: want F32, F16 or BF16", dtype)
+	}
+	dst = filepath.Clean(dst)
+	if err := absent(dst); err != nil {
+		return err
+	}
+	st, err := os.Stat(src)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dst), "."+filepath.Base(dst)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp) // nothing is left of it after the rename
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	w := writer{ctx: ctx, dtype: dtype}
+	pipeline := false
+	if st.IsDir() {
+		_, err := os.Stat(filepath.Join(src, "model_index.json"))
+		pipeline = err == nil
+	}
+	if pipeline {
+		err = w.pipeline(src, tmp)
+	} else {
+		err = w.checkpoint(src, tmp, st.IsDir())
+	}
+	if err != nil {
+		return err
+	}
+	if err := absent(dst); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dst)
+}
+
+func absent(path string) error {
+	_, err := os.Lstat(path)
+	if err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+type writer struct {
+	ctx   context.Context
+	dtype string
+}
+
+// pipeline converts the parts of a Stable Diffusion folder one by one.
+func (w writer) pipeline(src, dst string) error {
+	for _, part := range []string{UNet, VAE, TextEncoder} {
+		err := w.one(filepath.Join(src, part), filepath.Join(dst, part), true, part)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	for _, part := range []string{"scheduler", "tokenizer", "feature_extractor"} {
+		if _, err := os.Stat(filepath.Join(src, part)); err != nil {
+			continue
+		}
+		if err := copySmall(filepath.Join(src, part), filepath.Join(dst, part)); err != nil {
+			return err
+		}
+	}
+	return copySmall(src, dst)
+}
+
+// one converts a checkpoint that has to hold one part.
+func (w writer) one(src, dst string, folder bool, part string) (err error) {
+	set, err := weights.Open(src)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, set.Close()) }()
+	parts, err := Canonical(set)
+	if err != nil {
+		return err
+	}
+	if len(parts) != 1 || parts[part] == nil {
+		return fmt.Errorf("the checkpoint holds no %s alone", part)
+	}
+	return w.part(src, dst, folder, part, parts[part])
+}
+
+// checkpoint converts a file or a folder of one checkpoint.
+func (w writer) checkpoint(src, dst string, folder bool) (err error) {
+	set, err := weights.Open(src)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, set.Close()) }()
+	parts, err := Canonical(set)
+	if err != nil {
+		return err
+	}
+	if len(parts) == 1 {
+		for part, s := range parts {
+			return w.part(src, dst, folder, part, s)
+		}
+	}
+	for _, part := range []string{UNet, VAE, TextEncoder} {
+		if parts[part] == nil {
+			return fmt.Errorf("no %s in the checkpoint", part)
+		}
+		if err := w.part(src, filepath.Join(dst, part), false, part, parts[part]); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dst, "scheduler"), 0o755); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(dst, "scheduler", "scheduler_config.json"), scheduler()); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(dst, "model_index.json"), modelIndex())
+}
+
+// part writes the folder of a part.
+func (w writer) part(src, dst string, folder bool, part string, set *weights.Set) error {
+	if err := os.MkdirAll(dst, 0o755); err != nil {
+		return err
+	}
+	if folder {
+		if err := copySmall(src, dst); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dst, "config.json")); err != nil {
+		c, err := InferConfig(part, set)
+		if err != nil {
+			return err
+		}
+		if err := writeJSON(filepath.Join(dst, "config.json"), c); err != nil {
+			return err
+		}
+	}
+	entries := set.Entries()
+	if w.dtype != "" {
+		for i, e := range entries {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
+			var err error
+			if entries[i], err = weights.To(e, w.dtype); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	name := "model.safetensors"
+	if part == UNet || part == VAE {
+		name = "diffusion_pytorch_model.safetensors"
+	}
+	return safetensors.WriteFile(filepath.Join(dst, name), entries)
+}
+
+// smallFile is the largest file that is copied; tokenizers have some MB.
+const smallFile = 32 << 20
+
+// copySmall copies the files of a folder that are no weights.
+func copySmall(src, dst string) error {
+	list, err := os.ReadDir(src)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dst, 0o755); err != nil {
+		return err
+	}
+	for _, f := range list {
+		ext := filepath.Ext(f.Name())
+		if f.IsDir() || ext != ".json" && ext != ".txt" && ext != ".model" ||
+			strings.Contains(f.Name(), ".index.") {
+			continue
+		}
+		// Stat follows the links of a download cache.
+		st, err := os.Stat(filepath.Join(src, f.Name()))
+		if err != nil || !st.Mode().IsRegular() || st.Size() > smallFile {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(src, f.Name()))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dst, f.Name()), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeJSON(path string, c weights.Config) error {
+	data, err := json.Marshal(c) // maps sort their keys
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, data, "", "  "); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	return os.WriteFile(path, b.Bytes(), 0o644)
+}

@@ -1,0 +1,189 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"parley/engine"
+	"parley/weights"
+	"parley/weights/safetensors"
+)
+
+// want is what transformers and diffusers save for the parts (goldens.py).
+func want(t *testing.T) map[string]map[string][3]any {
+	t.Helper()
+	data, err := os.ReadFile("testdata/want.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w map[string]map[string][3]any
+	if err := json.Unmarshal(data, &w); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func same3(t *testing.T, part string, s *weights.Set, w map[string][3]any) {
+	t.Helper()
+	if s == nil {
+		t.Fatalf("no %s", part)
+	}
+	if len(w) == 0 || s.Len() != len(w) {
+		t.Errorf("%s: %d tensors, want %d", part, s.Len(), len(w))
+	}
+	for _, name := range s.Names() {
+		e, _ := s.Entry(name)
+		have := fmt.Sprintf("[%s %v %x]", e.DType, []int(e.Shape), sha256.Sum256(e.Data))
+		if want := fmt.Sprint(w[name]); have != want {
+			t.Errorf("%s: %s: have %s, want %s", part, name, have, want)
+		}
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	w := want(t)
+	for file, parts := range map[string][]string{
+		"openai_clip.pt":      {CLIP},
+		"salesforce_blip.pth": {BLIP},
+		"ldm_sd1.safetensors": {UNet, VAE, TextEncoder},
+		"ldm_sd2.ckpt":        {UNet, VAE, TextEncoder},
+		"old_vae.safetensors": {VAE},
+	} {
+		t.Run(file, func(t *testing.T) {
+			set, err := weights.Open(filepath.Join("testdata", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer set.Close()
+			have, err := Canonical(set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(have) != len(parts) {
+				t.Errorf("%d parts, want %v", len(have), parts)
+			}
+			for _, part := range parts {
+				same3(t, part, have[part], w[part])
+				// What is canonical stays as it is.
+				again, err := Canonical(have[part])
+				if err != nil {
+					t.Fatal(err)
+				}
+				same3(t, part, again[part], w[part])
+			}
+		})
+	}
+}
+
+func entry(name string, dims ...int) weights.Entry {
+	s := engine.Shape(dims)
+	return weights.Entry{Name: name, DType: "F16", Shape: s, Data: make([]byte, 2*s.Elems()), File: "f"}
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range []struct {
+		want    string
+		entries []weights.Entry
+	}{
+		{"f: not a checkpoint of CLIP, BLIP or Stable Diffusion; it begins with a, b", []weights.Entry{entry("b", 1), entry("a", 1)}},
+		{"a Stable Diffusion XL checkpoint", []weights.Entry{entry("model.diffusion_model.out.0.bias", 1), entry("conditioner.embedders.0.x", 1)}},
+		{"a CLIP with a ResNet", []weights.Entry{entry("visual.layer1.0.conv1.weight", 1)}},
+		{"f: visual.what: a tensor that this layout does not have", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1), entry("visual.what", 1)}},
+		{"have [4], want rows that divide by 3", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1), entry("transformer.resblocks.0.attn.in_proj_bias", 4)}},
+		{"visual.proj: have [3], want a matrix", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1), entry("visual.proj", 3)}},
+	} {
+		_, err := Canonical(weights.NewSet(c.entries))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("have %v, want %s", err, c.want)
+		}
+	}
+}
+
+func TestConvert(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	for _, dst := range []string{one, two} {
+		if err := Convert(ctx, "testdata/ldm_sd1.safetensors", dst, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := want(t)
+	for _, part := range []string{UNet, VAE, TextEncoder} {
+		set, err := weights.Open(filepath.Join(one, part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer set.Close()
+		same3(t, part, set, w[part])
+	}
+	c, err := weights.ReadConfig(os.DirFS(one), "unet/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := c.Reader()
+	if ch := r.Ints("block_out_channels", nil); fmt.Sprint(ch) != "[4 8]" || r.Int("cross_attention_dim", 0) != 8 || r.Int("layers_per_block", 0) != 1 ||
+		fmt.Sprint(r.Strings("up_block_types", nil)) != "[UpBlock2D CrossAttnUpBlock2D]" || r.Err() != nil {
+		t.Errorf("%v, %v", c, r.Err())
+	}
+	// The folder converts to itself, and the same source to the same bytes.
+	three := filepath.Join(dir, "three")
+	if err := Convert(ctx, one, three, ""); err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(one, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(one, path)
+		a, _ := os.ReadFile(path)
+		for _, other := range []string{two, three} {
+			b, err := os.ReadFile(filepath.Join(other, rel))
+			if err != nil || !bytes.Equal(a, b) {
+				t.Errorf("%s differs in %s: %v", rel, other, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Convert(ctx, one, two, ""); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over an existing folder: %v", err)
+	}
+	if err := Convert(ctx, one, filepath.Join(dir, "x"), "int4"); err == nil || !strings.Contains(err.Error(), "want F32, F16 or BF16") {
+		t.Errorf("have %v", err)
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := Convert(stopped, one, filepath.Join(dir, "x"), "f32"); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	left, _ := os.ReadDir(dir)
+	if len(left) != 3 {
+		t.Errorf("left behind: %v", left)
+	}
+	wide := filepath.Join(dir, "wide")
+	if err := Convert(ctx, "testdata/openai_clip.pt", wide, "f32"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := safetensors.Map(filepath.Join(wide, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, e := range f.Tensors {
+		if e.DType != "F32" {
+			t.Errorf("%s: %s", e.Name, e.DType)
+		}
+	}
+}

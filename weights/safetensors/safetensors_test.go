@@ -1,0 +1,145 @@
+package safetensors
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"parley/engine"
+)
+
+func file(header, body string) []byte {
+	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header+body...)
+}
+
+var sample = []Tensor{
+	{Name: "b", DType: "F16", Shape: engine.Shape{3}, Data: []byte("abcdef")},
+	{Name: "a \"x\"", DType: "F16", Shape: engine.Shape{1}, Data: []byte("gh")},
+	{Name: "w", DType: "F32", Shape: engine.Shape{1, 2}, Data: []byte("01234567")},
+	{Name: "n", DType: "I64", Shape: engine.Shape{}, Data: []byte("89abcdef")},
+	{Name: "empty", DType: "BF16", Shape: engine.Shape{0, 4}, Data: []byte{}},
+	{Name: "i", DType: "I32", Shape: engine.Shape{1}, Data: []byte("wxyz")},
+}
+
+func TestRoundTrip(t *testing.T) {
+	var one, two bytes.Buffer
+	back := make([]Tensor, len(sample))
+	for i, e := range sample {
+		back[len(sample)-1-i] = e
+	}
+	meta := map[string]string{"format": "pt", "z": "1"}
+	if err := Write(&one, sample, meta); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(&two, back, meta); err != nil || !bytes.Equal(one.Bytes(), two.Bytes()) {
+		t.Fatalf("the order changes the bytes: %v", err)
+	}
+	if n := binary.LittleEndian.Uint64(one.Bytes()); n%8 != 0 {
+		t.Errorf("a header of %d bytes is not aligned", n)
+	}
+	path := filepath.Join(t.TempDir(), "m.safetensors")
+	if err := WriteFile(path, sample); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Map(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Metadata["format"] != "pt" || len(f.Tensors) != len(sample) {
+		t.Fatalf("%v, %d tensors", f.Metadata, len(f.Tensors))
+	}
+	for _, have := range f.Tensors {
+		for _, want := range sample {
+			if have.Name == want.Name && (have.DType != want.DType || !have.Shape.Equal(want.Shape) || !bytes.Equal(have.Data, want.Data) || have.File != path) {
+				t.Errorf("have %v, want %v", have, want)
+			}
+		}
+	}
+	if list, _ := os.ReadDir(filepath.Dir(path)); len(list) != 1 {
+		t.Errorf("left behind: %v", list)
+	}
+	_, m, err := Parse("f", two.Bytes())
+	if err != nil || !reflect.DeepEqual(m, meta) {
+		t.Errorf("metadata %v, %v", m, err)
+	}
+}
+
+func TestInvalid(t *testing.T) {
+	one := func(s string) []byte { return file(`{"a":{`+s+`}}`, "0123") }
+	huge := binary.LittleEndian.AppendUint64(nil, 1<<63)
+	for _, c := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"short", []byte("abc"), "f: not a safetensors file: 3 bytes, at least 8 wanted"},
+		{"huge header", huge, "f: not a safetensors file: a header of 9223372036854775808 bytes, at most 100000000 allowed"},
+		{"cut header", file("{}", "")[:9], "f: truncated: a header of 2 bytes in a file of 9"},
+		{"no brace", file("[]", ""), "f: not a safetensors file: the header does not begin with {"},
+		{"utf8", file("{\"\xff\":1}", ""), "f: the header is not UTF-8"},
+		{"open", file("{", ""), "f: header: unexpected EOF"},
+		{"trailing", file("{}{", ""), "f: header: text after the closing }"},
+		{"twice", file(`{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"a":{}}`, "0"), "f: header: a comes twice"},
+		{"field twice", one(`"dtype":"F32","dtype":"F32"`), "f: header: a: dtype comes twice"},
+		{"meta twice", file(`{"__metadata__":{"k":"1","k":"2"}}`, ""), "f: header: __metadata__: k comes twice"},
+		{"meta number", file(`{"__metadata__":{"k":1}}`, ""), "f: header: have 1, want a string"},
+		{"unknown field", one(`"x":1`), `f: header: a: unknown field "x"`},
+		{"no shape", one(`"dtype":"F32","data_offsets":[0,4]`), "f: header: a: no shape"},
+		{"fraction", one(`"dtype":"F32","shape":[1.5],"data_offsets":[0,4]`), "f: header: a: 1.5 is not a size"},
+		{"negative", one(`"dtype":"F32","shape":[-1],"data_offsets":[0,4]`), "f: header: a: -1 is not a size"},
+		{"three offsets", one(`"dtype":"F32","shape":[1],"data_offsets":[0,2,4]`), "f: header: a: 3 data_offsets, want 2"},
+		{"backwards", one(`"dtype":"F32","shape":[1],"data_offsets":[4,0]`), "f: a: ends at 0, before it begins at 4"},
+		{"over the end", one(`"dtype":"F32","shape":[2],"data_offsets":[0,8]`), "f: a: ends at 8, after the end of the data at 4 (a truncated file?)"},
+		{"gap", one(`"dtype":"U8","shape":[2],"data_offsets":[2,4]`), "f: a: begins at 2, a gap after 0"},
+		{"dtype", one(`"dtype":"F31","shape":[1],"data_offsets":[0,4]`), `f: a: unknown dtype "F31"`},
+		{"size", one(`"dtype":"F32","shape":[2],"data_offsets":[0,4]`), "f: a: F32 [2] takes 8 bytes, the file has 4"},
+		{"overflow", one(`"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]`), "f: a: the shape [4294967296 4294967296] overflows"},
+		{"rest", one(`"dtype":"U8","shape":[3],"data_offsets":[0,3]`), "f: 1 bytes after the last tensor"},
+		{"overlap", file(`{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}`, "0123"),
+			"f: b: begins at 2, inside the tensor that ends at 3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, _, err := Parse("f", c.data); err == nil || err.Error() != c.want {
+				t.Errorf("have %v\nwant %s", err, c.want)
+			}
+		})
+	}
+	for want, list := range map[string][]Tensor{
+		"a comes twice":                    {{Name: "a", DType: "U8", Shape: engine.Shape{0}}, {Name: "a", DType: "U8", Shape: engine.Shape{0}}},
+		"a: F32 [2] takes 8 bytes, have 0": {{Name: "a", DType: "F32", Shape: engine.Shape{2}}},
+		"does not name a tensor":           {{Name: "__metadata__", DType: "U8", Shape: engine.Shape{0}}},
+		`a: unknown dtype "X"`:             {{Name: "a", DType: "X"}},
+	} {
+		if err := Write(&bytes.Buffer{}, list, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("have %v, want %s", err, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	var b bytes.Buffer
+	if err := Write(&b, sample, map[string]string{"format": "pt"}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add(file(`{"a":{"dtype":"F32","shape":[4294967296,0],"data_offsets":[0,0]}}`, ""))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, meta, err := Parse("f", data)
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := Write(&out, list, meta); err != nil {
+			t.Fatalf("read and not written: %v", err)
+		}
+		again, _, err := Parse("f", out.Bytes())
+		if err != nil || len(again) != len(list) {
+			t.Fatalf("written and not read: %v", err)
+		}
+	})
+}

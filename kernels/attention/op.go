@@ -1,0 +1,47 @@
+// Package attention is softmax(q kᵀ · scale) v over heads, without the matrix
+// of all scores (Dao et al., FlashAttention, arXiv 2205.14135).
+package attention
+
+import (
+	"fmt"
+	"math"
+
+	"parley/engine"
+	"parley/engine/host"
+)
+
+// Options says how the width is cut and which keys a query sees.
+type Options struct {
+	Heads  int
+	Scale  float64 // 0 means 1/sqrt(head dim)
+	Causal bool    // the last query sees every key, the one before all but one
+	Keys   int     // only the first Keys rows of k and v; 0 means all
+}
+
+// Attend takes q [N, Lq, Heads*D] and k, v [M, Lk, Heads*D] and returns
+// [N, Lq, Heads*D]. N is a multiple of M: each row of k and v serves N/M
+// consecutive rows of q.
+func Attend(s *engine.Stream, q, k, v *engine.Tensor, o Options) *engine.Tensor {
+	width := q.Dim(2)
+	if k.Dim(2) != width || !k.Shape().Equal(v.Shape()) || width%o.Heads != 0 || q.Dim(0)%k.Dim(0) != 0 {
+		panic(fmt.Sprintf("attention: %s: q %v, k %v, v %v, %d heads", s.Path(), q.Shape(), k.Shape(), v.Shape(), o.Heads))
+	}
+	keys := k.Dim(1)
+	if o.Keys > 0 {
+		keys = o.Keys
+	}
+	if o.Scale == 0 {
+		o.Scale = 1 / math.Sqrt(float64(width/o.Heads))
+	}
+	y := s.New(engine.F32, q.Shape()...)
+	work := engine.Work{Op: "attention", Out: y, FLOPs: 4 * int64(q.Elems()) * int64(keys),
+		Bytes: 4 * (2*int64(q.Elems()) + 2*int64(k.Dim(0))*int64(keys)*int64(width))}
+	return s.Do(work, func(d engine.Device) {
+		if h, ok := host.On(d); ok {
+			a := attn{d: h, q: q.F32(), k: k.F32(), v: v.F32(), y: y.F32(), n: q.Dim(0), lq: q.Dim(1),
+				share: q.Dim(0) / k.Dim(0), room: k.Dim(1), keys: keys, heads: o.Heads, dim: width / o.Heads,
+				scale: float32(o.Scale), causal: o.Causal}
+			a.run()
+		}
+	})
+}

@@ -1,0 +1,44 @@
+package conv
+
+import "parley/kernels/simd"
+
+// geometry finds the patch under each output pixel.
+type geometry struct {
+	x                     []float32
+	h, w, c, oh, ow       int
+	kh, kw, stride, shift int
+	pad                   Pad
+}
+
+// gather packs columns k to k+kc of the patches of output pixels row to
+// row+rows: im2col for one block of the product, in the cache.
+func (g *geometry) gather(dst []float32, row, rows, k, kc int) {
+	mr := simd.Gemm().MR
+	var few [32 * 256]float32
+	for i := 0; i < rows; i += mr {
+		n := min(mr, rows-i)
+		for r := range n {
+			g.patch(few[r*kc:(r+1)*kc], row+i+r, k)
+		}
+		simd.PackRows(dst[i*kc:], few[:n*kc], kc, n, kc, mr)
+	}
+}
+
+// patch copies dst's length of the patch of output pixel p, from column k.
+func (g *geometry) patch(dst []float32, p, k int) {
+	ox := p % g.ow
+	oy := p / g.ow % g.oh
+	base := p / (g.ow * g.oh) * g.h * g.w
+	for len(dst) > 0 {
+		tap, c := k/g.c, k%g.c
+		n := min(g.c-c, len(dst))
+		y := oy*g.stride + tap/g.kw - g.pad.Top
+		x := ox*g.stride + tap%g.kw - g.pad.Left
+		if y >= 0 && x >= 0 && y>>g.shift < g.h && x>>g.shift < g.w {
+			copy(dst[:n], g.x[(base+(y>>g.shift)*g.w+(x>>g.shift))*g.c+c:])
+		} else {
+			clear(dst[:n])
+		}
+		dst, k = dst[n:], k+n
+	}
+}

@@ -1,0 +1,69 @@
+// Package conv is the two-dimensional convolution on [N, H, W, C].
+package conv
+
+import (
+	"fmt"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/kernels/matmul"
+)
+
+// Weights is a bank of filters, packed for the matrix kernel with the depth
+// ordered as (row, column, channel).
+type Weights struct {
+	KH, KW, In, Out int
+	mat             *matmul.Weights
+}
+
+// Pack orders filters w of [out, in, kh, kw], as torch stores them.
+func Pack(w []float32, out, in, kh, kw int) *Weights {
+	depth := kh * kw * in
+	hwi := make([]float32, len(w))
+	for o := range out {
+		for c := range in {
+			for t := range kh * kw {
+				hwi[o*depth+t*in+c] = w[(o*in+c)*kh*kw+t]
+			}
+		}
+	}
+	return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: matmul.Pack(hwi, out, depth)}
+}
+
+// Options says how the filters move and what happens to the sum.
+type Options struct {
+	Stride   int // 0 means 1
+	Pad      Pad
+	Upsample bool // read x as if every pixel stood there 2 x 2 times
+	Epilogue matmul.Epilogue
+}
+
+// Pad is the count of zero rows and columns around x.
+type Pad struct{ Top, Left, Bottom, Right int }
+
+// Same is the padding that keeps the size under an odd kernel.
+func Same(k int) Pad { return Pad{k / 2, k / 2, k / 2, k / 2} }
+
+// Conv2D convolves x [N, H, W, In] and returns [N, H', W', Out].
+func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.Tensor {
+	if len(x.Shape()) != 4 || x.Dim(3) != w.In {
+		panic(fmt.Sprintf("conv: %s: x %v, filters [%d %d %d %d]", s.Path(), x.Shape(), w.Out, w.In, w.KH, w.KW))
+	}
+	o.Stride = max(o.Stride, 1)
+	g := geometry{h: x.Dim(1), w: x.Dim(2), c: w.In, kh: w.KH, kw: w.KW, stride: o.Stride, pad: o.Pad}
+	if o.Upsample {
+		g.shift = 1
+	}
+	g.oh = (g.h<<g.shift+o.Pad.Top+o.Pad.Bottom-w.KH)/o.Stride + 1
+	g.ow = (g.w<<g.shift+o.Pad.Left+o.Pad.Right-w.KW)/o.Stride + 1
+	y := s.New(engine.F32, x.Dim(0), g.oh, g.ow, w.Out)
+	m := x.Dim(0) * g.oh * g.ow
+	work := engine.Work{Op: "conv", Out: y, FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out),
+		Bytes: 4 * (int64(x.Elems()) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out))}
+	return s.Do(work, func(d engine.Device) {
+		if h, ok := host.On(d); ok {
+			g.x = x.F32()
+			matmul.Run(h, m, w.mat, y.F32(), o.Epilogue, g.gather)
+		}
+	})
+}

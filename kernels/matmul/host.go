@@ -1,0 +1,113 @@
+package matmul
+
+import (
+	"unsafe"
+
+	"parley/engine/host"
+	"parley/kernels/simd"
+)
+
+// The block of the left operand, rowBlock strips of depthBlock, stays in the
+// second-level cache while the strips of weights pass through the first.
+const (
+	depthBlock = 256
+	rowBlock   = 8
+)
+
+// Run multiplies m rows with w into c [m, Out]. gather packs rows row.. of the
+// left operand, columns k to k+kc, in strips as simd.PackRows does: this is
+// where a convolution reads its patches.
+func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func(dst []float32, row, rows, k, kc int)) {
+	g := simd.Gemm()
+	n, depth := w.Out, w.In
+	mc := g.MR * rowBlock
+	// Few rows: a block is what keeps every worker busy.
+	if per := (m + 2*d.Workers() - 1) / (2 * d.Workers()); per < mc {
+		mc = max((per+g.MR-1)/g.MR, 1) * g.MR
+	}
+	mBlocks := (m + mc - 1) / mc
+	strips := (n + g.NR - 1) / g.NR
+	nBlocks := min(strips, max(1, 4*d.Workers()/mBlocks))
+	if mBlocks >= 2*d.Workers() {
+		nBlocks = 1
+	}
+	d.For(mBlocks*nBlocks, func(job int) {
+		i0 := job / nBlocks * mc
+		rows := min(mc, m-i0)
+		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
+		j0, j1 := s0*g.NR, min(s1*g.NR, n)
+		e.start(c, n, i0, rows, j0, j1)
+		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, depthBlock), g.MR))
+		a := floats(mem.Host)
+		for k := 0; k < depth; k += depthBlock {
+			kc := min(depthBlock, depth-k)
+			gather(a, i0, rows, k, kc)
+			for st := s0; st < s1; st++ {
+				b := w.packed[(st*depth+k)*g.NR:][:kc*g.NR]
+				cols := min(g.NR, n-st*g.NR)
+				for i := 0; i < rows; i += g.MR {
+					g.Tile(kc, a[i*kc:], b, c[(i0+i)*n+st*g.NR:], n, min(g.MR, rows-i), cols)
+				}
+			}
+		}
+		d.Free(mem)
+		e.finish(c, n, i0, rows, j0, j1)
+	})
+}
+
+// start puts what is added to the product where the product is summed up. A
+// residual joins here unless an activation stands between.
+func (e Epilogue) start(c []float32, n, i0, rows, j0, j1 int) {
+	var bias []float32
+	if e.Bias != nil {
+		bias = e.Bias.F32()[j0:j1]
+	}
+	for i := i0; i < i0+rows; i++ {
+		row := c[i*n+j0 : i*n+j1]
+		switch {
+		case e.Residual != nil && e.Act == None && bias != nil:
+			simd.Add(row, e.Residual.F32()[i*n+j0:i*n+j1], bias)
+		case e.Residual != nil && e.Act == None:
+			copy(row, e.Residual.F32()[i*n+j0:i*n+j1])
+		case bias != nil:
+			copy(row, bias)
+		default:
+			clear(row)
+		}
+	}
+}
+
+func (e Epilogue) finish(c []float32, n, i0, rows, j0, j1 int) {
+	if e.Act == None {
+		return
+	}
+	for i := i0; i < i0+rows; i++ {
+		row := c[i*n+j0 : i*n+j1]
+		e.Act.Apply(row, row)
+		if e.Residual != nil {
+			simd.Add(row, row, e.Residual.F32()[i*n+j0:i*n+j1])
+		}
+	}
+}
+
+// Apply computes the activation on the host; dst may be x.
+func (a Act) Apply(dst, x []float32) {
+	switch a {
+	case SiLU:
+		simd.SiLU(dst, x)
+	case GELU:
+		simd.GELU(dst, x)
+	case QuickGELU:
+		simd.QuickGELU(dst, x)
+	case GELUTanh:
+		simd.GELUTanh(dst, x)
+	case Tanh:
+		simd.Tanh(dst, x)
+	default:
+		copy(dst, x)
+	}
+}
+
+func floats(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
+}

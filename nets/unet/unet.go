@@ -1,0 +1,356 @@
+// Package unet is Stable Diffusion's denoiser (arXiv 2112.10752; diffusers'
+// UNet2DConditionModel).
+package unet
+
+import (
+	"fmt"
+	"strconv"
+
+	"parley/engine"
+	"parley/kernels/activate"
+	"parley/kernels/attention"
+	"parley/kernels/conv"
+	"parley/kernels/embed"
+	"parley/kernels/matmul"
+	"parley/kernels/resample"
+	"parley/nets/layer"
+	"parley/weights"
+)
+
+// Model predicts the noise (or the velocity, or the sample) in latents.
+type Model struct {
+	In, Out, Cross int // channels of the latents, in and out; width of the context
+
+	width        int // of the first block, and of the timestep's sinusoids
+	time1, time2 layer.Linear
+	convIn       layer.Conv
+	down, up     []block
+	mid          block
+	normOut      layer.Norm
+	convOut      layer.Conv
+}
+
+// block is one level: resnets, each with an attention where the level has
+// any, then a change of size.
+type block struct {
+	name     string
+	resnets  []Resnet
+	attns    []transformer
+	resample *layer.Conv
+	sampler  string // the scope of resample
+}
+
+// config is what Load reads.
+type config struct {
+	eps    float64
+	groups int
+	cross  int
+	linear bool
+	temb   int
+}
+
+// Load builds the net from config.json and diffusers' tensor names.
+func Load(c weights.Config, l *weights.Loader) (*Model, error) {
+	r := c.Reader()
+	widths := r.Ints("block_out_channels", []int{320, 640, 1280, 1280})
+	n := len(widths)
+	if n == 0 {
+		return nil, fmt.Errorf("%s: block_out_channels is empty", c.File())
+	}
+	m := &Model{In: r.Int("in_channels", 4), Out: r.Int("out_channels", 4), Cross: r.Int("cross_attention_dim", 1280), width: widths[0]}
+	layers := r.Spread("layers_per_block", n, 2)
+	heads := r.Spread("attention_head_dim", n, 8)
+	depth := r.Spread("transformer_layers_per_block", n, 1)
+	cfg := config{eps: r.Float("norm_eps", 1e-5), groups: r.Int("norm_num_groups", 32), cross: m.Cross, linear: r.Bool("use_linear_projection", false), temb: 4 * widths[0]}
+	downTypes := r.Strings("down_block_types", []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"})
+	upTypes := r.Strings("up_block_types", []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"})
+	if len(downTypes) != n || len(upTypes) != n {
+		r.Fail(fmt.Errorf("%s: %d block_out_channels, %d down_block_types, %d up_block_types", c.File(), n, len(downTypes), len(upTypes)))
+	}
+	for key, want := range map[string]string{"act_fn": "silu", "time_embedding_type": "positional", "resnet_time_scale_shift": "default", "mid_block_type": "UNetMidBlock2DCrossAttn"} {
+		if have := r.String(key, want); have != want {
+			r.Fail(fmt.Errorf("%s: %s is %q, only %q is supported", c.File(), key, have, want))
+		}
+	}
+	for _, key := range []string{"addition_embed_type", "class_embed_type", "encoder_hid_dim_type"} {
+		if have := r.String(key, ""); have != "" {
+			r.Fail(fmt.Errorf("%s: %s is %q, which Stable Diffusion 1 and 2 do not have", c.File(), key, have))
+		}
+	}
+	for _, w := range widths {
+		if cfg.groups < 1 || w%cfg.groups != 0 {
+			r.Fail(fmt.Errorf("%s: %d channels do not divide in %d groups", c.File(), w, cfg.groups))
+		}
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+
+	time := l.In("time_embedding")
+	m.time1, m.time2 = layer.LoadLinear(time, "linear_1", widths[0], cfg.temb), layer.LoadLinear(time, "linear_2", cfg.temb, cfg.temb)
+	m.convIn = layer.LoadConv(l, "conv_in", m.In, widths[0], 3, conv.Options{Pad: conv.Same(3)})
+
+	// The channels of what each skip connection carries, in order.
+	skips := []int{widths[0]}
+	in := widths[0]
+	for i, w := range widths {
+		name := "down_blocks." + strconv.Itoa(i)
+		p := l.In(name)
+		b := block{name: name}
+		for j := range layers[i] {
+			b.resnets = append(b.resnets, loadResnet(p.In("resnets."+strconv.Itoa(j)), in, w, cfg))
+			if downTypes[i] == "CrossAttnDownBlock2D" {
+				b.attns = append(b.attns, loadTransformer(p.In("attentions."+strconv.Itoa(j)), w, heads[i], depth[i], cfg))
+			} else if downTypes[i] != "DownBlock2D" {
+				return nil, fmt.Errorf("%s: down_block_types has %q, want CrossAttnDownBlock2D or DownBlock2D", c.File(), downTypes[i])
+			}
+			in = w
+			skips = append(skips, w)
+		}
+		if i < n-1 {
+			cv := layer.LoadConv(p.In("downsamplers.0"), "conv", w, w, 3, conv.Options{Stride: 2, Pad: conv.Same(3)})
+			b.resample, b.sampler = &cv, "downsamplers.0"
+			skips = append(skips, w)
+		}
+		m.down = append(m.down, b)
+	}
+	top := widths[n-1]
+	p := l.In("mid_block")
+	m.mid = block{name: "mid_block",
+		resnets: []Resnet{loadResnet(p.In("resnets.0"), top, top, cfg), loadResnet(p.In("resnets.1"), top, top, cfg)},
+		attns:   []transformer{loadTransformer(p.In("attentions.0"), top, heads[n-1], depth[n-1], cfg)}}
+	for i := range n {
+		k := n - 1 - i
+		name := "up_blocks." + strconv.Itoa(i)
+		p := l.In(name)
+		b := block{name: name}
+		for j := range layers[k] + 1 {
+			skip := skips[len(skips)-1]
+			skips = skips[:len(skips)-1]
+			b.resnets = append(b.resnets, loadResnet(p.In("resnets."+strconv.Itoa(j)), in+skip, widths[k], cfg))
+			if upTypes[i] == "CrossAttnUpBlock2D" {
+				b.attns = append(b.attns, loadTransformer(p.In("attentions."+strconv.Itoa(j)), widths[k], heads[k], depth[k], cfg))
+			} else if upTypes[i] != "UpBlock2D" {
+				return nil, fmt.Errorf("%s: up_block_types has %q, want CrossAttnUpBlock2D or UpBlock2D", c.File(), upTypes[i])
+			}
+			in = widths[k]
+		}
+		if i < n-1 {
+			cv := layer.LoadConv(p.In("upsamplers.0"), "conv", in, in, 3, conv.Options{Pad: conv.Same(3), Upsample: true})
+			b.resample, b.sampler = &cv, "upsamplers.0"
+		}
+		m.up = append(m.up, b)
+	}
+	m.normOut = layer.LoadGroupNorm(l, "conv_norm_out", widths[0], cfg.groups, cfg.eps)
+	m.convOut = layer.LoadConv(l, "conv_out", widths[0], m.Out, 3, conv.Options{Pad: conv.Same(3)})
+	return m, l.Err()
+}
+
+// Multiple is what the height and width of latents have to be a multiple of.
+func (m *Model) Multiple() int { return 1 << (len(m.down) - 1) }
+
+// Forward takes latents x [N, H, W, In], a timestep for each sample, and the
+// context [N, L, Cross], and returns [N, H, W, Out].
+func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64, context *engine.Tensor) (*engine.Tensor, error) {
+	mul := m.Multiple()
+	if sh := x.Shape(); len(sh) != 4 || sh[3] != m.In || sh[1]%mul != 0 || sh[2]%mul != 0 || sh.Elems() == 0 {
+		return nil, &layer.ShapeError{Net: "unet", Input: "sample", Have: sh, Want: fmt.Sprintf("[N H W %d] with H and W multiples of %d", m.In, mul)}
+	}
+	if sh := context.Shape(); len(sh) != 3 || sh[0] != x.Dim(0) || sh[2] != m.Cross || sh[1] == 0 {
+		return nil, &layer.ShapeError{Net: "unet", Input: "encoder_hidden_states", Have: sh, Want: fmt.Sprintf("[%d L %d]", x.Dim(0), m.Cross)}
+	}
+	if len(timesteps) != x.Dim(0) {
+		return nil, fmt.Errorf("unet: %d timesteps for %d samples", len(timesteps), x.Dim(0))
+	}
+	s.Enter("time_embedding")
+	sin := embed.Timesteps(s, timesteps, m.width)
+	t1 := m.time1.Fused(s, sin, matmul.SiLU, nil)
+	temb := m.time2.Fused(s, t1, matmul.SiLU, nil)
+	s.Leave(nil)
+	s.Free(sin, t1)
+
+	h := m.convIn.Forward(s, x, nil)
+	skips := []*engine.Tensor{h}
+	for _, b := range m.down {
+		s.Enter(b.name)
+		for j := range b.resnets {
+			h = b.step(s, j, h, temb, context, false)
+			skips = append(skips, h)
+		}
+		if b.resample != nil {
+			h = b.change(s, h)
+			skips = append(skips, h)
+		}
+		s.Leave(h)
+	}
+
+	s.Enter(m.mid.name)
+	h = m.mid.step(s, 0, h, temb, context, false)
+	y := m.mid.resnets[1].Forward(s, h, temb, "resnets.1")
+	s.Free(h)
+	h = s.Leave(y)
+
+	for _, b := range m.up {
+		s.Enter(b.name)
+		for j := range b.resnets {
+			skip := skips[len(skips)-1]
+			skips = skips[:len(skips)-1]
+			joined := resample.Concat(s, h, skip)
+			s.Free(h, skip)
+			h = b.step(s, j, joined, temb, context, true)
+		}
+		if b.resample != nil {
+			y := b.change(s, h)
+			s.Free(h)
+			h = y
+		}
+		s.Leave(h)
+	}
+	a := m.normOut.SiLU(s, h)
+	s.Free(h, temb)
+	out := m.convOut.Forward(s, a, nil)
+	s.Free(a)
+	return out, s.Err()
+}
+
+// step runs resnet j and its attention; own says that x is not needed after.
+func (b block) step(s *engine.Stream, j int, x, temb, context *engine.Tensor, own bool) *engine.Tensor {
+	h := b.resnets[j].Forward(s, x, temb, "resnets."+strconv.Itoa(j))
+	if own {
+		s.Free(x)
+	}
+	if b.attns == nil {
+		return h
+	}
+	y := b.attns[j].forward(s, h, context, "attentions."+strconv.Itoa(j))
+	s.Free(h)
+	return y
+}
+
+func (b block) change(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	s.Enter(b.sampler)
+	return s.Leave(b.resample.Forward(s, x, nil))
+}
+
+// Resnet is the residual block of the UNet, and without a timestep the VAE's.
+type Resnet struct {
+	norm1, norm2 layer.Norm
+	conv1, conv2 layer.Conv
+	time         *layer.Linear
+	shortcut     *layer.Linear
+}
+
+func loadResnet(l *weights.Loader, in, out int, c config) Resnet {
+	r := LoadResnet(l, in, out, c.groups, c.eps)
+	t := layer.LoadLinear(l, "time_emb_proj", c.temb, out)
+	r.time = &t
+	return r
+}
+
+// LoadResnet reads a residual block that knows no timestep.
+func LoadResnet(l *weights.Loader, in, out, groups int, eps float64) Resnet {
+	if in%groups != 0 {
+		l.Fail(fmt.Errorf("%snorm1: %d channels do not divide in %d groups", l.Prefix(), in, groups))
+		groups = 1
+	}
+	r := Resnet{
+		norm1: layer.LoadGroupNorm(l, "norm1", in, groups, eps),
+		conv1: layer.LoadConv(l, "conv1", in, out, 3, conv.Options{Pad: conv.Same(3)}),
+		norm2: layer.LoadGroupNorm(l, "norm2", out, groups, eps),
+		conv2: layer.LoadConv(l, "conv2", out, out, 3, conv.Options{Pad: conv.Same(3)}),
+	}
+	if in != out {
+		sc := layer.LoadLinear(l, "conv_shortcut", in, out)
+		r.shortcut = &sc
+	}
+	return r
+}
+
+// Forward maps x [N, H, W, in] to [N, H, W, out]; temb [N, C] is silu of the
+// timestep's embedding, or nil.
+func (r Resnet) Forward(s *engine.Stream, x, temb *engine.Tensor, name string) *engine.Tensor {
+	s.Enter(name)
+	a := r.norm1.SiLU(s, x)
+	h := r.conv1.Forward(s, a, nil)
+	s.Free(a)
+	if r.time != nil {
+		t := r.time.Forward(s, temb)
+		h = activate.AddPerSample(s, h, t)
+		s.Free(t)
+	}
+	a = r.norm2.SiLU(s, h)
+	s.Free(h)
+	res := x
+	if r.shortcut != nil {
+		res = r.shortcut.Forward(s, x)
+	}
+	y := r.conv2.Forward(s, a, res)
+	s.Free(a)
+	if res != x {
+		s.Free(res)
+	}
+	return s.Leave(y)
+}
+
+// transformer is diffusers' Transformer2DModel: blocks over the pixels.
+type transformer struct {
+	norm    layer.Norm
+	in, out layer.Linear
+	blocks  []basic
+}
+
+type basic struct {
+	name                string
+	norm1, norm2, norm3 layer.Norm
+	self, cross         layer.Attention
+	gate, down          layer.Linear
+}
+
+func loadTransformer(l *weights.Loader, width, heads, depth int, c config) transformer {
+	t := transformer{norm: layer.LoadGroupNorm(l, "norm", width, c.groups, 1e-6),
+		in: layer.LoadLinear(l, "proj_in", width, width), out: layer.LoadLinear(l, "proj_out", width, width)}
+	for i := range depth {
+		name := "transformer_blocks." + strconv.Itoa(i)
+		p := l.In(name)
+		t.blocks = append(t.blocks, basic{name: name,
+			norm1: layer.LoadLayerNorm(p, "norm1", width, 1e-5), norm2: layer.LoadLayerNorm(p, "norm2", width, 1e-5), norm3: layer.LoadLayerNorm(p, "norm3", width, 1e-5),
+			self:  layer.LoadAttention(p, "attn1", layer.DiffusersNames, width, width, width, heads),
+			cross: layer.LoadAttention(p, "attn2", layer.DiffusersNames, width, c.cross, width, heads),
+			gate:  layer.LoadLinear(p, "ff.net.0.proj", width, 8*width), down: layer.LoadLinear(p, "ff.net.2", 4*width, width)})
+	}
+	return t
+}
+
+func (t transformer) forward(s *engine.Stream, x, context *engine.Tensor, name string) *engine.Tensor {
+	s.Enter(name)
+	n, c := x.Dim(0), x.Dim(3)
+	a := t.norm.Forward(s, x)
+	h := t.in.Forward(s, a.Reshape(n, x.Dim(1)*x.Dim(2), c))
+	s.Free(a)
+	for _, b := range t.blocks {
+		y := b.forward(s, h, context)
+		s.Free(h)
+		h = y
+	}
+	y := t.out.Fused(s, h, matmul.None, x)
+	s.Free(h)
+	return s.Leave(y.Reshape(x.Shape()...))
+}
+
+func (b basic) forward(s *engine.Stream, x, context *engine.Tensor) *engine.Tensor {
+	s.Enter(b.name)
+	a := b.norm1.Forward(s, x)
+	h := b.self.Forward(s, a, nil, x, attention.Options{})
+	s.Free(a)
+	a = b.norm2.Forward(s, h)
+	g := b.cross.Forward(s, a, context, h, attention.Options{})
+	s.Free(a, h)
+	a = b.norm3.Forward(s, g)
+	w := b.gate.Forward(s, a)
+	s.Free(a)
+	f := activate.GEGLU(s, w)
+	s.Free(w)
+	y := b.down.Fused(s, f, matmul.None, g)
+	s.Free(f, g)
+	return s.Leave(y)
+}

@@ -1,0 +1,296 @@
+// Package blip is BLIP as a captioner (arXiv 2201.12086; transformers'
+// BlipForConditionalGeneration): a vision transformer and a text decoder with
+// attention to the picture.
+package blip
+
+import (
+	"fmt"
+	"strconv"
+
+	"parley/engine"
+	"parley/kernels/attention"
+	"parley/kernels/embed"
+	"parley/kernels/matmul"
+	"parley/nets/layer"
+	"parley/weights"
+)
+
+// Model is both halves.
+type Model struct {
+	Vision *Vision
+	Text   *Text
+}
+
+// Load builds a model from config.json and transformers' tensor names.
+func Load(c weights.Config, l *weights.Loader) (*Model, error) {
+	vc, err := c.Sub("vision_config")
+	if err != nil {
+		return nil, err
+	}
+	tc, err := c.Sub("text_config")
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{}
+	if m.Vision, err = loadVision(vc, l); err != nil {
+		return nil, err
+	}
+	m.Text, err = loadText(tc, m.Vision.patches.Width, l)
+	return m, err
+}
+
+// Vision is the picture tower.
+type Vision struct {
+	patches layer.Patches
+	blocks  []layer.Block
+	post    layer.Norm
+}
+
+func loadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
+	r := c.Reader()
+	width, image, patch := r.Int("hidden_size", 768), r.Int("image_size", 384), r.Int("patch_size", 16)
+	layers, heads, inner := r.Int("num_hidden_layers", 12), r.Int("num_attention_heads", 12), r.Int("intermediate_size", 3072)
+	eps := r.Float("layer_norm_eps", 1e-5)
+	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
+	if err != nil {
+		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	l = l.In("vision_model")
+	v := &Vision{patches: layer.LoadPatches(l.In("embeddings"), "position_embedding", 3, image, patch, width),
+		post: layer.LoadLayerNorm(l, "post_layernorm", width, eps)}
+	for i := range layers {
+		p := l.In("encoder.layers." + strconv.Itoa(i))
+		v.blocks = append(v.blocks, layer.Block{Name: strconv.Itoa(i), Act: act,
+			Norm1: layer.LoadLayerNorm(p, "layer_norm1", width, eps),
+			Attn:  layer.LoadPacked(p, "self_attn", width, heads),
+			Norm2: layer.LoadLayerNorm(p, "layer_norm2", width, eps),
+			FC1:   layer.LoadLinear(p, "mlp.fc1", width, inner),
+			FC2:   layer.LoadLinear(p, "mlp.fc2", inner, width)})
+	}
+	return v, l.Err()
+}
+
+// Size is the side of the pictures in pixels.
+func (v *Vision) Size() int { return v.patches.Image }
+
+// Forward encodes pictures [N, Size, Size, 3], normalised, to [N, 1+patches,
+// width].
+func (v *Vision) Forward(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, error) {
+	size := v.Size()
+	if sh := x.Shape(); len(sh) != 4 || sh[1] != size || sh[2] != size || sh[3] != 3 {
+		return nil, &layer.ShapeError{Net: "blip vision", Input: "pixels", Have: sh, Want: fmt.Sprintf("[N %d %d 3]", size, size)}
+	}
+	s.Enter("vision_model")
+	h := v.patches.Forward(s, x)
+	s.Enter("encoder.layers")
+	for _, b := range v.blocks {
+		y := b.Forward(s, h)
+		s.Free(h)
+		h = y
+	}
+	s.Leave(nil)
+	y := v.post.Forward(s, h)
+	s.Free(h)
+	return s.Leave(y), s.Err()
+}
+
+// Text is the decoder.
+type Text struct {
+	Width, Length, Vocab int
+	BOS, Sep, PadID      int32
+
+	words, positions *engine.Tensor
+	normIn           layer.Norm
+	layers           []decoderLayer
+	transform        layer.Linear
+	act              matmul.Act
+	normOut          layer.Norm
+	head             layer.Linear
+	encoderWidth     int
+}
+
+type decoderLayer struct {
+	name                string
+	self, cross         layer.Attention
+	norm1, norm2, norm3 layer.Norm
+	up, down            layer.Linear
+}
+
+var bert = layer.AttentionNames{Query: "self.query", Key: "self.key", Value: "self.value", Out: "output.dense"}
+
+func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
+	r := c.Reader()
+	t := &Text{Width: r.Int("hidden_size", 768), Length: r.Int("max_position_embeddings", 512), Vocab: r.Int("vocab_size", 30524),
+		BOS: int32(r.Int("bos_token_id", 30522)), Sep: int32(r.Int("sep_token_id", 102)), PadID: int32(r.Int("pad_token_id", 0)), encoderWidth: encoder}
+	layers, heads, inner := r.Int("num_hidden_layers", 12), r.Int("num_attention_heads", 8), r.Int("intermediate_size", 3072)
+	eps := r.Float("layer_norm_eps", 1e-12)
+	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
+	if err != nil {
+		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	l = l.In("text_decoder")
+	e := l.In("bert.embeddings")
+	words := e.F32("word_embeddings.weight", t.Vocab, t.Width)
+	t.words = engine.FromF32(words, t.Vocab, t.Width)
+	t.positions = engine.FromF32(e.F32("position_embeddings.weight", t.Length, t.Width), t.Length, t.Width)
+	t.normIn = layer.LoadLayerNorm(e, "LayerNorm", t.Width, eps)
+	for i := range layers {
+		p := l.In("bert.encoder.layer." + strconv.Itoa(i))
+		t.layers = append(t.layers, decoderLayer{name: strconv.Itoa(i),
+			self:  layer.LoadAttention(p, "attention", bert, t.Width, t.Width, t.Width, heads),
+			norm1: layer.LoadLayerNorm(p, "attention.output.LayerNorm", t.Width, eps),
+			cross: layer.LoadAttention(p, "crossattention", bert, t.Width, encoder, t.Width, heads),
+			norm2: layer.LoadLayerNorm(p, "crossattention.output.LayerNorm", t.Width, eps),
+			up:    layer.LoadLinear(p, "intermediate.dense", t.Width, inner),
+			down:  layer.LoadLinear(p, "output.dense", inner, t.Width),
+			norm3: layer.LoadLayerNorm(p, "output.LayerNorm", t.Width, eps)})
+	}
+	h := l.In("cls.predictions")
+	t.transform, t.act = layer.LoadLinear(h, "transform.dense", t.Width, t.Width), act
+	t.normOut = layer.LoadLayerNorm(h, "transform.LayerNorm", t.Width, eps)
+	// The head shares the word embeddings' matrix, unless it has its own.
+	if h.Has("decoder.weight") {
+		words = h.F32("decoder.weight", t.Vocab, t.Width)
+	}
+	bias := "bias"
+	if h.Has("decoder.bias") {
+		bias = "decoder.bias"
+	}
+	t.head = layer.NewLinear("decoder", words, h.F32(bias, t.Vocab), t.Width, t.Vocab)
+	return t, l.Err()
+}
+
+// Cache holds the keys and values of sequences that are being written: of the
+// words so far, and of the picture, once for all sequences of a picture.
+type Cache struct {
+	text *Text
+	rows int
+	room int
+	used int
+	self []pair // [rows, room, Width]
+	look []pair // [pictures, Lk, Width]
+}
+
+type pair struct{ k, v *engine.Tensor }
+
+// Start prepares a cache for rows sequences of up to room words, about
+// pictures [M, Lk, encoder width], where rows is a multiple of M.
+func (t *Text) Start(s *engine.Stream, pictures *engine.Tensor, rows, room int) (*Cache, error) {
+	if sh := pictures.Shape(); len(sh) != 3 || sh[2] != t.encoderWidth || sh[0] == 0 || rows%sh[0] != 0 {
+		return nil, &layer.ShapeError{Net: "blip text", Input: "encoder_hidden_states", Have: sh, Want: fmt.Sprintf("[M L %d] with %d a multiple of M", t.encoderWidth, rows)}
+	}
+	if room > t.Length {
+		return nil, fmt.Errorf("blip text: sequences of %d words, the model takes %d", room, t.Length)
+	}
+	c := &Cache{text: t, rows: rows, room: room}
+	s.Enter("text_decoder.start")
+	for _, l := range t.layers {
+		k, v := l.cross.Keys(s, pictures)
+		c.look = append(c.look, pair{k, v})
+		c.self = append(c.self, pair{s.New(engine.F32, rows, room, t.Width), s.New(engine.F32, rows, room, t.Width)})
+	}
+	s.Leave(nil)
+	return c, s.Err()
+}
+
+// Free gives the cache's memory back.
+func (c *Cache) Free(s *engine.Stream) {
+	for i := range c.self {
+		s.Free(c.self[i].k, c.self[i].v, c.look[i].k, c.look[i].v)
+	}
+}
+
+// Select makes row i go on from what row from[i] has seen, as a beam search
+// asks. Rows stay with their picture.
+func (c *Cache) Select(s *engine.Stream, from []int32) {
+	same := true
+	for i, f := range from {
+		same = same && int(f) == i
+	}
+	if same {
+		return
+	}
+	for i := range c.self {
+		k, v := embed.Rows(s, c.self[i].k, from), embed.Rows(s, c.self[i].v, from)
+		s.Free(c.self[i].k, c.self[i].v)
+		c.self[i] = pair{k, v}
+	}
+}
+
+// Step reads L more words of each row and returns the logits [rows, L, Vocab]
+// of the word behind each.
+func (c *Cache) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+	t := c.text
+	if len(ids) != c.rows || len(ids[0]) == 0 {
+		return nil, fmt.Errorf("blip text: %d rows of ids, want %d", len(ids), c.rows)
+	}
+	length := len(ids[0])
+	if c.used+length > c.room {
+		return nil, fmt.Errorf("blip text: %d words, there is room for %d", c.used+length, c.room)
+	}
+	flat := make([]int32, 0, c.rows*length)
+	for i, row := range ids {
+		if len(row) != length {
+			return nil, fmt.Errorf("blip text: row %d has %d ids, row 0 has %d", i, len(row), length)
+		}
+		for _, id := range row {
+			if id < 0 || int(id) >= t.Vocab {
+				return nil, fmt.Errorf("blip text: row %d has the id %d, the vocabulary has %d", i, id, t.Vocab)
+			}
+		}
+		flat = append(flat, row...)
+	}
+	s.Enter("text_decoder.bert")
+	e := embed.Add(s, t.words, flat, t.positions.Rows(c.used, c.used+length), c.rows)
+	x := t.normIn.Forward(s, e)
+	s.Free(e)
+	for i, l := range t.layers {
+		s.Enter("encoder.layer." + l.name)
+		k, v := l.self.Keys(s, x)
+		c.keep(s, i, k, v, length)
+		s.Free(k, v)
+		h := l.self.Query(s, x, c.self[i].k, c.self[i].v, x, attention.Options{Causal: true, Keys: c.used + length})
+		y := l.norm1.Forward(s, h)
+		s.Free(h, x)
+		h = l.cross.Query(s, y, c.look[i].k, c.look[i].v, y, attention.Options{})
+		z := l.norm2.Forward(s, h)
+		s.Free(h, y)
+		u := l.up.Fused(s, z, t.act, nil)
+		h = l.down.Fused(s, u, matmul.None, z)
+		s.Free(u, z)
+		x = l.norm3.Forward(s, h)
+		s.Free(h)
+		s.Leave(x)
+	}
+	s.Leave(nil)
+	c.used += length
+	s.Enter("text_decoder.cls.predictions")
+	h := t.transform.Fused(s, x, t.act, nil)
+	n := t.normOut.Forward(s, h)
+	logits := t.head.Forward(s, n)
+	s.Free(x, h, n)
+	s.Leave(logits)
+	return logits, s.Err()
+}
+
+// keep copies new keys and values [rows, length, Width] behind those of layer
+// i.
+func (c *Cache) keep(s *engine.Stream, i int, k, v *engine.Tensor, length int) {
+	s.Do(engine.Work{Op: "keep", Out: k, Bytes: 16 * int64(k.Elems())}, func(d engine.Device) {
+		if d.Name() != "cpu" {
+			return
+		}
+		w := c.text.Width
+		for r := range c.rows {
+			at := (r*c.room + c.used) * w
+			copy(c.self[i].k.F32()[at:at+length*w], k.F32()[r*length*w:])
+			copy(c.self[i].v.F32()[at:at+length*w], v.F32()[r*length*w:])
+		}
+	})
+}

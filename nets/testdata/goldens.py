@@ -94,7 +94,8 @@ def clip(name, seed, eos, text, vision, projection, length, half=True):
     model.double()
     taps = Taps(model, ["text_model.encoder.layers.0", "vision_model.encoder.layers.0", "vision_model.embeddings"])
     o = model(input_ids=ids, pixel_values=x.double())
-    t, v = o.text_model_output, o.vision_model_output
+    # The towers themselves: in the whole model's output pooled is projected.
+    t, v = model.text_model(input_ids=ids), model.vision_model(pixel_values=x.double())
     save(model, name, half, {"ids": ids, "pixels": last(x)}, {
         "text.hidden": t.last_hidden_state, "text.pooled": t.pooler_output, "text.embeds": o.text_embeds,
         "vision.hidden": v.last_hidden_state, "vision.pooled": v.pooler_output, "vision.embeds": o.image_embeds} | taps.out)

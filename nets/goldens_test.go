@@ -1,0 +1,435 @@
+package nets_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/nets/blip"
+	"parley/nets/clip"
+	"parley/nets/unet"
+	"parley/nets/vae"
+	"parley/weights"
+	"parley/weights/convert"
+)
+
+// bound is on |a-b| / |b| of each output, where b was computed in float64.
+const bound = 1e-5
+
+// golden is a model of testdata with its inputs and outputs (goldens.py).
+type golden struct {
+	t      *testing.T
+	config weights.Config
+	model  *weights.Set
+	values *weights.Set
+}
+
+// open reads a folder and brings its tensors to their canonical names.
+func open(t *testing.T, name, part string) golden {
+	t.Helper()
+	dir := filepath.Join("testdata", name)
+	set := openSet(t, dir)
+	parts, err := convert.Canonical(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parts[part] == nil {
+		t.Fatalf("%s: no %s", name, part)
+	}
+	c, err := weights.ReadConfig(os.DirFS(dir), "config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return golden{t: t, config: c, model: parts[part], values: openSet(t, filepath.Join(dir, "golden.safetensors"))}
+}
+
+func openSet(t *testing.T, path string) *weights.Set {
+	t.Helper()
+	set, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return set
+}
+
+func (g golden) tensor(name string) *engine.Tensor {
+	g.t.Helper()
+	e, ok := g.values.Entry(name)
+	if !ok {
+		g.t.Fatalf("no golden %s", name)
+	}
+	data, err := weights.F32(e)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return engine.FromF32(data, e.Shape...)
+}
+
+func (g golden) ids() [][]int32 {
+	g.t.Helper()
+	e, ok := g.values.Entry("in.ids")
+	if !ok || e.DType != "I32" || len(e.Shape) != 2 {
+		g.t.Fatalf("ids are %s %v", e.DType, e.Shape)
+	}
+	rows := make([][]int32, e.Shape[0])
+	for i := range rows {
+		for j := range e.Shape[1] {
+			rows[i] = append(rows[i], int32(binary.LittleEndian.Uint32(e.Data[4*(i*e.Shape[1]+j):])))
+		}
+	}
+	return rows
+}
+
+// taps keeps copies of the scopes' outputs that the goldens ask for.
+type taps struct {
+	want map[string]bool
+	have map[string]*engine.Tensor
+}
+
+func (r *taps) Record(s engine.Span) {
+	// What is added to a module's own output has no module of that name.
+	if s.Op == "" && r.want[s.Path] {
+		r.have[s.Path] = engine.FromF32(append([]float32(nil), s.Out.F32()...), s.Out.Shape()...)
+	}
+}
+
+// forward is a model's run: what it is given, and what it returns by name.
+type forward func(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error)
+
+// run computes everything and returns the errors by name.
+func (g golden) run(workers int, model *weights.Set, f forward) map[string]float64 {
+	g.t.Helper()
+	s := engine.NewStream(g.t.Context(), host.New(workers))
+	rec := &taps{want: map[string]bool{}, have: map[string]*engine.Tensor{}}
+	for _, name := range g.values.Names() {
+		if path, ok := strings.CutPrefix(name, "out.tap."); ok {
+			rec.want[path] = true
+		}
+	}
+	s.Attach(rec)
+	out, err := f(s, g, model.Loader())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if path := s.Path(); path != "" {
+		g.t.Errorf("the scope %q is open at the end", path)
+	}
+	for path, x := range rec.have {
+		out["tap."+path] = x
+	}
+	errs := map[string]float64{}
+	for _, name := range g.values.Names() {
+		key, ok := strings.CutPrefix(name, "out.")
+		if !ok {
+			continue
+		}
+		if out[key] == nil {
+			g.t.Errorf("%s: nothing computed", key)
+			continue
+		}
+		e, err := relative(out[key], g.tensor(name))
+		if err != nil {
+			g.t.Errorf("%s: %v", key, err)
+		}
+		errs[key] = e
+	}
+	return errs
+}
+
+// relative is |a-b| / |b|.
+func relative(a, b *engine.Tensor) (float64, error) {
+	if !a.Shape().Equal(b.Shape()) {
+		return math.Inf(1), fmt.Errorf("shape %v, want %v", a.Shape(), b.Shape())
+	}
+	var diff, sum float64
+	x, y := a.F32(), b.F32()
+	for i := range y {
+		d, v := float64(x[i])-float64(y[i]), float64(y[i])
+		diff += d * d
+		sum += v * v
+	}
+	return math.Sqrt(diff / sum), nil
+}
+
+func worst(errs map[string]float64) (name string, e float64) {
+	for n, v := range errs {
+		if !(v <= e) { // a NaN is the worst
+			name, e = n, v
+		}
+	}
+	return name, e
+}
+
+func runCLIP(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+	m, err := clip.Load(g.config, l)
+	if err != nil {
+		return nil, err
+	}
+	t, err := m.Text.Forward(s, g.ids())
+	if err != nil {
+		return nil, err
+	}
+	v, err := m.Vision.Forward(s, g.tensor("in.pixels"))
+	return map[string]*engine.Tensor{
+		"text.hidden": t.Hidden, "text.pooled": t.Pooled, "text.embeds": t.Embeds,
+		"vision.hidden": v.Hidden, "vision.pooled": v.Pooled, "vision.embeds": v.Embeds}, err
+}
+
+func runBLIP(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+	m, err := blip.Load(g.config, l)
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := m.Vision.Forward(s, g.tensor("in.pixels"))
+	if err != nil {
+		return nil, err
+	}
+	ids := g.ids()
+	c, err := m.Text.Start(s, hidden, len(ids), len(ids[0]))
+	if err != nil {
+		return nil, err
+	}
+	logits, err := c.Step(s, ids)
+	c.Free(s)
+	return map[string]*engine.Tensor{"hidden": hidden, "logits": logits}, err
+}
+
+func runUNet(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+	m, err := unet.Load(g.config, l)
+	if err != nil {
+		return nil, err
+	}
+	var times []float64
+	for _, t := range g.tensor("in.timesteps").F32() {
+		times = append(times, float64(t))
+	}
+	y, err := m.Forward(s, g.tensor("in.sample"), times, g.tensor("in.context"))
+	return map[string]*engine.Tensor{"sample": y}, err
+}
+
+func runVAE(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+	m, err := vae.Load(g.config, l)
+	if err != nil {
+		return nil, err
+	}
+	mean, err := m.Encode(s, g.tensor("in.pixels"))
+	if err != nil {
+		return nil, err
+	}
+	y, err := m.Decode(s, g.tensor("in.latents"))
+	return map[string]*engine.Tensor{"mean": mean, "pixels": y}, err
+}
+
+var models = []struct {
+	name, part string
+	run        forward
+	spoil      string // a weight whose change has to show
+}{
+	{"clip_quick", convert.CLIP, runCLIP, "vision_model.encoder.layers.1.self_attn.k_proj.weight"},
+	{"clip_gelu", convert.CLIP, runCLIP, "text_model.encoder.layers.0.mlp.fc1.bias"},
+	{"clip_mixed", convert.CLIP, runCLIP, "text_model.embeddings.position_embedding.weight"},
+	{"blip_narrow", convert.BLIP, runBLIP, "text_decoder.bert.encoder.layer.1.crossattention.self.value.weight"},
+	{"blip_wide", convert.BLIP, runBLIP, "vision_model.encoder.layers.0.self_attn.qkv.bias"},
+	{"blip_untied", convert.BLIP, runBLIP, "text_decoder.cls.predictions.decoder.weight"},
+	{"unet_sd1", convert.UNet, runUNet, "mid_block.resnets.0.time_emb_proj.weight"},
+	{"unet_sd2", convert.UNet, runUNet, "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"},
+	{"unet_odd", convert.UNet, runUNet, "down_blocks.0.resnets.0.conv2.weight"},
+	{"unet_deep", convert.UNet, runUNet, "up_blocks.2.upsamplers.0.conv.weight"},
+	{"vae_three", convert.VAE, runVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
+	{"vae_old", convert.VAE, runVAE, "decoder.mid_block.attentions.0.to_v.weight"},
+	{"vae_deep", convert.VAE, runVAE, "decoder.conv_norm_out.bias"},
+}
+
+// TestGoldens compares each net, and some of its inner modules, with
+// transformers and diffusers.
+func TestGoldens(t *testing.T) {
+	for _, c := range models {
+		for _, workers := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%s/%d", c.name, workers), func(t *testing.T) {
+				g := open(t, c.name, c.part)
+				errs := g.run(workers, g.model, c.run)
+				for name, e := range errs {
+					if !(e <= bound) {
+						t.Errorf("%s: relative error %.3g, want at most %g", name, e, bound)
+					}
+				}
+				name, e := worst(errs)
+				t.Logf("worst of %d: %.2g (%s)", len(errs), e, name)
+			})
+		}
+	}
+}
+
+// TestGoldensNotice changes one weight by a thousandth and asks that the
+// comparison fails.
+func TestGoldensNotice(t *testing.T) {
+	for _, c := range models {
+		t.Run(c.name, func(t *testing.T) {
+			g := open(t, c.name, c.part)
+			errs := g.run(1, spoil(t, g.model, c.spoil), c.run)
+			if name, e := worst(errs); !(e > bound) {
+				t.Errorf("%s changed: worst relative error %.3g (%s), want more than %g", c.spoil, e, name, bound)
+			}
+		})
+	}
+}
+
+// spoil is the set with one tensor's values times 1.001.
+func spoil(t *testing.T, set *weights.Set, name string) *weights.Set {
+	t.Helper()
+	entries := set.Entries()
+	for i, e := range entries {
+		if e.Name != name {
+			continue
+		}
+		data, err := weights.F32(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.DType, e.Data = "F32", nil
+		for _, v := range data {
+			e.Data = binary.LittleEndian.AppendUint32(e.Data, math.Float32bits(v*1.001))
+		}
+		entries[i] = e
+		return weights.NewSet(entries)
+	}
+	t.Fatalf("no tensor %s", name)
+	return nil
+}
+
+// TestBLIPSteps reads a text word by word and in pieces, and with rows
+// exchanged on the way: the logits stay those of one step.
+func TestBLIPSteps(t *testing.T) {
+	g := open(t, "blip_wide", convert.BLIP)
+	m, err := blip.Load(g.config, g.model.Loader())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := g.tensor("out.logits")
+	rows, length, vocab := want.Dim(0), want.Dim(1), want.Dim(2)
+	for _, c := range []struct {
+		name   string
+		pieces []int
+		swap   bool // rows of one picture, before the last piece
+	}{
+		{"one", []int{length}, false},
+		{"words", ones(length), false},
+		{"pieces", []int{3, 1, 2, 8, length - 14}, false},
+		{"prefix", []int{5, 1}, false},
+		{"exchanged", []int{4, 1, length - 5}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := engine.NewStream(t.Context(), host.New(2))
+			ids := g.ids()
+			from := make([]int32, rows)
+			for i := range from {
+				from[i] = int32(i)
+			}
+			cache, err := m.Text.Start(s, g.tensor("out.hidden"), rows, length)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := 0
+			for i, n := range c.pieces {
+				if c.swap && i == len(c.pieces)-1 {
+					per := rows / 2
+					for j := range from {
+						from[j] = int32(j/per*per + (j+1)%per)
+					}
+					cache.Select(s, from)
+				}
+				var next [][]int32
+				for _, r := range from {
+					next = append(next, ids[r][at:at+n])
+				}
+				y, err := cache.Step(s, next)
+				if err != nil {
+					t.Fatal(err)
+				}
+				part := engine.FromF32(make([]float32, rows*n*vocab), rows, n, vocab)
+				for j, r := range from {
+					copy(part.Rows(j, j+1).F32(), want.Rows(int(r), int(r)+1).F32()[at*vocab:(at+n)*vocab])
+				}
+				if e, err := relative(y, part); err != nil || !(e <= bound) {
+					t.Errorf("words %d to %d: relative error %.3g, %v", at, at+n, e, err)
+				}
+				s.Free(y)
+				at += n
+			}
+			if _, err := cache.Step(s, g.ids()); err == nil {
+				t.Error("a step beyond the cache's room was taken")
+			}
+		})
+	}
+}
+
+func ones(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = 1
+	}
+	return list
+}
+
+// TestInputsRefused gives each net what it cannot take.
+func TestInputsRefused(t *testing.T) {
+	zeros := func(dims ...int) *engine.Tensor {
+		return engine.FromF32(make([]float32, engine.Shape(dims).Elems()), dims...)
+	}
+	load := func(name, part string) (golden, *weights.Loader) {
+		g := open(t, name, part)
+		return g, g.model.Loader()
+	}
+	g, l := load("clip_quick", convert.CLIP)
+	c, err1 := clip.Load(g.config, l)
+	g, l = load("blip_narrow", convert.BLIP)
+	b, err2 := blip.Load(g.config, l)
+	g, l = load("unet_odd", convert.UNet)
+	u, err3 := unet.Load(g.config, l)
+	g, l = load("vae_three", convert.VAE)
+	v, err4 := vae.Load(g.config, l)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, want string
+		run        func(s *engine.Stream) error
+	}{
+		{"no text", "no ids", func(s *engine.Stream) error { _, err := c.Text.Forward(s, nil); return err }},
+		{"long text", "17 ids in a row, the model takes 16", func(s *engine.Stream) error { _, err := c.Text.Forward(s, [][]int32{make([]int32, 17)}); return err }},
+		{"ragged text", "row 1 has 1 ids, row 0 has 2", func(s *engine.Stream) error { _, err := c.Text.Forward(s, [][]int32{{1, 2}, {1}}); return err }},
+		{"wild id", "row 0 has the id 61, the vocabulary has 61", func(s *engine.Stream) error { _, err := c.Text.Forward(s, [][]int32{{61}}); return err }},
+		{"small picture", "pixels has shape [1 23 24 3], want [N 24 24 3]", func(s *engine.Stream) error { _, err := c.Vision.Forward(s, zeros(1, 23, 24, 3)); return err }},
+		{"grey picture", "pixels has shape [1 24 24 1], want [N 24 24 3]", func(s *engine.Stream) error { _, err := b.Vision.Forward(s, zeros(1, 24, 24, 1)); return err }},
+		{"narrow states", "encoder_hidden_states has shape [1 5 39], want [M L 40] with 2 a multiple of M", func(s *engine.Stream) error { _, err := b.Text.Start(s, zeros(1, 5, 39), 2, 3); return err }},
+		{"odd latents", "sample has shape [1 8 6 4], want [N H W 4] with H and W multiples of 4", func(s *engine.Stream) error {
+			_, err := u.Forward(s, zeros(1, 8, 6, 4), []float64{1}, zeros(1, 3, 15))
+			return err
+		}},
+		{"wide context", "encoder_hidden_states has shape [1 3 16], want [1 L 15]", func(s *engine.Stream) error {
+			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1}, zeros(1, 3, 16))
+			return err
+		}},
+		{"timesteps", "2 timesteps for 1 samples", func(s *engine.Stream) error {
+			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1, 2}, zeros(1, 3, 15))
+			return err
+		}},
+		{"odd picture", "sample has shape [1 8 6 3], want [N H W 3] with H and W multiples of 4", func(s *engine.Stream) error { _, err := v.Encode(s, zeros(1, 8, 6, 3)); return err }},
+		{"wide latents", "latents has shape [1 2 2 3], want [N H W 4]", func(s *engine.Stream) error { _, err := v.Decode(s, zeros(1, 2, 2, 3)); return err }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := tc.run(engine.NewStream(t.Context(), host.New(1)))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("have %v, want %s", err, tc.want)
+			}
+		})
+	}
+}

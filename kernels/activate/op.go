@@ -28,7 +28,7 @@ func Act(s *engine.Stream, x *engine.Tensor, a matmul.Act) *engine.Tensor {
 // dimensions.
 func Add(s *engine.Stream, x, b *engine.Tensor) *engine.Tensor {
 	if b.Elems() == 0 || x.Elems()%b.Elems() != 0 {
-		panic(fmt.Sprintf("activate: %s: %v + %v", s.Path(), x.Shape(), b.Shape()))
+		s.Fail(fmt.Errorf("activate: %s: %v + %v", s.Path(), x.Shape(), b.Shape()))
 	}
 	y := s.New(engine.F32, x.Shape()...)
 	return s.Do(engine.Work{Op: "add", Out: y, FLOPs: int64(x.Elems()), Bytes: 12 * int64(x.Elems())}, func(d engine.Device) {
@@ -49,7 +49,7 @@ func Add(s *engine.Stream, x, b *engine.Tensor) *engine.Tensor {
 func AddPerSample(s *engine.Stream, x, b *engine.Tensor) *engine.Tensor {
 	c := x.Dim(-1)
 	if b.Dim(-1) != c || b.Elems() != x.Dim(0)*c {
-		panic(fmt.Sprintf("activate: %s: %v + %v for each sample", s.Path(), x.Shape(), b.Shape()))
+		s.Fail(fmt.Errorf("activate: %s: %v + %v for each sample", s.Path(), x.Shape(), b.Shape()))
 	}
 	return s.Do(engine.Work{Op: "add", Out: x, FLOPs: int64(x.Elems()), Bytes: 8 * int64(x.Elems())}, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
@@ -69,6 +69,9 @@ func AddPerSample(s *engine.Stream, x, b *engine.Tensor) *engine.Tensor {
 // times gelu of the second (arXiv 2002.05202).
 func GEGLU(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	c := x.Dim(-1) / 2
+	if c == 0 || x.Dim(-1)%2 != 0 {
+		s.Fail(fmt.Errorf("activate: %s: %v has no halves", s.Path(), x.Shape()))
+	}
 	dims := append([]int(nil), x.Shape()...)
 	dims[len(dims)-1] = c
 	y := s.New(engine.F32, dims...)

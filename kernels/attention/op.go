@@ -14,7 +14,7 @@ import (
 type Options struct {
 	Heads  int
 	Scale  float64 // 0 means 1/sqrt(head dim)
-	Causal bool    // the last query sees every key, the one before all but one
+	Causal bool    // the last query sees every key, the one before all but one; each sees one at least
 	Keys   int     // only the first Keys rows of k and v; 0 means all
 }
 
@@ -22,13 +22,17 @@ type Options struct {
 // [N, Lq, Heads*D]. N is a multiple of M: each row of k and v serves N/M
 // consecutive rows of q.
 func Attend(s *engine.Stream, q, k, v *engine.Tensor, o Options) *engine.Tensor {
-	width := q.Dim(2)
-	if k.Dim(2) != width || !k.Shape().Equal(v.Shape()) || width%o.Heads != 0 || q.Dim(0)%k.Dim(0) != 0 {
-		panic(fmt.Sprintf("attention: %s: q %v, k %v, v %v, %d heads", s.Path(), q.Shape(), k.Shape(), v.Shape(), o.Heads))
+	if len(q.Shape()) != 3 || len(k.Shape()) != 3 || !k.Shape().Equal(v.Shape()) || k.Elems() == 0 ||
+		q.Dim(2) != k.Dim(2) || o.Heads < 1 || q.Dim(2)%o.Heads != 0 || q.Dim(0)%k.Dim(0) != 0 {
+		s.Fail(fmt.Errorf("attention: %s: q %v, k %v, v %v, %d heads", s.Path(), q.Shape(), k.Shape(), v.Shape(), o.Heads))
+		return s.New(engine.F32, q.Shape()...)
 	}
-	keys := k.Dim(1)
+	width, keys := q.Dim(2), k.Dim(1)
 	if o.Keys > 0 {
 		keys = o.Keys
+	}
+	if keys > k.Dim(1) || o.Causal && q.Dim(1) > keys {
+		s.Fail(fmt.Errorf("attention: %s: %d keys of k %v for q %v, causal %t", s.Path(), keys, k.Shape(), q.Shape(), o.Causal))
 	}
 	if o.Scale == 0 {
 		o.Scale = 1 / math.Sqrt(float64(width/o.Heads))

@@ -1,6 +1,13 @@
 package conv
 
-import "parley/kernels/simd"
+import (
+	"parley/kernels/matmul"
+	"parley/kernels/simd"
+)
+
+// patches is as many as are copied before they are packed: the rows of the
+// highest strip that simd has, or more.
+const patches = 16
 
 // geometry finds the patch under each output pixel.
 type geometry struct {
@@ -14,7 +21,7 @@ type geometry struct {
 // row+rows: im2col for one block of the product, in the cache.
 func (g *geometry) gather(dst []float32, row, rows, k, kc int) {
 	mr := simd.Gemm().MR
-	var few [32 * 256]float32
+	var few [patches * matmul.DepthBlock]float32
 	for i := 0; i < rows; i += mr {
 		n := min(mr, rows-i)
 		for r := range n {

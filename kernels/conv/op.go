@@ -47,16 +47,24 @@ func Same(k int) Pad { return Pad{k / 2, k / 2, k / 2, k / 2} }
 // Conv2D convolves x [N, H, W, In] and returns [N, H', W', Out].
 func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.Tensor {
 	if len(x.Shape()) != 4 || x.Dim(3) != w.In {
-		panic(fmt.Sprintf("conv: %s: x %v, filters [%d %d %d %d]", s.Path(), x.Shape(), w.Out, w.In, w.KH, w.KW))
+		s.Fail(fmt.Errorf("conv: %s: x %v, filters [%d %d %d %d]", s.Path(), x.Shape(), w.Out, w.In, w.KH, w.KW))
+		return s.New(engine.F32, x.Dim(0), 1, 1, w.Out)
 	}
 	o.Stride = max(o.Stride, 1)
 	g := geometry{h: x.Dim(1), w: x.Dim(2), c: w.In, kh: w.KH, kw: w.KW, stride: o.Stride, pad: o.Pad}
 	if o.Upsample {
 		g.shift = 1
 	}
-	g.oh = (g.h<<g.shift+o.Pad.Top+o.Pad.Bottom-w.KH)/o.Stride + 1
-	g.ow = (g.w<<g.shift+o.Pad.Left+o.Pad.Right-w.KW)/o.Stride + 1
-	y := s.New(engine.F32, x.Dim(0), g.oh, g.ow, w.Out)
+	moreH, moreW := g.h<<g.shift+o.Pad.Top+o.Pad.Bottom-w.KH, g.w<<g.shift+o.Pad.Left+o.Pad.Right-w.KW
+	if moreH < 0 || moreW < 0 {
+		s.Fail(fmt.Errorf("conv: %s: x %v is smaller than the filters [%d %d]", s.Path(), x.Shape(), w.KH, w.KW))
+	}
+	g.oh, g.ow = max(moreH, 0)/o.Stride+1, max(moreW, 0)/o.Stride+1
+	dims := []int{x.Dim(0), g.oh, g.ow, w.Out}
+	if err := o.Epilogue.Fits(dims); err != nil {
+		s.Fail(fmt.Errorf("conv: %s: %w", s.Path(), err))
+	}
+	y := s.New(engine.F32, dims...)
 	m := x.Dim(0) * g.oh * g.ow
 	work := engine.Work{Op: "conv", Out: y, FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out),
 		Bytes: 4 * (int64(x.Elems()) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out))}

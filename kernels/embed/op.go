@@ -17,7 +17,7 @@ func Rows(s *engine.Stream, table *engine.Tensor, ids []int32) *engine.Tensor {
 	c := table.Elems() / table.Dim(0)
 	for _, id := range ids {
 		if id < 0 || int(id) >= table.Dim(0) {
-			panic(fmt.Sprintf("embed: %s: row %d of %v", s.Path(), id, table.Shape()))
+			s.Fail(fmt.Errorf("embed: %s: row %d of %v", s.Path(), id, table.Shape()))
 		}
 	}
 	dims := append([]int{len(ids)}, table.Shape()[1:]...)
@@ -56,6 +56,10 @@ func Timesteps(s *engine.Stream, ts []float64, dim int) *engine.Tensor {
 // Add returns table[ids] + positions as [n, L, C], for n rows of L ids and
 // positions of [L, C].
 func Add(s *engine.Stream, table *engine.Tensor, ids []int32, positions *engine.Tensor, n int) *engine.Tensor {
+	if length := positions.Dim(0); len(ids) != n*length || table.Dim(-1) != positions.Dim(-1) {
+		s.Fail(fmt.Errorf("embed: %s: %d ids in %d rows, table %v, positions %v", s.Path(), len(ids), n, table.Shape(), positions.Shape()))
+		return s.New(engine.F32, n, length, table.Dim(-1))
+	}
 	rows := Rows(s, table, ids)
 	y := activate.Add(s, rows, positions)
 	s.Free(rows)

@@ -7,10 +7,11 @@ import (
 	"parley/kernels/simd"
 )
 
-// The block of the left operand, rowBlock strips of depthBlock, stays in the
+// The block of the left operand, rowBlock strips of DepthBlock, stays in the
 // second-level cache while the strips of weights pass through the first.
+// Run asks gather for DepthBlock columns at most.
 const (
-	depthBlock = 256
+	DepthBlock = 256
 	rowBlock   = 8
 )
 
@@ -20,6 +21,9 @@ const (
 func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func(dst []float32, row, rows, k, kc int)) {
 	g := simd.Gemm()
 	n, depth := w.Out, w.In
+	if m == 0 {
+		return
+	}
 	mc := g.MR * rowBlock
 	// Few rows: a block is what keeps every worker busy.
 	if per := (m + 2*d.Workers() - 1) / (2 * d.Workers()); per < mc {
@@ -37,10 +41,10 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
 		j0, j1 := s0*g.NR, min(s1*g.NR, n)
 		e.start(c, n, i0, rows, j0, j1)
-		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, depthBlock), g.MR))
+		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, DepthBlock), g.MR))
 		a := floats(mem.Host)
-		for k := 0; k < depth; k += depthBlock {
-			kc := min(depthBlock, depth-k)
+		for k := 0; k < depth; k += DepthBlock {
+			kc := min(DepthBlock, depth-k)
 			gather(a, i0, rows, k, kc)
 			for st := s0; st < s1; st++ {
 				b := w.packed[(st*depth+k)*g.NR:][:kc*g.NR]

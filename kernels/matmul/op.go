@@ -61,13 +61,27 @@ type Epilogue struct {
 	Residual *engine.Tensor // the shape of the result
 }
 
+// Fits says what of the epilogue does not fit a result, if anything.
+func (e Epilogue) Fits(y engine.Shape) error {
+	if e.Bias != nil && e.Bias.Elems() != y[len(y)-1] {
+		return fmt.Errorf("a bias of %v for a result of %v", e.Bias.Shape(), y)
+	}
+	if e.Residual != nil && e.Residual.Elems() != y.Elems() {
+		return fmt.Errorf("a residual of %v for a result of %v", e.Residual.Shape(), y)
+	}
+	return nil
+}
+
 // Linear multiplies x [..., In] with w and returns [..., Out].
 func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.Tensor {
 	if x.Dim(-1) != w.In {
-		panic(fmt.Sprintf("matmul: %s: x %v, weights [%d %d]", s.Path(), x.Shape(), w.Out, w.In))
+		s.Fail(fmt.Errorf("matmul: %s: x %v, weights [%d %d]", s.Path(), x.Shape(), w.Out, w.In))
 	}
 	dims := append([]int(nil), x.Shape()...)
 	dims[len(dims)-1] = w.Out
+	if err := e.Fits(dims); err != nil {
+		s.Fail(fmt.Errorf("matmul: %s: %w", s.Path(), err))
+	}
 	y := s.New(engine.F32, dims...)
 	m := x.Elems() / w.In
 	work := engine.Work{Op: "linear", Out: y, FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),

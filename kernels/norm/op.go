@@ -16,7 +16,7 @@ import (
 func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine.Tensor {
 	c := x.Dim(-1)
 	if gamma.Elems() != c || beta.Elems() != c {
-		panic(fmt.Sprintf("norm: %s: x %v, gamma %v, beta %v", s.Path(), x.Shape(), gamma.Shape(), beta.Shape()))
+		s.Fail(fmt.Errorf("norm: %s: x %v, gamma %v, beta %v", s.Path(), x.Shape(), gamma.Shape(), beta.Shape()))
 	}
 	y := s.New(engine.F32, x.Shape()...)
 	work := engine.Work{Op: "layernorm", Out: y, FLOPs: 8 * int64(x.Elems()), Bytes: 8 * int64(x.Elems())}
@@ -47,8 +47,8 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 // sample (arXiv 1803.08494), and applies SiLU when silu is set.
 func Group(s *engine.Stream, x *engine.Tensor, groups int, gamma, beta *engine.Tensor, eps float64, silu bool) *engine.Tensor {
 	c := x.Dim(-1)
-	if gamma.Elems() != c || beta.Elems() != c || c%groups != 0 {
-		panic(fmt.Sprintf("norm: %s: x %v in %d groups, gamma %v, beta %v", s.Path(), x.Shape(), groups, gamma.Shape(), beta.Shape()))
+	if gamma.Elems() != c || beta.Elems() != c || groups < 1 || c%groups != 0 {
+		s.Fail(fmt.Errorf("norm: %s: x %v in %d groups, gamma %v, beta %v", s.Path(), x.Shape(), groups, gamma.Shape(), beta.Shape()))
 	}
 	y := s.New(engine.F32, x.Shape()...)
 	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(x.Elems()), Bytes: 12 * int64(x.Elems())}

@@ -12,8 +12,8 @@ import (
 // Concat joins a [..., A] and b [..., B] to [..., A+B].
 func Concat(s *engine.Stream, a, b *engine.Tensor) *engine.Tensor {
 	ca, cb := a.Dim(-1), b.Dim(-1)
-	if a.Elems()/ca != b.Elems()/cb {
-		panic(fmt.Sprintf("resample: %s: concat %v and %v", s.Path(), a.Shape(), b.Shape()))
+	if la, lb := len(a.Shape())-1, len(b.Shape())-1; !a.Shape()[:la].Equal(b.Shape()[:lb]) {
+		s.Fail(fmt.Errorf("resample: %s: concat %v and %v", s.Path(), a.Shape(), b.Shape()))
 	}
 	dims := append([]int(nil), a.Shape()...)
 	dims[len(dims)-1] = ca + cb

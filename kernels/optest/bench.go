@@ -1,0 +1,123 @@
+package optest
+
+import (
+	"fmt"
+	"testing"
+
+	"parley/engine"
+	"parley/kernels/attention"
+	"parley/kernels/conv"
+	"parley/kernels/matmul"
+	"parley/kernels/norm"
+)
+
+// bench runs an operation over and over and reports its speed.
+func bench(b *testing.B, name string, dev engine.Device, inputs [][]int, op func(*engine.Stream, []*engine.Tensor) *engine.Tensor) {
+	b.Run(name, func(b *testing.B) {
+		s := engine.NewStream(b.Context(), dev)
+		var xs []*engine.Tensor
+		for i, dims := range inputs {
+			data := make([]float32, engine.Shape(dims).Elems())
+			for j := range data {
+				data[j] = float32((i+7*j)%13) / 8
+			}
+			xs = append(xs, s.Put(engine.FromF32(data, dims...)))
+		}
+		var w work
+		s.Attach(&w)
+		s.Free(op(s, xs))
+		s.Attach(nil)
+		for b.Loop() {
+			s.Free(op(s, xs))
+		}
+		if err := s.Err(); err != nil {
+			b.Fatal(err)
+		}
+		seconds := b.Elapsed().Seconds() / float64(b.N)
+		b.ReportMetric(float64(w.flops)/seconds/1e9, "GFLOP/s")
+		b.ReportMetric(float64(w.bytes)/seconds/1e9, "GB/s")
+		s.Free(xs...)
+	})
+}
+
+type work struct{ flops, bytes int64 }
+
+func (w *work) Record(s engine.Span) { w.flops, w.bytes = w.flops+s.FLOPs, w.bytes+s.Bytes }
+
+// BenchLinear has the sizes of Stable Diffusion's UNet at 512 pixels, two
+// samples at a time, and of BLIP's towers at 384.
+func BenchLinear(b *testing.B, dev engine.Device) {
+	for _, c := range []struct {
+		name    string
+		m, k, n int
+	}{
+		{"unet 64x64 to_q", 8192, 320, 320},
+		{"unet 32x32 ff", 2048, 640, 5120},
+		{"unet 16x16 ff down", 512, 5120, 1280},
+		{"unet context to_k", 154, 768, 1280},
+		{"unet time_emb_proj", 2, 1280, 1280},
+		{"blip vision fc1", 577, 768, 3072},
+		{"blip text, one word", 1, 768, 768},
+		{"blip head, 3 beams", 3, 768, 30524},
+	} {
+		w := matmul.Pack(make([]float32, c.n*c.k), c.n, c.k)
+		bench(b, c.name, dev, [][]int{{c.m, c.k}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+			return matmul.Linear(s, x[0], w, matmul.Epilogue{})
+		})
+	}
+}
+
+// BenchConv2D has the sizes of Stable Diffusion at 512 pixels.
+func BenchConv2D(b *testing.B, dev engine.Device) {
+	for _, c := range []struct {
+		name             string
+		n, size, in, out int
+		o                conv.Options
+	}{
+		{"unet conv_in", 2, 64, 4, 320, conv.Options{Pad: conv.Same(3)}},
+		{"unet 64x64", 2, 64, 320, 320, conv.Options{Pad: conv.Same(3)}},
+		{"unet 16x16", 2, 16, 1280, 1280, conv.Options{Pad: conv.Same(3)}},
+		{"unet downsampler", 2, 64, 320, 320, conv.Options{Stride: 2, Pad: conv.Same(3)}},
+		{"unet upsampler", 2, 16, 1280, 1280, conv.Options{Pad: conv.Same(3), Upsample: true}},
+		{"vae conv_out", 1, 512, 128, 3, conv.Options{Pad: conv.Same(3)}},
+	} {
+		w := conv.Pack(make([]float32, c.out*c.in*9), c.out, c.in, 3, 3)
+		bench(b, c.name, dev, [][]int{{c.n, c.size, c.size, c.in}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+			return conv.Conv2D(s, x[0], w, c.o)
+		})
+	}
+}
+
+// BenchAttend has the sizes of Stable Diffusion and of BLIP's decoder.
+func BenchAttend(b *testing.B, dev engine.Device) {
+	for _, c := range []struct {
+		name                      string
+		n, m, lq, lk, heads, dims int
+	}{
+		{"unet 64x64 self", 2, 2, 4096, 4096, 8, 40},
+		{"unet 64x64 cross", 2, 2, 4096, 77, 8, 40},
+		{"unet 16x16 self", 2, 2, 256, 256, 8, 160},
+		{"vae 64x64", 1, 1, 4096, 4096, 1, 512},
+		{"blip vision", 1, 1, 577, 577, 12, 64},
+		{"blip text cross, 3 beams", 3, 1, 1, 577, 12, 64},
+	} {
+		width := c.heads * c.dims
+		bench(b, c.name, dev, [][]int{{c.n, c.lq, width}, {c.m, c.lk, width}, {c.m, c.lk, width}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+			return attention.Attend(s, x[0], x[1], x[2], attention.Options{Heads: c.heads})
+		})
+	}
+}
+
+// BenchNorm has the sizes of Stable Diffusion's UNet and VAE.
+func BenchNorm(b *testing.B, dev engine.Device) {
+	for _, c := range []struct{ n, size, channels int }{{2, 64, 320}, {2, 16, 1280}, {1, 512, 128}} {
+		dims := [][]int{{c.n, c.size * c.size, c.channels}, {c.channels}, {c.channels}}
+		shape := fmt.Sprintf("%dx%dx%dx%d", c.n, c.size, c.size, c.channels)
+		bench(b, "group silu "+shape, dev, dims, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+			return norm.Group(s, x[0], 32, x[1], x[2], 1e-5, true)
+		})
+		bench(b, "layer "+shape, dev, dims, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+			return norm.Layer(s, x[0], x[1], x[2], 1e-5)
+		})
+	}
+}

@@ -1,0 +1,218 @@
+// Package optest is what every device has to pass: one suite for each
+// operation, against loops in float64 that say what the operation means.
+package optest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/kernels/matmul"
+	"parley/kernels/simd"
+)
+
+// bound is on |a-b| / |b| of an operation's result.
+const bound = 2e-6
+
+// Host runs a suite on the CPU: with one worker and with three, and once more
+// at each lower instruction set, which takes a process of its own.
+func Host(t *testing.T, suite func(*testing.T, engine.Device)) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprintf("cpu/%d", workers), func(t *testing.T) { suite(t, host.New(workers)) })
+	}
+	if os.Getenv("PARLEY_SIMD") != "" {
+		return
+	}
+	for level := simd.Go; level < simd.Active(); level++ {
+		t.Run(level.String(), func(t *testing.T) {
+			verbose := fmt.Sprintf("-test.v=%t", testing.Verbose())
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+strings.Split(t.Name(), "/")[0]+"$", verbose)
+			cmd.Env = append(os.Environ(), "PARLEY_SIMD="+level.String())
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%v\n%s", err, out)
+				return
+			}
+			for line := range strings.Lines(string(out)) {
+				if i := strings.Index(line, "worst"); i >= 0 {
+					t.Log(strings.TrimSpace(line[i:]))
+				}
+			}
+		})
+	}
+}
+
+// suite runs cases and remembers the worst.
+type suite struct {
+	*testing.T
+	dev   engine.Device
+	rng   *rand.Rand
+	worst float64
+	at    string
+	cases int
+}
+
+func start(t *testing.T, dev engine.Device) *suite {
+	u := &suite{T: t, dev: dev, rng: rand.New(rand.NewPCG(1, 2))}
+	// Scratch, too, is to be written before it is read.
+	for n := 1 << 10; n <= 1<<18; n += n / 8 {
+		u.poison(n, n)
+	}
+	t.Cleanup(func() {
+		t.Logf("worst of %d cases: %.2g (%s)", u.cases, u.worst, u.at)
+	})
+	return u
+}
+
+// random is a host tensor of normal values.
+func (u *suite) random(dims ...int) *engine.Tensor {
+	x := make([]float32, engine.Shape(dims).Elems())
+	for i := range x {
+		x[i] = float32(u.rng.NormFloat64())
+	}
+	return engine.FromF32(x, dims...)
+}
+
+// put brings a tensor to the device; nil stays nil.
+func put(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	if x == nil {
+		return nil
+	}
+	return s.Put(x)
+}
+
+// poison fills blocks of the device with NaN and gives them back: an
+// operation that reads what nobody wrote will show it.
+func (u *suite) poison(elems ...int) {
+	s := engine.NewStream(u.Context(), u.dev)
+	var blocks []*engine.Tensor
+	for _, n := range elems {
+		b := s.New(engine.F32, n)
+		nan := make([]byte, 0, 4*n)
+		for range n {
+			nan = binary.LittleEndian.AppendUint32(nan, math.Float32bits(float32(math.NaN())))
+		}
+		if s.Err() == nil {
+			s.Fail(u.dev.Upload(b, nan))
+		}
+		blocks = append(blocks, b)
+	}
+	s.Free(blocks...)
+	if err := s.Err(); err != nil {
+		u.Fatal(err)
+	}
+}
+
+// result is what an operation has to give.
+type result struct {
+	dims engine.Shape
+	v    []float64
+}
+
+func zeros(dims ...int) result {
+	return result{append(engine.Shape(nil), dims...), make([]float64, engine.Shape(dims).Elems())}
+}
+
+// want runs an operation and compares; more is what the bound is multiplied
+// with where the operation's inputs ask for it.
+func (u *suite) want(name string, want result, more float64, op func(*engine.Stream) *engine.Tensor) {
+	u.Helper()
+	u.cases++
+	u.poison(len(want.v), len(want.v))
+	s := engine.NewStream(u.Context(), u.dev)
+	y := op(s)
+	have, err := s.Get(y)
+	if err != nil {
+		u.Errorf("%s: %v", name, err)
+		return
+	}
+	if !have.Shape().Equal(want.dims) {
+		u.Errorf("%s: shape %v, want %v", name, have.Shape(), want.dims)
+		return
+	}
+	e := relative(have.F32(), want.v)
+	if !(e <= bound*more) {
+		u.Errorf("%s: relative error %.3g, want at most %.3g", name, e, bound*more)
+	}
+	if e /= more; !(e <= u.worst) {
+		u.worst, u.at = e, name
+	}
+	s.Free(y)
+}
+
+func relative(a []float32, b []float64) float64 {
+	var diff, sum float64
+	for i, v := range b {
+		d := float64(a[i]) - v
+		diff += d * d
+		sum += v * v
+	}
+	if diff == 0 {
+		return 0
+	}
+	return math.Sqrt(diff / sum)
+}
+
+// refusal is a call that has to end in an error and not in a fault.
+type refusal struct {
+	name, want string
+	op         func(*engine.Stream) *engine.Tensor
+}
+
+func (u *suite) refuses(list []refusal) {
+	u.Helper()
+	for _, r := range list {
+		s := engine.NewStream(u.Context(), u.dev)
+		s.Enter("net")
+		y := r.op(s)
+		err := s.Err()
+		if err == nil || !strings.Contains(err.Error(), r.want) {
+			u.Errorf("%s: have %v, want %s", r.name, err, r.want)
+		}
+		if y == nil {
+			u.Errorf("%s: no tensor to go on with", r.name)
+		}
+	}
+}
+
+// epilogue is act(v + bias) + residual; v ends with the bias' dimension.
+func epilogue(v []float64, bias *engine.Tensor, act matmul.Act, residual *engine.Tensor) {
+	for i := range v {
+		if bias != nil {
+			b := bias.F32()
+			v[i] += float64(b[i%len(b)])
+		}
+		v[i] = activation(act, v[i])
+		if residual != nil {
+			v[i] += float64(residual.F32()[i])
+		}
+	}
+}
+
+func activation(a matmul.Act, x float64) float64 {
+	switch a {
+	case matmul.SiLU:
+		return x / (1 + math.Exp(-x))
+	case matmul.GELU:
+		return x / 2 * math.Erfc(-x/math.Sqrt2)
+	case matmul.QuickGELU:
+		return x / (1 + math.Exp(-1.702*x))
+	case matmul.GELUTanh:
+		return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+	case matmul.Tanh:
+		return math.Tanh(x)
+	}
+	return x
+}
+
+var acts = []struct {
+	name string
+	act  matmul.Act
+}{{"none", matmul.None}, {"silu", matmul.SiLU}, {"gelu", matmul.GELU}, {"quick_gelu", matmul.QuickGELU}, {"gelu_tanh", matmul.GELUTanh}, {"tanh", matmul.Tanh}}

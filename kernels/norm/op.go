@@ -33,10 +33,14 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 				for _, v := range row {
 					sum += float64(v)
 				}
-				mean := float32(sum / float64(c))
-				rstd := float32(1 / math.Sqrt(float64(simd.SumSquares(row, mean))/float64(c)+eps))
+				// Where the mean is large, its rounding shows: low is the rest.
+				exact := sum / float64(c)
+				mean := float32(exact)
+				low := float32(exact - float64(mean))
+				variance := max(0, float64(simd.SumSquares(row, mean))/float64(c)-float64(low)*float64(low))
+				rstd := float32(1 / math.Sqrt(variance+eps))
 				for j, v := range row {
-					out[j] = (v-mean)*rstd*g[j] + b[j]
+					out[j] = (v-mean-low)*rstd*g[j] + b[j]
 				}
 			}
 		})
@@ -97,7 +101,8 @@ func group(d *host.Device, y, x []float32, c, groups int, gamma, beta []float32,
 		rstd := 1 / math.Sqrt(max(sq/count-mean*mean, 0)+eps)
 		for j := g * per; j < (g+1)*per; j++ {
 			scale[j] = float32(rstd * float64(gamma[j]))
-			shift[j] = float32(float64(beta[j]) - mean*rstd*float64(gamma[j]))
+			// With the rounded scale, whose error the mean would multiply.
+			shift[j] = float32(float64(beta[j]) - mean*float64(scale[j]))
 		}
 	}
 	d.For(parts, func(p int) {

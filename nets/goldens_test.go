@@ -433,3 +433,30 @@ func TestInputsRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestMemory runs each net twice: what the first run did not give back would
+// raise the second one's peak. A device that only counts agrees.
+func TestMemory(t *testing.T) {
+	for _, c := range models {
+		t.Run(c.name, func(t *testing.T) {
+			g := open(t, c.name, c.part)
+			var peaks [4]int
+			for i, dev := range []engine.Device{host.New(2), engine.Counter{}} {
+				s := engine.NewStream(t.Context(), dev)
+				for j := range 2 {
+					out, err := c.run(s, g, g.model.Loader())
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, x := range out {
+						s.Free(x)
+					}
+					peaks[2*i+j] = s.Peak()
+				}
+			}
+			if p := peaks[0]; p == 0 || peaks != [4]int{p, p, p, p} {
+				t.Errorf("peaks of %v bytes: twice on the CPU, twice counted", peaks)
+			}
+		})
+	}
+}

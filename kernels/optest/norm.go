@@ -1,6 +1,7 @@
 package optest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"testing"
@@ -13,33 +14,29 @@ import (
 // Norm is the suite of norm.Layer, norm.Group and norm.L2.
 func Norm(t *testing.T, dev engine.Device) {
 	u := start(t, dev)
-	shifted := func(offset float64, dims ...int) *engine.Tensor {
+	normal := func(mean, spread float64, dims ...int) *engine.Tensor {
 		x := u.random(dims...)
-		for i := range x.F32() {
-			x.F32()[i] += float32(offset)
+		for i, v := range x.F32() {
+			x.F32()[i] = float32(mean + spread*float64(v))
 		}
 		return x
 	}
 
 	for _, c := range []struct {
-		dims     []int
-		eps      float64
-		offset   float64
-		constant bool
+		dims   []int
+		eps    float64
+		offset float64
+		spread float64 // 0 means 1
 	}{
 		{dims: []int{1, 1}, eps: 1e-5}, {dims: []int{3, 2}, eps: 1e-5}, {dims: []int{5, 7}, eps: 1e-12},
 		{dims: []int{2, 3, 15}, eps: 1e-5}, {dims: []int{2, 3, 16}, eps: 1e-5}, {dims: []int{2, 3, 17}, eps: 1e-3},
 		{dims: []int{7, 64}, eps: 1e-5}, {dims: []int{2, 5, 3, 97}, eps: 1e-6}, {dims: []int{33, 768}, eps: 1e-12},
 		{dims: []int{1000, 40}, eps: 1e-5}, {dims: []int{4, 5000}, eps: 1e-5}, {dims: []int{65}, eps: 1e-5},
-		{dims: []int{9, 320}, eps: 1e-12, offset: 1e6 + 0.3, constant: true},
+		{dims: []int{9, 320}, eps: 1e-12, offset: 1e6, spread: 1e-30}, // all the same
+		{dims: []int{50, 320}, eps: 1e-12, offset: 1000, spread: 1e-4}, {dims: []int{50, 320}, eps: 1e-5, offset: 1000},
 		{dims: []int{50, 320}, eps: 1e-5, offset: 3}, {dims: []int{50, 320}, eps: 1e-5, offset: -100},
 	} {
-		x := shifted(c.offset, c.dims...)
-		if c.constant {
-			for i := range x.F32() {
-				x.F32()[i] = float32(c.offset)
-			}
-		}
+		x := normal(c.offset, cmp.Or(c.spread, 1), c.dims...)
 		n := x.Dim(-1)
 		g, b := u.random(n), u.random(n)
 		y := zeros(c.dims...)
@@ -49,7 +46,7 @@ func Norm(t *testing.T, dev engine.Device) {
 				y.v[i+j] = (float64(x.F32()[i+j])-mean)*rstd*float64(g.F32()[j]) + float64(b.F32()[j])
 			}
 		}
-		u.want(fmt.Sprintf("layer %v, mean %g", c.dims, c.offset), y, 1, func(s *engine.Stream) *engine.Tensor {
+		u.want(fmt.Sprintf("layer %v, mean %g, spread %g", c.dims, c.offset, cmp.Or(c.spread, 1)), y, 1, func(s *engine.Stream) *engine.Tensor {
 			return norm.Layer(s, s.Put(x), s.Put(g), s.Put(b), c.eps)
 		})
 	}
@@ -70,7 +67,7 @@ func Norm(t *testing.T, dev engine.Device) {
 		// x scale + shift cancels: what the shift loses is the mean's part.
 		{dims: []int{1, 20, 20, 64}, groups: 32, eps: 1e-5, offset: -100, more: 2},
 	} {
-		x := shifted(c.offset, c.dims...)
+		x := normal(c.offset, 1, c.dims...)
 		ch := x.Dim(-1)
 		g, b := u.random(ch), u.random(ch)
 		plain, gated := zeros(c.dims...), zeros(c.dims...)

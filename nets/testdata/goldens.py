@@ -158,7 +158,7 @@ def main():
     # OpenAI's kind: quick_gelu, and the end of a text is its highest id.
     clip("clip_quick", 1, 2, tower(24, 56, 2, 3, hidden_act="quick_gelu"),
          tower(40, 72, 3, 5, hidden_act="quick_gelu", image_size=24, patch_size=8), 20, 16, half=False)
-    clip("clip_gelu", 2, 60, tower(35, 50, 1, 5, hidden_act="gelu", layer_norm_eps=1e-4),
+    clip("clip_gelu", 2, 60, tower(35, 50, 1, 5, hidden_act="gelu", layer_norm_eps=1e-2),
          tower(27, 31, 2, 3, hidden_act="gelu", image_size=14, patch_size=4), 9, 7)
     # open_clip's: an end in the middle of the vocabulary.
     clip("clip_mixed", 3, 17, tower(64, 128, 3, 1, hidden_act="gelu"),
@@ -167,7 +167,7 @@ def main():
     blip("blip_narrow", 11, tower(24, 40, 2, 3, hidden_act="gelu"),
          tower(40, 60, 2, 5, hidden_act="gelu", image_size=24, patch_size=8), 9, 2)
     blip("blip_wide", 12, tower(45, 64, 3, 5, hidden_act="gelu"),
-         tower(27, 50, 1, 3, hidden_act="gelu", image_size=20, patch_size=4, layer_norm_eps=1e-6), 24, 6)
+         tower(27, 50, 1, 3, hidden_act="gelu", image_size=20, patch_size=4, layer_norm_eps=1e-3), 24, 6)
     blip("blip_untied", 13, tower(32, 33, 1, 4, hidden_act="gelu"),
          tower(48, 64, 3, 3, hidden_act="quick_gelu", image_size=16, patch_size=4), 5, 4, tie=False)
 
@@ -188,7 +188,7 @@ def main():
     unet("unet_deep", 24, 16, 8, [261.0, 0.0], 77, True,
          ["down_blocks.2.resnets.0", "down_blocks.3", "up_blocks.3.attentions.0.transformer_blocks.0"],
          block_out_channels=(8, 16, 16, 24), layers_per_block=1, down_block_types=(attn, attn, down, down), up_block_types=(up, up, uattn, uattn),
-         cross_attention_dim=32, attention_head_dim=8, norm_num_groups=8, norm_eps=1e-4)
+         cross_attention_dim=32, attention_head_dim=8, norm_num_groups=8, norm_eps=1e-2)
 
     vae("vae_three", 31, 2, 3, 5, ["encoder.mid_block", "decoder.up_blocks.0.resnets.1"],
         block_out_channels=(12, 20, 36), layers_per_block=1, latent_channels=4, norm_num_groups=4)

@@ -1,0 +1,208 @@
+package schedule_test
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/kernels/sample"
+	"parley/nets/schedule"
+	"parley/weights"
+)
+
+type golden struct {
+	Kind      string
+	Config    map[string]any
+	Steps     int
+	Strength  float64
+	Seed      uint64
+	Timesteps []float64
+	Latents   []float64
+}
+
+func goldens(t *testing.T) []golden {
+	f, err := os.Open("testdata/goldens.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gs []golden
+	if err := json.NewDecoder(z).Decode(&gs); err != nil {
+		t.Fatal(err)
+	}
+	if len(gs) < 250 {
+		t.Fatalf("only %d goldens", len(gs))
+	}
+	return gs
+}
+
+// model is what testdata/goldens.py draws with.
+func model(x []float32, t float64) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = float32(0.4*float64(v)*math.Cos(t/300) + 0.6*math.Sin(float64(i)+t/100))
+	}
+	return y
+}
+
+func scale(x []float32, by float64) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = float32(float64(v) * by)
+	}
+	return y
+}
+
+func draw(s *schedule.Schedule, g golden, guidance float64) ([]float32, error) {
+	st := engine.NewStream(context.Background(), host.New(1))
+	rng := sample.NewTorch(g.Seed)
+	n := len(g.Latents)
+	x := make([]float32, n)
+	rng.Normal(x)
+	if g.Strength > 0 {
+		a, b, err := s.From(g.Strength)
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range x {
+			x[i] = float32(a*float64(float32(math.Cos(float64(i)))) + b*float64(v))
+		}
+	} else {
+		x = scale(x, s.InitSigma())
+	}
+	run := s.Begin()
+	for i := range s.Steps() {
+		e := model(scale(x, s.Scale(i)), s.Timestep(i))
+		out := st.Put(engine.FromF32(e, 1, n))
+		if guidance > 1 {
+			// c = u + (e-u)/g gives e again, whatever u is.
+			both := make([]float32, 2*n)
+			for j, v := range e {
+				u := float32(math.Sin(float64(j * 7)))
+				both[j], both[n+j] = u, u+(v-u)/float32(guidance)
+			}
+			out = st.Put(engine.FromF32(both, 2, n))
+		}
+		var noise *engine.Tensor
+		if s.Noisy(i) {
+			z := make([]float32, n)
+			rng.Normal(z)
+			noise = st.Put(engine.FromF32(z, 1, n))
+		}
+		in := st.Put(engine.FromF32(x, 1, n))
+		next := run.Step(st, i, in, out, noise, guidance)
+		x = append([]float32(nil), next.F32()...)
+		st.Free(next, in, out, noise)
+	}
+	run.Free(st)
+	return x, st.Err()
+}
+
+func TestAgainstDiffusers(t *testing.T) {
+	worst := map[string]float64{}
+	for _, g := range goldens(t) {
+		for _, own := range []bool{false, true} {
+			kind := g.Kind
+			if own {
+				kind = ""
+			}
+			name := fmt.Sprintf("%s own %v %v steps %d strength %v", g.Kind, own, g.Config, g.Steps, g.Strength)
+			s, err := schedule.New(weights.Config(g.Config), kind, g.Steps)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			x, err := draw(s, g, 1)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if s.Steps() != len(g.Timesteps) {
+				t.Errorf("%s: %d steps, want %d", name, s.Steps(), len(g.Timesteps))
+				continue
+			}
+			for i, want := range g.Timesteps {
+				if math.Abs(s.Timestep(i)-want) > 1e-3 {
+					t.Errorf("%s: timestep %d is %v, want %v", name, i, s.Timestep(i), want)
+					break
+				}
+			}
+			bound := 1e-5
+			if g.Config["rescale_betas_zero_snr"] == true {
+				// The first sigma is 4096, and diffusers' own float32 rounds there.
+				bound = 5e-5
+			}
+			if e := far(x, g.Latents); !(e <= bound) {
+				t.Errorf("%s: relative error %.2g", name, e)
+			} else {
+				worst[g.Kind] = max(worst[g.Kind], e)
+			}
+		}
+	}
+	t.Logf("worst relative errors: %v", worst)
+}
+
+func far(x []float32, want []float64) float64 {
+	var d, n float64
+	for i, w := range want {
+		d += (float64(x[i]) - w) * (float64(x[i]) - w)
+		n += w * w
+	}
+	return math.Sqrt(d / n)
+}
+
+func TestGuidance(t *testing.T) {
+	for _, g := range goldens(t)[:40] {
+		s, err := schedule.New(weights.Config(g.Config), g.Kind, g.Steps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := draw(s, g, 7.5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := far(x, g.Latents); !(e <= 1e-4) {
+			t.Errorf("%s %v steps %d: relative error %.2g with guidance", g.Kind, g.Config, g.Steps, e)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, c := range []struct {
+		name, config, kind string
+		steps              int
+		want               string
+	}{
+		{"kind", `{}`, "unipc", 5, "choose one of pndm"},
+		{"class", `{"_class_name":"UniPCMultistepScheduler"}`, "", 5, "UniPCMultistepScheduler"},
+		{"no steps", `{}`, "ddim", 0, "at least 1"},
+		{"steps", `{}`, "ddim", 1001, "1000 timesteps"},
+		{"lcm steps", `{}`, "lcm", 51, "original_inference_steps"},
+		{"prediction", `{"prediction_type":"flow"}`, "ddim", 5, "prediction_type"},
+		{"betas", `{"beta_schedule":"x"}`, "ddim", 5, "beta_schedule"},
+		{"trained", `{"trained_betas":[0.1]}`, "ddim", 5, "trained_betas"},
+		{"thresholding", `{"thresholding":true}`, "ddim", 5, "thresholding"},
+		{"prk", `{"_class_name":"PNDMScheduler"}`, "", 5, "skip_prk_steps"},
+		{"train", `{"num_train_timesteps":0}`, "ddim", 5, "num_train_timesteps"},
+		{"type", `{"beta_start":"x"}`, "ddim", 5, "beta_start"},
+	} {
+		cfg, err := weights.ParseConfig("scheduler_config.json", []byte(c.config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := schedule.New(cfg, c.kind, c.steps); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
+		}
+	}
+}

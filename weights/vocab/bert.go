@@ -1,0 +1,303 @@
+package vocab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"unicode/utf8"
+)
+
+// BERT is the tokenizer of BERT's text models, BLIP's among them.
+type BERT struct {
+	CLS, SEP, Pad, Unk int32
+
+	t                      *table
+	lower, accents, spaced bool
+	tidy                   bool
+}
+
+var bertTokens = map[string]string{
+	"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]",
+}
+
+// bertWords is the size of the vocabulary of bert-base-uncased, to which BLIP
+// adds two tokens.
+const bertWords = 30522
+
+// LoadBERT reads vocab.txt of a folder, or its tokenizer.json. A vocabulary of
+// 30522 words gets BLIP's [DEC] and [ENC].
+func LoadBERT(fsys fs.FS, dir string) (*BERT, error) {
+	file := path.Join(dir, "vocab.txt")
+	data, err := fs.ReadFile(fsys, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return loadBERTJSON(fsys, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseWords(file, data)
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSettings(fsys, dir, nil, bertTokens)
+	if err != nil {
+		return nil, err
+	}
+	return newBERT(t, s, nil)
+}
+
+func loadBERTJSON(fsys fs.FS, dir string) (*BERT, error) {
+	file := path.Join(dir, "tokenizer.json")
+	js, err := readTokenizerJSON(fsys, file, "WordPiece")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no vocab.txt and no tokenizer.json: %w", dir, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTable(file, js.Model.Vocab)
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSettings(fsys, dir, js, bertTokens)
+	if err != nil {
+		return nil, err
+	}
+	return newBERT(t, s, js)
+}
+
+// parseWords reads a word a line; of words that are there twice the last counts.
+func parseWords(file string, data []byte) (*table, error) {
+	ls, err := lines(file, data)
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[string]int32, len(ls))
+	for i, l := range ls {
+		ids[l] = int32(i)
+	}
+	t := &table{file: file, ids: ids, words: ls, skip: map[int32]bool{}}
+	for i, l := range ls {
+		if ids[l] != int32(i) {
+			ls[i] = absent
+		}
+	}
+	return t, nil
+}
+
+func newBERT(t *table, s *settings, js *tokenizerJSON) (*BERT, error) {
+	b := &BERT{t: t, lower: true, spaced: true}
+	var strip *bool
+	if js != nil && len(js.Normalizer) > 0 {
+		n := struct {
+			Type      string
+			Lowercase *bool
+			Strip     *bool `json:"strip_accents"`
+			Chinese   *bool `json:"handle_chinese_chars"`
+		}{}
+		if err := json.Unmarshal(js.Normalizer, &n); err != nil {
+			return nil, fmt.Errorf("%s: normalizer: %w", t.file, err)
+		}
+		if n.Lowercase != nil {
+			b.lower = *n.Lowercase
+		}
+		if n.Chinese != nil {
+			b.spaced = *n.Chinese
+		}
+		strip = n.Strip
+	}
+	var err error
+	get := func(key string, def bool) bool {
+		v, e := s.config.Bool(key, def)
+		err = errors.Join(err, e)
+		return v
+	}
+	b.lower = get("do_lower_case", b.lower)
+	b.spaced = get("tokenize_chinese_chars", b.spaced)
+	b.accents = !b.lower
+	if strip != nil {
+		b.accents = !*strip
+	}
+	b.accents = !get("strip_accents", !b.accents)
+	b.tidy = get("clean_up_tokenization_spaces", false)
+	if err != nil {
+		return nil, err
+	}
+	for key, id := range map[string]*int32{"cls_token": &b.CLS, "sep_token": &b.SEP, "pad_token": &b.Pad, "unk_token": &b.Unk} {
+		if *id, err = s.need(t, key); err != nil {
+			return nil, err
+		}
+	}
+	blip := len(t.words) == bertWords
+	s.apply(t)
+	if blip {
+		for _, w := range []string{"[DEC]", "[ENC]"} {
+			if _, ok := t.id(w); !ok {
+				t.add(token{text: w, special: true})
+			}
+		}
+	}
+	return b, nil
+}
+
+// Encode is the ids of the text between [CLS] and [SEP].
+func (b *BERT) Encode(text string) []int32 {
+	out := []int32{b.CLS}
+	text = strings.ToValidUTF8(text, "\ufffd")
+	b.t.split(text, false, func(gap string, id int32) {
+		if id >= 0 {
+			out = append(out, id)
+			return
+		}
+		b.t.split(b.normalize(gap), true, func(gap string, id int32) {
+			if id >= 0 {
+				out = append(out, id)
+				return
+			}
+			out = b.pieces(out, gap)
+		})
+	})
+	return append(out, b.SEP)
+}
+
+// Tokens is the text's tokens as the vocabulary spells them, [CLS] and [SEP] too.
+func (b *BERT) Tokens(text string) []string { return b.t.names(b.Encode(text)) }
+
+// steps are what tidy replaces, in order.
+var steps = [][2]string{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"},
+		{" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}
+
+func tidy(s string) string {
+	for _, r := range steps {
+		s = strings.ReplaceAll(s, r[0], r[1])
+	}
+	return s
+}
+
+// Decode is the text of ids. Special tokens are left out.
+func (b *BERT) Decode(ids []int32) string {
+	var out strings.Builder
+	first := true
+	for _, id := range ids {
+		w, ok := b.t.word(id)
+		if !ok || b.t.skip[id] {
+			continue
+		}
+		if !first {
+			if p, ok := strings.CutPrefix(w, "##"); ok {
+				w = p
+			} else {
+				w = " " + w
+			}
+		}
+		first = false
+		out.WriteString(tidy(w))
+	}
+	if b.tidy {
+		return tidy(out.String())
+	}
+	return out.String()
+}
+
+// normalize drops control characters, sets Chinese characters apart, and drops
+// accents and case.
+func (b *BERT) normalize(s string) string {
+	var out strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\t' || r == '\n' || r == '\r' || isSpace(r) && r > 0x85:
+			out.WriteByte(' ')
+		case r == 0 || r == utf8.RuneError || isControl(r):
+		case b.spaced && isChinese(r):
+			out.WriteByte(' ')
+			out.WriteRune(r)
+			out.WriteByte(' ')
+		default:
+			out.WriteRune(r)
+		}
+	}
+	s = out.String()
+	if !b.accents && !ascii(s) {
+		rs := decompose(s)
+		n := 0
+		for _, r := range rs {
+			if !isAccent(r) {
+				rs[n] = r
+				n++
+			}
+		}
+		s = string(rs[:n])
+	}
+	if b.lower {
+		s = lower(s)
+	}
+	return s
+}
+
+func isChinese(r rune) bool {
+	return r >= 0x4e00 && r <= 0x9fff || r >= 0x3400 && r <= 0x4dbf ||
+		r >= 0x20000 && r <= 0x2a6df || r >= 0x2a700 && r <= 0x2b73f ||
+		r >= 0x2b740 && r <= 0x2b81f || r >= 0x2b920 && r <= 0x2ceaf ||
+		r >= 0xf900 && r <= 0xfaff || r >= 0x2f800 && r <= 0x2fa1f
+}
+
+// pieces are the ids of normalized text: words at white space, punctuation by
+// itself.
+func (b *BERT) pieces(out []int32, s string) []int32 {
+	start := 0
+	for i, r := range s {
+		space, punct := isSpace(r), isPunct(r)
+		if !space && !punct {
+			continue
+		}
+		if start < i {
+			out = b.word(out, s[start:i])
+		}
+		start = i + utf8.RuneLen(r)
+		if punct {
+			out = b.word(out, s[i:start])
+		}
+	}
+	if start < len(s) {
+		out = b.word(out, s[start:])
+	}
+	return out
+}
+
+// maxWord is the longest word, in characters, that is cut into pieces.
+const maxWord = 100
+
+// word is the ids of the longest pieces from the left. (The model of
+// gotokenizers misses pieces beyond ASCII.)
+func (b *BERT) word(out []int32, w string) []int32 {
+	if utf8.RuneCountInString(w) > maxWord {
+		return append(out, b.Unk)
+	}
+	n := len(out)
+	buf := make([]byte, 0, len(w)+2)
+	for pos := 0; pos < len(w); {
+		buf = buf[:0]
+		if pos > 0 {
+			buf = append(buf, "##"...)
+		}
+		head := len(buf)
+		buf = append(buf, w[pos:]...)
+		id, ok := int32(0), false
+		for len(buf) > head {
+			if id, ok = b.t.ids[string(buf)]; ok {
+				break
+			}
+			_, size := utf8.DecodeLastRune(buf)
+			buf = buf[:len(buf)-size]
+		}
+		if !ok {
+			return append(out[:n], b.Unk)
+		}
+		out = append(out, id)
+		pos += len(buf) - head
+	}
+	return out
+}

@@ -97,3 +97,21 @@ func Mix(s *engine.Stream, a float64, x *engine.Tensor, b float64, y *engine.Ten
 		}
 	})
 }
+
+// Scale writes a·x to dst, which has x's number of elements.
+func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
+	if dst.Elems() != x.Elems() {
+		s.Fail(fmt.Errorf("sample: %s: %v times a number in %v", s.Path(), x.Shape(), dst.Shape()))
+		return
+	}
+	s.Do(engine.Work{Op: "scale", Out: dst, FLOPs: int64(x.Elems()), Bytes: 8 * int64(x.Elems())}, func(d engine.Device) {
+		if h, ok := host.On(d); ok {
+			xs, ys, f := x.F32(), dst.F32(), float32(a)
+			h.Range(len(xs), 16384, func(lo, hi int) {
+				for i := lo; i < hi; i++ {
+					ys[i] = f * xs[i]
+				}
+			})
+		}
+	})
+}

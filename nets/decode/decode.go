@@ -24,6 +24,7 @@ type Writer interface {
 // Options say how to choose words. Zero values are transformers' defaults.
 type Options struct {
 	Beams             int     // 0 or 1: no beam search
+	Keep              int     // the best texts of each prompt's beams that are returned; 0: one
 	Sample            bool    // by chance, else the likeliest
 	TopP              float64 // nucleus: the likeliest words that together have this probability; 0 and 1: all
 	TopK              int     // the K likeliest words; 0: all
@@ -60,6 +61,8 @@ func (o Options) check(prompts [][]int32, rows int) error {
 		return fmt.Errorf("decode: temperature %v, top p %v, top k %d, repetition penalty %v, beams %d: none may be negative, top p at most 1", o.Temperature, o.TopP, o.TopK, o.RepetitionPenalty, o.Beams)
 	case o.Sample && o.Beams > 1:
 		return fmt.Errorf("decode: sampling and beam search exclude each other")
+	case o.Keep > max(1, o.Beams):
+		return fmt.Errorf("decode: %d texts of %d beams", o.Keep, o.Beams)
 	}
 	for i, p := range prompts {
 		if len(p) != len(prompts[0]) {
@@ -73,7 +76,8 @@ func (o Options) check(prompts [][]int32, rows int) error {
 func (o Options) Rows(n int) int { return n * max(1, o.Beams) }
 
 // Generate writes on behind prompts, which are of one length. w is fresh, with
-// Rows(len(prompts)) rows, those of a prompt side by side.
+// Rows(len(prompts)) rows, those of a prompt side by side. There is one text a
+// prompt, or Keep of beam search, the best first.
 func Generate(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, error) {
 	if err := o.check(prompts, len(prompts)); err != nil {
 		return nil, err
@@ -337,9 +341,11 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		}
 		w.Select(s, from)
 	}
-	out := make([]Text, len(prompts))
-	for i, q := range all {
-		out[i] = Text{q.finished[0].ids, q.finished[0].score}
+	var out []Text
+	for _, q := range all {
+		for _, c := range q.finished[:max(1, o.Keep)] {
+			out = append(out, Text{c.ids, c.score})
+		}
 	}
 	return out, nil
 }

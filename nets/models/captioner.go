@@ -1,0 +1,124 @@
+package models
+
+import (
+	"context"
+	"path"
+	"strings"
+
+	"parley/engine"
+	"parley/nets/blip"
+	"parley/nets/decode"
+	"parley/nets/pixels"
+	"parley/weights/convert"
+	"parley/weights/vocab"
+)
+
+// Captioner describes pictures: BLIP.
+type Captioner struct {
+	Net *blip.Model
+	CaptionOptions
+
+	words   *vocab.BERT
+	process *pixels.Processor
+	device  engine.Device
+}
+
+// CaptionOptions say how captions are written.
+type CaptionOptions struct {
+	Prompt string // what every caption begins with, and is left out of it
+	decode.Options
+}
+
+// Nucleus is the paper's way to many different captions: from the likeliest
+// words with 0.9 of the probability, repetitions discouraged.
+func Nucleus() CaptionOptions {
+	return CaptionOptions{"a picture of ", decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 5, MaxLength: 20}}
+}
+
+// Beam is the paper's way to one good caption: beam search of width 3.
+func Beam() CaptionOptions {
+	return CaptionOptions{"a picture of ", decode.Options{Beams: 3, MinLength: 5, MaxLength: 20}}
+}
+
+// Caption is a description and how likely the model finds it (decode.Text).
+type Caption struct {
+	Text  string
+	Score float64
+}
+
+// OpenCaptioner loads a BLIP; its captions are by Nucleus.
+func OpenCaptioner(src Source, dev engine.Device) (*Captioner, error) {
+	net, err := load(src, "blip", convert.BLIP, blip.Load)
+	if err != nil {
+		return nil, err
+	}
+	src, _ = src.in("blip")
+	c := &Captioner{Net: net, CaptionOptions: Nucleus(), device: dev, process: pixels.BLIP(net.Vision.Size())}
+	if !src.file && src.has("preprocessor_config.json") {
+		if c.process, err = pixels.ParseProcessor(src.fsys, path.Join(src.dir, "preprocessor_config.json")); err != nil {
+			return nil, err
+		}
+	}
+	if !src.file && src.has("vocab.txt", "tokenizer.json") {
+		c.words, err = vocab.LoadBERT(src.fsys, src.dir)
+	} else {
+		c.words, err = vocab.DefaultBERT()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, fit(src.String(), c.words.Encode("a picture of"), net.Text.Vocab)
+}
+
+// Captions writes k captions of each picture, by chance or as the k best beams.
+func (c *Captioner) Captions(ctx context.Context, pictures []*pixels.Image, k int, seed uint64) ([][]Caption, error) {
+	o := c.Options
+	o.End, o.Pad, o.Seed = c.Net.Text.Sep, c.Net.Text.PadID, seed
+	ids := c.words.Encode(c.Prompt)
+	prompt := ids[:len(ids)-1] // no [SEP]
+	prompt[0] = c.Net.Text.BOS
+	each := 1 // rows of a picture
+	if o.Sample {
+		each = k
+	} else if k > 1 {
+		o.Beams, o.Keep = max(o.Beams, k), k
+	}
+	var out [][]Caption
+	const chunk = 16 // pictures at once
+	for len(pictures) > 0 {
+		now := pictures[:min(chunk, len(pictures))]
+		pictures = pictures[len(now):]
+		x, err := c.process.Apply(now)
+		if err != nil {
+			return nil, err
+		}
+		s := stream(ctx, c.device)
+		seen, err := c.Net.Vision.Forward(s, s.Put(x))
+		if err != nil {
+			return nil, err
+		}
+		var prompts [][]int32
+		o.Streams = nil
+		for i := range len(now) * each {
+			prompts, o.Streams = append(prompts, prompt), append(o.Streams, i%each)
+		}
+		cache, err := c.Net.Text.Start(s, seen, o.Rows(len(prompts)), o.MaxLength)
+		if err != nil {
+			return nil, err
+		}
+		texts, err := decode.Generate(s, cache, prompts, o)
+		cache.Free(s)
+		s.Free(seen)
+		if err != nil {
+			return nil, err
+		}
+		for i := range now {
+			var list []Caption
+			for _, t := range texts[i*k : (i+1)*k] {
+				list = append(list, Caption{strings.TrimSpace(c.words.Decode(t.IDs[len(prompt):])), t.Score})
+			}
+			out = append(out, list)
+		}
+	}
+	return out, nil
+}

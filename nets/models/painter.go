@@ -1,0 +1,369 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"time"
+
+	"parley/engine"
+	"parley/kernels/resample"
+	"parley/kernels/sample"
+	"parley/nets/clip"
+	"parley/nets/pixels"
+	"parley/nets/schedule"
+	"parley/nets/unet"
+	"parley/nets/vae"
+	"parley/weights"
+	"parley/weights/convert"
+	"parley/weights/vocab"
+)
+
+// Painter draws texts: Stable Diffusion.
+type Painter struct {
+	PaintOptions
+	UNet *unet.Model
+	VAE  *vae.Model
+	Text *clip.Text
+
+	words     *vocab.CLIP
+	scheduler weights.Config
+	device    engine.Device
+}
+
+// PaintOptions say how pictures are drawn.
+type PaintOptions struct {
+	Steps         int
+	Guidance      float64 // how far from what no text would give; 1 and less: no guidance
+	Scheduler     string  // one of schedule.Kinds; "" is the checkpoint's own
+	Width, Height int     // in pixels
+	Negative      string  // what to stay away from
+	From          *pixels.Image
+	Strength      float64 // of From: how much is painted anew, 0 to 1
+	Memory        int     // bytes that activations may take; 0: no bound
+	// Progress is told after every step of the net, of all that a Paint does.
+	Progress func(done, total int)
+}
+
+// sd1 is Stable Diffusion 1's scheduler, for files that come without one.
+const sd1 = `{"_class_name":"PNDMScheduler","beta_start":0.00085,"beta_end":0.012,"beta_schedule":"scaled_linear","num_train_timesteps":1000,"skip_prk_steps":true,"set_alpha_to_one":false,"steps_offset":1,"clip_sample":false}`
+
+// OpenPainter loads a Stable Diffusion 1 or 2. The options are the paper's: 50
+// steps, guidance 7.5; the miniature model's own where it is embedded.
+func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
+	if s, ok := src.in("sd"); ok {
+		src = s
+	}
+	p := &Painter{device: dev, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
+	if src.IsEmbedded() {
+		p.PaintOptions = PaintOptions{Steps: 12, Guidance: 4, Scheduler: "dpmpp2m"}
+	}
+	var err error
+	size := 64
+	if p.UNet, err = load(src, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
+		r := c.Reader()
+		size = r.Spread("sample_size", 1, 64)[0]
+		if err := r.Err(); err != nil {
+			return nil, err
+		}
+		return unet.Load(c, l)
+	}); err != nil {
+		return nil, err
+	}
+	if p.VAE, err = load(src, "vae", convert.VAE, vae.Load); err != nil {
+		return nil, err
+	}
+	if p.Text, err = load(src, "text_encoder", convert.TextEncoder, loadText); err != nil {
+		return nil, err
+	}
+	p.Width, p.Height = size*p.VAE.Factor, size*p.VAE.Factor
+	if p.words, err = src.clipTokens("tokenizer"); err != nil {
+		return nil, err
+	}
+	if s, ok := src.in("scheduler"); ok {
+		p.scheduler, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "scheduler_config.json"))
+	} else {
+		p.scheduler, err = weights.ParseConfig("the scheduler of Stable Diffusion 1", []byte(sd1))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.UNet.In != p.VAE.Latents {
+		return nil, fmt.Errorf("%s: the unet takes %d channels, the vae has %d: inpainting checkpoints are not supported", src, p.UNet.In, p.VAE.Latents)
+	}
+	if p.UNet.Cross != p.Text.Width {
+		return nil, fmt.Errorf("%s: the unet listens to %d channels, the text encoder has %d", src, p.UNet.Cross, p.Text.Width)
+	}
+	return p, nil
+}
+
+// loadText takes the text encoder's own configuration, or a whole CLIP's.
+func loadText(c weights.Config, l *weights.Loader) (*clip.Text, error) {
+	if c.Has("text_config") {
+		sub, err := c.Sub("text_config")
+		if err != nil {
+			return nil, err
+		}
+		c = sub
+	}
+	return clip.LoadText(c, l)
+}
+
+// plan is the schedule of a drawing by the options, and the size of its
+// latents.
+func (p *Painter) plan() (plan *schedule.Schedule, h, w int, err error) {
+	step := p.VAE.Factor * p.UNet.Multiple()
+	if p.Width < step || p.Height < step || p.Width%step != 0 || p.Height%step != 0 {
+		return nil, 0, 0, fmt.Errorf("%d x %d pixels: width and height have to be multiples of %d", p.Width, p.Height, step)
+	}
+	plan, err = schedule.New(p.scheduler, p.Scheduler, p.Steps)
+	return plan, p.Height / p.VAE.Factor, p.Width / p.VAE.Factor, err
+}
+
+// Painted is a finished drawing.
+type Painted struct {
+	Picture *pixels.Image
+	Err     error
+	Time    time.Duration // of its chunk, divided by the chunk's drawings
+}
+
+// Paint draws each text from its own seed, as many at once as fit in memory,
+// and hands each drawing on when its chunk is done. A chunk that fails is
+// reported in the place of its drawings.
+func (p *Painter) Paint(ctx context.Context, texts []string, seeds []uint64, each func(i int, d Painted)) error {
+	if len(texts) != len(seeds) {
+		return fmt.Errorf("%d texts and %d seeds", len(texts), len(seeds))
+	}
+	plan, h, w, err := p.plan()
+	if err != nil {
+		return err
+	}
+	chunk, err := p.chunk(len(texts), h, w)
+	if err != nil {
+		return err
+	}
+	var from *engine.Tensor
+	if p.From != nil {
+		if _, _, err = plan.From(p.Strength); err != nil {
+			return err
+		}
+		s := stream(ctx, p.device)
+		x, err := pixels.ToTensor([]*pixels.Image{p.From.Resize(p.Width, p.Height, pixels.Lanczos)})
+		if err != nil {
+			return err
+		}
+		z, err := p.VAE.Encode(s, s.Put(x))
+		if err != nil {
+			return err
+		}
+		if from, err = s.Get(z); err != nil {
+			return err
+		}
+		for i, v := range from.F32() {
+			from.F32()[i] = float32(float64(v) * p.VAE.Scale)
+		}
+	}
+	done, total := 0, plan.Steps()*((len(texts)+chunk-1)/chunk)
+	for lo := 0; lo < len(texts); lo += chunk {
+		hi := min(lo+chunk, len(texts))
+		start := time.Now()
+		var ids, negative [][]int32
+		noise := make([]*sample.Torch, hi-lo)
+		for i := lo; i < hi; i++ {
+			ids = append(ids, p.words.Encode(texts[i], p.Text.Length))
+			negative = append(negative, p.words.Encode(p.Negative, p.Text.Length))
+			noise[i-lo] = sample.NewTorch(seeds[i])
+		}
+		pictures, err := p.chunkOf(ctx, ids, negative, each1(noise), from, func() {
+			if done++; p.Progress != nil {
+				p.Progress(done, total)
+			}
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		took := time.Since(start) / time.Duration(hi-lo)
+		for i := lo; i < hi; i++ {
+			d := Painted{Err: err, Time: took}
+			if err == nil {
+				d.Picture = pictures[i-lo]
+			}
+			each(i, d)
+		}
+	}
+	return nil
+}
+
+func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *engine.Tensor, step func()) ([]*pixels.Image, error) {
+	s := stream(ctx, p.device)
+	z, err := p.Latents(s, ids, negative, noise, from, step)
+	if err != nil {
+		return nil, err
+	}
+	x, err := p.Decode(s, z)
+	if err != nil {
+		return nil, err
+	}
+	host, err := s.Get(x)
+	if err != nil {
+		return nil, err
+	}
+	return pixels.FromTensor(host), nil
+}
+
+// Noise fills a batch of latents [N, C, H, W] with normal numbers.
+type Noise func(n int, latents []float32)
+
+// OneSeed draws a whole batch from one generator, as diffusers does with one.
+func OneSeed(seed uint64) Noise {
+	g := sample.NewTorch(seed)
+	return func(n int, latents []float32) { g.Normal(latents) }
+}
+
+// each1 draws every latent of a batch from a generator of its own.
+func each1(gs []*sample.Torch) Noise {
+	return func(n int, latents []float32) {
+		size := len(latents) / n
+		for i, g := range gs {
+			g.Normal(latents[i*size : (i+1)*size])
+		}
+	}
+}
+
+// Latents runs the whole denoising for ids and negative ids [N, L]: the latents
+// [N, h, w, C], not yet divided by the VAE's scale. from, if any, is a
+// picture's latents, already scaled.
+func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise, from *engine.Tensor, step func()) (*engine.Tensor, error) {
+	plan, h, w, err := p.plan()
+	if err != nil {
+		return nil, err
+	}
+	a, b := 0., plan.InitSigma()
+	if from != nil {
+		if a, b, err = plan.From(p.Strength); err != nil {
+			return nil, err
+		}
+	}
+	n, guided := len(ids), p.Guidance > 1
+	if guided {
+		ids = append(append([][]int32{}, negative...), ids...)
+	}
+	s.Enter("text_encoder")
+	text, err := p.Text.Forward(s, ids)
+	s.Leave(nil)
+	if err != nil {
+		return nil, err
+	}
+	s.Free(text.Pooled)
+	draw := func() *engine.Tensor {
+		c := p.VAE.Latents
+		chw := make([]float32, n*c*h*w)
+		noise(n, chw)
+		// torch draws channel by channel.
+		return s.Put(resample.ToNHWC(engine.FromF32(chw, n, c, h, w)))
+	}
+	x := draw()
+	start := x
+	if from == nil {
+		x = sample.Mix(s, b, start, 0, start)
+	} else {
+		all := make([]float32, 0, n*from.Elems())
+		for range n {
+			all = append(all, from.F32()...)
+		}
+		f := s.Put(engine.FromF32(all, x.Shape()...))
+		x = sample.Mix(s, a, f, b, start)
+		s.Free(f)
+	}
+	s.Free(start)
+	run := plan.Begin()
+	for i := range plan.Steps() {
+		rows := n
+		if guided {
+			rows = 2 * n
+		}
+		in := s.New(engine.F32, rows, h, w, p.VAE.Latents)
+		scale := plan.Scale(i)
+		for r := range rows / n {
+			sample.Scale(s, in.Rows(r*n, (r+1)*n), x, scale)
+		}
+		ts := make([]float64, rows)
+		for j := range ts {
+			ts[j] = plan.Timestep(i)
+		}
+		s.Enter("unet")
+		e, err := p.UNet.Forward(s, in, ts, text.Hidden)
+		s.Leave(nil)
+		s.Free(in)
+		if err != nil {
+			return nil, err
+		}
+		var z *engine.Tensor
+		if plan.Noisy(i) {
+			z = draw()
+		}
+		next := run.Step(s, i, x, e, z, p.Guidance)
+		s.Free(x, e, z)
+		x = next
+		if err := s.Err(); err != nil {
+			return nil, err
+		}
+		if step != nil {
+			step()
+		}
+	}
+	run.Free(s)
+	s.Free(text.Hidden)
+	return x, s.Err()
+}
+
+// Decode makes pictures [N, H, W, 3] in -1..1 of latents, one by one, so that
+// the decoder's large maps are those of one picture. It frees the latents.
+func (p *Painter) Decode(s *engine.Stream, latents *engine.Tensor) (*engine.Tensor, error) {
+	z := sample.Mix(s, 1/p.VAE.Scale, latents, 0, latents)
+	s.Free(latents)
+	n := z.Dim(0)
+	out := s.New(engine.F32, n, z.Dim(1)*p.VAE.Factor, z.Dim(2)*p.VAE.Factor, 3)
+	s.Enter("vae")
+	defer s.Leave(nil)
+	for i := range n {
+		x, err := p.VAE.Decode(s, z.Rows(i, i+1))
+		if err != nil {
+			return nil, err
+		}
+		sample.Scale(s, out.Rows(i, i+1), x, 1)
+		s.Free(x)
+	}
+	s.Free(z)
+	return out, s.Err()
+}
+
+// chunk is how many drawings fit in memory together, by a dry run of one and
+// of two.
+func (p *Painter) chunk(n, h, w int) (int, error) {
+	if n < 2 || p.Memory == 0 {
+		return max(1, min(n, 8)), nil
+	}
+	need := func(k int) (int, error) {
+		s := stream(context.Background(), engine.Counter{})
+		rows := k
+		if p.Guidance > 1 {
+			rows *= 2
+		}
+		x := s.New(engine.F32, rows, h, w, p.VAE.Latents)
+		_, err := p.UNet.Forward(s, x, make([]float64, rows), s.New(engine.F32, rows, p.Text.Length, p.Text.Width))
+		return s.Peak(), err
+	}
+	one, err := need(1)
+	if err != nil {
+		return 0, err
+	}
+	two, err := need(2)
+	if err != nil {
+		return 0, err
+	}
+	if one > p.Memory {
+		return 0, fmt.Errorf("%d x %d pixels need %d MB beside the weights, %d MB are free", p.Width, p.Height, one>>20, p.Memory>>20)
+	}
+	return min(n, 1+(p.Memory-one)/max(1, two-one)), nil
+}

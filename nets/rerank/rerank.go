@@ -1,0 +1,211 @@
+// Package rerank lets a captioner, a painter and a judge choose for each other
+// (arXiv 2212.12249): the best of K captions of a picture is the one whose
+// drawing comes closest to the picture, the best of K drawings of a text the
+// one whose caption comes closest to the text.
+package rerank
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gorgonia.org/tensor"
+
+	"parley/nets/models"
+	"parley/nets/pixels"
+)
+
+// Captioner describes pictures k times each (models.Captioner).
+type Captioner interface {
+	Captions(ctx context.Context, pictures []*pixels.Image, k int, seed uint64) ([][]models.Caption, error)
+}
+
+// Painter draws texts and hands each drawing on (models.Painter).
+type Painter interface {
+	Paint(ctx context.Context, texts []string, seeds []uint64, each func(i int, d models.Painted)) error
+}
+
+// Judge embeds pictures and texts: rows of length 1 (models.Judge).
+type Judge interface {
+	Images(ctx context.Context, pictures []*pixels.Image) (*tensor.Dense, error)
+	Texts(ctx context.Context, texts []string) (*tensor.Dense, error)
+}
+
+// Candidate is one of K: a caption with the drawing of it, or a drawing with
+// the caption of it.
+type Candidate struct {
+	Text    string
+	Picture *pixels.Image
+	Score   float64 // cosine with the source
+	Rank    int     // 1 is the best; 0: failed
+	Seed    uint64  // of the drawing
+	Twin    int     // the earlier candidate with the same text, whose drawing it shares; -1: its own
+	Time    time.Duration
+	Err     error
+}
+
+// Result is a source with its candidates, in the order in which they were made.
+type Result struct {
+	Source     string // the text, or what a picture is called
+	Picture    *pixels.Image
+	Candidates []Candidate
+	Selected   int // -1: every candidate failed
+}
+
+// Ranked are the candidates from the best to the worst; failed ones last.
+func (r *Result) Ranked() []Candidate {
+	out := slices.Clone(r.Candidates)
+	slices.SortStableFunc(out, func(a, b Candidate) int {
+		if (a.Rank == 0) != (b.Rank == 0) {
+			return cmp.Compare(b.Rank, a.Rank)
+		}
+		return cmp.Compare(a.Rank, b.Rank)
+	})
+	return out
+}
+
+// Loop runs both reconstructions. The same seed gives the same results.
+type Loop struct {
+	Captioner Captioner
+	Painter   Painter
+	Judge     Judge
+	Seed      uint64
+	DrawTwins bool // draw a caption again that an earlier candidate has too
+	// Report, if any, is told of each candidate as soon as it has its score;
+	// ranks are known at the end.
+	Report func(i int, c Candidate)
+}
+
+func (l *Loop) report(i int, c Candidate) {
+	if l.Report != nil {
+		l.Report(i, c)
+	}
+}
+
+// Image describes a picture k times and draws each description.
+func (l *Loop) Image(ctx context.Context, name string, picture *pixels.Image, k int) (*Result, error) {
+	if k < 1 {
+		return nil, fmt.Errorf("k is %d: at least one candidate is needed", k)
+	}
+	captions, err := l.Captioner.Captions(ctx, []*pixels.Image{picture}, k, l.Seed)
+	if err != nil {
+		return nil, fmt.Errorf("caption %s: %w", name, err)
+	}
+	source, err := l.Judge.Images(ctx, []*pixels.Image{picture})
+	if err != nil {
+		return nil, fmt.Errorf("embed %s: %w", name, err)
+	}
+	r := &Result{Source: name, Picture: picture, Candidates: make([]Candidate, len(captions[0]))}
+	first := map[string]int{}
+	var texts []string
+	var seeds []uint64
+	var own []int // the candidates that are drawn
+	for i, c := range captions[0] {
+		r.Candidates[i] = Candidate{Text: c.Text, Seed: l.Seed + uint64(i), Twin: -1}
+		if j, ok := first[c.Text]; ok && !l.DrawTwins {
+			r.Candidates[i].Twin, r.Candidates[i].Seed = j, r.Candidates[j].Seed
+			continue
+		}
+		first[c.Text] = i
+		texts, seeds, own = append(texts, c.Text), append(seeds, l.Seed+uint64(i)), append(own, i)
+	}
+	err = l.Painter.Paint(ctx, texts, seeds, func(n int, d models.Painted) {
+		c := &r.Candidates[own[n]]
+		c.Picture, c.Err, c.Time = d.Picture, d.Err, d.Time
+		if c.Err == nil {
+			var e *tensor.Dense
+			if e, c.Err = l.Judge.Images(ctx, []*pixels.Image{d.Picture}); c.Err == nil {
+				c.Score, c.Err = cosine(source, e)
+			}
+		}
+		l.report(own[n], *c)
+		for i := range r.Candidates {
+			if t := &r.Candidates[i]; t.Twin == own[n] {
+				t.Picture, t.Err, t.Score = c.Picture, c.Err, c.Score
+				l.report(i, *t)
+			}
+		}
+	})
+	return l.finish(r, err)
+}
+
+// Text draws a text k times and describes each drawing.
+func (l *Loop) Text(ctx context.Context, text string, k int) (*Result, error) {
+	if k < 1 {
+		return nil, fmt.Errorf("k is %d: at least one candidate is needed", k)
+	}
+	source, err := l.Judge.Texts(ctx, []string{text})
+	if err != nil {
+		return nil, fmt.Errorf("embed %q: %w", text, err)
+	}
+	r := &Result{Source: text, Candidates: make([]Candidate, k)}
+	texts, seeds := make([]string, k), make([]uint64, k)
+	for i := range k {
+		texts[i], seeds[i] = text, l.Seed+uint64(i)
+		r.Candidates[i] = Candidate{Seed: seeds[i], Twin: -1}
+	}
+	err = l.Painter.Paint(ctx, texts, seeds, func(i int, d models.Painted) {
+		c := &r.Candidates[i]
+		c.Picture, c.Err, c.Time = d.Picture, d.Err, d.Time
+		if c.Err == nil {
+			c.Err = l.describe(ctx, c, source)
+		}
+		l.report(i, *c)
+	})
+	return l.finish(r, err)
+}
+
+func (l *Loop) describe(ctx context.Context, c *Candidate, source *tensor.Dense) error {
+	captions, err := l.Captioner.Captions(ctx, []*pixels.Image{c.Picture}, 1, l.Seed)
+	if err != nil {
+		return err
+	}
+	c.Text = captions[0][0].Text
+	e, err := l.Judge.Texts(ctx, []string{c.Text})
+	if err != nil {
+		return err
+	}
+	c.Score, err = cosine(source, e)
+	return err
+}
+
+// cosine of two embeddings of length 1, [1, D] each.
+func cosine(a, b *tensor.Dense) (float64, error) {
+	x, okX := a.Data().([]float32)
+	y, okY := b.Data().([]float32)
+	if !okX || !okY || len(x) != len(y) {
+		return 0, fmt.Errorf("embeddings %v and %v do not fit", a.Shape(), b.Shape())
+	}
+	sum := 0.0
+	for i, v := range x {
+		sum += float64(v) * float64(y[i])
+	}
+	return sum, nil
+}
+
+// finish ranks what there is. An error of the whole (a cancelled context, a
+// wrong option) comes with the candidates that were done before it.
+func (l *Loop) finish(r *Result, err error) (*Result, error) {
+	var order []int
+	for i, c := range r.Candidates {
+		if c.Err == nil && c.Picture != nil {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(r.Candidates[b].Score, r.Candidates[a].Score)
+	})
+	r.Selected = -1
+	for rank, i := range order {
+		r.Candidates[i].Rank = rank + 1
+	}
+	if len(order) > 0 {
+		r.Selected = order[0]
+	}
+	if err == nil && len(order) == 0 {
+		err = fmt.Errorf("every candidate failed: %w", r.Candidates[0].Err)
+	}
+	return r, err
+}

@@ -1,0 +1,190 @@
+package rerank_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image/color"
+	"math"
+	"testing"
+
+	"gorgonia.org/tensor"
+
+	"parley/engine/host"
+	"parley/nets/models"
+	"parley/nets/pixels"
+	"parley/nets/rerank"
+)
+
+// grey is a picture whose brightness is all there is to it.
+func grey(v uint8) *pixels.Image { return pixels.New(1, 1, color.RGBA{v, v, v, 255}) }
+
+// toys: texts are numbers, a drawing has the number's brightness, embeddings
+// are angles.
+type toys struct {
+	captions []string
+	fail     string
+	painted  []string
+}
+
+func (t *toys) Captions(_ context.Context, ps []*pixels.Image, k int, _ uint64) (out [][]models.Caption, _ error) {
+	for _, p := range ps {
+		var list []models.Caption
+		for i := range k {
+			text := fmt.Sprint(p.Pix[0])
+			if t.captions != nil {
+				text = t.captions[i]
+			}
+			list = append(list, models.Caption{Text: text})
+		}
+		out = append(out, list)
+	}
+	return out, nil
+}
+
+func (t *toys) Paint(_ context.Context, texts []string, seeds []uint64, each func(int, models.Painted)) error {
+	for i, x := range texts {
+		t.painted = append(t.painted, x)
+		if x == t.fail {
+			each(i, models.Painted{Err: errors.New("out of paint")})
+			continue
+		}
+		var v int
+		fmt.Sscan(x, &v)
+		each(i, models.Painted{Picture: grey(uint8(v + int(seeds[i]%7)))})
+	}
+	return nil
+}
+
+func angle(vs ...float64) (*tensor.Dense, error) {
+	var data []float32
+	for _, v := range vs {
+		data = append(data, float32(math.Cos(v/1e3)), float32(math.Sin(v/1e3)))
+	}
+	return tensor.New(tensor.WithShape(len(vs), 2), tensor.WithBacking(data)), nil
+}
+
+func (*toys) Images(_ context.Context, ps []*pixels.Image) (*tensor.Dense, error) {
+	return angle(float64(ps[0].Pix[0]))
+}
+
+func (*toys) Texts(_ context.Context, ts []string) (*tensor.Dense, error) {
+	var v float64
+	fmt.Sscan(ts[0], &v)
+	return angle(v)
+}
+
+func TestImage(t *testing.T) {
+	toy := &toys{captions: []string{"20", "90", "200", "90", "13"}, fail: "13"}
+	reported := 0
+	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, Report: func(int, rerank.Candidate) { reported++ }}
+	r, err := l.Image(context.Background(), "x", grey(100), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Selected != 1 {
+		t.Errorf("selected %d", r.Selected)
+	}
+	if got := fmt.Sprint(toy.painted); got != "[20 90 200 13]" {
+		t.Errorf("painted %s: the same text is drawn once", got)
+	}
+	if c := r.Candidates[3]; c.Twin != 1 || c.Picture != r.Candidates[1].Picture || c.Score != r.Candidates[1].Score || c.Seed != 1 {
+		t.Errorf("the twin is %+v", c)
+	}
+	if c := r.Candidates[4]; c.Err == nil || c.Rank != 0 {
+		t.Errorf("the failed one is %+v", c)
+	}
+	if reported != 5 {
+		t.Errorf("%d reports", reported)
+	}
+	ranked := r.Ranked()
+	for i := range 4 {
+		if ranked[i].Rank != i+1 || i > 0 && ranked[i].Score > ranked[i-1].Score {
+			t.Errorf("place %d has rank %d, score %v", i, ranked[i].Rank, ranked[i].Score)
+		}
+	}
+	if ranked[4].Err == nil {
+		t.Error("the failed one is not last")
+	}
+	toy.painted, l.DrawTwins = nil, true
+	if _, err := l.Image(context.Background(), "x", grey(100), 5); err != nil || len(toy.painted) != 5 {
+		t.Errorf("painted %v, error %v", toy.painted, err)
+	}
+	if _, err := l.Image(context.Background(), "x", grey(100), 0); err == nil {
+		t.Error("k 0 was taken")
+	}
+	toy.captions, toy.fail = []string{"13"}, "13"
+	if r, err := l.Image(context.Background(), "x", grey(1), 1); err == nil || r.Selected != -1 {
+		t.Errorf("all failed, error %v", err)
+	}
+}
+
+func TestText(t *testing.T) {
+	toy := &toys{}
+	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, Seed: 5}
+	r, err := l.Text(context.Background(), "100", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Seeds 5, 6, 7, 8 draw 105, 106, 100, 101.
+	if r.Candidates[0].Text != "105" || r.Candidates[3].Seed != 8 || len(toy.painted) != 4 {
+		t.Errorf("candidates %+v", r.Candidates)
+	}
+}
+
+// TestMiniature runs both loops on the embedded models, twice.
+func TestMiniature(t *testing.T) {
+	dev := host.New(2)
+	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := models.OpenPainter(models.Embedded("sd"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := models.OpenJudge(models.Embedded("clip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Steps = 6
+	l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: 3}
+	first, err := l.Text(context.Background(), "two red apples on the grass", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Memory = 1 // too little for anything
+	if _, err := l.Text(context.Background(), "a cat", 2); err == nil {
+		t.Error("a drawing in one byte succeeded")
+	}
+	p.Memory = 1 << 30
+	again, err := l.Text(context.Background(), "two red apples on the grass", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range first.Candidates {
+		b := again.Candidates[i]
+		if a.Text != b.Text || a.Score != b.Score || !bytes.Equal(a.Picture.Pix, b.Picture.Pix) {
+			t.Errorf("candidate %d differs: %q %v, %q %v", i, a.Text, a.Score, b.Text, b.Score)
+		}
+	}
+	if bytes.Equal(first.Candidates[0].Picture.Pix, first.Candidates[1].Picture.Pix) {
+		t.Error("two seeds draw the same")
+	}
+	r, err := l.Image(context.Background(), "drawing", first.Candidates[first.Selected].Picture, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range r.Ranked() {
+		t.Logf("%d %.3f %s", c.Rank, c.Score, c.Text)
+		if len(c.Text) < 5 || c.Score < 0.2 || c.Score > 1.0001 {
+			t.Errorf("candidate %+v", c)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := l.Text(ctx, "a cat", 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}

@@ -49,9 +49,10 @@ type Text struct {
 	Score float64
 }
 
-func (o Options) check(prompts [][]int32, rows int) error {
+// Check fails where options contradict each other or the prompts.
+func (o Options) Check(prompts [][]int32) error {
 	switch {
-	case len(prompts) == 0 || rows == 0:
+	case len(prompts) == 0 || len(prompts[0]) == 0:
 		return fmt.Errorf("decode: no rows")
 	case o.MaxLength <= len(prompts[0]):
 		return fmt.Errorf("decode: max length %d leaves no room behind the prompt's %d ids", o.MaxLength, len(prompts[0]))
@@ -79,7 +80,7 @@ func (o Options) Rows(n int) int { return n * max(1, o.Beams) }
 // Rows(len(prompts)) rows, those of a prompt side by side. There is one text a
 // prompt, or Keep of beam search, the best first.
 func Generate(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, error) {
-	if err := o.check(prompts, len(prompts)); err != nil {
+	if err := o.Check(prompts); err != nil {
 		return nil, err
 	}
 	if o.Beams > 1 {

@@ -88,6 +88,9 @@ func (c *Captioner) Captions(ctx context.Context, pictures []*pixels.Image, k in
 	for len(pictures) > 0 {
 		now := pictures[:min(chunk, len(pictures))]
 		pictures = pictures[len(now):]
+		if err := o.Check([][]int32{prompt}); err != nil {
+			return nil, err
+		}
 		x, err := c.process.Apply(now)
 		if err != nil {
 			return nil, err

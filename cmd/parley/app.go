@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/nets/models"
+	"parley/nets/schedule"
+)
+
+// app is what all commands share: the global flags, and the device.
+type app struct {
+	out, errs                      io.Writer
+	json                           bool
+	models, blip, sd, clip, device string
+	threads                        int
+	dev                            engine.Device
+}
+
+func (a *app) open() (engine.Device, error) {
+	if a.device != "auto" && a.device != "cpu" {
+		return nil, usage("--device %s: want auto or cpu", a.device)
+	}
+	if a.threads < 0 {
+		return nil, usage("--threads %d: want 0 or more", a.threads)
+	}
+	if a.dev == nil {
+		n := a.threads
+		if n == 0 {
+			n = runtime.GOMAXPROCS(0)
+		}
+		a.dev = host.New(n)
+	}
+	return a.dev, nil
+}
+
+// source is where one of the models lies.
+func (a *app) source(name, own string) (models.Source, error) {
+	flag := "--" + name
+	if own == "" {
+		if a.models == "" {
+			return models.Embedded(name), nil
+		}
+		own, flag = filepath.Join(a.models, name), "--models"
+	}
+	src, err := models.At(own)
+	if err != nil {
+		return src, fmt.Errorf("%s: %w", flag, err)
+	}
+	return src, nil
+}
+
+func (a *app) captioner() (*models.Captioner, error) {
+	dev, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	src, err := a.source("blip", a.blip)
+	if err != nil {
+		return nil, err
+	}
+	return models.OpenCaptioner(src, dev)
+}
+
+func (a *app) painter() (*models.Painter, error) {
+	dev, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	src, err := a.source("sd", a.sd)
+	if err != nil {
+		return nil, err
+	}
+	p, err := models.OpenPainter(src, dev)
+	if err == nil {
+		// Half of what is free: the operating system's cache of the weights
+		// lives there too.
+		p.Memory = int(free() / 2)
+	}
+	return p, err
+}
+
+func (a *app) judge(pooled bool) (*models.Judge, error) {
+	dev, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	src, err := a.source("clip", a.clip)
+	if err != nil {
+		return nil, err
+	}
+	j, err := models.OpenJudge(src, dev)
+	if err == nil {
+		j.Pooled = pooled
+	}
+	return j, err
+}
+
+func (a *app) print(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// terminal reports whether people look at what is written to w.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// progress shows a bar on a terminal, nothing elsewhere.
+func (a *app) progress(what string) func(done, total int) {
+	if !terminal(a.errs) {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, total int) {
+		if bar == nil {
+			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(a.errs), progressbar.OptionSetDescription(what),
+				progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
+		}
+		_ = bar.Set(done)
+		if done == total {
+			bar = nil
+		}
+	}
+}
+
+// free is the memory that is available, in bytes; 0 where the system does not
+// say.
+func free() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var kb int64
+		if rest, ok := strings.CutPrefix(s.Text(), "MemAvailable:"); ok {
+			fmt.Sscan(rest, &kb)
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// paintFlags are the options of drawing; zero means the model's own.
+type paintFlags struct {
+	steps, width, height int
+	guidance             float64
+	scheduler, negative  string
+}
+
+func (f *paintFlags) add(c *cobra.Command) {
+	c.Flags().IntVar(&f.steps, "steps", 0, "denoising steps (50; the miniature model 12)")
+	c.Flags().Float64Var(&f.guidance, "guidance", -1, "guidance scale (7.5; the miniature model 4)")
+	c.Flags().StringVar(&f.scheduler, "scheduler", "", strings.Join(schedule.Kinds, ", ")+" (the checkpoint's)")
+	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
+	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
+	c.Flags().StringVar(&f.negative, "negative", "", "text to stay away from")
+}
+
+func (f *paintFlags) set(c *cobra.Command, p *models.Painter) error {
+	changed := c.Flags().Changed
+	if changed("steps") {
+		p.Steps = f.steps
+	}
+	if changed("guidance") {
+		if f.guidance < 0 {
+			return usage("--guidance %v: want 0 or more", f.guidance)
+		}
+		p.Guidance = f.guidance
+	}
+	if changed("scheduler") {
+		p.Scheduler = f.scheduler
+	}
+	if changed("width") {
+		p.Width = f.width
+	}
+	if changed("height") {
+		p.Height = f.height
+	}
+	p.Negative = f.negative
+	return nil
+}
+
+// captionFlags are the options of describing.
+type captionFlags struct {
+	beam, low, high, topK     int
+	topP, temperature, repeat float64
+	prompt                    string
+}
+
+func (f *captionFlags) add(c *cobra.Command) {
+	c.Flags().IntVar(&f.beam, "beam", 0, "beam search of this width instead of sampling; 1 is greedy")
+	c.Flags().Float64Var(&f.topP, "top-p", 0.9, "sample from the likeliest words with this probability")
+	c.Flags().IntVar(&f.topK, "top-k", 0, "sample from so many words (all)")
+	c.Flags().Float64Var(&f.temperature, "temperature", 1, "of sampling: above 1 is bolder")
+	c.Flags().Float64Var(&f.repeat, "repetition-penalty", 1.1, "above 1 discourages words that are there (1 with --beam)")
+	c.Flags().IntVar(&f.low, "min-length", 5, "words at least, the prompt's included")
+	c.Flags().IntVar(&f.high, "max-length", 20, "words at most, the prompt's included")
+	c.Flags().StringVar(&f.prompt, "prompt", "a picture of ", "what captions begin with")
+}
+
+func (f *captionFlags) set(cmd *cobra.Command, c *models.Captioner) {
+	o := models.Nucleus()
+	o.TopP, o.TopK, o.Temperature, o.RepetitionPenalty = f.topP, f.topK, f.temperature, f.repeat
+	if f.beam > 0 {
+		o = models.Beam()
+		o.Beams = f.beam
+		if cmd.Flags().Changed("repetition-penalty") {
+			o.RepetitionPenalty = f.repeat
+		}
+	}
+	o.Prompt, o.MinLength, o.MaxLength = f.prompt, f.low, f.high
+	c.CaptionOptions = o
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"regexp"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"parley/engine"
+	"parley/nets/models"
+	"parley/weights"
+	"parley/weights/safetensors"
+)
+
+func (a *app) forward() *cobra.Command {
+	var model, in, out, taps string
+	var paint paintFlags
+	var o models.ForwardOptions
+	c := &cobra.Command{Use: "forward NET", Short: "Run one net on tensors, to hold it against a reference", Args: cobra.ExactArgs(1),
+		Example: "  parley forward unet --model sd15/unet --in in.safetensors --out out.safetensors --taps 'down_blocks\\.0'\n  parley forward pipeline --model sd15 --in ids.safetensors --out out.safetensors --seed 7 --scheduler ddim",
+		Long: `Inputs and outputs have Hugging Face's names; pictures are [N, C, H, W].
+
+  clip-image     pixel_values → image_embeds, pooler_output, last_hidden_state
+  clip-text      input_ids → text_embeds, pooler_output, last_hidden_state
+  blip-vision    pixel_values → last_hidden_state
+  blip-text      input_ids, encoder_hidden_states → logits
+  blip-generate  pixel_values, input_ids (the prompt's, without sep) → sequences
+  unet           sample, timestep, encoder_hidden_states → sample
+  vae-decode     latents → sample
+  vae-encode     sample → latent_mean
+  pipeline       input_ids, negative_ids → latents, image (0..1)
+
+--taps adds the output of every inner module whose path matches, as "tap.PATH".
+JSON: the outputs' names and shapes.`}
+	f := c.Flags()
+	f.StringVar(&model, "model", "", "the checkpoint: a folder or file")
+	f.StringVar(&in, "in", "", "safetensors file of the inputs")
+	f.StringVar(&out, "out", "", "safetensors file for the outputs")
+	f.StringVar(&taps, "taps", "", "regular expression of inner paths")
+	g := &o.Generate
+	f.IntVar(&g.Beams, "beam", 1, "blip-generate: beams; 1 is greedy")
+	f.Float64Var(&g.RepetitionPenalty, "repetition-penalty", 1, "blip-generate")
+	f.Float64Var(&g.LengthPenalty, "length-penalty", 1, "blip-generate, with --beam")
+	f.BoolVar(&g.EarlyStopping, "early-stopping", false, "blip-generate, with --beam")
+	f.IntVar(&g.MaxLength, "max-length", 20, "blip-generate: ids, the prompt's included")
+	f.IntVar(&g.MinLength, "min-length", 0, "blip-generate: likewise")
+	f.Uint64Var(&o.Seed, "seed", 0, "pipeline: as torch.Generator(\"cpu\")'s")
+	paint.add(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		for flag, v := range map[string]string{"--model": model, "--in": in, "--out": out} {
+			if v == "" {
+				return usage("forward: %s is missing", flag)
+			}
+		}
+		if !strings.Contains(" "+strings.Join(models.Nets(), " ")+" ", " "+args[0]+" ") {
+			return usage("forward %s: choose one of %s", args[0], strings.Join(models.Nets(), ", "))
+		}
+		if taps != "" {
+			r, err := regexp.Compile(taps)
+			if err != nil {
+				return usage("--taps: %w", err)
+			}
+			o.Taps = r
+		}
+		dev, err := a.open()
+		if err != nil {
+			return err
+		}
+		src, err := models.At(model)
+		if err != nil {
+			return fmt.Errorf("--model: %w", err)
+		}
+		set, err := weights.Open(in)
+		if err != nil {
+			return fmt.Errorf("--in: %w", err)
+		}
+		defer set.Close()
+		tensors, err := models.ReadTensors(set)
+		if err != nil {
+			return fmt.Errorf("--in: %w", err)
+		}
+		p := &models.Painter{PaintOptions: models.PaintOptions{Steps: 50, Guidance: 7.5}}
+		if err := paint.set(cmd, p); err != nil {
+			return err
+		}
+		o.Paint = p.PaintOptions
+		g.NoLengthPenalty = g.LengthPenalty == 0
+		results, err := models.Forward(cmd.Context(), args[0], src, dev, tensors, o)
+		if err != nil {
+			return err
+		}
+		var list []safetensors.Tensor
+		for name, t := range results {
+			e := safetensors.Tensor{Name: name, Shape: t.Shape(), DType: "F32"}
+			if t.DType() == engine.I32 {
+				e.DType = "I64" // as torch's ids
+				for _, v := range t.I32() {
+					e.Data = binary.LittleEndian.AppendUint64(e.Data, uint64(int64(v)))
+				}
+			} else {
+				for _, v := range t.F32() {
+					e.Data = binary.LittleEndian.AppendUint32(e.Data, math.Float32bits(v))
+				}
+			}
+			list = append(list, e)
+		}
+		sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+		if err := safetensors.WriteFile(out, list); err != nil {
+			return err
+		}
+		if a.json {
+			type entry struct {
+				Name  string `json:"name"`
+				Shape []int  `json:"shape"`
+			}
+			all := []entry{}
+			for _, t := range list {
+				all = append(all, entry{t.Name, t.Shape})
+			}
+			return a.print(all)
+		}
+		for _, t := range list {
+			fmt.Fprintln(a.out, t.Name, t.Shape)
+		}
+		return nil
+	}
+	return c
+}

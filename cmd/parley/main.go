@@ -1,0 +1,100 @@
+// Command parley describes, draws and judges pictures with BLIP, Stable
+// Diffusion and CLIP, and lets them choose the best of each other's work.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// usageError is a wrong command line: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program: 0 done, 1 failed, 2 wrongly called.
+func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(errs, "parley: a fault of the program, please report it: %v\n", r)
+			code = 1
+		}
+	}()
+	root := command(out, errs)
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	var wrong usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &wrong) || strings.HasPrefix(err.Error(), "unknown command"):
+		fmt.Fprintf(errs, "parley: %v\nSee: parley help\n", err)
+		return 2
+	case ctx.Err() != nil:
+		fmt.Fprintln(errs, "parley: stopped; what was finished is there")
+		return 1
+	}
+	fmt.Fprintf(errs, "parley: %v\n", err)
+	return 1
+}
+
+func command(out, errs io.Writer) *cobra.Command {
+	a := &app{out: out, errs: errs}
+	root := &cobra.Command{
+		Use:   "parley",
+		Short: "Describe, draw and judge pictures, and choose the best",
+		Long: `BLIP describes pictures, Stable Diffusion draws texts, CLIP judges both; and in
+the reconstructions they choose the best of each other's work. Without --models
+the embedded miniature models run, which know a small world of emoji scenes.`,
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	f := root.PersistentFlags()
+	f.BoolVar(&a.json, "json", false, "print JSON")
+	f.StringVar(&a.models, "models", "", "folder that holds blip/, sd/ and clip/")
+	f.StringVar(&a.blip, "blip", "", "BLIP: a folder or file")
+	f.StringVar(&a.sd, "sd", "", "Stable Diffusion: a folder or file")
+	f.StringVar(&a.clip, "clip", "", "CLIP: a folder or file")
+	f.StringVar(&a.device, "device", "auto", "auto or cpu")
+	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
+	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(), a.tokenize(), a.convert(), a.doctor(), a.forward())
+	for _, c := range root.Commands() {
+		checkArgs(c)
+	}
+	return root
+}
+
+// checkArgs makes a wrong number of arguments a usage error.
+func checkArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usage("%s: %w", c.CommandPath(), err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
+	}
+}

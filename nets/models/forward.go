@@ -1,0 +1,450 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"sort"
+
+	"parley/engine"
+	"parley/kernels/resample"
+	"parley/nets/blip"
+	"parley/nets/clip"
+	"parley/nets/decode"
+	"parley/nets/unet"
+	"parley/nets/vae"
+	"parley/weights"
+	"parley/weights/convert"
+)
+
+// Tensors are named inputs or outputs of a net, as Hugging Face names and
+// shapes them: pictures and latents are [N, C, H, W].
+type Tensors map[string]*engine.Tensor
+
+// ForwardOptions are what nets need beside tensors.
+type ForwardOptions struct {
+	Generate decode.Options // of blip-generate
+	Paint    PaintOptions   // of pipeline; Width and Height 0: the model's
+	Seed     uint64         // of pipeline
+	Taps     *regexp.Regexp // outputs of inner modules whose path matches are added as "tap.PATH"
+}
+
+type run struct {
+	s   *engine.Stream
+	in  Tensors
+	src Source
+	o   ForwardOptions
+	out Tensors
+}
+
+// nets are what Forward can run.
+var nets = map[string]func(*run) error{
+	"clip-image": (*run).clipImage, "clip-text": (*run).clipText, "blip-vision": (*run).blipVision, "blip-text": (*run).blipText,
+	"blip-generate": (*run).blipGenerate, "unet": (*run).unet, "vae-decode": (*run).vaeDecode, "vae-encode": (*run).vaeEncode, "pipeline": (*run).pipeline,
+}
+
+// Nets are the names that Forward knows.
+func Nets() []string {
+	var out []string
+	for n := range nets {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Forward runs one net on tensors, so that any of its layers can be held
+// against a reference.
+func Forward(ctx context.Context, net string, src Source, dev engine.Device, in Tensors, o ForwardOptions) (Tensors, error) {
+	f, ok := nets[net]
+	if !ok {
+		return nil, fmt.Errorf("net %q: choose one of %v", net, Nets())
+	}
+	r := &run{s: stream(ctx, dev), in: in, src: src, o: o, out: Tensors{}}
+	if o.Taps != nil {
+		r.s.Attach(tapper{r, map[string]int{}})
+	}
+	if err := f(r); err != nil {
+		return nil, fmt.Errorf("%s: %w", net, err)
+	}
+	return r.out, r.s.Err()
+}
+
+// tapper keeps what inner modules give. A path that comes again (a step of
+// the UNet) gets a number.
+type tapper struct {
+	r    *run
+	seen map[string]int
+}
+
+func (t tapper) Record(sp engine.Span) {
+	if sp.Op != "" || sp.Out == nil || sp.Path == "" || !t.r.o.Taps.MatchString(sp.Path) || sp.Out.DType() != engine.F32 {
+		return
+	}
+	name := "tap." + sp.Path
+	if n := t.seen[sp.Path]; n > 0 {
+		name = fmt.Sprintf("%s#%d", name, n)
+	}
+	t.seen[sp.Path]++
+	h := engine.FromF32(slices.Clone(sp.Out.F32()), sp.Out.Shape()...)
+	if len(h.Shape()) == 4 {
+		h = resample.ToNCHW(h)
+	}
+	t.r.out[name] = h
+}
+
+// give copies an output to the host; pictures become [N, C, H, W].
+func (r *run) give(name string, t *engine.Tensor) error {
+	if t == nil {
+		return nil
+	}
+	h, err := r.s.Get(t)
+	if err != nil {
+		return err
+	}
+	h = engine.FromF32(slices.Clone(h.F32()), h.Shape()...)
+	if len(h.Shape()) == 4 {
+		h = resample.ToNCHW(h)
+	}
+	r.out[name] = h
+	return nil
+}
+
+func (r *run) need(name string, rank int, dtype engine.DType) (*engine.Tensor, error) {
+	t, ok := r.in[name]
+	if !ok {
+		var have []string
+		for n := range r.in {
+			have = append(have, n)
+		}
+		sort.Strings(have)
+		return nil, fmt.Errorf("no input %q; there is %v", name, have)
+	}
+	if len(t.Shape()) != rank || t.DType() != dtype || t.Elems() == 0 {
+		return nil, fmt.Errorf("input %q is %v of %v, want %d dimensions of %v", name, t.Shape(), t.DType(), rank, dtype)
+	}
+	return t, nil
+}
+
+// map4 is an input of [N, C, H, W] as the nets take it.
+func (r *run) map4(name string) (*engine.Tensor, error) {
+	t, err := r.need(name, 4, engine.F32)
+	if err != nil {
+		return nil, err
+	}
+	return r.s.Put(resample.ToNHWC(t)), nil
+}
+
+func (r *run) ids(name string) ([][]int32, error) {
+	t, err := r.need(name, 2, engine.I32)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]int32
+	for i := range t.Dim(0) {
+		out = append(out, t.I32()[i*t.Dim(1):(i+1)*t.Dim(1)])
+	}
+	return out, nil
+}
+
+func open[T any](r *run, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
+	return load(r.src, folder, part, build)
+}
+
+func (r *run) clipImage() error {
+	m, err := open(r, "clip", convert.CLIP, clip.Load)
+	if err != nil {
+		return err
+	}
+	x, err := r.map4("pixel_values")
+	if err != nil {
+		return err
+	}
+	o, err := m.Vision.Forward(r.s, x)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.give("image_embeds", o.Embeds), r.give("pooler_output", o.Pooled), r.give("last_hidden_state", o.Hidden))
+}
+
+func (r *run) clipText() error {
+	var t *clip.Text
+	m, err := open(r, "clip", convert.CLIP, clip.Load)
+	if err == nil {
+		t = m.Text
+	} else {
+		var again error
+		if t, again = open(r, "text_encoder", convert.TextEncoder, loadText); again != nil {
+			return err
+		}
+	}
+	ids, err := r.ids("input_ids")
+	if err != nil {
+		return err
+	}
+	o, err := t.Forward(r.s, ids)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.give("text_embeds", o.Embeds), r.give("pooler_output", o.Pooled), r.give("last_hidden_state", o.Hidden))
+}
+
+func (r *run) blipVision() error {
+	m, err := open(r, "blip", convert.BLIP, blip.Load)
+	if err != nil {
+		return err
+	}
+	x, err := r.map4("pixel_values")
+	if err != nil {
+		return err
+	}
+	h, err := m.Vision.Forward(r.s, x)
+	if err != nil {
+		return err
+	}
+	return r.give("last_hidden_state", h)
+}
+
+func (r *run) blipText() error {
+	m, err := open(r, "blip", convert.BLIP, blip.Load)
+	if err != nil {
+		return err
+	}
+	ids, err := r.ids("input_ids")
+	if err != nil {
+		return err
+	}
+	e, err := r.need("encoder_hidden_states", 3, engine.F32)
+	if err != nil {
+		return err
+	}
+	c, err := m.Text.Start(r.s, r.s.Put(e), len(ids), len(ids[0]))
+	if err != nil {
+		return err
+	}
+	logits, err := c.Step(r.s, ids)
+	if err != nil {
+		return err
+	}
+	return r.give("logits", logits)
+}
+
+func (r *run) blipGenerate() error {
+	m, err := open(r, "blip", convert.BLIP, blip.Load)
+	if err != nil {
+		return err
+	}
+	x, err := r.map4("pixel_values")
+	if err != nil {
+		return err
+	}
+	ids, err := r.ids("input_ids")
+	if err != nil {
+		return err
+	}
+	if len(ids) != x.Dim(0) {
+		return fmt.Errorf("%d pictures, %d rows of input_ids", x.Dim(0), len(ids))
+	}
+	for i := range ids {
+		ids[i] = slices.Clone(ids[i])
+		ids[i][0] = m.Text.BOS // as BlipForConditionalGeneration's generate
+	}
+	h, err := m.Vision.Forward(r.s, x)
+	if err != nil {
+		return err
+	}
+	o := r.o.Generate
+	o.End, o.Pad = m.Text.Sep, m.Text.PadID
+	if err := o.Check(ids); err != nil {
+		return err
+	}
+	c, err := m.Text.Start(r.s, h, o.Rows(len(ids)), o.MaxLength)
+	if err != nil {
+		return err
+	}
+	texts, err := decode.Generate(r.s, c, ids, o)
+	if err != nil {
+		return err
+	}
+	longest := 0
+	for _, t := range texts {
+		longest = max(longest, len(t.IDs))
+	}
+	// transformers fills short rows with pad; beam search's with the id that
+	// ends a text where pad is 0, which Python takes for none.
+	fill := o.Pad
+	if o.Beams > 1 && fill == 0 {
+		fill = o.End
+	}
+	var flat []int32
+	for _, t := range texts {
+		flat = append(flat, t.IDs...)
+		for range longest - len(t.IDs) {
+			flat = append(flat, fill)
+		}
+	}
+	r.out["sequences"] = engine.FromI32(flat, len(texts), longest)
+	return nil
+}
+
+func (r *run) unet() error {
+	m, err := open(r, "unet", convert.UNet, unet.Load)
+	if err != nil {
+		return err
+	}
+	x, err := r.map4("sample")
+	if err != nil {
+		return err
+	}
+	e, err := r.need("encoder_hidden_states", 3, engine.F32)
+	if err != nil {
+		return err
+	}
+	t, ok := r.in["timestep"]
+	if !ok || t.Elems() != 1 && t.Elems() != x.Dim(0) {
+		return fmt.Errorf("input \"timestep\": want one number, or one for each of %d samples", x.Dim(0))
+	}
+	ts := make([]float64, x.Dim(0))
+	for i := range ts {
+		j := i % t.Elems()
+		if t.DType() == engine.I32 {
+			ts[i] = float64(t.I32()[j])
+		} else {
+			ts[i] = float64(t.F32()[j])
+		}
+	}
+	y, err := m.Forward(r.s, x, ts, r.s.Put(e))
+	if err != nil {
+		return err
+	}
+	return r.give("sample", y)
+}
+
+func (r *run) vaeDecode() error {
+	m, err := open(r, "vae", convert.VAE, vae.Load)
+	if err != nil {
+		return err
+	}
+	z, err := r.map4("latents")
+	if err != nil {
+		return err
+	}
+	x, err := m.Decode(r.s, z)
+	if err != nil {
+		return err
+	}
+	return r.give("sample", x)
+}
+
+func (r *run) vaeEncode() error {
+	m, err := open(r, "vae", convert.VAE, vae.Load)
+	if err != nil {
+		return err
+	}
+	x, err := r.map4("sample")
+	if err != nil {
+		return err
+	}
+	z, err := m.Encode(r.s, x)
+	if err != nil {
+		return err
+	}
+	return r.give("latent_mean", z)
+}
+
+func (r *run) pipeline() error {
+	p, err := OpenPainter(r.src, r.s.Device())
+	if err != nil {
+		return err
+	}
+	w, h := p.Width, p.Height
+	p.PaintOptions = r.o.Paint
+	if p.Width == 0 {
+		p.Width = w
+	}
+	if p.Height == 0 {
+		p.Height = h
+	}
+	ids, err := r.ids("input_ids")
+	if err != nil {
+		return err
+	}
+	var negative [][]int32
+	if p.Guidance > 1 {
+		if negative, err = r.ids("negative_ids"); err != nil {
+			return err
+		}
+		if len(negative) == 1 {
+			for len(negative) < len(ids) {
+				negative = append(negative, negative[0])
+			}
+		}
+		if len(negative) != len(ids) || len(negative[0]) != len(ids[0]) {
+			return fmt.Errorf("input_ids is %d x %d, negative_ids %d x %d", len(ids), len(ids[0]), len(negative), len(negative[0]))
+		}
+	}
+	z, err := p.Latents(r.s, ids, negative, OneSeed(r.o.Seed), nil, nil)
+	if err != nil {
+		return err
+	}
+	if err := r.give("latents", z); err != nil {
+		return err
+	}
+	x, err := p.Decode(r.s, z)
+	if err != nil {
+		return err
+	}
+	if err := r.give("image", x); err != nil {
+		return err
+	}
+	for i, v := range r.out["image"].F32() {
+		r.out["image"].F32()[i] = min(max(v/2+0.5, 0), 1)
+	}
+	return nil
+}
+
+// ReadTensors takes a file's tensors as inputs: floating-point ones as f32,
+// integers as i32.
+func ReadTensors(set *weights.Set) (Tensors, error) {
+	out := Tensors{}
+	for _, e := range set.Entries() {
+		switch e.DType {
+		case "I64", "I32", "U8", "I8", "I16", "BOOL":
+			v, err := integers(e)
+			if err != nil {
+				return nil, err
+			}
+			out[e.Name] = engine.FromI32(v, e.Shape...)
+		default:
+			v, err := weights.F32(e)
+			if err != nil {
+				return nil, err
+			}
+			out[e.Name] = engine.FromF32(v, e.Shape...)
+		}
+	}
+	return out, nil
+}
+
+func integers(e weights.Entry) ([]int32, error) {
+	width := map[string]int{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}[e.DType]
+	out := make([]int32, len(e.Data)/width)
+	for i := range out {
+		b := e.Data[i*width : (i+1)*width]
+		var v int64
+		for j := width - 1; j >= 0; j-- {
+			v = v<<8 | int64(b[j])
+		}
+		if e.DType[0] == 'I' { // sign
+			shift := 64 - 8*width
+			v = v << shift >> shift
+		}
+		if v != int64(int32(v)) {
+			return nil, fmt.Errorf("%s: %s: %d is no id", e.File, e.Name, v)
+		}
+		out[i] = int32(v)
+	}
+	return out, nil
+}

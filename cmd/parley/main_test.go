@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"parley/nets/pixels"
+	"parley/weights/mini"
+)
+
+// call runs the program.
+func call(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(context.Background(), args, &o, &e)
+	return code, o.String(), e.String()
+}
+
+// scene writes a held-out picture to a file.
+func scene(t *testing.T, i int) string {
+	t.Helper()
+	scenes, err := mini.Test()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), scenes[i].File)
+	if err := os.WriteFile(path, scenes[i].PNG, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func decode[T any](t *testing.T, out string) (v T) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	return v
+}
+
+func TestExitCodes(t *testing.T) {
+	png := scene(t, 0)
+	for _, c := range []struct {
+		args string
+		code int
+		want string // in what it says
+	}{
+		{"", 0, "Usage"}, {"help", 0, "reconstruct"}, {"reconstruct image --help", 0, "Examples"},
+		{"nothing", 2, "unknown command"}, {"caption", 2, "caption"}, {"caption --what x", 2, "--what"}, {"caption -k 0 x.png", 2, "-k 0"},
+		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "arg"}, {"embed", 2, "--text"}, {"score " + png, 2, "--text"}, {"tokenize x", 2, "--clip or --bert"},
+		{"convert a", 2, "arg"}, {"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"}, {"forward what --model . --in x --out y", 2, "unet"},
+		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"}, {"caption " + png + " --blip nowhere", 1, "nowhere"},
+		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc --out " + t.TempDir(), 1, "choose one of"}, {"draw x --width 63 --out " + t.TempDir(), 1, "multiples of"},
+		{"convert main_test.go " + t.TempDir() + "/x", 1, "main_test.go"}, {"caption " + png + " --max-length 3", 1, "max length 3"},
+		{"doctor", 0, "kernels"}, {"tokenize --bert cat", 0, "cat"},
+	} {
+		code, out, errs := call(t, strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(out+errs, c.want) {
+			t.Errorf("parley %s: code %d, want %d and %q; said %s%s", c.args, code, c.code, c.want, out, errs)
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	png := scene(t, 7)
+	dir := t.TempDir()
+	_, out, _ := call(t, "tokenize", "--json", "--clip", "a photo of a cat")
+	tokens := decode[[]struct {
+		Text   string
+		IDs    []int32
+		Tokens []string
+	}](t, out)
+	if got, _ := json.Marshal(tokens[0].IDs); string(got) != "[49406,320,1125,539,320,2368,49407]" {
+		t.Errorf("CLIP's ids %s", got)
+	}
+	_, out, _ = call(t, "tokenize", "--json", "--bert", "a picture of")
+	if got := decode[[]struct {
+		Text   string
+		IDs    []int32
+		Tokens []string
+	}](t, out); got[0].IDs[0] != 101 || got[0].Tokens[1] != "a" || len(got[0].IDs) != 5 {
+		t.Errorf("BERT gives %v", got)
+	}
+	_, out, _ = call(t, "embed", "--json", png, "--text", "a cat", "--text", "a dog")
+	if got := decode[[]struct {
+		File, Text string
+		Embedding  []float64
+	}](t, out); len(got) != 3 || got[0].File != png || got[2].Text != "a dog" || len(got[1].Embedding) != 128 {
+		t.Errorf("embed gives %v", got)
+	}
+	_, out, _ = call(t, "score", "--json", png, png, "--text", "a cat", "--text", "a dog")
+	if got := decode[struct {
+		Files, Texts []string
+		Scores       [][]float64
+	}](t, out); len(got.Scores) != 2 || got.Scores[0][0] != got.Scores[1][0] || got.Scores[0][0] == got.Scores[0][1] {
+		t.Errorf("score gives %v", got)
+	}
+	_, out, _ = call(t, "caption", "--json", "-k", "3", png)
+	if got := decode[[]struct {
+		File     string
+		Captions []struct {
+			Text  string
+			Score float64
+		}
+	}](t, out); len(got) != 1 || len(got[0].Captions) != 3 || got[0].Captions[0].Score >= 0 {
+		t.Errorf("caption gives %v", got)
+	}
+	_, out, _ = call(t, "draw", "--json", "--steps", "2", "--out", dir, "-k", "2", "a cat")
+	drawn := decode[[]struct {
+		Text, Image string
+		Seed        uint64
+	}](t, out)
+	if len(drawn) != 2 || drawn[1].Seed != 1 {
+		t.Fatalf("draw gives %v", drawn)
+	}
+	if m, err := pixels.Read(drawn[0].Image); err != nil || m.W != 64 {
+		t.Errorf("the drawing: %v", err)
+	}
+	type result []struct {
+		Source     string
+		Selected   int
+		Candidates []struct {
+			Text, Image, Error string
+			Score, Seconds     float64
+			Rank               int
+			Seed               uint64
+		}
+	}
+	for _, args := range [][]string{{"image", png}, {"text", "a cat on the grass", "two dogs at night"}} {
+		code, out, errs := call(t, append([]string{"reconstruct", "--json", "--steps", "2", "-k", "3", "--out", dir}, args...)...)
+		got := decode[result](t, out)
+		if code != 0 || len(got) != len(args)-1 || len(got[0].Candidates) != 3 || got[0].Candidates[got[0].Selected].Rank != 1 || got[0].Source != args[1] {
+			t.Errorf("reconstruct %v: code %d %s, %+v", args, code, errs, got)
+		}
+		file, err := os.ReadFile(filepath.Join(dir, "result.json"))
+		if err != nil || string(file) != out {
+			t.Errorf("result.json is not what was printed: %v", err)
+		}
+		if m, err := pixels.Read(filepath.Join(dir, "sheet.png")); err != nil || m.W < 4*tile {
+			t.Errorf("the contact sheet: %v", err)
+		}
+	}
+	_, out, _ = call(t, "doctor", "--json")
+	if !json.Valid([]byte(out)) {
+		t.Errorf("doctor gives %s", out)
+	}
+}
+
+// TestConvertAndUse writes a checkpoint anew, and it gives the same.
+func TestConvertAndUse(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "clip")
+	src := "../../weights/mini/models/clip"
+	for _, to := range []string{dir, dir + "2"} {
+		if code, _, errs := call(t, "convert", src, to, "--dtype", "f16"); code != 0 {
+			t.Fatal(errs)
+		}
+	}
+	a, _ := os.ReadFile(dir + "/model.safetensors")
+	b, _ := os.ReadFile(dir + "2/model.safetensors")
+	if len(a) == 0 || !bytes.Equal(a, b) {
+		t.Error("the same source gives other bytes")
+	}
+	if code, _, errs := call(t, "convert", src, dir); code != 1 || !strings.Contains(errs, "exists") {
+		t.Errorf("a folder was overwritten: %s", errs)
+	}
+	_, one, _ := call(t, "embed", "--json", "--text", "two cats")
+	_, two, _ := call(t, "embed", "--json", "--text", "two cats", "--clip", dir)
+	if one != two {
+		t.Error("the converted model gives another embedding")
+	}
+}
+
+// TestStop: an interrupted run ends at once and leaves what is finished.
+func TestStop(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	dir := t.TempDir()
+	time.AfterFunc(500*time.Millisecond, cancel)
+	var out, errs bytes.Buffer
+	args := []string{"reconstruct", "text", "--steps", "400", "-k", "8", "--out", dir, "a cat"}
+	code := run(ctx, args, &out, &errs)
+	if code != 1 || !strings.Contains(errs.String(), "stopped") {
+		t.Errorf("code %d: %s", code, errs.String())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "result.json")); err != nil {
+		t.Error(err)
+	}
+}

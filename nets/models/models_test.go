@@ -12,6 +12,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
+	"parley/kernels/resample"
 	"parley/nets/decode"
 	"parley/nets/models"
 	"parley/nets/pixels"
@@ -218,5 +219,36 @@ func TestCaptions(t *testing.T) {
 			}
 			seen[x.Text] = true
 		}
+	}
+}
+
+func TestTiledAsDiffusers(t *testing.T) {
+	set, err := weights.Open("testdata/tiled.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	all, err := models.ReadTensors(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := models.OpenPainter(at(t, "testdata/sd"), host.New(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := engine.NewStream(context.Background(), host.New(2))
+	x, err := p.VAE.DecodeTiled(s, s.Put(resample.ToNHWC(all["latents"])), 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := resample.ToNCHW(x), all["sample"]
+	if !got.Shape().Equal(want.Shape()) {
+		t.Fatalf("%v, want %v", got.Shape(), want.Shape())
+	}
+	if e := far(got.F32(), want.F32()); !(e <= 1e-5) {
+		t.Errorf("relative error %.2g", e)
+	}
+	if _, err := p.VAE.DecodeTiled(s, x, 2); err == nil {
+		t.Error("tiles of 2 latents were taken")
 	}
 }

@@ -56,7 +56,7 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	}
 	p := &Painter{device: dev, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
 	if src.IsEmbedded() {
-		p.PaintOptions = PaintOptions{Steps: 12, Guidance: 4, Scheduler: "dpmpp2m"}
+		p.PaintOptions = PaintOptions{Steps: 12, Guidance: 4}
 	}
 	var err error
 	size := 64
@@ -327,7 +327,7 @@ func (p *Painter) Decode(s *engine.Stream, latents *engine.Tensor) (*engine.Tens
 	s.Enter("vae")
 	defer s.Leave(nil)
 	for i := range n {
-		x, err := p.VAE.Decode(s, z.Rows(i, i+1))
+		x, err := p.decode(s, z.Rows(i, i+1))
 		if err != nil {
 			return nil, err
 		}
@@ -336,6 +336,17 @@ func (p *Painter) Decode(s *engine.Stream, latents *engine.Tensor) (*engine.Tens
 	}
 	s.Free(z)
 	return out, s.Err()
+}
+
+// Latents that are decoded at once, and those of a tile above it: 1024 and 512
+// pixels of Stable Diffusion.
+const whole, tile = 128 * 128, 64
+
+func (p *Painter) decode(s *engine.Stream, z *engine.Tensor) (*engine.Tensor, error) {
+	if z.Dim(1)*z.Dim(2) > whole {
+		return p.VAE.DecodeTiled(s, z, tile)
+	}
+	return p.VAE.Decode(s, z)
 }
 
 // chunk is how many drawings fit in memory together, by a dry run of one and

@@ -61,3 +61,11 @@ for kind in CLASS:
         key = f"{kind}/{n}/{steps}/{guidance}/{2 * h}/{2 * w}/{seed}/"
         out |= {key + "input_ids": ids.int(), key + "negative_ids": negative.int(), key + "latents": z.float(), key + "image": x.float()}
 save_file({k: v.contiguous() for k, v in out.items()}, os.path.join(HERE, "goldens.safetensors"))
+
+# Tiles, on latents that take two and three of them.
+z = torch.randn(2, 4, 21, 13, generator=torch.Generator().manual_seed(5)).double()
+vae.tile_latent_min_size, vae.tile_sample_min_size = 8, 16
+with torch.no_grad():
+    vae.enable_tiling()
+    x = vae.decode(z).sample
+save_file({"latents": z.float().contiguous(), "sample": x.float().contiguous()}, os.path.join(HERE, "tiled.safetensors"))

@@ -26,15 +26,16 @@ func main() {
 	n := flag.Int("n", 200, "scenes")
 	k := flag.Int("k", 8, "captions of each")
 	steps := flag.Int("steps", 10, "denoising steps")
+	twins := flag.Bool("draw-twins", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
 	seed := flag.Uint64("seed", 1, "of all chance")
 	flag.Parse()
-	if err := run(context.Background(), *n, *k, *steps, *seed); err != nil {
+	if err := run(context.Background(), *n, *k, *steps, *seed, *twins); err != nil {
 		fmt.Fprintln(os.Stderr, "mini:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n, k, steps int, seed uint64) error {
+func run(ctx context.Context, n, k, steps int, seed uint64, twins bool) error {
 	scenes, err := mini.Test()
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func run(ctx context.Context, n, k, steps int, seed uint64) error {
 		if err != nil {
 			return err
 		}
-		l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: seed + uint64(i*k)}
+		l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: seed + uint64(i*k), DrawTwins: twins}
 		r, err := l.Image(ctx, s.File, m, k)
 		if err != nil {
 			return err

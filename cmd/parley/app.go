@@ -205,7 +205,7 @@ type captionFlags struct {
 }
 
 func (f *captionFlags) add(c *cobra.Command) {
-	c.Flags().IntVar(&f.beam, "beam", 0, "beam search of this width instead of sampling; 1 is greedy")
+	c.Flags().IntVar(&f.beam, "beam", 0, "beam search of this width instead of sampling; 1 is greedy (3 where drawings of a text are described)")
 	c.Flags().Float64Var(&f.topP, "top-p", 0.9, "sample from the likeliest words with this probability")
 	c.Flags().IntVar(&f.topK, "top-k", 0, "sample from so many words (all)")
 	c.Flags().Float64Var(&f.temperature, "temperature", 1, "of sampling: above 1 is bolder")
@@ -215,12 +215,19 @@ func (f *captionFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.prompt, "prompt", "a picture of ", "what captions begin with")
 }
 
-func (f *captionFlags) set(cmd *cobra.Command, c *models.Captioner) {
+// set chooses between beam search and sampling; search says which where no flag
+// does.
+func (f *captionFlags) set(cmd *cobra.Command, c *models.Captioner, search bool) {
+	for _, flag := range []string{"top-p", "top-k", "temperature"} {
+		search = search && !cmd.Flags().Changed(flag)
+	}
 	o := models.Nucleus()
 	o.TopP, o.TopK, o.Temperature, o.RepetitionPenalty = f.topP, f.topK, f.temperature, f.repeat
-	if f.beam > 0 {
+	if f.beam > 0 || search {
 		o = models.Beam()
-		o.Beams = f.beam
+		if f.beam > 0 {
+			o.Beams = f.beam
+		}
 		if cmd.Flags().Changed("repetition-penalty") {
 			o.RepetitionPenalty = f.repeat
 		}

@@ -55,7 +55,7 @@ func (a *app) caption() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f.set(cmd, m)
+		f.set(cmd, m, false)
 		all, err := m.Captions(cmd.Context(), pictures, k, seed)
 		if err != nil {
 			return err

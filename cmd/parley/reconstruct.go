@@ -38,27 +38,26 @@ func (f *loopFlags) add(c *cobra.Command, k int) {
 	c.Flags().BoolVar(&f.twins, "draw-twins", false, "draw a caption again that comes twice")
 }
 
-func (a *app) loop(cmd *cobra.Command, f *loopFlags) (*rerank.Loop, *models.Painter, error) {
+func (a *app) loop(cmd *cobra.Command, f *loopFlags) (*rerank.Loop, *models.Captioner, *models.Painter, error) {
 	if f.k < 1 {
-		return nil, nil, usage("-k %d: want 1 or more", f.k)
+		return nil, nil, nil, usage("-k %d: want 1 or more", f.k)
 	}
 	c, err := a.captioner()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	f.caption.set(cmd, c)
 	p, err := a.painter()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := f.paint.set(cmd, p); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	j, err := a.judge(f.pooled)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: f.seed, DrawTwins: f.twins}, p, nil
+	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: f.seed, DrawTwins: f.twins}, c, p, nil
 }
 
 // entry and candidate are result.json and what --json prints.
@@ -173,7 +172,7 @@ best, score the cosine of CLIP's embeddings.`
 // reconstructAll runs a loop for each source: pictures with their names, then
 // texts.
 func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, names []string, pictures []*pixels.Image, texts []string) error {
-	l, p, err := a.loop(cmd, f)
+	l, c, p, err := a.loop(cmd, f)
 	if err != nil {
 		return err
 	}
@@ -187,9 +186,11 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, names []string, p
 		var r *rerank.Result
 		if i < len(names) {
 			p.Progress = a.progress(filepath.Base(names[i]))
+			f.caption.set(cmd, c, false)
 			r, err = l.Image(cmd.Context(), names[i], pictures[i], f.k)
 		} else {
 			p.Progress = a.progress("drawing")
+			f.caption.set(cmd, c, true) // one caption a drawing: the likeliest
 			r, err = l.Text(cmd.Context(), texts[i-len(names)], f.k)
 		}
 		if r != nil {

@@ -168,7 +168,7 @@ func (b *BERT) Tokens(text string) []string { return b.t.names(b.Encode(text)) }
 
 // steps are what tidy replaces, in order.
 var steps = [][2]string{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"},
-		{" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}
+	{" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}
 
 func tidy(s string) string {
 	for _, r := range steps {

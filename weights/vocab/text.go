@@ -146,9 +146,30 @@ func lower(s string) string {
 
 func lowerRune(r rune) rune { return unicode.ToLower(r) }
 
-func isLetter(r rune) bool { return unicode.IsLetter(r) }
-func isNumber(r rune) bool { return unicode.IsNumber(r) }
-func isSpace(r rune) bool  { return unicode.IsSpace(r) }
+func isLetter(r rune) bool { return unicode.IsLetter(r) || r > unicode.MaxLatin1 && in(newLetters, r) }
+func isNumber(r rune) bool { return unicode.IsNumber(r) || r > unicode.MaxLatin1 && in(newNumbers, r) }
+
+// Letters and numbers of Unicode 15.1 and 16, which the tokenizers library
+// knows and Go's tables of Unicode 15 do not.
+var (
+	newLetters = [][2]rune{{0x1c89, 0x1c8a}, {0xa7cb, 0xa7cd}, {0xa7da, 0xa7dc}, {0x105c0, 0x105f3}, {0x10d4a, 0x10d65}, {0x10d6f, 0x10d85},
+		{0x10ec2, 0x10ec4}, {0x11380, 0x11389}, {0x1138b, 0x1138b}, {0x1138e, 0x1138e}, {0x11390, 0x113b5}, {0x113b7, 0x113b7}, {0x113d1, 0x113d1},
+		{0x113d3, 0x113d3}, {0x11bc0, 0x11be0}, {0x13460, 0x143fa}, {0x16100, 0x1611d}, {0x16d40, 0x16d6c}, {0x18cff, 0x18cff}, {0x1e5d0, 0x1e5ed},
+		{0x1e5f0, 0x1e5f0}, {0x2ebf0, 0x2ee5d}}
+	newNumbers = [][2]rune{{0x10d40, 0x10d49}, {0x116d0, 0x116e3}, {0x11bf0, 0x11bf9}, {0x16130, 0x16139}, {0x16d70, 0x16d79}, {0x1ccf0, 0x1ccf9},
+		{0x1e5f1, 0x1e5fa}}
+)
+
+func in(ranges [][2]rune, r rune) bool {
+	for _, x := range ranges {
+		if r <= x[1] {
+			return r >= x[0]
+		}
+	}
+	return false
+}
+
+func isSpace(r rune) bool { return unicode.IsSpace(r) }
 
 // lossy is the text of bytes that may not be UTF-8, with one U+FFFD for each
 // maximal part of a character.
@@ -198,7 +219,9 @@ func badLen(b []byte) int {
 	return n
 }
 
-func isControl(r rune) bool { return unicode.Is(unicode.C, r) }
+// isControl leaves unassigned characters out: Go's category C has them from 1.25
+// on.
+func isControl(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co) }
 func isAccent(r rune) bool  { return unicode.Is(unicode.Mn, r) }
 func isPunct(r rune) bool {
 	return r < 0x80 && r > ' ' && r < 0x7f && !isLetter(r) && !isNumber(r) || unicode.IsPunct(r)

@@ -17,7 +17,7 @@ func TestEnvironmentLowersTheLevel(t *testing.T) {
 // TestShortSlicesPanic holds for every level: the assembly never sees a slice
 // shorter than the first.
 func TestShortSlicesPanic(t *testing.T) {
-	long, short := make([]float32, 8), make([]float32, 7, 7)
+	long, short := make([]float32, 8), make([]float32, 7)
 	g := Gemm()
 	for name, f := range map[string]func(){
 		"Dot":        func() { Dot(long, short) },

@@ -99,7 +99,7 @@ func compose(s string) string {
 			starter = len(out)
 		}
 		last = c
-		out = append(out[:len(out)], rs[i])
+		out = append(out, rs[i])
 	}
 	return string(out)
 }

@@ -1,0 +1,57 @@
+package parley
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestImportOrder: a room imports only rooms before it.
+func TestImportOrder(t *testing.T) {
+	order := []string{"engine", "kernels", "weights", "nets", "bench", "cmd"}
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Name", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := func(path string) int {
+		rest, ok := strings.CutPrefix(path, "parley/")
+		if !ok {
+			return -1
+		}
+		return slices.Index(order, strings.Split(rest, "/")[0])
+	}
+	packages := 0
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; packages++ {
+		var p struct {
+			ImportPath, Name string
+			Imports          []string
+		}
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if p.ImportPath == "parley" {
+			continue
+		}
+		own := room(p.ImportPath)
+		if own < 0 {
+			t.Errorf("%s is in no room of %v", p.ImportPath, order)
+		}
+		if slices.Contains([]string{"util", "utils", "common", "helpers"}, p.Name) {
+			t.Errorf("%s: the name says nothing", p.ImportPath)
+		}
+		for _, i := range p.Imports {
+			if other := room(i); other > own {
+				t.Errorf("%s imports %s", p.ImportPath, i)
+			}
+		}
+	}
+	if packages < 25 {
+		t.Errorf("only %d packages", packages)
+	}
+}

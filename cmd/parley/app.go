@@ -205,7 +205,7 @@ type captionFlags struct {
 }
 
 func (f *captionFlags) add(c *cobra.Command) {
-	c.Flags().IntVar(&f.beam, "beam", 0, "beam search of this width instead of sampling; 1 is greedy (3 where drawings of a text are described)")
+	c.Flags().IntVar(&f.beam, "beam", 0, "beam search of this width; 1 is greedy (3 for one caption, sampling for more)")
 	c.Flags().Float64Var(&f.topP, "top-p", 0.9, "sample from the likeliest words with this probability")
 	c.Flags().IntVar(&f.topK, "top-k", 0, "sample from so many words (all)")
 	c.Flags().Float64Var(&f.temperature, "temperature", 1, "of sampling: above 1 is bolder")

@@ -39,7 +39,7 @@ func (a *app) caption() *cobra.Command {
 	var seed uint64
 	c := &cobra.Command{Use: "caption FILE…", Short: "Describe pictures", Args: cobra.MinimumNArgs(1),
 		Example: "  parley caption cat.jpg\n  parley caption --beam 3 *.png\n  parley caption -k 10 --json cat.jpg",
-		Long:    "Describes each picture k times. JSON: [{\"file\", \"captions\": [{\"text\", \"score\"}]}]; the score is the mean log probability of a word."}
+		Long:    "Describes each picture: one caption by beam search, several by sampling. JSON: [{\"file\", \"captions\": [{\"text\", \"score\"}]}]; the score is the mean log probability of a word, of beams as transformers' sequences_scores."}
 	f.add(c)
 	c.Flags().IntVarP(&k, "k", "k", 1, "captions of each picture")
 	c.Flags().Uint64Var(&seed, "seed", 0, "of sampling")
@@ -55,7 +55,7 @@ func (a *app) caption() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f.set(cmd, m, false)
+		f.set(cmd, m, k == 1)
 		all, err := m.Captions(cmd.Context(), pictures, k, seed)
 		if err != nil {
 			return err

@@ -1,7 +1,7 @@
 # Two commands set everything up: `make demo` and `make test`.
 export CGO_ENABLED ?= 0
 
-.PHONY: all bin/parley demo test vet parity clean
+.PHONY: all bin/parley demo test vet ptx ptx-check parity clean
 all: bin/parley
 
 bin/parley:
@@ -19,6 +19,14 @@ vet:
 test: vet
 	go test ./...
 	go test -tags noasm ./kernels/... ./nets/
+
+# Regenerates kernels/*/op.ptx and kernels/RESOURCES.md; the check compares, and
+# fails where a kernel spills. Both need Python 3 and pip, and no GPU.
+ptx:
+	python3 kernels/cuda/ptx.py
+
+ptx-check:
+	python3 kernels/cuda/ptx.py --check
 
 # Full-size nets against transformers and diffusers: needs Python 3.11, a
 # download of torch, 16 GB of memory and 8 GB of disk.

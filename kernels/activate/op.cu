@@ -1,0 +1,161 @@
+// Activations, sums, the gate of GEGLU, and changes of type. A few operations
+// an element: bytes bound all of them, so that a net's hot paths have them in
+// the epilogue of a product instead (kernels/matmul) and these serve the rest.
+//
+// 256 threads a block, a 16-byte vector a thread and turn, strides of the whole
+// grid: any grid gives the same result. Where a tensor does not begin at a
+// multiple of 16 bytes, or a row is not a whole number of vectors, the same
+// kernel goes element by element. No shared memory.
+//
+// f16 takes ex2.approx and div.approx, but not tanh.approx: its error of 2^-11
+// is as large as the rounding of the result. f32 takes expf, erfcf and tanhf, a
+// few units in the last place.
+#include "vec.cuh"
+
+namespace {
+
+enum Act { kNone, kSiLU, kGELU, kQuickGELU, kGELUTanh, kTanh };  // matmul.Act
+
+inline float exp_of(float v, __half) { return __expf(v); }
+inline float exp_of(float v, float) { return expf(v); }
+inline float divide(float a, float b, __half) { return __fdividef(a, b); }
+inline float divide(float a, float b, float) { return a / b; }
+
+// gate is x sigmoid(v). Where exp(-v) is beyond 2^126, __fdividef gives 0, which
+// is right.
+template <typename T> inline float gate(float x, float v, T t) { return divide(x, 1.0f + exp_of(-v, t), t); }
+
+// erfc keeps the digits of GELU's left tail, where 1 + erf would lose them.
+inline float gelu(float x) { return 0.5f * x * erfcf(x * -0.70710678118654752f); }
+
+inline float tanh_of(float x, float) { return tanhf(x); }
+inline float tanh_of(float x, __half t) {
+  const float e = exp_of(-2.0f * fabsf(x), t);
+  const float y = fabsf(x) < 0.0625f ? fabsf(x) * (1.0f - x * x * (1.0f / 3.0f)) : __fdividef(1.0f - e, 1.0f + e);
+  return copysignf(y, x);
+}
+
+template <typename T> inline float act_of(float x, int act, T t) {
+  switch (act) {
+    case kSiLU: return gate(x, x, t);
+    case kGELU: return gelu(x);
+    case kQuickGELU: return gate(x, 1.702f * x, t);
+    // x/2 (1 + tanh u) is x sigmoid(2u).
+    case kGELUTanh: return gate(x, 1.5957691216057308f * (x + 0.044715f * x * x * x), t);
+    case kTanh: return tanh_of(x, t);
+  }
+  return x;
+}
+
+// each calls f(i) for every i below n, over the whole grid.
+template <typename F> inline void each(long long n, F f) {
+  const long long step = (long long)gridDim.x * blockDim.x;
+  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) f(i);
+}
+
+template <typename T> inline void act(const T* x, T* y, long long n, int kind) {
+  constexpr int V = kVec<T>;
+  long long done = 0;
+  if (aligned16(x, y)) {
+    done = n / V * V;
+    each(n / V, [&](long long i) {
+      float v[V];
+      load(v, x + i * V);
+#pragma unroll
+      for (int j = 0; j < V; j++) v[j] = act_of(v[j], kind, T());
+      store(y + i * V, v);
+    });
+  }
+  each(n - done, [&](long long i) { y[done + i] = from_float<T>(act_of(to_float(x[done + i]), kind, T())); });
+}
+
+// add: every `inner` elements of x have `period` elements of b, repeated over
+// them. Add has one such sample (inner = n), AddPerSample as many as b has rows.
+template <typename T> inline void add(const T* x, const T* b, T* y, long long n, long long inner, int period) {
+  constexpr int V = kVec<T>;
+  const bool whole = period == n;  // no repetition: the tail is no row's
+  if (aligned16(x, b, y) && (whole || period % V == 0)) {
+    const long long nv = n / V;
+    const unsigned pv = period / V;
+    const long long iv = inner / V;
+    each(nv, [&](long long i) {
+      // 32 bits serve where there are below 2^32 vectors: 64 GiB.
+      const long long at = whole ? i : (long long)((unsigned)i / (unsigned)iv) * pv + (unsigned)i % pv;
+      float v[V], w[V];
+      load(v, x + i * V);
+      load(w, b + at * V);
+#pragma unroll
+      for (int j = 0; j < V; j++) v[j] += w[j];
+      store(y + i * V, v);
+    });
+    each(n - nv * V, [&](long long i) { y[nv * V + i] = from_float<T>(to_float(x[nv * V + i]) + to_float(b[nv * V + i])); });
+    return;
+  }
+  each(n, [&](long long i) { y[i] = from_float<T>(to_float(x[i]) + to_float(b[i / inner * period + i % period])); });
+}
+
+template <typename T> inline void geglu(const T* x, T* y, long long rows, int c) {
+  constexpr int V = kVec<T>;
+  if (aligned16(x, y) && c % V == 0) {
+    const unsigned cv = c / V;
+    each(rows * cv, [&](long long i) {
+      const unsigned row = (unsigned)i / cv, column = (unsigned)i % cv;
+      const T* p = x + (long long)row * 2 * c + column * V;
+      float v[V], g[V];
+      load(v, p);
+      load(g, p + c);
+#pragma unroll
+      for (int j = 0; j < V; j++) v[j] *= gelu(g[j]);
+      store(y + i * V, v);
+    });
+    return;
+  }
+  each(rows * c, [&](long long i) {
+    const long long row = i / c, column = i % c;
+    y[i] = from_float<T>(to_float(x[row * 2 * c + column]) * gelu(to_float(x[row * 2 * c + c + column])));
+  });
+}
+
+// cast moves 4 elements a thread, whole sectors on both sides.
+inline void cast(const __half* x, float* y, long long n) {
+  long long done = 0;
+  if (aligned16(x, y)) {
+    done = n / 4 * 4;
+    each(n / 4, [&](long long i) {
+      const uint2 raw = reinterpret_cast<const uint2*>(x)[i];
+      const __half2* h = reinterpret_cast<const __half2*>(&raw);
+      const float2 a = __half22float2(h[0]), b = __half22float2(h[1]);
+      reinterpret_cast<float4*>(y)[i] = make_float4(a.x, a.y, b.x, b.y);
+    });
+  }
+  each(n - done, [&](long long i) { y[done + i] = __half2float(x[done + i]); });
+}
+
+inline void cast(const float* x, __half* y, long long n) {
+  long long done = 0;
+  if (aligned16(x, y)) {
+    done = n / 4 * 4;
+    each(n / 4, [&](long long i) {
+      const float4 v = reinterpret_cast<const float4*>(x)[i];
+      uint2 raw;
+      __half2* h = reinterpret_cast<__half2*>(&raw);
+      h[0] = __floats2half2_rn(v.x, v.y);
+      h[1] = __floats2half2_rn(v.z, v.w);
+      reinterpret_cast<uint2*>(y)[i] = raw;
+    });
+  }
+  each(n - done, [&](long long i) { y[done + i] = __float2half_rn(x[done + i]); });
+}
+
+}  // namespace
+
+#define ENTRY extern "C" __global__ void __launch_bounds__(256)
+
+ENTRY act_f16(const __half* x, __half* y, long long n, int kind) { act(x, y, n, kind); }
+ENTRY act_f32(const float* x, float* y, long long n, int kind) { act(x, y, n, kind); }
+ENTRY add_f16(const __half* x, const __half* b, __half* y, long long n, long long inner, int period) { add(x, b, y, n, inner, period); }
+ENTRY add_f32(const float* x, const float* b, float* y, long long n, long long inner, int period) { add(x, b, y, n, inner, period); }
+ENTRY geglu_f16(const __half* x, __half* y, long long rows, int c) { geglu(x, y, rows, c); }
+ENTRY geglu_f32(const float* x, float* y, long long rows, int c) { geglu(x, y, rows, c); }
+ENTRY cast_f16_f32(const __half* x, float* y, long long n) { cast(x, y, n); }
+ENTRY cast_f32_f16(const float* x, __half* y, long long n) { cast(x, y, n); }

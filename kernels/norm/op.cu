@@ -1,0 +1,416 @@
+// Layer norm, group norm (with SiLU) and the L2 norm of rows. All three move
+// each byte once or twice and do a dozen operations an element: memory bounds
+// them.
+//
+// layer_<type>_v<V>: a warp a row, 4 rows a block. The row stays in registers,
+// V times four channels a lane, so that it is read once and converted three
+// times: mean, variance, result. V of 1, 2, 4, 8, 16 covers 128*V channels.
+// Four channels are 8 bytes of f16 and 16 of gamma and beta: eight would make
+// every request for gamma and beta half-used sectors, which are most of the
+// bytes here. layer_<type>_any: a block a row, any width and alignment; the row
+// is read three times, out of L1 but for the first.
+//
+// group_<type>: a block of 512 threads for a sample and a bundle of groups,
+// whose channels lie side by side: a group of SD's first level is 10 channels,
+// 20 bytes of each position, and alone would waste half of every 32-byte
+// sector; eight groups are five whole sectors. The map is read twice, the
+// second time from L2, in ONE launch. A large map would keep few
+// multiprocessors busy that way (64x64x320 has 4 bundles): there it is cut in
+// slabs of positions, group_stats_<type> writes each slab's moments and
+// group_apply_<type> merges them, two launches. Rejected: one launch with a
+// barrier over the grid (blocks that wait for blocks need all of them resident
+// at once, which nothing promises inside a graph of concurrent branches), and
+// clusters (sm_90 only).
+//
+// group_<type>_any: a block for a sample and one group, any width and alignment,
+// element by element.
+//
+// Moments are Welford's for each thread and channel, of x less the group's
+// first value, merged by Chan's formula: neither a large mean nor an outlier
+// costs digits, as sums of squares would. Shared memory holds the threads'
+// moments, 64 bytes each.
+#include "vec.cuh"
+
+namespace {
+
+// rstd of a sum of squared differences over n values.
+inline float inverse_deviation(float squares, float n, float eps) { return 1.0f / sqrtf(fmaxf(squares / n, 0.0f) + eps); }
+
+// Four channels of T: 8 or 16 bytes.
+template <typename T> struct Four;
+template <> struct Four<__half> {
+  uint2 raw;
+  void read(const __half* p) { raw = *reinterpret_cast<const uint2*>(p); }
+  float4 get() const {
+    const __half2* h = reinterpret_cast<const __half2*>(&raw);
+    const float2 a = __half22float2(h[0]), b = __half22float2(h[1]);
+    return make_float4(a.x, a.y, b.x, b.y);
+  }
+  static void write(__half* p, float4 v) {
+    uint2 raw;
+    __half2* h = reinterpret_cast<__half2*>(&raw);
+    h[0] = __floats2half2_rn(v.x, v.y);
+    h[1] = __floats2half2_rn(v.z, v.w);
+    *reinterpret_cast<uint2*>(p) = raw;
+  }
+};
+template <> struct Four<float> {
+  float4 raw;
+  void read(const float* p) { raw = *reinterpret_cast<const float4*>(p); }
+  float4 get() const { return raw; }
+  static void write(float* p, float4 v) { *reinterpret_cast<float4*>(p) = v; }
+};
+
+template <typename T, int V>
+inline void layer_warp(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) {
+  const int row = blockIdx.x * 4 + (threadIdx.x >> 5), lane = threadIdx.x & 31;
+  if (row >= rows) return;
+  const T* in = x + (long long)row * c;
+  T* out = y + (long long)row * c;
+  Four<T> own[V];
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < V; j++)
+    if (const int at = (j * 32 + lane) * 4; at < c) own[j].read(in + at);
+#pragma unroll
+  for (int j = 0; j < V; j++) {
+    if ((j * 32 + lane) * 4 < c) {
+      const float4 v = own[j].get();
+      sum += (v.x + v.y) + (v.z + v.w);
+    }
+  }
+  // The mean's rounding shows where the mean is large: low is the rest.
+  const float mean = warp_sum(sum) / c;
+  float rest = 0, squares = 0;
+#pragma unroll
+  for (int j = 0; j < V; j++) {
+    if ((j * 32 + lane) * 4 < c) {
+      const float4 v = own[j].get();
+      const float d[4] = {v.x - mean, v.y - mean, v.z - mean, v.w - mean};
+      rest += (d[0] + d[1]) + (d[2] + d[3]);
+      squares += (d[0] * d[0] + d[1] * d[1]) + (d[2] * d[2] + d[3] * d[3]);
+    }
+  }
+  const float low = warp_sum(rest) / c;
+  const float rstd = inverse_deviation(warp_sum(squares) - low * low * c, c, eps);
+#pragma unroll
+  for (int j = 0; j < V; j++) {
+    if (const int at = (j * 32 + lane) * 4; at < c) {
+      const float4 v = own[j].get();
+      const float4 g = *reinterpret_cast<const float4*>(gamma + at), b = *reinterpret_cast<const float4*>(beta + at);
+      Four<T>::write(out + at, make_float4((v.x - mean - low) * rstd * g.x + b.x, (v.y - mean - low) * rstd * g.y + b.y,
+                                           (v.z - mean - low) * rstd * g.z + b.z, (v.w - mean - low) * rstd * g.w + b.w));
+    }
+  }
+}
+
+template <typename T>
+inline void layer_block(const T* x, const float* gamma, const float* beta, T* y, int c, float eps) {
+  __shared__ float buf[32];
+  const T* in = x + (long long)blockIdx.x * c;
+  T* out = y + (long long)blockIdx.x * c;
+  float sum = 0;
+  for (int i = threadIdx.x; i < c; i += blockDim.x) sum += to_float(in[i]);
+  const float mean = block_sum(sum, buf) / c;
+  float rest = 0, squares = 0;
+  for (int i = threadIdx.x; i < c; i += blockDim.x) {
+    const float d = to_float(in[i]) - mean;
+    rest += d;
+    squares += d * d;
+  }
+  const float low = block_sum(rest, buf) / c;
+  const float rstd = inverse_deviation(block_sum(squares, buf) - low * low * c, c, eps);
+  for (int i = threadIdx.x; i < c; i += blockDim.x)
+    out[i] = from_float<T>((to_float(in[i]) - mean - low) * rstd * gamma[i] + beta[i]);
+}
+
+constexpr int kGroupThreads = 512;
+constexpr int kBundle = 64;  // groups of a block, at most
+constexpr int kAhead = 4;    // rows that a thread loads at once
+
+// cut is where part i of n positions in so many parts begins.
+inline int cut(int n, int i, int parts) { return n / parts * i + min(i, n % parts); }
+
+// Shape of a group norm: x is [n, positions, c]; block (slab, bundle, sample)
+// has `bundle` groups and every position of its slab.
+struct Group {
+  int positions, c, per, bundle;
+  int first, width;  // the bundle's first channel, and how many it has
+  int groups;        // the bundle's groups: fewer in the last one
+  int lo, hi;        // the slab's positions
+
+  Group(int positions, int c, int groups, int bundle) : positions(positions), c(c), per(c / groups), bundle(bundle) {
+    const int g0 = blockIdx.y * bundle;
+    this->groups = min(bundle, groups - g0);
+    first = g0 * per;
+    width = this->groups * per;
+    lo = cut(positions, blockIdx.x, gridDim.x);
+    hi = cut(positions, blockIdx.x + 1, gridDim.x);
+  }
+};
+
+// ahead starts the loads of kAhead rows before the first is used: one a thread
+// would leave the memory idle.
+template <typename T> inline void ahead(uint4 (&raw)[kAhead], const T* p, long long step, int left, int rows) {
+#pragma unroll
+  for (int j = 0; j < kAhead; j++)
+    if (j * rows < left) raw[j] = *reinterpret_cast<const uint4*>(p + j * step);
+}
+
+// Moments of a set of values: how many, mean and sum of squared differences.
+struct Moments {
+  float n, mean, squares;
+};
+
+// collect leaves the moments of the slab's groups in out[group], of x less
+// shift[group]. V channels a thread; rows of threads share the columns.
+template <typename T, int V>
+inline void collect(const Group& g, const T* x, const float* shift, float2* cell, Moments* out) {
+  const int columns = g.width / V, rows = kGroupThreads / columns;
+  const int column = threadIdx.x % columns, row = threadIdx.x / columns;
+  const bool works = row < rows;
+  float mean[V], squares[V], s[V], n = 0;
+#pragma unroll
+  for (int i = 0; i < V; i++) mean[i] = squares[i] = 0, s[i] = shift[(column * V + i) / g.per];
+  if (works) {
+    const T* p = x + (long long)(g.lo + row) * g.c + g.first + column * V;
+    const long long step = (long long)rows * g.c;
+    for (int at = g.lo + row; at < g.hi; at += kAhead * rows, p += kAhead * step) {
+      uint4 raw[kAhead];
+      ahead(raw, p, step, g.hi - at, rows);
+#pragma unroll
+      for (int j = 0; j < kAhead; j++) {
+        if (at + j * rows >= g.hi) break;
+        float v[V];
+        unpack(raw[j], v);
+        n += 1;
+        const float weight = __frcp_rn(n);
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+          const float d = v[i] - s[i], e = d - mean[i];
+          mean[i] += e * weight;
+          squares[i] += e * (d - mean[i]);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < V; i++) cell[row * g.width + column * V + i] = make_float2(mean[i], squares[i]);
+  }
+  __syncthreads();
+  // A warp a group: rows x per cells, each of as many values as its row read.
+  const int lane = threadIdx.x & 31;
+  for (int k = threadIdx.x >> 5; k < g.groups; k += kGroupThreads / 32) {
+    const int cells = rows * g.per, slab = g.hi - g.lo;
+    const float total = (float)slab * g.per;
+    float sum = 0;
+#pragma unroll 1
+    for (int i = lane; i < cells; i += 32) {
+      const int r = i / g.per;
+      sum += (float)((slab - r + rows - 1) / rows) * cell[r * g.width + k * g.per + i % g.per].x;
+    }
+    const float m = warp_sum(sum) / total;
+    float sq = 0;
+#pragma unroll 1
+    for (int i = lane; i < cells; i += 32) {
+      const int r = i / g.per;
+      const float2 f = cell[r * g.width + k * g.per + i % g.per];
+      const float d = f.x - m;
+      sq += f.y + (float)((slab - r + rows - 1) / rows) * d * d;
+    }
+    sq = warp_sum(sq);
+    if (lane == 0) out[k] = {total, m, sq};
+  }
+  __syncthreads();
+}
+
+inline float silu_of(float v, __half) { return __fdividef(v, 1.0f + __expf(-v)); }
+inline float silu_of(float v, float) { return v / (1.0f + expf(-v)); }
+
+// scale writes ((x - shift) - mean) * rstd * gamma + beta of the slab.
+template <typename T, int V>
+inline void scale(const Group& g, const T* x, T* y, const float* gamma, const float* beta, const float* shift, const float2* stat, float2* cell, int silu) {
+  // Whole sectors of gamma and beta: a thread's eight channels would be pieces.
+  for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) cell[ch] = make_float2(stat[ch / g.per].y * gamma[g.first + ch], beta[g.first + ch]);
+  __syncthreads();
+  const int columns = g.width / V, rows = kGroupThreads / columns;
+  const int column = threadIdx.x % columns, row = threadIdx.x / columns;
+  if (row >= rows) return;
+  float s[V], mean[V], mul[V], add[V];
+#pragma unroll
+  for (int i = 0; i < V; i++) {
+    const int ch = column * V + i, k = ch / g.per;
+    s[i] = shift[k];
+    mean[i] = stat[k].x;
+    mul[i] = cell[ch].x;
+    add[i] = cell[ch].y;
+  }
+  const long long start = (long long)(g.lo + row) * g.c + g.first + column * V;
+  const T* p = x + start;
+  T* q = y + start;
+  const long long step = (long long)rows * g.c;
+  for (int at = g.lo + row; at < g.hi; at += kAhead * rows, p += kAhead * step, q += kAhead * step) {
+    uint4 raw[kAhead];
+    ahead(raw, p, step, g.hi - at, rows);
+#pragma unroll
+    for (int j = 0; j < kAhead; j++) {
+      if (at + j * rows >= g.hi) break;
+      float v[V];
+      unpack(raw[j], v);
+#pragma unroll
+      for (int i = 0; i < V; i++) {
+        v[i] = ((v[i] - s[i]) - mean[i]) * mul[i] + add[i];
+        if (silu) v[i] = silu_of(v[i], T());
+      }
+      store(q + j * step, v);
+    }
+  }
+}
+
+enum Pass { kWhole, kStats, kApply };
+
+// part is [n, groups, slabs] of (mean less shift, squares).
+template <typename T, int V, Pass P>
+inline void group(const T* x, const float* gamma, const float* beta, T* y, float2* part, int positions, int c, int groups, int bundle, int slabs, float eps, int silu) {
+  __shared__ float2 cell[kGroupThreads * V];
+  __shared__ float shift[kBundle];
+  __shared__ Moments own[P == kApply ? 1 : kBundle];
+  __shared__ float2 stat[P == kStats ? 1 : kBundle];
+  const Group g(positions, c, groups, bundle);
+  const T* in = x + (long long)blockIdx.z * positions * c;
+  float2* cells = part == nullptr ? nullptr : part + ((long long)blockIdx.z * groups + blockIdx.y * bundle) * slabs;
+  for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) shift[k] = to_float(in[g.first + k * g.per]);
+  __syncthreads();
+  if constexpr (P != kApply) collect<T, V>(g, in, shift, cell, own);
+  if constexpr (P == kStats) {
+    for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) cells[(long long)k * slabs + blockIdx.x] = make_float2(own[k].mean, own[k].squares);
+    return;
+  }
+  if constexpr (P == kWhole) {
+    for (int k = threadIdx.x; k < g.groups; k += kGroupThreads)
+      stat[k] = make_float2(own[k].mean, inverse_deviation(own[k].squares, own[k].n, eps));
+  }
+  if constexpr (P == kApply) {
+    // A warp a group: the slabs' moments together.
+    const int lane = threadIdx.x & 31;
+    for (int k = threadIdx.x >> 5; k < g.groups; k += kGroupThreads / 32) {
+      const float2* f = cells + (long long)k * slabs;
+      const float total = (float)positions * g.per;
+      const auto count = [&](int i) { return (float)((cut(positions, i + 1, slabs) - cut(positions, i, slabs)) * g.per); };
+      float sum = 0;
+#pragma unroll 1
+      for (int i = lane; i < slabs; i += 32) sum += count(i) * f[i].x;
+      const float m = warp_sum(sum) / total;
+      float sq = 0;
+#pragma unroll 1
+      for (int i = lane; i < slabs; i += 32) {
+        const float d = f[i].x - m;
+        sq += f[i].y + count(i) * d * d;
+      }
+      sq = warp_sum(sq);
+      if (lane == 0) stat[k] = make_float2(m, inverse_deviation(sq, total, eps));
+    }
+  }
+  __syncthreads();
+  if constexpr (P != kStats)
+    scale<T, V>(g, in, y + (long long)blockIdx.z * positions * c, gamma, beta, shift, stat, cell, silu);
+}
+
+// group_block is one sample and group, any width and alignment.
+template <typename T>
+inline void group_block(const T* x, const float* gamma, const float* beta, T* y, int positions, int c, int groups, float eps, int silu) {
+  __shared__ float buf[32];
+  const int per = c / groups, first = blockIdx.x % groups * per;
+  const long long start = (long long)(blockIdx.x / groups) * positions * c + first, count = (long long)positions * per;
+  const T* in = x + start;
+  const float shift = to_float(in[0]);
+  // A thread's place moves by one stride: no division in the loops.
+  const int p0 = threadIdx.x / per, c0 = threadIdx.x % per, dp = blockDim.x / per, dc = blockDim.x % per;
+  const auto each = [&](auto f) {
+#pragma unroll 1
+    for (int p = p0, ch = c0; p < positions;) {
+      f((long long)p * c + ch, ch);
+      p += dp;
+      if ((ch += dc) >= per) ch -= per, p++;
+    }
+  };
+  float sum = 0;
+  each([&](long long at, int) { sum += to_float(in[at]) - shift; });
+  const float mean = block_sum(sum, buf) / count;
+  float rest = 0, squares = 0;
+  each([&](long long at, int) {
+    const float d = to_float(in[at]) - shift - mean;
+    rest += d;
+    squares += d * d;
+  });
+  const float low = block_sum(rest, buf) / count;
+  const float rstd = inverse_deviation(block_sum(squares, buf) - low * low * count, count, eps);
+  T* out = y + start;
+  each([&](long long at, int ch) {
+    float v = ((to_float(in[at]) - shift) - mean - low) * rstd * gamma[first + ch] + beta[first + ch];
+    if (silu) v = silu_of(v, T());
+    out[at] = from_float<T>(v);
+  });
+}
+
+template <typename T, typename O> inline void l2(const T* x, O* y, int c) {
+  __shared__ float buf[32];
+  const T* in = x + (long long)blockIdx.x * c;
+  O* out = y + (long long)blockIdx.x * c;
+  float sum = 0;
+  for (int i = threadIdx.x; i < c; i += blockDim.x) {
+    const float v = to_float(in[i]);
+    sum += v * v;
+  }
+  const float f = 1.0f / sqrtf(block_sum(sum, buf));
+  for (int i = threadIdx.x; i < c; i += blockDim.x) out[i] = from_float<O>(to_float(in[i]) * f);
+}
+
+}  // namespace
+
+#define LAYER(name, T, V)                                                                                                             \
+  extern "C" __global__ void __launch_bounds__(128) name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
+    layer_warp<T, V>(x, gamma, beta, y, rows, c, eps);                                                                                \
+  }
+LAYER(layer_f16_v1, __half, 1)
+LAYER(layer_f16_v2, __half, 2)
+LAYER(layer_f16_v4, __half, 4)
+LAYER(layer_f16_v8, __half, 8)
+LAYER(layer_f16_v16, __half, 16)
+LAYER(layer_f32_v1, float, 1)
+LAYER(layer_f32_v2, float, 2)
+LAYER(layer_f32_v4, float, 4)
+LAYER(layer_f32_v8, float, 8)
+LAYER(layer_f32_v16, float, 16)
+
+#define LAYER_ANY(name, T)                                                                                                            \
+  extern "C" __global__ void __launch_bounds__(256) name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
+    layer_block<T>(x, gamma, beta, y, c, eps);                                                                                        \
+  }
+LAYER_ANY(layer_f16_any, __half)
+LAYER_ANY(layer_f32_any, float)
+
+#define GROUP(name, T, V, PASS)                                                                                                       \
+  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1) name(const T* x, const float* gamma, const float* beta, T* y, float2* part, \
+                                                                   int positions, int c, int groups, int bundle, int slabs, float eps, int silu) { \
+    group<T, V, PASS>(x, gamma, beta, y, part, positions, c, groups, bundle, slabs, eps, silu);                                       \
+  }
+GROUP(group_f16, __half, 8, kWhole)
+GROUP(group_stats_f16, __half, 8, kStats)
+GROUP(group_apply_f16, __half, 8, kApply)
+GROUP(group_f32, float, 4, kWhole)
+GROUP(group_stats_f32, float, 4, kStats)
+GROUP(group_apply_f32, float, 4, kApply)
+
+#define GROUP_ANY(name, T)                                                                                                            \
+  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1) name(const T* x, const float* gamma, const float* beta, T* y, int positions, int c, \
+                                                                   int groups, float eps, int silu) {                                 \
+    group_block<T>(x, gamma, beta, y, positions, c, groups, eps, silu);                                                               \
+  }
+GROUP_ANY(group_f16_any, __half)
+GROUP_ANY(group_f32_any, float)
+
+#define L2(name, T, O) \
+  extern "C" __global__ void __launch_bounds__(256) name(const T* x, O* y, int rows, int c) { l2<T, O>(x, y, c); }
+L2(l2_f16, __half, __half)
+L2(l2_f16_f32, __half, float)
+L2(l2_f32, float, float)

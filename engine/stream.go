@@ -11,6 +11,10 @@ import (
 type Device interface {
 	// Name is what a person calls the device: "cpu", "cuda:0".
 	Name() string
+	// Float is the type that activations and weights have there: F32 or F16.
+	Float() DType
+	// Local reports whether the device works on the host's own memory.
+	Local() bool
 	// Alloc returns at least n bytes whose content is undefined.
 	Alloc(n int) (Memory, error)
 	// Free gives a block from Alloc back for reuse.
@@ -122,24 +126,43 @@ func (s *Stream) Free(ts ...*Tensor) {
 	}
 }
 
-// Put copies host values to a new tensor of the stream.
+// Float is the type of the device's activations.
+func (s *Stream) Float() DType { return s.dev.Float() }
+
+// Put copies host values to a new tensor of the stream: f32 values as
+// activations, in the device's type.
 func (s *Stream) Put(t *Tensor) *Tensor {
-	out := s.New(t.dtype, t.shape...)
+	if t.dtype == F32 {
+		return s.PutAs(s.Float(), t)
+	}
+	return s.PutAs(t.dtype, t)
+}
+
+// PutAs is Put with the type that the values are to have: latents and what
+// belongs to a channel are f32 on every device.
+func (s *Stream) PutAs(dtype DType, t *Tensor) *Tensor {
+	out := s.New(dtype, t.shape...)
 	if s.Err() == nil {
-		if err := s.dev.Upload(out, t.mem.Host); err != nil {
-			s.Fail(err)
+		if err := s.dev.Upload(out, Convert(dtype, t).mem.Host); err != nil {
+			s.Fail(fmt.Errorf("%s: upload of %v %v: %w", s.Path(), t.shape, dtype, err))
 		}
 	}
 	return out
 }
 
-// Get copies a tensor to the host.
+// Get copies a tensor to the host; floating-point values become f32.
 func (s *Stream) Get(t *Tensor) (*Tensor, error) {
-	out := NewTensor(t.dtype, Memory{Host: make([]byte, t.Bytes())}, t.shape...)
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	return out, s.dev.Download(out.mem.Host, t)
+	out := NewTensor(t.dtype, Memory{Host: make([]byte, t.Bytes())}, t.shape...)
+	if err := s.dev.Download(out.mem.Host, t); err != nil {
+		return nil, fmt.Errorf("%s: download of %v %v: %w", s.Path(), t.shape, t.dtype, err)
+	}
+	if t.dtype == F16 || t.dtype == BF16 {
+		out = Convert(F32, out)
+	}
+	return out, nil
 }
 
 // Path is where the stream is: the names of the open scopes.
@@ -187,11 +210,18 @@ func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 }
 
 // Counter is a device that holds nothing and runs nothing: a dry run on it
-// tells what a computation will need.
-type Counter struct{}
+// tells what a computation will need on a device with activations of the type
+// Elem.
+type Counter struct{ Elem DType }
 
 // Name implements Device.
 func (Counter) Name() string { return "counter" }
+
+// Float implements Device.
+func (c Counter) Float() DType { return c.Elem }
+
+// Local implements Device.
+func (Counter) Local() bool { return false }
 
 // Alloc implements Device.
 func (Counter) Alloc(int) (Memory, error) { return Memory{}, nil }

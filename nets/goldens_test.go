@@ -115,7 +115,7 @@ func (g golden) run(workers int, model *weights.Set, f forward) map[string]float
 		}
 	}
 	s.Attach(rec)
-	out, err := f(s, g, model.Loader())
+	out, err := f(s, g, model.Loader(s.Device()))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -309,7 +309,7 @@ func spoil(t *testing.T, set *weights.Set, name string) *weights.Set {
 // exchanged on the way: the logits stay those of one step.
 func TestBLIPSteps(t *testing.T) {
 	g := open(t, "blip_wide", convert.BLIP)
-	m, err := blip.Load(g.config, g.model.Loader())
+	m, err := blip.Load(g.config, g.model.Loader(host.New(2)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +386,7 @@ func TestInputsRefused(t *testing.T) {
 	}
 	load := func(name, part string) (golden, *weights.Loader) {
 		g := open(t, name, part)
-		return g, g.model.Loader()
+		return g, g.model.Loader(host.New(1))
 	}
 	g, l := load("clip_quick", convert.CLIP)
 	c, err1 := clip.Load(g.config, l)
@@ -414,7 +414,7 @@ func TestInputsRefused(t *testing.T) {
 			_, err := u.Forward(s, zeros(1, 8, 6, 4), []float64{1}, zeros(1, 3, 15))
 			return err
 		}},
-		{"wide context", "encoder_hidden_states has shape [1 3 16], want [1 L 15]", func(s *engine.Stream) error {
+		{"wide context", "encoder_hidden_states has shape [1 3 16], want [N L 15]", func(s *engine.Stream) error {
 			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1}, zeros(1, 3, 16))
 			return err
 		}},
@@ -444,7 +444,7 @@ func TestMemory(t *testing.T) {
 			for i, dev := range []engine.Device{host.New(2), engine.Counter{}} {
 				s := engine.NewStream(t.Context(), dev)
 				for j := range 2 {
-					out, err := c.run(s, g, g.model.Loader())
+					out, err := c.run(s, g, g.model.Loader(s.Device()))
 					if err != nil {
 						t.Fatal(err)
 					}

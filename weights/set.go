@@ -80,9 +80,9 @@ func (s *Set) Close() error {
 	return errors.Join(errs...)
 }
 
-// Loader is a loader at the root of the set's names.
-func (s *Set) Loader() *Loader {
-	return &Loader{set: s, faults: &faults{}}
+// Loader is a loader at the root of the set's names, for nets on a device.
+func (s *Set) Loader(d engine.Device) *Loader {
+	return &Loader{set: s, dev: d, faults: &faults{}}
 }
 
 // Loader reads the tensors of a net's parts by name. It keeps the errors, so
@@ -90,6 +90,7 @@ func (s *Set) Loader() *Loader {
 // end. It may be used by several goroutines.
 type Loader struct {
 	set    *Set
+	dev    engine.Device
 	prefix string
 	faults *faults
 }
@@ -109,7 +110,7 @@ func (l *Loader) In(name string) *Loader {
 	if name == "" {
 		return l
 	}
-	return &Loader{set: l.set, prefix: l.prefix + name + ".", faults: l.faults}
+	return &Loader{set: l.set, dev: l.dev, prefix: l.prefix + name + ".", faults: l.faults}
 }
 
 // Prefix is what the names of this loader's tensors begin with: "" or a name
@@ -118,6 +119,35 @@ func (l *Loader) Prefix() string { return l.prefix }
 
 // Set is the set that is read.
 func (l *Loader) Set() *Set { return l.set }
+
+// Device is where the net's weights are to lie.
+func (l *Loader) Device() engine.Device { return l.dev }
+
+// Vector reads a tensor as f32 and places it on the device: what belongs to a
+// channel, such as a bias.
+func (l *Loader) Vector(name string, dims ...int) *engine.Tensor {
+	return l.Place(engine.F32, l.F32(name, dims...), dims...)
+}
+
+// Table reads a tensor and places it on the device, in the type of activations:
+// what rows are taken from.
+func (l *Loader) Table(name string, dims ...int) *engine.Tensor {
+	return l.Place(l.dev.Float(), l.F32(name, dims...), dims...)
+}
+
+// Place brings values to the device. When there is no room for them, the error
+// is kept and the tensor has no memory.
+func (l *Loader) Place(dtype engine.DType, values []float32, dims ...int) *engine.Tensor {
+	if engine.Shape(dims).Elems() != len(values) { // the error is kept already
+		return engine.NewTensor(dtype, engine.Memory{}, dims...)
+	}
+	t, err := engine.Place(l.dev, dtype, engine.FromF32(values, dims...))
+	if err != nil {
+		l.Fail(fmt.Errorf("%s: %w", l.prefix, err))
+		return engine.NewTensor(dtype, engine.Memory{}, dims...)
+	}
+	return t
+}
 
 // Has reports whether there is such a tensor.
 func (l *Loader) Has(name string) bool {

@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"parley/engine"
+	"parley/engine/host"
 	"parley/weights/safetensors"
 )
 
@@ -30,14 +31,14 @@ func TestLoader(t *testing.T) {
 		one("net.f32", "F32", "\x00\x00\x80\x3f\x00\x00\x00\xc0", 2), one("net.f16", "F16", "\x00\x3e", 1),
 		one("net.bf16", "BF16", "\x40\x40", 1), one("net.f64", "F64", "\x00\x00\x00\x00\x00\x00\xe0\x3f", 1), one("net.ids", "I64", "12345678", 1),
 	})
-	l := s.Loader().In("net")
+	l := s.Loader(host.New(1)).In("net")
 	have := fmt.Sprintln(l.F32("f32", 2), l.F32("f16", 1), l.F32("bf16", 1), l.F32("f64", 1), l.Prefix(), l.Has("f16"), l.Has("net.f16"))
 	if have != "[1 -2] [1.5] [3] [0.5] net. true false\n" || l.Err() != nil {
 		t.Errorf("%s, %v", have, l.Err())
 	}
 	z := l.F32("f32", 3)
 	l.F32("ids", 1)
-	if fmt.Sprint(z) != "[0 0 0]" || len(s.Loader().In("a").In("b").F32("c", 2, 2)) != 4 {
+	if fmt.Sprint(z) != "[0 0 0]" || len(s.Loader(host.New(1)).In("a").In("b").F32("c", 2, 2)) != 4 {
 		t.Error("no zeros for what is missing")
 	}
 	var shape *ShapeError

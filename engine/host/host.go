@@ -35,6 +35,12 @@ func On(d engine.Device) (*Device, bool) { h, ok := d.(*Device); return h, ok }
 // Name implements engine.Device.
 func (d *Device) Name() string { return "cpu" }
 
+// Float implements engine.Device.
+func (d *Device) Float() engine.DType { return engine.F32 }
+
+// Local implements engine.Device.
+func (d *Device) Local() bool { return true }
+
 // Workers is the number of goroutines that For uses.
 func (d *Device) Workers() int { return d.workers }
 

@@ -25,7 +25,7 @@ func Attend(s *engine.Stream, q, k, v *engine.Tensor, o Options) *engine.Tensor 
 	if len(q.Shape()) != 3 || len(k.Shape()) != 3 || !k.Shape().Equal(v.Shape()) || k.Elems() == 0 ||
 		q.Dim(2) != k.Dim(2) || o.Heads < 1 || q.Dim(2)%o.Heads != 0 || q.Dim(0)%k.Dim(0) != 0 {
 		s.Fail(fmt.Errorf("attention: %s: q %v, k %v, v %v, %d heads", s.Path(), q.Shape(), k.Shape(), v.Shape(), o.Heads))
-		return s.New(engine.F32, q.Shape()...)
+		return s.New(s.Float(), q.Shape()...)
 	}
 	width, keys := q.Dim(2), k.Dim(1)
 	if o.Keys > 0 {
@@ -37,9 +37,9 @@ func Attend(s *engine.Stream, q, k, v *engine.Tensor, o Options) *engine.Tensor 
 	if o.Scale == 0 {
 		o.Scale = 1 / math.Sqrt(float64(width/o.Heads))
 	}
-	y := s.New(engine.F32, q.Shape()...)
+	y := s.New(s.Float(), q.Shape()...)
 	work := engine.Work{Op: "attention", Out: y, FLOPs: 4 * int64(q.Elems()) * int64(keys),
-		Bytes: 4 * (2*int64(q.Elems()) + 2*int64(k.Dim(0))*int64(keys)*int64(width))}
+		Bytes: int64(s.Float().Size()) * (2*int64(q.Elems()) + 2*int64(k.Dim(0))*int64(keys)*int64(width))}
 	return s.Do(work, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
 			a := attn{d: h, q: q.F32(), k: k.F32(), v: v.F32(), y: y.F32(), n: q.Dim(0), lq: q.Dim(1),

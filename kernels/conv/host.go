@@ -11,8 +11,8 @@ const patches = 16
 
 // geometry finds the patch under each output pixel.
 type geometry struct {
-	x                     []float32
-	h, w, c, oh, ow       int
+	x, beside             []float32 // of c channels, and of more channels
+	h, w, c, more, oh, ow int
 	kh, kw, stride, shift int
 	pad                   Pad
 }
@@ -37,12 +37,16 @@ func (g *geometry) patch(dst []float32, p, k int) {
 	oy := p / g.ow % g.oh
 	base := p / (g.ow * g.oh) * g.h * g.w
 	for len(dst) > 0 {
-		tap, c := k/g.c, k%g.c
-		n := min(g.c-c, len(dst))
+		tap, c := k/(g.c+g.more), k%(g.c+g.more)
+		src, width := g.x, g.c
+		if c >= g.c {
+			src, width, c = g.beside, g.more, c-g.c
+		}
+		n := min(width-c, len(dst))
 		y := oy*g.stride + tap/g.kw - g.pad.Top
 		x := ox*g.stride + tap%g.kw - g.pad.Left
 		if y >= 0 && x >= 0 && y>>g.shift < g.h && x>>g.shift < g.w {
-			copy(dst[:n], g.x[(base+(y>>g.shift)*g.w+(x>>g.shift))*g.c+c:])
+			copy(dst[:n], src[(base+(y>>g.shift)*g.w+(x>>g.shift))*width+c:])
 		} else {
 			clear(dst[:n])
 		}

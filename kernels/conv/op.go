@@ -9,15 +9,16 @@ import (
 	"parley/kernels/matmul"
 )
 
-// Weights is a bank of filters, packed for the matrix kernel with the depth
-// ordered as (row, column, channel).
+// Weights is a bank of filters on a device: a matrix whose depth is ordered as
+// (row, column, channel).
 type Weights struct {
 	KH, KW, In, Out int
 	mat             *matmul.Weights
 }
 
-// Pack orders filters w of [out, in, kh, kw], as torch stores them.
-func Pack(w []float32, out, in, kh, kw int) *Weights {
+// Pack brings filters w of [out, in, kh, kw], as torch stores them, to a
+// device.
+func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 	depth := kh * kw * in
 	hwi := make([]float32, len(w))
 	for o := range out {
@@ -27,7 +28,8 @@ func Pack(w []float32, out, in, kh, kw int) *Weights {
 			}
 		}
 	}
-	return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: matmul.Pack(hwi, out, depth)}
+	mat, err := matmul.Pack(d, hwi, out, depth)
+	return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
 }
 
 // Options says how the filters move and what happens to the sum.
@@ -35,7 +37,10 @@ type Options struct {
 	Stride   int // 0 means 1
 	Pad      Pad
 	Upsample bool // read x as if every pixel stood there 2 x 2 times
-	Epilogue matmul.Epilogue
+	// Beside has more channels for the same pixels: the filters see x's first,
+	// then these, as if both were concatenated.
+	Beside   *engine.Tensor
+	Epilogue matmul.Epilogue // its GEGLU and Logits are not for convolutions
 }
 
 // Pad is the count of zero rows and columns around x.
@@ -46,12 +51,17 @@ func Same(k int) Pad { return Pad{k / 2, k / 2, k / 2, k / 2} }
 
 // Conv2D convolves x [N, H, W, In] and returns [N, H', W', Out].
 func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.Tensor {
-	if len(x.Shape()) != 4 || x.Dim(3) != w.In {
-		s.Fail(fmt.Errorf("conv: %s: x %v, filters [%d %d %d %d]", s.Path(), x.Shape(), w.Out, w.In, w.KH, w.KW))
-		return s.New(engine.F32, x.Dim(0), 1, 1, w.Out)
+	channels, shape := x.Dim(-1), x.Shape().String()
+	if o.Beside != nil {
+		channels += o.Beside.Dim(-1)
+		shape += " beside " + o.Beside.Shape().String()
+	}
+	if len(x.Shape()) != 4 || channels != w.In || o.Beside != nil && !o.Beside.Shape()[:3].Equal(x.Shape()[:3]) {
+		s.Fail(fmt.Errorf("conv: %s: x %s, filters [%d %d %d %d]", s.Path(), shape, w.Out, w.In, w.KH, w.KW))
+		return s.New(s.Float(), x.Dim(0), 1, 1, w.Out)
 	}
 	o.Stride = max(o.Stride, 1)
-	g := geometry{h: x.Dim(1), w: x.Dim(2), c: w.In, kh: w.KH, kw: w.KW, stride: o.Stride, pad: o.Pad}
+	g := geometry{h: x.Dim(1), w: x.Dim(2), c: x.Dim(3), more: w.In - x.Dim(3), kh: w.KH, kw: w.KW, stride: o.Stride, pad: o.Pad}
 	if o.Upsample {
 		g.shift = 1
 	}
@@ -64,13 +74,16 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 	if err := o.Epilogue.Fits(dims); err != nil {
 		s.Fail(fmt.Errorf("conv: %s: %w", s.Path(), err))
 	}
-	y := s.New(engine.F32, dims...)
+	y := s.New(s.Float(), dims...)
 	m := x.Dim(0) * g.oh * g.ow
 	work := engine.Work{Op: "conv", Out: y, FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out),
-		Bytes: 4 * (int64(x.Elems()) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out))}
+		Bytes: int64(s.Float().Size()) * (int64(x.Elems())/int64(x.Dim(3))*int64(w.In) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out))}
 	return s.Do(work, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
 			g.x = x.F32()
+			if o.Beside != nil {
+				g.beside = o.Beside.F32()
+			}
 			matmul.Run(h, m, w.mat, y.F32(), o.Epilogue, g.gather)
 		}
 	})

@@ -8,25 +8,87 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/activate"
+	"parley/kernels/simd"
 )
 
-// Rows returns table[ids] as [len(ids), C] for a table of [V, ...]. Every id
-// has to be below V; nets check what users give.
-func Rows(s *engine.Stream, table *engine.Tensor, ids []int32) *engine.Tensor {
-	c := table.Elems() / table.Dim(0)
-	for _, id := range ids {
+// Rows returns table[ids] as [len(ids), ...] for a table of [V, ...] and ids of
+// any shape, i32. Every id has to be below V; nets check what users give.
+func Rows(s *engine.Stream, table, ids *engine.Tensor) *engine.Tensor {
+	c := table.Elems() / max(table.Dim(0), 1)
+	dims := append([]int{ids.Elems()}, table.Shape()[1:]...)
+	y := s.New(table.DType(), dims...)
+	return s.Do(engine.Work{Op: "rows", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+		if _, ok := host.On(d); ok && inside(s, table, ids) {
+			ts, ys := table.F32(), y.F32()
+			for i, id := range ids.I32() {
+				copy(ys[i*c:(i+1)*c], ts[int(id)*c:(int(id)+1)*c])
+			}
+		}
+	})
+}
+
+// inside fails the stream where an id is outside of the table.
+func inside(s *engine.Stream, table, ids *engine.Tensor) bool {
+	for _, id := range ids.I32() {
 		if id < 0 || int(id) >= table.Dim(0) {
 			s.Fail(fmt.Errorf("embed: %s: row %d of %v", s.Path(), id, table.Shape()))
+			return false
 		}
 	}
-	dims := append([]int{len(ids)}, table.Shape()[1:]...)
-	y := s.New(engine.F32, dims...)
-	return s.Do(engine.Work{Op: "rows", Out: y, Bytes: 8 * int64(y.Elems())}, func(d engine.Device) {
+	return true
+}
+
+// Tokens returns table[ids] + positions as [N, L, C], for ids of [N, L] and
+// positions of [L, C].
+func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor) *engine.Tensor {
+	c := table.Dim(-1)
+	if len(ids.Shape()) != 2 || ids.Dim(1) != positions.Dim(0) || positions.Dim(-1) != c {
+		s.Fail(fmt.Errorf("embed: %s: ids %v, table %v, positions %v", s.Path(), ids.Shape(), table.Shape(), positions.Shape()))
+		return s.New(s.Float(), 1, 1, c)
+	}
+	y := s.New(s.Float(), ids.Dim(0), ids.Dim(1), c)
+	return s.Do(engine.Work{Op: "tokens", Out: y, FLOPs: int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
+		if _, ok := host.On(d); ok && inside(s, table, ids) {
+			ts, ps, ys := table.F32(), positions.F32(), y.F32()
+			for i, id := range ids.I32() {
+				simd.Add(ys[i*c:(i+1)*c], ts[int(id)*c:(int(id)+1)*c], ps[i%ids.Dim(1)*c:][:c])
+			}
+		}
+	})
+}
+
+// Patches puts a class token [C] before the patches [N, ..., C] of each picture
+// and adds positions [1+patches, C]: [N, 1+patches, C].
+func Patches(s *engine.Stream, patches, class, positions *engine.Tensor) *engine.Tensor {
+	n, c, rows := patches.Dim(0), patches.Dim(-1), positions.Dim(0)
+	if class.Elems() != c || positions.Dim(-1) != c || patches.Elems() != n*(rows-1)*c {
+		s.Fail(fmt.Errorf("embed: %s: patches %v, class %v, positions %v", s.Path(), patches.Shape(), class.Shape(), positions.Shape()))
+	}
+	y := s.New(s.Float(), n, rows, c)
+	return s.Do(engine.Work{Op: "patches", Out: y, FLOPs: int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
 		if _, ok := host.On(d); ok {
-			ts, ys := table.F32(), y.F32()
-			for i, id := range ids {
-				copy(ys[i*c:(i+1)*c], ts[int(id)*c:(int(id)+1)*c])
+			ys, xs, ps := y.F32(), patches.F32(), positions.F32()
+			for b := range n {
+				out := ys[b*rows*c : (b+1)*rows*c]
+				simd.Add(out[:c], class.F32(), ps[:c])
+				simd.Add(out[c:], xs[b*(rows-1)*c:(b+1)*(rows-1)*c], ps[c:])
+			}
+		}
+	})
+}
+
+// Append writes rows [N, L, C] to a cache [N, room, C] from row at of each
+// sample on.
+func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
+	n, room, c, length := cache.Dim(0), cache.Dim(1), cache.Dim(2), rows.Dim(1)
+	if rows.Dim(0) != n || rows.Dim(2) != c || at < 0 || at+length > room {
+		s.Fail(fmt.Errorf("embed: %s: rows %v at %d of a cache of %v", s.Path(), rows.Shape(), at, cache.Shape()))
+		return
+	}
+	s.Do(engine.Work{Op: "append", Out: cache, Bytes: 2 * int64(rows.Bytes())}, func(d engine.Device) {
+		if _, ok := host.On(d); ok {
+			for b := range n {
+				copy(cache.F32()[(b*room+at)*c:], rows.F32()[b*length*c:(b+1)*length*c])
 			}
 		}
 	})
@@ -34,34 +96,17 @@ func Rows(s *engine.Stream, table *engine.Tensor, ids []int32) *engine.Tensor {
 
 // Timesteps returns [len(ts), dim]: cosines of t times falling frequencies,
 // then sines (diffusers' get_timestep_embedding with flip_sin_to_cos and
-// downscale_freq_shift 0).
+// downscale_freq_shift 0). They are few, and computed on the host.
 func Timesteps(s *engine.Stream, ts []float64, dim int) *engine.Tensor {
-	y := s.New(engine.F32, len(ts), dim)
-	return s.Do(engine.Work{Op: "timesteps", Out: y, Bytes: 4 * int64(y.Elems())}, func(d engine.Device) {
-		if _, ok := host.On(d); ok {
-			half := dim / 2
-			ys := y.F32()
-			clear(ys)
-			for i, t := range ts {
-				for j := range half {
-					f := float64(float32(math.Exp(-math.Log(10000) * float64(j) / float64(half))))
-					sin, cos := math.Sincos(float64(float32(t * f)))
-					ys[i*dim+j], ys[i*dim+half+j] = float32(cos), float32(sin)
-				}
-			}
+	half := dim / 2
+	y := engine.FromF32(make([]float32, len(ts)*dim), len(ts), dim)
+	for i, t := range ts {
+		row := y.F32()[i*dim : (i+1)*dim]
+		for j := range half {
+			f := float64(float32(math.Exp(-math.Log(10000) * float64(j) / float64(half))))
+			sin, cos := math.Sincos(float64(float32(t * f)))
+			row[j], row[half+j] = float32(cos), float32(sin)
 		}
-	})
-}
-
-// Add returns table[ids] + positions as [n, L, C], for n rows of L ids and
-// positions of [L, C].
-func Add(s *engine.Stream, table *engine.Tensor, ids []int32, positions *engine.Tensor, n int) *engine.Tensor {
-	if length := positions.Dim(0); len(ids) != n*length || table.Dim(-1) != positions.Dim(-1) {
-		s.Fail(fmt.Errorf("embed: %s: %d ids in %d rows, table %v, positions %v", s.Path(), len(ids), n, table.Shape(), positions.Shape()))
-		return s.New(engine.F32, n, length, table.Dim(-1))
 	}
-	rows := Rows(s, table, ids)
-	y := activate.Add(s, rows, positions)
-	s.Free(rows)
-	return y.Reshape(n, len(ids)/n, table.Dim(-1))
+	return s.Put(y)
 }

@@ -40,7 +40,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		rows := min(mc, m-i0)
 		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
 		j0, j1 := s0*g.NR, min(s1*g.NR, n)
-		e.start(c, n, i0, rows, j0, j1)
+		e.start(c, m, n, i0, rows, j0, j1)
 		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, DepthBlock), g.MR))
 		a := floats(mem.Host)
 		for k := 0; k < depth; k += DepthBlock {
@@ -59,12 +59,40 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	})
 }
 
+// onHost multiplies m rows of x.
+func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) {
+	in, mr := w.In, simd.Gemm().MR
+	gather := func(dst []float32, row, rows, k, kc int) {
+		simd.PackRows(dst, x[row*in+k:], in, rows, kc, mr)
+	}
+	if !e.GEGLU {
+		Run(h, m, w, y, e, gather)
+		return
+	}
+	mem, _ := h.Alloc(4 * m * w.Out)
+	wide, c := floats(mem.Host), w.Out/2
+	Run(h, m, w, wide, Epilogue{Bias: e.Bias}, gather)
+	h.Range(m, 1+16384/w.Out, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			row := y[i*c : (i+1)*c]
+			simd.GELU(row, wide[(2*i+1)*c:(2*i+2)*c])
+			simd.Mul(row, row, wide[2*i*c:(2*i+1)*c])
+		}
+	})
+	h.Free(mem)
+}
+
 // start puts what is added to the product where the product is summed up. A
 // residual joins here unless an activation stands between.
-func (e Epilogue) start(c []float32, n, i0, rows, j0, j1 int) {
-	var bias []float32
+func (e Epilogue) start(c []float32, m, n, i0, rows, j0, j1 int) {
+	var bias, each []float32
 	if e.Bias != nil {
 		bias = e.Bias.F32()[j0:j1]
+	}
+	part := m
+	if e.Each != nil {
+		each = e.Each.F32()
+		part = m * n / len(each)
 	}
 	for i := i0; i < i0+rows; i++ {
 		row := c[i*n+j0 : i*n+j1]
@@ -77,6 +105,9 @@ func (e Epilogue) start(c []float32, n, i0, rows, j0, j1 int) {
 			copy(row, bias)
 		default:
 			clear(row)
+		}
+		if each != nil {
+			simd.Add(row, row, each[i/part*n+j0:i/part*n+j1])
 		}
 	}
 }
@@ -113,5 +144,8 @@ func (a Act) Apply(dst, x []float32) {
 }
 
 func floats(b []byte) []float32 {
+	if len(b) == 0 {
+		return nil
+	}
 	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
 }

@@ -38,61 +38,109 @@ func ParseAct(name string) (Act, error) {
 	return None, fmt.Errorf("activation %q: want gelu, quick_gelu, gelu_new or silu", name)
 }
 
-// Weights is a matrix in the order in which the kernel reads it: strips of
-// columns of the output, each [In, strip].
+// Weights is a matrix on a device, in the order in which its kernel reads it:
+// on the host strips of columns of the output, [In, strip] each; elsewhere rows
+// of the output, [Out, In rounded up to a multiple of 8].
 type Weights struct {
 	Out, In int
 	packed  []float32
+	rows    *engine.Tensor
 }
 
-// Pack orders a row-major matrix w of [out, in], as linear layers store it.
-func Pack(w []float32, out, in int) *Weights {
-	nr := simd.Gemm().NR
-	p := &Weights{Out: out, In: in, packed: make([]float32, simd.PackedLen(out, in, nr))}
-	simd.PackRows(p.packed, w, in, out, in, nr)
-	return p
+// Pack brings a row-major matrix w of [out, in], as linear layers store it, to
+// a device.
+func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
+	p := &Weights{Out: out, In: in}
+	if d.Local() {
+		nr := simd.Gemm().NR
+		p.packed = make([]float32, simd.PackedLen(out, in, nr))
+		simd.PackRows(p.packed, w, in, out, in, nr)
+		return p, nil
+	}
+	var err error
+	p.rows, err = Place(d, w, out, in)
+	return p, err
+}
+
+// Place brings rows of a matrix to a device that is not the CPU, each filled up
+// with zeros to a multiple of 8 elements, so that it can be read 16 bytes at a
+// time.
+func Place(d engine.Device, w []float32, out, in int) (*engine.Tensor, error) {
+	wide := (in + 7) / 8 * 8
+	if wide != in {
+		full := make([]float32, out*wide)
+		for i := range out {
+			copy(full[i*wide:], w[i*in:(i+1)*in])
+		}
+		w = full
+	}
+	return engine.Place(d, d.Float(), engine.FromF32(w, out, wide))
 }
 
 // Epilogue is what happens to the product before it is written: y = act(xw +
-// bias) + residual.
+// bias + each) + residual.
 type Epilogue struct {
-	Bias     *engine.Tensor // [Out]
+	Bias     *engine.Tensor // [Out], f32
+	Each     *engine.Tensor // [P, Out]: the first of P even parts of the rows get the first row of it
 	Act      Act
 	Residual *engine.Tensor // the shape of the result
+	// GEGLU halves the width: the first half of the product times gelu of the
+	// second (arXiv 2002.05202). It stands alone with a bias.
+	GEGLU bool
+	// Logits are f32 on every device.
+	Logits bool
 }
 
 // Fits says what of the epilogue does not fit a result, if anything.
 func (e Epilogue) Fits(y engine.Shape) error {
-	if e.Bias != nil && e.Bias.Elems() != y[len(y)-1] {
+	width := y[len(y)-1]
+	if e.GEGLU {
+		if e.Act != None || e.Residual != nil || e.Each != nil {
+			return fmt.Errorf("geglu beside another activation or a sum")
+		}
+		width *= 2
+	}
+	if e.Bias != nil && e.Bias.Elems() != width {
 		return fmt.Errorf("a bias of %v for a result of %v", e.Bias.Shape(), y)
 	}
 	if e.Residual != nil && e.Residual.Elems() != y.Elems() {
 		return fmt.Errorf("a residual of %v for a result of %v", e.Residual.Shape(), y)
 	}
+	if e.Each != nil && (e.Each.Dim(-1) != width || e.Each.Elems() == 0 || y.Elems()%e.Each.Elems() != 0) {
+		return fmt.Errorf("sums of %v for a result of %v", e.Each.Shape(), y)
+	}
 	return nil
 }
 
-// Linear multiplies x [..., In] with w and returns [..., Out].
+// Linear multiplies x [..., In] with w and returns [..., Out], or [..., Out/2]
+// with GEGLU.
 func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.Tensor {
 	if x.Dim(-1) != w.In {
 		s.Fail(fmt.Errorf("matmul: %s: x %v, weights [%d %d]", s.Path(), x.Shape(), w.Out, w.In))
 	}
 	dims := append([]int(nil), x.Shape()...)
 	dims[len(dims)-1] = w.Out
+	if e.GEGLU {
+		if w.Out%2 != 0 {
+			s.Fail(fmt.Errorf("matmul: %s: weights [%d %d] have no halves", s.Path(), w.Out, w.In))
+		}
+		dims[len(dims)-1] /= 2
+	}
 	if err := e.Fits(dims); err != nil {
 		s.Fail(fmt.Errorf("matmul: %s: %w", s.Path(), err))
 	}
-	y := s.New(engine.F32, dims...)
+	dtype := s.Float()
+	if e.Logits {
+		dtype = engine.F32
+	}
+	y := s.New(dtype, dims...)
 	m := x.Elems() / w.In
+	size := int64(s.Float().Size())
 	work := engine.Work{Op: "linear", Out: y, FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),
-		Bytes: 4 * (int64(m)*int64(w.In+w.Out) + int64(w.In)*int64(w.Out))}
+		Bytes: int64(y.Bytes()) + size*(int64(m)*int64(w.In)+int64(w.In)*int64(w.Out))}
 	return s.Do(work, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
-			a, in := x.F32(), w.In
-			mr := simd.Gemm().MR
-			Run(h, m, w, y.F32(), e, func(dst []float32, row, rows, k, kc int) {
-				simd.PackRows(dst, a[row*in+k:], in, rows, kc, mr)
-			})
+			onHost(h, m, x.F32(), w, y.F32(), e)
 		}
 	})
 }

@@ -1,5 +1,5 @@
 // Package norm is layer norm, group norm and the L2 norm of rows. Statistics
-// are kept in float64 on the host.
+// are kept in float64 on the host, in f32 elsewhere; gamma and beta are f32.
 package norm
 
 import (
@@ -18,8 +18,8 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 	if gamma.Elems() != c || beta.Elems() != c {
 		s.Fail(fmt.Errorf("norm: %s: x %v, gamma %v, beta %v", s.Path(), x.Shape(), gamma.Shape(), beta.Shape()))
 	}
-	y := s.New(engine.F32, x.Shape()...)
-	work := engine.Work{Op: "layernorm", Out: y, FLOPs: 8 * int64(x.Elems()), Bytes: 8 * int64(x.Elems())}
+	y := s.New(s.Float(), x.Shape()...)
+	work := engine.Work{Op: "layernorm", Out: y, FLOPs: 8 * int64(x.Elems()), Bytes: 2 * int64(y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		h, ok := host.On(d)
 		if !ok {
@@ -48,78 +48,119 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 }
 
 // Group normalises groups of channels of x [N, ..., C] over all positions of a
-// sample (arXiv 1803.08494), and applies SiLU when silu is set.
-func Group(s *engine.Stream, x *engine.Tensor, groups int, gamma, beta *engine.Tensor, eps float64, silu bool) *engine.Tensor {
-	c := x.Dim(-1)
-	if gamma.Elems() != c || beta.Elems() != c || groups < 1 || c%groups != 0 {
-		s.Fail(fmt.Errorf("norm: %s: x %v in %d groups, gamma %v, beta %v", s.Path(), x.Shape(), groups, gamma.Shape(), beta.Shape()))
+// sample (arXiv 1803.08494), and applies SiLU when silu is set. The channels of
+// beside [N, ..., D], unless it is nil, follow those of x, as if both were
+// concatenated: the result is [N, ..., C+D].
+func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *engine.Tensor, eps float64, silu bool) *engine.Tensor {
+	c, shape := x.Dim(-1), x.Shape().String()
+	if beside != nil {
+		c += beside.Dim(-1)
+		shape += " beside " + beside.Shape().String()
 	}
-	y := s.New(engine.F32, x.Shape()...)
-	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(x.Elems()), Bytes: 12 * int64(x.Elems())}
+	lead := len(x.Shape()) - 1
+	if gamma.Elems() != c || beta.Elems() != c || groups < 1 || c%groups != 0 ||
+		beside != nil && !beside.Shape()[:len(beside.Shape())-1].Equal(x.Shape()[:lead]) {
+		s.Fail(fmt.Errorf("norm: %s: x %s in %d groups, gamma %v, beta %v", s.Path(), shape, groups, gamma.Shape(), beta.Shape()))
+	}
+	dims := append([]int(nil), x.Shape()...)
+	dims[lead] = c
+	y := s.New(s.Float(), dims...)
+	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		h, ok := host.On(d)
 		if !ok {
 			return
 		}
 		n := x.Dim(0)
-		positions := x.Elems() / n / c
+		g := grouped{d: h, positions: y.Elems() / n / c, widths: [2]int{x.Dim(-1), c - x.Dim(-1)}, groups: groups,
+			gamma: gamma.F32(), beta: beta.F32(), eps: eps, silu: silu}
 		for i := range n {
-			at := i * positions * c
-			group(h, y.F32()[at:at+positions*c], x.F32()[at:at+positions*c], c, groups, gamma.F32(), beta.F32(), eps, silu)
+			g.in[0], g.in[1] = sample(x, i), nil
+			if beside != nil {
+				g.in[1] = sample(beside, i)
+			}
+			g.run(sample(y, i))
 		}
 	})
 }
 
-func group(d *host.Device, y, x []float32, c, groups int, gamma, beta []float32, eps float64, silu bool) {
-	positions := len(x) / c
-	parts := max(1, min(4*d.Workers(), len(x)/16384))
+// sample is the data of the i-th sample.
+func sample(x *engine.Tensor, i int) []float32 {
+	size := x.Elems() / x.Dim(0)
+	return x.F32()[i*size : (i+1)*size]
+}
+
+// grouped normalises one sample, whose channels lie in up to two inputs.
+type grouped struct {
+	d           *host.Device
+	in          [2][]float32
+	widths      [2]int
+	positions   int
+	groups      int
+	gamma, beta []float32
+	eps         float64
+	silu        bool
+}
+
+func (g *grouped) run(y []float32) {
+	c := g.widths[0] + g.widths[1]
+	parts := max(1, min(4*g.d.Workers(), len(y)/16384))
 	// Sums of each part and channel; float64 leaves nothing to lose in
 	// E[x²] - E[x]².
 	sums := make([]float64, parts*2*c)
-	d.For(parts, func(p int) {
+	g.d.For(parts, func(p int) {
 		sum, sq := sums[p*2*c:p*2*c+c], sums[p*2*c+c:(p+1)*2*c]
-		for i := p * positions / parts; i < (p+1)*positions/parts; i++ {
-			for j, v := range x[i*c : (i+1)*c] {
-				f := float64(v)
-				sum[j] += f
-				sq[j] += f * f
+		for i := p * g.positions / parts; i < (p+1)*g.positions/parts; i++ {
+			at := 0
+			for k, w := range g.widths {
+				for j, v := range g.in[k][i*w : (i+1)*w] {
+					f := float64(v)
+					sum[at+j] += f
+					sq[at+j] += f * f
+				}
+				at += w
 			}
 		}
 	})
 	scale, shift := make([]float32, c), make([]float32, c)
-	per := c / groups
-	for g := range groups {
+	per := c / g.groups
+	for k := range g.groups {
 		var sum, sq float64
 		for p := range parts {
-			for j := g * per; j < (g+1)*per; j++ {
+			for j := k * per; j < (k+1)*per; j++ {
 				sum += sums[p*2*c+j]
 				sq += sums[p*2*c+c+j]
 			}
 		}
-		count := float64(positions * per)
+		count := float64(g.positions * per)
 		mean := sum / count
-		rstd := 1 / math.Sqrt(max(sq/count-mean*mean, 0)+eps)
-		for j := g * per; j < (g+1)*per; j++ {
-			scale[j] = float32(rstd * float64(gamma[j]))
+		rstd := 1 / math.Sqrt(max(sq/count-mean*mean, 0)+g.eps)
+		for j := k * per; j < (k+1)*per; j++ {
+			scale[j] = float32(rstd * float64(g.gamma[j]))
 			// With the rounded scale, whose error the mean would multiply.
-			shift[j] = float32(float64(beta[j]) - mean*float64(scale[j]))
+			shift[j] = float32(float64(g.beta[j]) - mean*float64(scale[j]))
 		}
 	}
-	d.For(parts, func(p int) {
-		for i := p * positions / parts; i < (p+1)*positions/parts; i++ {
+	g.d.For(parts, func(p int) {
+		for i := p * g.positions / parts; i < (p+1)*g.positions/parts; i++ {
 			row := y[i*c : (i+1)*c]
-			simd.ScaleShift(row, x[i*c:(i+1)*c], scale, shift)
-			if silu {
+			at := 0
+			for k, w := range g.widths {
+				simd.ScaleShift(row[at:at+w], g.in[k][i*w:(i+1)*w], scale[at:at+w], shift[at:at+w])
+				at += w
+			}
+			if g.silu {
 				simd.SiLU(row, row)
 			}
 		}
 	})
 }
 
-// L2 divides each row of x [..., C] by its Euclidean length.
+// L2 divides each row of x [..., C] by its Euclidean length. The result is f32
+// on every device: embeddings are what scores are computed from.
 func L2(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	y := s.New(engine.F32, x.Shape()...)
-	work := engine.Work{Op: "l2", Out: y, FLOPs: 3 * int64(x.Elems()), Bytes: 8 * int64(x.Elems())}
+	work := engine.Work{Op: "l2", Out: y, FLOPs: 3 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		if _, ok := host.On(d); !ok {
 			return

@@ -67,10 +67,12 @@ func Attend(t *testing.T, dev engine.Device) {
 			for i := range q.F32() {
 				q.F32()[i] *= float32(c.spread)
 			}
+			q = u.round(q)
 		}
 		for i := range v.F32() {
 			v.F32()[i] += float32(c.values)
 		}
+		v = u.round(v)
 		keys := c.lk
 		if c.keys > 0 {
 			keys = c.keys

@@ -60,7 +60,7 @@ func BenchLinear(b *testing.B, dev engine.Device) {
 		{"blip text, one word", 1, 768, 768},
 		{"blip head, 3 beams", 3, 768, 30524},
 	} {
-		w := matmul.Pack(make([]float32, c.n*c.k), c.n, c.k)
+		w := must(matmul.Pack(dev, make([]float32, c.n*c.k), c.n, c.k))
 		bench(b, c.name, dev, [][]int{{c.m, c.k}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
 			return matmul.Linear(s, x[0], w, matmul.Epilogue{})
 		})
@@ -81,7 +81,7 @@ func BenchConv2D(b *testing.B, dev engine.Device) {
 		{"unet upsampler", 2, 16, 1280, 1280, conv.Options{Pad: conv.Same(3), Upsample: true}},
 		{"vae conv_out", 1, 512, 128, 3, conv.Options{Pad: conv.Same(3)}},
 	} {
-		w := conv.Pack(make([]float32, c.out*c.in*9), c.out, c.in, 3, 3)
+		w := must(conv.Pack(dev, make([]float32, c.out*c.in*9), c.out, c.in, 3, 3))
 		bench(b, c.name, dev, [][]int{{c.n, c.size, c.size, c.in}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
 			return conv.Conv2D(s, x[0], w, c.o)
 		})
@@ -114,7 +114,7 @@ func BenchNorm(b *testing.B, dev engine.Device) {
 		dims := [][]int{{c.n, c.size * c.size, c.channels}, {c.channels}, {c.channels}}
 		shape := fmt.Sprintf("%dx%dx%dx%d", c.n, c.size, c.size, c.channels)
 		bench(b, "group silu "+shape, dev, dims, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
-			return norm.Group(s, x[0], 32, x[1], x[2], 1e-5, true)
+			return norm.Group(s, x[0], nil, 32, x[1], x[2], 1e-5, true)
 		})
 		bench(b, "layer "+shape, dev, dims, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
 			return norm.Layer(s, x[0], x[1], x[2], 1e-5)

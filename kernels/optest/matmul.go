@@ -34,7 +34,7 @@ func Linear(t *testing.T, dev engine.Device) {
 		epilogue(y.v, bias, acts[e.act].act, residual)
 		u.want(fmt.Sprintf("%s [%d %d] [%d %d] act %s bias %t residual %t", name, m, k, n, k, acts[e.act].name, e.bias, e.residual), y, 1,
 			func(s *engine.Stream) *engine.Tensor {
-				return matmul.Linear(s, put(s, x), matmul.Pack(w.F32(), n, k), matmul.Epilogue{Bias: put(s, bias), Act: acts[e.act].act, Residual: put(s, residual)})
+				return matmul.Linear(s, put(s, x), must(matmul.Pack(u.dev, w.F32(), n, k)), matmul.Epilogue{Bias: vector(s, bias), Act: acts[e.act].act, Residual: put(s, residual)})
 			})
 	}
 	cycle := func() linearCase {
@@ -74,23 +74,68 @@ func Linear(t *testing.T, dev engine.Device) {
 		}
 	}
 	u.want("three dimensions", y, 1, func(s *engine.Stream) *engine.Tensor {
-		return matmul.Linear(s, s.Put(x), matmul.Pack(w.F32(), 4, 5), matmul.Epilogue{})
+		return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{})
 	})
 	u.want("one dimension", result{engine.Shape{4}, y.v[:4]}, 1, func(s *engine.Stream) *engine.Tensor {
-		return matmul.Linear(s, s.Put(x.Reshape(6, 5).Rows(0, 1).Reshape(5)), matmul.Pack(w.F32(), 4, 5), matmul.Epilogue{})
+		return matmul.Linear(s, s.Put(x.Reshape(6, 5).Rows(0, 1).Reshape(5)), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{})
 	})
 	u.want("no rows", zeros(0, 4), 1, func(s *engine.Stream) *engine.Tensor {
-		return matmul.Linear(s, s.New(engine.F32, 0, 5), matmul.Pack(w.F32(), 4, 5), matmul.Epilogue{})
+		return matmul.Linear(s, s.New(engine.F32, 0, 5), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{})
+	})
+
+	// Rows of each are added to even parts of the rows; logits are f32.
+	for _, c := range []struct {
+		m, n, parts int
+		act         int
+	}{{6, 5, 1, 0}, {6, 9, 3, 1}, {90, 40, 2, 2}, {64, 33, 64, 0}} {
+		x, w, bias, each := u.random(c.m, 11), u.random(c.n, 11), u.random(c.n), u.random(c.parts, c.n)
+		y := zeros(c.m, c.n)
+		for i := range y.v {
+			for p := range 11 {
+				y.v[i] += float64(x.F32()[i/c.n*11+p]) * float64(w.F32()[i%c.n*11+p])
+			}
+			y.v[i] += float64(each.F32()[i/c.n/(c.m/c.parts)*c.n+i%c.n])
+		}
+		epilogue(y.v, bias, acts[c.act].act, nil)
+		u.want(fmt.Sprintf("each of %d parts of %d rows", c.parts, c.m), y, 1, func(s *engine.Stream) *engine.Tensor {
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), c.n, 11)), matmul.Epilogue{Bias: vector(s, bias), Each: s.Put(each), Act: acts[c.act].act})
+		})
+	}
+	for _, c := range []struct{ m, k, n int }{{1, 1, 1}, {5, 7, 3}, {33, 20, 97}, {130, 64, 160}} {
+		x, w, bias := u.random(c.m, c.k), u.random(2*c.n, c.k), u.random(2*c.n)
+		wide, y := zeros(c.m, 2*c.n), zeros(c.m, c.n)
+		for i := range wide.v {
+			for p := range c.k {
+				wide.v[i] += float64(x.F32()[i/(2*c.n)*c.k+p]) * float64(w.F32()[i%(2*c.n)*c.k+p])
+			}
+		}
+		epilogue(wide.v, bias, matmul.None, nil)
+		for i := range y.v {
+			row := wide.v[i/c.n*2*c.n:]
+			y.v[i] = row[i%c.n] * activation(matmul.GELU, row[c.n+i%c.n])
+		}
+		u.want(fmt.Sprintf("geglu [%d %d] [%d %d]", c.m, c.k, 2*c.n, c.k), y, 1, func(s *engine.Stream) *engine.Tensor {
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), 2*c.n, c.k)), matmul.Epilogue{Bias: vector(s, bias), GEGLU: true})
+		})
+	}
+	u.want("logits", zeros(3, 4), 1, func(s *engine.Stream) *engine.Tensor {
+		y := matmul.Linear(s, s.Put(engine.FromF32(make([]float32, 15), 3, 5)), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{Logits: true})
+		if y.DType() != engine.F32 {
+			u.Errorf("logits are %v", y.DType())
+		}
+		return y
 	})
 
 	linear := func(e matmul.Epilogue, dims ...int) func(*engine.Stream) *engine.Tensor {
 		return func(s *engine.Stream) *engine.Tensor {
-			return matmul.Linear(s, s.New(engine.F32, dims...), matmul.Pack(w.F32(), 4, 5), e)
+			return matmul.Linear(s, s.New(engine.F32, dims...), must(matmul.Pack(u.dev, w.F32(), 4, 5)), e)
 		}
 	}
 	u.refuses([]refusal{
 		{"width", "matmul: net: x [2 6], weights [4 5]", linear(matmul.Epilogue{}, 2, 6)},
 		{"bias", "matmul: net: a bias of [5] for a result of [2 4]", linear(matmul.Epilogue{Bias: u.random(5)}, 2, 5)},
+		{"each", "matmul: net: sums of [3 4] for a result of [2 4]", linear(matmul.Epilogue{Each: u.random(3, 4)}, 2, 5)},
+		{"geglu", "matmul: net: geglu beside another activation or a sum", linear(matmul.Epilogue{GEGLU: true, Act: matmul.SiLU}, 2, 5)},
 		{"residual", "matmul: net: a residual of [4 4] for a result of [2 4]", linear(matmul.Epilogue{Residual: u.random(4, 4)}, 2, 5)},
 	})
 }
@@ -110,6 +155,7 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		o                   conv.Options
 		act                 int
 		bias, residual      bool
+		beside, parts       int // channels in a second input; rows that are added to the samples
 	}{
 		{name: "1x1", n: 2, h: 5, w: 7, in: 9, out: 11, k: 1, o: conv.Options{Pad: same1}},
 		{name: "3x3", n: 2, h: 5, w: 7, in: 9, out: 11, k: 3, o: conv.Options{Pad: same3}, bias: true},
@@ -137,10 +183,16 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		{name: "channels above a block", n: 1, h: 3, w: 5, in: 300, out: 17, k: 3, o: conv.Options{Pad: same3}},
 		{name: "1x1 above a block", n: 1, h: 9, w: 5, in: 513, out: 17, k: 1},
 		{name: "rows above a block", n: 2, h: 24, w: 11, in: 6, out: 5, k: 3, o: conv.Options{Pad: same3}, bias: true},
+		{name: "beside", n: 2, h: 5, w: 6, in: 7, out: 9, k: 3, o: conv.Options{Pad: same3}, beside: 3, bias: true},
+		{name: "beside, 1x1", n: 1, h: 4, w: 7, in: 48, out: 24, k: 1, beside: 16, bias: true},
+		{name: "beside, above a block", n: 1, h: 4, w: 5, in: 300, out: 8, k: 3, o: conv.Options{Pad: same3}, beside: 41},
+		{name: "each sample", n: 3, h: 4, w: 5, in: 8, out: 6, k: 3, o: conv.Options{Pad: same3}, parts: 3, bias: true},
+		{name: "all samples", n: 3, h: 4, w: 5, in: 8, out: 16, k: 3, o: conv.Options{Pad: same3}, parts: 1, bias: true},
 		{name: "level of a unet", n: 2, h: 8, w: 24, in: 72, out: 40, k: 3, o: conv.Options{Pad: same3}, bias: true, residual: true},
 	} {
 		stride := max(c.o.Stride, 1)
 		x, w := u.random(c.n, c.h, c.w, c.in), u.random(c.out, c.in, c.k, c.k)
+		left, right := split(x, c.beside)
 		up := 1
 		if c.o.Upsample {
 			up = 2
@@ -174,25 +226,55 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		if c.residual {
 			residual = u.random(y.dims...)
 		}
+		var each *engine.Tensor
+		if c.parts > 0 {
+			each = u.random(c.parts, c.out)
+			for i := range y.v {
+				y.v[i] += float64(each.F32()[i/(len(y.v)/c.parts)*c.out+i%c.out])
+			}
+		}
 		epilogue(y.v, bias, acts[c.act].act, residual)
 		u.want(c.name, y, 1, func(s *engine.Stream) *engine.Tensor {
 			o := c.o
-			o.Epilogue = matmul.Epilogue{Bias: put(s, bias), Act: acts[c.act].act, Residual: put(s, residual)}
-			return conv.Conv2D(s, s.Put(x), conv.Pack(w.F32(), c.out, c.in, c.k, c.k), o)
+			o.Beside = put(s, right)
+			o.Epilogue = matmul.Epilogue{Bias: vector(s, bias), Each: put(s, each), Act: acts[c.act].act, Residual: put(s, residual)}
+			return conv.Conv2D(s, s.Put(left), must(conv.Pack(u.dev, w.F32(), c.out, c.in, c.k, c.k)), o)
 		})
 	}
 
 	run := func(o conv.Options, dims ...int) func(*engine.Stream) *engine.Tensor {
 		return func(s *engine.Stream) *engine.Tensor {
-			return conv.Conv2D(s, s.New(engine.F32, dims...), conv.Pack(make([]float32, 5*4*9), 5, 4, 3, 3), o)
+			return conv.Conv2D(s, s.New(engine.F32, dims...), must(conv.Pack(u.dev, make([]float32, 5*4*9), 5, 4, 3, 3)), o)
 		}
 	}
 	u.refuses([]refusal{
 		{"channels", "conv: net: x [1 8 8 3], filters [5 4 3 3]", run(conv.Options{}, 1, 8, 8, 3)},
+		{"beside", "conv: net: x [1 8 8 3] beside [1 8 4 1], filters [5 4 3 3]", run(conv.Options{Beside: u.random(1, 8, 4, 1)}, 1, 8, 8, 3)},
 		{"three dimensions", "conv: net: x [8 8 4], filters [5 4 3 3]", run(conv.Options{}, 8, 8, 4)},
 		{"small", "conv: net: x [1 2 8 4] is smaller than the filters [3 3]", run(conv.Options{}, 1, 2, 8, 4)},
 		{"small, stride 2", "conv: net: x [1 8 2 4] is smaller than the filters [3 3]", run(conv.Options{Stride: 2}, 1, 8, 2, 4)},
 		{"bias", "conv: net: a bias of [4] for a result of [1 6 6 5]", run(conv.Options{Epilogue: matmul.Epilogue{Bias: u.random(4)}}, 1, 8, 8, 4)},
 		{"residual", "conv: net: a residual of [1 8 8 5] for a result of [1 6 6 5]", run(conv.Options{Epilogue: matmul.Epilogue{Residual: u.random(1, 8, 8, 5)}}, 1, 8, 8, 4)},
 	})
+}
+
+// split parts the last channels of x from the others; nil when they are none.
+func split(x *engine.Tensor, last int) (left, right *engine.Tensor) {
+	if last == 0 {
+		return x, nil
+	}
+	c := x.Dim(-1)
+	dims := append([]int(nil), x.Shape()...)
+	var a, b []float32
+	for i, v := range x.F32() {
+		if i%c < c-last {
+			a = append(a, v)
+		} else {
+			b = append(b, v)
+		}
+	}
+	dims[len(dims)-1] = c - last
+	left = engine.FromF32(a, dims...)
+	dims[len(dims)-1] = last
+	return left, engine.FromF32(b, dims...)
 }

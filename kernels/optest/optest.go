@@ -18,8 +18,9 @@ import (
 	"parley/kernels/simd"
 )
 
-// bound is on |a-b| / |b| of an operation's result.
-const bound = 2e-6
+// bounds are on |a-b| / |b| of an operation's result, by the type of the
+// device's activations. The inputs are rounded to that type beforehand.
+var bounds = map[engine.DType]float64{engine.F32: 2e-6, engine.F16: 2e-3}
 
 // Host runs a suite on the CPU: with one worker and with three, and once more
 // at each lower instruction set, which takes a process of its own.
@@ -53,6 +54,7 @@ func Host(t *testing.T, suite func(*testing.T, engine.Device)) {
 type suite struct {
 	*testing.T
 	dev   engine.Device
+	bound float64
 	rng   *rand.Rand
 	worst float64
 	at    string
@@ -60,7 +62,7 @@ type suite struct {
 }
 
 func start(t *testing.T, dev engine.Device) *suite {
-	u := &suite{T: t, dev: dev, rng: rand.New(rand.NewPCG(1, 2))}
+	u := &suite{T: t, dev: dev, bound: bounds[dev.Float()], rng: rand.New(rand.NewPCG(1, 2))}
 	// Scratch, too, is to be written before it is read.
 	for n := 1 << 10; n <= 1<<18; n += n / 8 {
 		u.poison(n, n)
@@ -71,13 +73,19 @@ func start(t *testing.T, dev engine.Device) *suite {
 	return u
 }
 
-// random is a host tensor of normal values.
+// random is a host tensor of normal values that the device's activations can
+// have.
 func (u *suite) random(dims ...int) *engine.Tensor {
 	x := make([]float32, engine.Shape(dims).Elems())
 	for i := range x {
 		x[i] = float32(u.rng.NormFloat64())
 	}
-	return engine.FromF32(x, dims...)
+	return u.round(engine.FromF32(x, dims...))
+}
+
+// round makes a host tensor's values such as the device's activations can have.
+func (u *suite) round(x *engine.Tensor) *engine.Tensor {
+	return engine.Convert(engine.F32, engine.Convert(u.dev.Float(), x))
 }
 
 // put brings a tensor to the device; nil stays nil.
@@ -86,6 +94,27 @@ func put(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 		return nil
 	}
 	return s.Put(x)
+}
+
+// vector brings what belongs to channels to the device; nil stays nil.
+func vector(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	if x == nil {
+		return nil
+	}
+	return s.PutAs(engine.F32, x)
+}
+
+// ids brings row numbers to the device.
+func ids(s *engine.Stream, v []int32, dims ...int) *engine.Tensor {
+	return s.Put(engine.FromI32(v, dims...))
+}
+
+// must is for weights, which have room in a test.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // poison fills blocks of the device with NaN and gives them back: an
@@ -138,8 +167,8 @@ func (u *suite) want(name string, want result, more float64, op func(*engine.Str
 		return
 	}
 	e := relative(have.F32(), want.v)
-	if !(e <= bound*more) {
-		u.Errorf("%s: relative error %.3g, want at most %.3g", name, e, bound*more)
+	if !(e <= u.bound*more) {
+		u.Errorf("%s: relative error %.3g, want at most %.3g", name, e, u.bound*more)
 	}
 	if e /= more; !(e <= u.worst) {
 		u.worst, u.at = e, name

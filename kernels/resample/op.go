@@ -1,5 +1,5 @@
-// Package resample moves feature maps about: concatenation and the change
-// between [N, H, W, C] and [N, C, H, W].
+// Package resample moves feature maps about: parts of them, tiles, and the
+// change between [N, H, W, C] and [N, C, H, W].
 package resample
 
 import (
@@ -9,25 +9,97 @@ import (
 	"parley/engine/host"
 )
 
-// Concat joins a [..., A] and b [..., B] to [..., A+B].
-func Concat(s *engine.Stream, a, b *engine.Tensor) *engine.Tensor {
-	ca, cb := a.Dim(-1), b.Dim(-1)
-	if la, lb := len(a.Shape())-1, len(b.Shape())-1; !a.Shape()[:la].Equal(b.Shape()[:lb]) {
-		s.Fail(fmt.Errorf("resample: %s: concat %v and %v", s.Path(), a.Shape(), b.Shape()))
+// Channels returns channels lo to hi of x [..., C].
+func Channels(s *engine.Stream, x *engine.Tensor, lo, hi int) *engine.Tensor {
+	c := x.Dim(-1)
+	if lo < 0 || hi > c || lo > hi {
+		s.Fail(fmt.Errorf("resample: %s: channels %d to %d of %v", s.Path(), lo, hi, x.Shape()))
+		lo, hi = 0, c
 	}
-	dims := append([]int(nil), a.Shape()...)
-	dims[len(dims)-1] = ca + cb
-	y := s.New(engine.F32, dims...)
-	return s.Do(engine.Work{Op: "concat", Out: y, Bytes: 8 * int64(y.Elems())}, func(d engine.Device) {
-		if h, ok := host.On(d); ok {
-			as, bs, ys := a.F32(), b.F32(), y.F32()
-			h.Range(len(as)/ca, 64, func(lo, hi int) {
-				for i := lo; i < hi; i++ {
-					row := ys[i*(ca+cb) : (i+1)*(ca+cb)]
-					copy(row, as[i*ca:(i+1)*ca])
-					copy(row[ca:], bs[i*cb:(i+1)*cb])
+	dims := append([]int(nil), x.Shape()...)
+	dims[len(dims)-1] = hi - lo
+	y := s.New(x.DType(), dims...)
+	return s.Do(engine.Work{Op: "channels", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+		if _, ok := host.On(d); ok {
+			xs, ys := x.F32(), y.F32()
+			for i := range len(xs) / c {
+				copy(ys[i*(hi-lo):(i+1)*(hi-lo)], xs[i*c+lo:])
+			}
+		}
+	})
+}
+
+// Crop returns the h x w pixels of x [N, H, W, C] whose first is (top, left).
+func Crop(s *engine.Stream, x *engine.Tensor, top, left, h, w int) *engine.Tensor {
+	n, ih, iw, c := x.Dim(0), x.Dim(1), x.Dim(2), x.Dim(3)
+	if top < 0 || left < 0 || h < 0 || w < 0 || top+h > ih || left+w > iw {
+		s.Fail(fmt.Errorf("resample: %s: crop of %d x %d at %d, %d from %v", s.Path(), h, w, top, left, x.Shape()))
+	}
+	y := s.New(x.DType(), n, h, w, c)
+	return s.Do(engine.Work{Op: "crop", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+		if _, ok := host.On(d); ok {
+			for b := range n {
+				for r := range h {
+					copy(y.F32()[(b*h+r)*w*c:(b*h+r+1)*w*c], x.F32()[((b*ih+top+r)*iw+left)*c:])
 				}
-			})
+			}
+		}
+	})
+}
+
+// Paste writes the upper left h x w pixels of x [N, ., ., C] to y [N, H, W, C],
+// the first at (top, left).
+func Paste(s *engine.Stream, y, x *engine.Tensor, top, left, h, w int) {
+	if top < 0 || left < 0 || h > x.Dim(1) || w > x.Dim(2) || top+h > y.Dim(1) || left+w > y.Dim(2) || x.Dim(0) != y.Dim(0) || x.Dim(3) != y.Dim(3) {
+		s.Fail(fmt.Errorf("resample: %s: %d x %d of %v at %d, %d of %v", s.Path(), h, w, x.Shape(), top, left, y.Shape()))
+		return
+	}
+	n, c := x.Dim(0), x.Dim(3)
+	s.Do(engine.Work{Op: "paste", Out: y, Bytes: 2 * int64(n*h*w*c*y.DType().Size())}, func(d engine.Device) {
+		if _, ok := host.On(d); ok {
+			for b := range n {
+				for r := range h {
+					copy(y.F32()[((b*y.Dim(1)+top+r)*y.Dim(2)+left)*c:][:w*c], x.F32()[(b*x.Dim(1)+r)*x.Dim(2)*c:])
+				}
+			}
+		}
+	})
+}
+
+// Fade blends the end of a into the beginning of b, in place, over so many rows
+// (down) or columns: row t of b gets (1 - t/extent) of a's.
+func Fade(s *engine.Stream, a, b *engine.Tensor, extent int, down bool) {
+	axis := 2
+	if down {
+		axis = 1
+	}
+	if a.Dim(0) != b.Dim(0) || a.Dim(3) != b.Dim(3) || extent > min(a.Dim(axis), b.Dim(axis)) {
+		s.Fail(fmt.Errorf("resample: %s: fade of %v into %v over %d", s.Path(), a.Shape(), b.Shape(), extent))
+		return
+	}
+	s.Do(engine.Work{Op: "fade", Out: b, Bytes: 3 * int64(extent*b.Bytes()/max(b.Dim(axis), 1))}, func(d engine.Device) {
+		if _, ok := host.On(d); !ok {
+			return
+		}
+		n, ah, aw, bh, bw, c := a.Dim(0), a.Dim(1), a.Dim(2), b.Dim(1), b.Dim(2), b.Dim(3)
+		across := min(aw, bw)
+		if !down {
+			across = min(ah, bh)
+		}
+		for i := range n {
+			for t := range extent {
+				f := float32(t) / float32(extent)
+				for u := range across {
+					ay, ax, by, bx := ah-extent+t, u, t, u
+					if !down {
+						ay, ax, by, bx = u, aw-extent+t, u, t
+					}
+					p, q := a.F32()[((i*ah+ay)*aw+ax)*c:], b.F32()[((i*bh+by)*bw+bx)*c:]
+					for ch := range c {
+						q[ch] = p[ch]*(1-f) + q[ch]*f
+					}
+				}
+			}
 		}
 	})
 }

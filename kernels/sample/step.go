@@ -25,7 +25,7 @@ type Recipe struct {
 }
 
 // Step applies a recipe in one pass: model is the output of the net, [N, ...],
-// or [2N, ...] with guidance. It returns the next latents and p. first and
+// or [2N, ...] with guidance, in the type of activations; all else is f32. It returns the next latents and p. first and
 // noise may be nil where the recipe does not use them.
 func Step(s *engine.Stream, r Recipe, x, model *engine.Tensor, past []*engine.Tensor, first, noise *engine.Tensor) (next, p *engine.Tensor) {
 	next, p = s.New(engine.F32, x.Shape()...), s.New(engine.F32, x.Shape()...)
@@ -79,7 +79,7 @@ func Step(s *engine.Stream, r Recipe, x, model *engine.Tensor, past []*engine.Te
 	return next, p
 }
 
-// Mix returns a·x + b·y, which puts noise on a picture's latents.
+// Mix returns a·x + b·y in f32, which puts noise on a picture's latents.
 func Mix(s *engine.Stream, a float64, x *engine.Tensor, b float64, y *engine.Tensor) *engine.Tensor {
 	out := s.New(engine.F32, x.Shape()...)
 	if !x.Shape().Equal(y.Shape()) {
@@ -98,13 +98,14 @@ func Mix(s *engine.Stream, a float64, x *engine.Tensor, b float64, y *engine.Ten
 	})
 }
 
-// Scale writes a·x to dst, which has x's number of elements.
+// Scale writes a·x to dst, which has x's number of elements; each may be of f32
+// or of the type of activations.
 func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
 	if dst.Elems() != x.Elems() {
 		s.Fail(fmt.Errorf("sample: %s: %v times a number in %v", s.Path(), x.Shape(), dst.Shape()))
 		return
 	}
-	s.Do(engine.Work{Op: "scale", Out: dst, FLOPs: int64(x.Elems()), Bytes: 8 * int64(x.Elems())}, func(d engine.Device) {
+	s.Do(engine.Work{Op: "scale", Out: dst, FLOPs: int64(x.Elems()), Bytes: int64(x.Bytes() + dst.Bytes())}, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
 			xs, ys, f := x.F32(), dst.F32(), float32(a)
 			h.Range(len(xs), 16384, func(lo, hi int) {

@@ -137,8 +137,8 @@ func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
 	l = l.In("text_decoder")
 	e := l.In("bert.embeddings")
 	words := e.F32("word_embeddings.weight", t.Vocab, t.Width)
-	t.words = engine.FromF32(words, t.Vocab, t.Width)
-	t.positions = engine.FromF32(e.F32("position_embeddings.weight", t.Length, t.Width), t.Length, t.Width)
+	t.words = e.Place(l.Device().Float(), words, t.Vocab, t.Width)
+	t.positions = e.Table("position_embeddings.weight", t.Length, t.Width)
 	t.normIn = layer.LoadLayerNorm(e, "LayerNorm", t.Width, eps)
 	for i := range layers {
 		p := l.In("bert.encoder.layer." + strconv.Itoa(i))
@@ -162,7 +162,7 @@ func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
 	if h.Has("decoder.bias") {
 		bias = "decoder.bias"
 	}
-	t.head = layer.NewLinear("decoder", words, h.F32(bias, t.Vocab), t.Width, t.Vocab)
+	t.head = layer.NewLinear(h, "decoder", words, h.F32(bias, t.Vocab), t.Width, t.Vocab)
 	return t, l.Err()
 }
 
@@ -193,7 +193,7 @@ func (t *Text) Start(s *engine.Stream, pictures *engine.Tensor, rows, room int) 
 	for _, l := range t.layers {
 		k, v := l.cross.Keys(s, pictures)
 		c.look = append(c.look, pair{k, v})
-		c.self = append(c.self, pair{s.New(engine.F32, rows, room, t.Width), s.New(engine.F32, rows, room, t.Width)})
+		c.self = append(c.self, pair{s.New(s.Float(), rows, room, t.Width), s.New(s.Float(), rows, room, t.Width)})
 	}
 	s.Leave(nil)
 	return c, s.Err()
@@ -216,11 +216,13 @@ func (c *Cache) Select(s *engine.Stream, from []int32) {
 	if same {
 		return
 	}
+	rows := s.Put(engine.FromI32(from, len(from)))
 	for i := range c.self {
-		k, v := embed.Rows(s, c.self[i].k, from), embed.Rows(s, c.self[i].v, from)
+		k, v := embed.Rows(s, c.self[i].k, rows), embed.Rows(s, c.self[i].v, rows)
 		s.Free(c.self[i].k, c.self[i].v)
 		c.self[i] = pair{k, v}
 	}
+	s.Free(rows)
 }
 
 // Step reads L more words of each row and returns the logits [rows, L, Vocab]
@@ -247,13 +249,15 @@ func (c *Cache) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 		flat = append(flat, row...)
 	}
 	s.Enter("text_decoder.bert")
-	e := embed.Add(s, t.words, flat, t.positions.Rows(c.used, c.used+length), c.rows)
+	words := s.Put(engine.FromI32(flat, c.rows, length))
+	e := embed.Tokens(s, t.words, words, t.positions.Rows(c.used, c.used+length))
 	x := t.normIn.Forward(s, e)
-	s.Free(e)
+	s.Free(words, e)
 	for i, l := range t.layers {
 		s.Enter("encoder.layer." + l.name)
 		k, v := l.self.Keys(s, x)
-		c.keep(s, i, k, v, length)
+		embed.Append(s, c.self[i].k, k, c.used)
+		embed.Append(s, c.self[i].v, v, c.used)
 		s.Free(k, v)
 		h := l.self.Query(s, x, c.self[i].k, c.self[i].v, x, attention.Options{Causal: true, Keys: c.used + length})
 		y := l.norm1.Forward(s, h)
@@ -273,24 +277,8 @@ func (c *Cache) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	s.Enter("text_decoder.cls.predictions")
 	h := t.transform.Fused(s, x, t.act, nil)
 	n := t.normOut.Forward(s, h)
-	logits := t.head.Forward(s, n)
+	logits := t.head.Logits(s, n)
 	s.Free(x, h, n)
 	s.Leave(logits)
 	return logits, s.Err()
-}
-
-// keep copies new keys and values [rows, length, Width] behind those of layer
-// i.
-func (c *Cache) keep(s *engine.Stream, i int, k, v *engine.Tensor, length int) {
-	s.Do(engine.Work{Op: "keep", Out: k, Bytes: 16 * int64(k.Elems())}, func(d engine.Device) {
-		if d.Name() != "cpu" {
-			return
-		}
-		w := c.text.Width
-		for r := range c.rows {
-			at := (r*c.room + c.used) * w
-			copy(c.self[i].k.F32()[at:at+length*w], k.F32()[r*length*w:])
-			copy(c.self[i].v.F32()[at:at+length*w], v.F32()[r*length*w:])
-		}
-	})
 }

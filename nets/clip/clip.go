@@ -83,8 +83,8 @@ func LoadText(c weights.Config, l *weights.Loader) (*Text, error) {
 		l = l.In("text_model")
 	}
 	e := l.In("embeddings")
-	t.tokens = engine.FromF32(e.F32("token_embedding.weight", t.Vocab, t.Width), t.Vocab, t.Width)
-	t.positions = engine.FromF32(e.F32("position_embedding.weight", t.Length, t.Width), t.Length, t.Width)
+	t.tokens = e.Table("token_embedding.weight", t.Vocab, t.Width)
+	t.positions = e.Table("position_embedding.weight", t.Length, t.Width)
 	t.blocks = loadBlocks(l, layers, heads, t.Width, inner, eps, act, true)
 	t.final = layer.LoadLayerNorm(l, "final_layer_norm", t.Width, eps)
 	return t, l.Err()
@@ -126,7 +126,9 @@ func (t *Text) Forward(s *engine.Stream, ids [][]int32) (TextOutput, error) {
 		flat = append(flat, row...)
 	}
 	s.Enter("text_model")
-	x := embed.Add(s, t.tokens, flat, t.positions.Rows(0, length), n)
+	words := s.Put(engine.FromI32(flat, n, length))
+	x := embed.Tokens(s, t.tokens, words, t.positions.Rows(0, length))
+	s.Free(words)
 	s.Enter("encoder.layers")
 	for _, b := range t.blocks {
 		y := b.Forward(s, x)
@@ -140,7 +142,9 @@ func (t *Text) Forward(s *engine.Stream, ids [][]int32) (TextOutput, error) {
 	for i, row := range ids {
 		last[i] = int32(i*length + t.end(row))
 	}
-	out.Pooled = embed.Rows(s, out.Hidden.Reshape(n*length, t.Width), last)
+	ends := s.Put(engine.FromI32(last, n))
+	out.Pooled = embed.Rows(s, out.Hidden.Reshape(n*length, t.Width), ends)
+	s.Free(ends)
 	s.Leave(nil)
 	if t.projection != nil {
 		p := t.projection.Forward(s, out.Pooled)
@@ -229,7 +233,9 @@ func (v *Vision) Forward(s *engine.Stream, x *engine.Tensor) (VisionOutput, erro
 	for i := range class {
 		class[i] = int32(i * rows)
 	}
-	c := embed.Rows(s, h.Reshape(n*rows, width), class)
+	firsts := s.Put(engine.FromI32(class, n))
+	c := embed.Rows(s, h.Reshape(n*rows, width), firsts)
+	s.Free(firsts)
 	out.Pooled = v.post.Forward(s, c)
 	s.Free(c)
 	s.Leave(nil)

@@ -66,7 +66,7 @@ func load(t *testing.T, fsys fs.FS, dir string) *blip.Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := blip.Load(cfg, set.Loader())
+	m, err := blip.Load(cfg, set.Loader(host.New(0)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@
 package layer
 
 import (
+	"fmt"
+
 	"parley/engine"
 	"parley/kernels/attention"
 	"parley/kernels/conv"
@@ -28,18 +30,25 @@ func LoadLinear(l *weights.Loader, name string, in, out int) Linear {
 	if sh, ok := p.Shape("weight"); ok && len(sh) == 4 {
 		dims = []int{out, in, 1, 1}
 	}
-	lin := Linear{name: name, w: matmul.Pack(p.F32("weight", dims...), out, in)}
+	lin := NewLinear(l, name, p.F32("weight", dims...), nil, in, out)
 	if p.Has("bias") {
-		lin.bias = engine.FromF32(p.F32("bias", out), out)
+		lin.bias = p.Vector("bias", out)
 	}
 	return lin
 }
 
-// NewLinear makes a layer of weights that are in memory; b may be nil.
-func NewLinear(name string, w []float32, b []float32, in, out int) Linear {
-	lin := Linear{name: name, w: matmul.Pack(w, out, in)}
+// NewLinear makes a layer of weights that are in memory, on the loader's
+// device; b may be nil.
+func NewLinear(l *weights.Loader, name string, w []float32, b []float32, in, out int) Linear {
+	lin := Linear{name: name}
+	if len(w) == in*out {
+		var err error
+		if lin.w, err = matmul.Pack(l.Device(), w, out, in); err != nil {
+			l.Fail(fmt.Errorf("%s%s.weight: %w", l.Prefix(), name, err))
+		}
+	}
 	if b != nil {
-		lin.bias = engine.FromF32(b, out)
+		lin.bias = l.Place(engine.F32, b, out)
 	}
 	return lin
 }
@@ -53,6 +62,18 @@ func (l Linear) Forward(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 func (l Linear) Fused(s *engine.Stream, x *engine.Tensor, act matmul.Act, residual *engine.Tensor) *engine.Tensor {
 	s.Enter(fusedName(l.name, act, residual))
 	return s.Leave(matmul.Linear(s, x, l.w, matmul.Epilogue{Bias: l.bias, Act: act, Residual: residual}))
+}
+
+// Logits is Forward in f32 on every device.
+func (l Linear) Logits(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	s.Enter(l.name)
+	return s.Leave(matmul.Linear(s, x, l.w, matmul.Epilogue{Bias: l.bias, Logits: true}))
+}
+
+// GEGLU is the first half of Forward(x) times gelu of the second.
+func (l Linear) GEGLU(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	s.Enter(l.name + "+geglu")
+	return s.Leave(matmul.Linear(s, x, l.w, matmul.Epilogue{Bias: l.bias, GEGLU: true}))
 }
 
 func fusedName(name string, act matmul.Act, residual *engine.Tensor) string {
@@ -77,9 +98,15 @@ type Conv struct {
 // epilogue is not looked at.
 func LoadConv(l *weights.Loader, name string, in, out, k int, o conv.Options) Conv {
 	p := l.In(name)
-	c := Conv{name: name, opt: o, w: conv.Pack(p.F32("weight", out, in, k, k), out, in, k, k)}
+	c := Conv{name: name, opt: o}
+	if w := p.F32("weight", out, in, k, k); len(w) == out*in*k*k {
+		var err error
+		if c.w, err = conv.Pack(l.Device(), w, out, in, k, k); err != nil {
+			l.Fail(fmt.Errorf("%sweight: %w", p.Prefix(), err))
+		}
+	}
 	if p.Has("bias") {
-		c.bias = engine.FromF32(p.F32("bias", out), out)
+		c.bias = p.Vector("bias", out)
 	}
 	return c
 }
@@ -89,6 +116,27 @@ func (c Conv) Forward(s *engine.Stream, x, residual *engine.Tensor) *engine.Tens
 	s.Enter(fusedName(c.name, matmul.None, residual))
 	o := c.opt
 	o.Epilogue = matmul.Epilogue{Bias: c.bias, Residual: residual}
+	return s.Leave(conv.Conv2D(s, x, c.w, o))
+}
+
+// Beside convolves x and, unless it is nil, more channels of the same pixels.
+func (c Conv) Beside(s *engine.Stream, x, more *engine.Tensor) *engine.Tensor {
+	s.Enter(c.name)
+	o := c.opt
+	o.Beside, o.Epilogue = more, matmul.Epilogue{Bias: c.bias}
+	return s.Leave(conv.Conv2D(s, x, c.w, o))
+}
+
+// Each convolves x and adds a row of each [P, out] to every pixel of its part
+// of the samples; nil adds nothing.
+func (c Conv) Each(s *engine.Stream, x, each *engine.Tensor) *engine.Tensor {
+	name := c.name
+	if each != nil {
+		name += "+each"
+	}
+	s.Enter(name)
+	o := c.opt
+	o.Epilogue = matmul.Epilogue{Bias: c.bias, Each: each}
 	return s.Leave(conv.Conv2D(s, x, c.w, o))
 }
 
@@ -108,23 +156,23 @@ func LoadLayerNorm(l *weights.Loader, name string, c int, eps float64) Norm {
 // LoadGroupNorm reads name.weight and name.bias of [c].
 func LoadGroupNorm(l *weights.Loader, name string, c, groups int, eps float64) Norm {
 	p := l.In(name)
-	return Norm{name: name, eps: eps, groups: groups,
-		gamma: engine.FromF32(p.F32("weight", c), c), beta: engine.FromF32(p.F32("bias", c), c)}
+	return Norm{name: name, eps: eps, groups: groups, gamma: p.Vector("weight", c), beta: p.Vector("bias", c)}
 }
 
 // Forward normalises x.
 func (n Norm) Forward(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	s.Enter(n.name)
 	if n.groups > 0 {
-		return s.Leave(norm.Group(s, x, n.groups, n.gamma, n.beta, n.eps, false))
+		return s.Leave(norm.Group(s, x, nil, n.groups, n.gamma, n.beta, n.eps, false))
 	}
 	return s.Leave(norm.Layer(s, x, n.gamma, n.beta, n.eps))
 }
 
-// SiLU is silu(Forward(x)) of a group norm.
-func (n Norm) SiLU(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+// SiLU is silu(Forward(x)) of a group norm, where the channels of beside follow
+// those of x, unless it is nil.
+func (n Norm) SiLU(s *engine.Stream, x, beside *engine.Tensor) *engine.Tensor {
 	s.Enter(n.name + "+act")
-	return s.Leave(norm.Group(s, x, n.groups, n.gamma, n.beta, n.eps, true))
+	return s.Leave(norm.Group(s, x, beside, n.groups, n.gamma, n.beta, n.eps, true))
 }
 
 // Attention is multi-head attention with its four projections.
@@ -170,10 +218,13 @@ func LoadPacked(l *weights.Loader, name string, width, heads int) Attention {
 	w := p.F32("qkv.weight", 3*width, width)
 	part := func(i int, n string) Linear {
 		var b []float32
+		if len(w) == 0 {
+			return Linear{}
+		}
 		if p.Has("qkv.bias") {
 			b = p.F32("qkv.bias", 3*width)[i*width : (i+1)*width]
 		}
-		return NewLinear(n, w[i*width*width:(i+1)*width*width], b, width, width)
+		return NewLinear(p, n, w[i*width*width:(i+1)*width*width], b, width, width)
 	}
 	return Attention{name: name, heads: heads, q: part(0, "query"), k: part(1, "key"), v: part(2, "value"),
 		o: LoadLinear(p, "projection", width, width)}
@@ -193,6 +244,12 @@ func (a Attention) Query(s *engine.Stream, x, k, v, residual *engine.Tensor, o a
 	z := a.o.Fused(s, y, matmul.None, residual)
 	s.Free(y)
 	return z
+}
+
+// Cross is Query in a scope of the attention's own.
+func (a Attention) Cross(s *engine.Stream, x, k, v, residual *engine.Tensor) *engine.Tensor {
+	s.Enter(fusedName(a.name, matmul.None, residual))
+	return s.Leave(a.Query(s, x, k, v, residual, attention.Options{}))
 }
 
 // Forward attends from x [N, L, width] to context [M, Lk, kvWidth], x itself

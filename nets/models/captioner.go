@@ -48,7 +48,7 @@ type Caption struct {
 
 // OpenCaptioner loads a BLIP; its captions are by Nucleus.
 func OpenCaptioner(src Source, dev engine.Device) (*Captioner, error) {
-	net, err := load(src, "blip", convert.BLIP, blip.Load)
+	net, err := load(src, dev, "blip", convert.BLIP, blip.Load)
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ type tapper struct {
 }
 
 func (t tapper) Record(sp engine.Span) {
-	if sp.Op != "" || sp.Out == nil || sp.Path == "" || !t.r.o.Taps.MatchString(sp.Path) || sp.Out.DType() != engine.F32 {
+	if sp.Op != "" || sp.Out == nil || sp.Path == "" || !t.r.o.Taps.MatchString(sp.Path) || sp.Out.DType() == engine.I32 {
 		return
 	}
 	name := "tap." + sp.Path
@@ -88,7 +88,11 @@ func (t tapper) Record(sp engine.Span) {
 		name = fmt.Sprintf("%s#%d", name, n)
 	}
 	t.seen[sp.Path]++
-	h := engine.FromF32(slices.Clone(sp.Out.F32()), sp.Out.Shape()...)
+	h, err := t.r.s.Get(sp.Out)
+	if err != nil {
+		t.r.s.Fail(err)
+		return
+	}
 	if len(h.Shape()) == 4 {
 		h = resample.ToNCHW(h)
 	}
@@ -104,7 +108,6 @@ func (r *run) give(name string, t *engine.Tensor) error {
 	if err != nil {
 		return err
 	}
-	h = engine.FromF32(slices.Clone(h.F32()), h.Shape()...)
 	if len(h.Shape()) == 4 {
 		h = resample.ToNCHW(h)
 	}
@@ -150,7 +153,7 @@ func (r *run) ids(name string) ([][]int32, error) {
 }
 
 func open[T any](r *run, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
-	return load(r.src, folder, part, build)
+	return load(r.src, r.s.Device(), folder, part, build)
 }
 
 func (r *run) clipImage() error {

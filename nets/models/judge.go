@@ -28,7 +28,7 @@ type Judge struct {
 
 // OpenJudge loads a CLIP.
 func OpenJudge(src Source, dev engine.Device) (*Judge, error) {
-	net, err := load(src, "clip", convert.CLIP, clip.Load)
+	net, err := load(src, dev, "clip", convert.CLIP, clip.Load)
 	if err != nil {
 		return nil, err
 	}

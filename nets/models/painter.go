@@ -60,7 +60,7 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	}
 	var err error
 	size := 64
-	if p.UNet, err = load(src, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
+	if p.UNet, err = load(src, dev, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
 		r := c.Reader()
 		size = r.Spread("sample_size", 1, 64)[0]
 		if err := r.Err(); err != nil {
@@ -70,10 +70,10 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if p.VAE, err = load(src, "vae", convert.VAE, vae.Load); err != nil {
+	if p.VAE, err = load(src, dev, "vae", convert.VAE, vae.Load); err != nil {
 		return nil, err
 	}
-	if p.Text, err = load(src, "text_encoder", convert.TextEncoder, loadText); err != nil {
+	if p.Text, err = load(src, dev, "text_encoder", convert.TextEncoder, loadText); err != nil {
 		return nil, err
 	}
 	p.Width, p.Height = size*p.VAE.Factor, size*p.VAE.Factor
@@ -260,7 +260,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		chw := make([]float32, n*c*h*w)
 		noise(n, chw)
 		// torch draws channel by channel.
-		return s.Put(resample.ToNHWC(engine.FromF32(chw, n, c, h, w)))
+		return s.PutAs(engine.F32, resample.ToNHWC(engine.FromF32(chw, n, c, h, w)))
 	}
 	x := draw()
 	start := x
@@ -271,28 +271,35 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		for range n {
 			all = append(all, from.F32()...)
 		}
-		f := s.Put(engine.FromF32(all, x.Shape()...))
+		f := s.PutAs(engine.F32, engine.FromF32(all, x.Shape()...))
 		x = sample.Mix(s, a, f, b, start)
 		s.Free(f)
 	}
 	s.Free(start)
 	run := plan.Begin()
+	ts := make([]float64, plan.Steps())
+	for i := range ts {
+		ts[i] = plan.Timestep(i)
+	}
+	s.Enter("unet")
+	cond, err := p.UNet.Condition(s, ts, text.Hidden)
+	s.Leave(nil)
+	if err != nil {
+		return nil, err
+	}
+	s.Free(text.Hidden)
+	rows := n
+	if guided {
+		rows = 2 * n
+	}
 	for i := range plan.Steps() {
-		rows := n
-		if guided {
-			rows = 2 * n
-		}
-		in := s.New(engine.F32, rows, h, w, p.VAE.Latents)
+		in := s.New(s.Float(), rows, h, w, p.VAE.Latents)
 		scale := plan.Scale(i)
 		for r := range rows / n {
 			sample.Scale(s, in.Rows(r*n, (r+1)*n), x, scale)
 		}
-		ts := make([]float64, rows)
-		for j := range ts {
-			ts[j] = plan.Timestep(i)
-		}
 		s.Enter("unet")
-		e, err := p.UNet.Forward(s, in, ts, text.Hidden)
+		e, err := p.UNet.Step(s, in, cond, i)
 		s.Leave(nil)
 		s.Free(in)
 		if err != nil {
@@ -313,17 +320,18 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		}
 	}
 	run.Free(s)
-	s.Free(text.Hidden)
+	cond.Free(s)
 	return x, s.Err()
 }
 
 // Decode makes pictures [N, H, W, 3] in -1..1 of latents, one by one, so that
 // the decoder's large maps are those of one picture. It frees the latents.
 func (p *Painter) Decode(s *engine.Stream, latents *engine.Tensor) (*engine.Tensor, error) {
-	z := sample.Mix(s, 1/p.VAE.Scale, latents, 0, latents)
+	z := s.New(s.Float(), latents.Shape()...)
+	sample.Scale(s, z, latents, 1/p.VAE.Scale)
 	s.Free(latents)
 	n := z.Dim(0)
-	out := s.New(engine.F32, n, z.Dim(1)*p.VAE.Factor, z.Dim(2)*p.VAE.Factor, 3)
+	out := s.New(s.Float(), n, z.Dim(1)*p.VAE.Factor, z.Dim(2)*p.VAE.Factor, 3)
 	s.Enter("vae")
 	defer s.Leave(nil)
 	for i := range n {
@@ -356,13 +364,13 @@ func (p *Painter) chunk(n, h, w int) (int, error) {
 		return max(1, min(n, 8)), nil
 	}
 	need := func(k int) (int, error) {
-		s := stream(context.Background(), engine.Counter{})
+		s := stream(context.Background(), engine.Counter{Elem: p.device.Float()})
 		rows := k
 		if p.Guidance > 1 {
 			rows *= 2
 		}
-		x := s.New(engine.F32, rows, h, w, p.VAE.Latents)
-		_, err := p.UNet.Forward(s, x, make([]float64, rows), s.New(engine.F32, rows, p.Text.Length, p.Text.Width))
+		x := s.New(s.Float(), rows, h, w, p.VAE.Latents)
+		_, err := p.UNet.Forward(s, x, make([]float64, rows), s.New(s.Float(), rows, p.Text.Length, p.Text.Width))
 		return s.Peak(), err
 	}
 	one, err := need(1)

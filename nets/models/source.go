@@ -82,7 +82,7 @@ func (s Source) has(names ...string) bool {
 
 // part opens one net of a checkpoint: its configuration and its tensors, from
 // the folder of the name, or from the source itself.
-func (s Source) part(folder, part string) (weights.Config, *weights.Loader, io.Closer, error) {
+func (s Source) part(dev engine.Device, folder, part string) (weights.Config, *weights.Loader, io.Closer, error) {
 	s, _ = s.in(folder)
 	var set *weights.Set
 	var err error
@@ -118,13 +118,13 @@ func (s Source) part(folder, part string) (weights.Config, *weights.Loader, io.C
 	if err != nil {
 		return fail(err)
 	}
-	return c, own.Loader(), set, nil
+	return c, own.Loader(dev), set, nil
 }
 
 // load builds one net and closes its files: nets hold their weights packed.
-func load[T any](s Source, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
+func load[T any](s Source, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
 	var none T
-	c, l, files, err := s.part(folder, part)
+	c, l, files, err := s.part(dev, folder, part)
 	if err != nil {
 		return none, err
 	}

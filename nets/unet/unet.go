@@ -5,14 +5,13 @@ package unet
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"parley/engine"
-	"parley/kernels/activate"
 	"parley/kernels/attention"
 	"parley/kernels/conv"
 	"parley/kernels/embed"
 	"parley/kernels/matmul"
-	"parley/kernels/resample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -28,6 +27,8 @@ type Model struct {
 	mid          block
 	normOut      layer.Norm
 	convOut      layer.Conv
+	timed        []timed // every residual block's projection of the timestep
+	crosses      []cross // every cross-attention
 }
 
 // block is one level: resnets, each with an attention where the level has
@@ -45,8 +46,8 @@ type config struct {
 	eps    float64
 	groups int
 	cross  int
-	linear bool
 	temb   int
+	model  *Model
 }
 
 // Load builds the net from config.json and diffusers' tensor names.
@@ -61,7 +62,7 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	layers := r.Spread("layers_per_block", n, 2)
 	heads := r.Spread("attention_head_dim", n, 8)
 	depth := r.Spread("transformer_layers_per_block", n, 1)
-	cfg := config{eps: r.Float("norm_eps", 1e-5), groups: r.Int("norm_num_groups", 32), cross: m.Cross, linear: r.Bool("use_linear_projection", false), temb: 4 * widths[0]}
+	cfg := config{eps: r.Float("norm_eps", 1e-5), groups: r.Int("norm_num_groups", 32), cross: m.Cross, temb: 4 * widths[0], model: m}
 	downTypes := r.Strings("down_block_types", []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"})
 	upTypes := r.Strings("up_block_types", []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"})
 	if len(downTypes) != n || len(upTypes) != n {
@@ -149,32 +150,95 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 // Multiple is what the height and width of latents have to be a multiple of.
 func (m *Model) Multiple() int { return 1 << (len(m.down) - 1) }
 
-// Forward takes latents x [N, H, W, In], a timestep for each sample, and the
-// context [N, L, Cross], and returns [N, H, W, Out].
-func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64, context *engine.Tensor) (*engine.Tensor, error) {
-	mul := m.Multiple()
-	if sh := x.Shape(); len(sh) != 4 || sh[3] != m.In || sh[1]%mul != 0 || sh[2]%mul != 0 || sh.Elems() == 0 {
-		return nil, &layer.ShapeError{Net: "unet", Input: "sample", Have: sh, Want: fmt.Sprintf("[N H W %d] with H and W multiples of %d", m.In, mul)}
+// Conditions are what the steps of a drawing share: what each residual block
+// adds for each timestep, and the text's keys and values for each
+// cross-attention.
+type Conditions struct {
+	samples int              // of the text
+	steps   int              // timesteps
+	each    []*engine.Tensor // by residual block, [steps, channels]
+	keys    []keys           // by cross-attention
+}
+
+type keys struct{ k, v *engine.Tensor } // [samples, L, inner]
+
+// Condition computes what depends on the timesteps and on the context
+// [N, L, Cross] alone, for all steps at once.
+func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine.Tensor) (*Conditions, error) {
+	if sh := context.Shape(); len(sh) != 3 || sh[2] != m.Cross || sh.Elems() == 0 {
+		return nil, &layer.ShapeError{Net: "unet", Input: "encoder_hidden_states", Have: sh, Want: fmt.Sprintf("[N L %d]", m.Cross)}
 	}
-	if sh := context.Shape(); len(sh) != 3 || sh[0] != x.Dim(0) || sh[2] != m.Cross || sh[1] == 0 {
-		return nil, &layer.ShapeError{Net: "unet", Input: "encoder_hidden_states", Have: sh, Want: fmt.Sprintf("[%d L %d]", x.Dim(0), m.Cross)}
+	if len(timesteps) == 0 {
+		return nil, fmt.Errorf("unet: no timestep")
 	}
-	if len(timesteps) != x.Dim(0) {
-		return nil, fmt.Errorf("unet: %d timesteps for %d samples", len(timesteps), x.Dim(0))
-	}
+	c := &Conditions{samples: context.Dim(0), steps: len(timesteps)}
 	s.Enter("time_embedding")
 	sin := embed.Timesteps(s, timesteps, m.width)
 	t1 := m.time1.Fused(s, sin, matmul.SiLU, nil)
 	temb := m.time2.Fused(s, t1, matmul.SiLU, nil)
 	s.Leave(nil)
 	s.Free(sin, t1)
+	for _, t := range m.timed {
+		s.Enter(t.path)
+		c.each = append(c.each, t.project.Forward(s, temb))
+		s.Leave(nil)
+	}
+	s.Free(temb)
+	for _, x := range m.crosses {
+		s.Enter(x.path)
+		k, v := x.attn.Keys(s, context)
+		c.keys = append(c.keys, keys{k, v})
+		s.Leave(nil)
+	}
+	return c, s.Err()
+}
 
+// Free gives the memory back.
+func (c *Conditions) Free(s *engine.Stream) {
+	s.Free(c.each...)
+	for _, p := range c.keys {
+		s.Free(p.k, p.v)
+	}
+}
+
+// Step takes latents x [N, H, W, In] of one timestep, the i-th of the
+// conditions, and returns [N, H, W, Out].
+func (m *Model) Step(s *engine.Stream, x *engine.Tensor, c *Conditions, i int) (*engine.Tensor, error) {
+	now := &Conditions{samples: c.samples, steps: 1, keys: c.keys}
+	for _, e := range c.each {
+		now.each = append(now.each, e.Rows(i, i+1))
+	}
+	return m.run(s, x, now)
+}
+
+// Forward takes latents x [N, H, W, In], a timestep for each sample, and the
+// context [N, L, Cross], and returns [N, H, W, Out].
+func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64, context *engine.Tensor) (*engine.Tensor, error) {
+	if len(timesteps) != x.Dim(0) {
+		return nil, fmt.Errorf("unet: %d timesteps for %d samples", len(timesteps), x.Dim(0))
+	}
+	c, err := m.Condition(s, timesteps, context)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Free(s)
+	return m.run(s, x, c)
+}
+
+func (m *Model) run(s *engine.Stream, x *engine.Tensor, c *Conditions) (*engine.Tensor, error) {
+	mul := m.Multiple()
+	if sh := x.Shape(); len(sh) != 4 || sh[3] != m.In || sh[1]%mul != 0 || sh[2]%mul != 0 || sh.Elems() == 0 {
+		return nil, &layer.ShapeError{Net: "unet", Input: "sample", Have: sh, Want: fmt.Sprintf("[N H W %d] with H and W multiples of %d", m.In, mul)}
+	}
+	if x.Dim(0) != c.samples {
+		return nil, fmt.Errorf("unet: %d samples, %d rows of encoder_hidden_states", x.Dim(0), c.samples)
+	}
 	h := m.convIn.Forward(s, x, nil)
 	skips := []*engine.Tensor{h}
 	for _, b := range m.down {
 		s.Enter(b.name)
 		for j := range b.resnets {
-			h = b.step(s, j, h, temb, context, false)
+			h = b.step(s, j, h, nil, c)
 			skips = append(skips, h)
 		}
 		if b.resample != nil {
@@ -185,8 +249,8 @@ func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64,
 	}
 
 	s.Enter(m.mid.name)
-	h = m.mid.step(s, 0, h, temb, context, false)
-	y := m.mid.resnets[1].Forward(s, h, temb, "resnets.1")
+	h = m.mid.step(s, 0, h, nil, c)
+	y := m.mid.resnets[1].Forward(s, h, nil, c.of(m.mid.resnets[1]), "resnets.1")
 	s.Free(h)
 	h = s.Leave(y)
 
@@ -195,9 +259,9 @@ func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64,
 		for j := range b.resnets {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]
-			joined := resample.Concat(s, h, skip)
+			y := b.step(s, j, h, skip, c)
 			s.Free(h, skip)
-			h = b.step(s, j, joined, temb, context, true)
+			h = y
 		}
 		if b.resample != nil {
 			y := b.change(s, h)
@@ -206,23 +270,23 @@ func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64,
 		}
 		s.Leave(h)
 	}
-	a := m.normOut.SiLU(s, h)
-	s.Free(h, temb)
+	a := m.normOut.SiLU(s, h, nil)
+	s.Free(h)
 	out := m.convOut.Forward(s, a, nil)
 	s.Free(a)
 	return out, s.Err()
 }
 
-// step runs resnet j and its attention; own says that x is not needed after.
-func (b block) step(s *engine.Stream, j int, x, temb, context *engine.Tensor, own bool) *engine.Tensor {
-	h := b.resnets[j].Forward(s, x, temb, "resnets."+strconv.Itoa(j))
-	if own {
-		s.Free(x)
-	}
+// of is what a residual block adds for the timestep.
+func (c *Conditions) of(r Resnet) *engine.Tensor { return c.each[r.timed] }
+
+// step runs resnet j on x and the channels beside it, and its attention.
+func (b block) step(s *engine.Stream, j int, x, beside *engine.Tensor, c *Conditions) *engine.Tensor {
+	h := b.resnets[j].Forward(s, x, beside, c.of(b.resnets[j]), "resnets."+strconv.Itoa(j))
 	if b.attns == nil {
 		return h
 	}
-	y := b.attns[j].forward(s, h, context, "attentions."+strconv.Itoa(j))
+	y := b.attns[j].forward(s, h, c, "attentions."+strconv.Itoa(j))
 	s.Free(h)
 	return y
 }
@@ -236,14 +300,21 @@ func (b block) change(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 type Resnet struct {
 	norm1, norm2 layer.Norm
 	conv1, conv2 layer.Conv
-	time         *layer.Linear
-	shortcut     *layer.Linear
+	timed        int // its place in Model.timed
+	shortcut     *layer.Conv
+}
+
+// timed is a residual block's projection of the timestep's embedding, and the
+// path of the block.
+type timed struct {
+	path    string
+	project layer.Linear
 }
 
 func loadResnet(l *weights.Loader, in, out int, c config) Resnet {
 	r := LoadResnet(l, in, out, c.groups, c.eps)
-	t := layer.LoadLinear(l, "time_emb_proj", c.temb, out)
-	r.time = &t
+	r.timed = len(c.model.timed)
+	c.model.timed = append(c.model.timed, timed{strings.TrimSuffix(l.Prefix(), "."), layer.LoadLinear(l, "time_emb_proj", c.temb, out)})
 	return r
 }
 
@@ -260,29 +331,25 @@ func LoadResnet(l *weights.Loader, in, out, groups int, eps float64) Resnet {
 		conv2: layer.LoadConv(l, "conv2", out, out, 3, conv.Options{Pad: conv.Same(3)}),
 	}
 	if in != out {
-		sc := layer.LoadLinear(l, "conv_shortcut", in, out)
+		sc := layer.LoadConv(l, "conv_shortcut", in, out, 1, conv.Options{})
 		r.shortcut = &sc
 	}
 	return r
 }
 
-// Forward maps x [N, H, W, in] to [N, H, W, out]; temb [N, C] is silu of the
-// timestep's embedding, or nil.
-func (r Resnet) Forward(s *engine.Stream, x, temb *engine.Tensor, name string) *engine.Tensor {
+// Forward maps x [N, H, W, in], or x and the channels beside it, to
+// [N, H, W, out]. each [P, out] is what is added to the pixels of each part of
+// the samples for its timestep, or nil.
+func (r Resnet) Forward(s *engine.Stream, x, beside, each *engine.Tensor, name string) *engine.Tensor {
 	s.Enter(name)
-	a := r.norm1.SiLU(s, x)
-	h := r.conv1.Forward(s, a, nil)
+	a := r.norm1.SiLU(s, x, beside)
+	h := r.conv1.Each(s, a, each)
 	s.Free(a)
-	if r.time != nil {
-		t := r.time.Forward(s, temb)
-		h = activate.AddPerSample(s, h, t)
-		s.Free(t)
-	}
-	a = r.norm2.SiLU(s, h)
+	a = r.norm2.SiLU(s, h, nil)
 	s.Free(h)
 	res := x
 	if r.shortcut != nil {
-		res = r.shortcut.Forward(s, x)
+		res = r.shortcut.Beside(s, x, beside)
 	}
 	y := r.conv2.Forward(s, a, res)
 	s.Free(a)
@@ -302,8 +369,16 @@ type transformer struct {
 type basic struct {
 	name                string
 	norm1, norm2, norm3 layer.Norm
-	self, cross         layer.Attention
+	self                layer.Attention
+	cross               int // its place in Model.crosses
+	query               layer.Attention
 	gate, down          layer.Linear
+}
+
+// cross is a cross-attention and its path.
+type cross struct {
+	path string
+	attn layer.Attention
 }
 
 func loadTransformer(l *weights.Loader, width, heads, depth int, c config) transformer {
@@ -312,23 +387,24 @@ func loadTransformer(l *weights.Loader, width, heads, depth int, c config) trans
 	for i := range depth {
 		name := "transformer_blocks." + strconv.Itoa(i)
 		p := l.In(name)
+		look := layer.LoadAttention(p, "attn2", layer.DiffusersNames, width, c.cross, width, heads)
+		c.model.crosses = append(c.model.crosses, cross{p.Prefix() + "attn2", look})
 		t.blocks = append(t.blocks, basic{name: name,
 			norm1: layer.LoadLayerNorm(p, "norm1", width, 1e-5), norm2: layer.LoadLayerNorm(p, "norm2", width, 1e-5), norm3: layer.LoadLayerNorm(p, "norm3", width, 1e-5),
 			self:  layer.LoadAttention(p, "attn1", layer.DiffusersNames, width, width, width, heads),
-			cross: layer.LoadAttention(p, "attn2", layer.DiffusersNames, width, c.cross, width, heads),
-			gate:  layer.LoadLinear(p, "ff.net.0.proj", width, 8*width), down: layer.LoadLinear(p, "ff.net.2", 4*width, width)})
+			query: look, cross: len(c.model.crosses) - 1,
+			gate: layer.LoadLinear(p, "ff.net.0.proj", width, 8*width), down: layer.LoadLinear(p, "ff.net.2", 4*width, width)})
 	}
 	return t
 }
 
-func (t transformer) forward(s *engine.Stream, x, context *engine.Tensor, name string) *engine.Tensor {
+func (t transformer) forward(s *engine.Stream, x *engine.Tensor, c *Conditions, name string) *engine.Tensor {
 	s.Enter(name)
-	n, c := x.Dim(0), x.Dim(3)
 	a := t.norm.Forward(s, x)
-	h := t.in.Forward(s, a.Reshape(n, x.Dim(1)*x.Dim(2), c))
+	h := t.in.Forward(s, a.Reshape(x.Dim(0), x.Dim(1)*x.Dim(2), x.Dim(3)))
 	s.Free(a)
 	for _, b := range t.blocks {
-		y := b.forward(s, h, context)
+		y := b.forward(s, h, c.keys[b.cross])
 		s.Free(h)
 		h = y
 	}
@@ -337,19 +413,17 @@ func (t transformer) forward(s *engine.Stream, x, context *engine.Tensor, name s
 	return s.Leave(y.Reshape(x.Shape()...))
 }
 
-func (b basic) forward(s *engine.Stream, x, context *engine.Tensor) *engine.Tensor {
+func (b basic) forward(s *engine.Stream, x *engine.Tensor, text keys) *engine.Tensor {
 	s.Enter(b.name)
 	a := b.norm1.Forward(s, x)
 	h := b.self.Forward(s, a, nil, x, attention.Options{})
 	s.Free(a)
 	a = b.norm2.Forward(s, h)
-	g := b.cross.Forward(s, a, context, h, attention.Options{})
+	g := b.query.Cross(s, a, text.k, text.v, h)
 	s.Free(a, h)
 	a = b.norm3.Forward(s, g)
-	w := b.gate.Forward(s, a)
+	f := b.gate.GEGLU(s, a)
 	s.Free(a)
-	f := activate.GEGLU(s, w)
-	s.Free(w)
 	y := b.down.Fused(s, f, matmul.None, g)
 	s.Free(f, g)
 	return s.Leave(y)

@@ -9,6 +9,7 @@ import (
 	"parley/engine"
 	"parley/kernels/attention"
 	"parley/kernels/conv"
+	"parley/kernels/resample"
 	"parley/nets/layer"
 	"parley/nets/unet"
 	"parley/weights"
@@ -168,15 +169,7 @@ func (m *Model) Encode(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, erro
 		s.Free(h)
 		h = q
 	}
-	n := h.Elems() / (2 * m.Latents)
-	y := s.New(engine.F32, h.Dim(0), h.Dim(1), h.Dim(2), m.Latents)
-	s.Do(engine.Work{Op: "mean", Out: y, Bytes: 8 * int64(y.Elems())}, func(d engine.Device) {
-		if d.Name() == "cpu" {
-			for i := range n {
-				copy(y.F32()[i*m.Latents:(i+1)*m.Latents], h.F32()[2*i*m.Latents:])
-			}
-		}
-	})
+	y := resample.Channels(s, h, 0, m.Latents)
 	s.Free(h)
 	return y, s.Err()
 }
@@ -184,7 +177,7 @@ func (m *Model) Encode(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, erro
 // mid, levels and finish each free their input.
 func (t tower) mid(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	s.Enter("mid_block")
-	h := t.res1.Forward(s, x, nil, "resnets.0")
+	h := t.res1.Forward(s, x, nil, nil, "resnets.0")
 	s.Free(x)
 	if t.attn != nil {
 		n, c := h.Dim(0), h.Dim(3)
@@ -194,7 +187,7 @@ func (t tower) mid(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 		s.Free(a, h)
 		h = y
 	}
-	y := t.res2.Forward(s, h, nil, "resnets.1")
+	y := t.res2.Forward(s, h, nil, nil, "resnets.1")
 	s.Free(h)
 	return s.Leave(y)
 }
@@ -203,7 +196,7 @@ func (t tower) levels(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
 	for _, b := range t.blocks {
 		s.Enter(b.name)
 		for j, r := range b.resnets {
-			y := r.Forward(s, h, nil, "resnets."+strconv.Itoa(j))
+			y := r.Forward(s, h, nil, nil, "resnets."+strconv.Itoa(j))
 			s.Free(h)
 			h = y
 		}
@@ -219,7 +212,7 @@ func (t tower) levels(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
 }
 
 func (t tower) finish(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
-	a := t.normOut.SiLU(s, h)
+	a := t.normOut.SiLU(s, h, nil)
 	s.Free(h)
 	y := t.convOut.Forward(s, a, nil)
 	s.Free(a)

@@ -96,15 +96,16 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
 
 // Timesteps returns [len(ts), dim]: cosines of t times falling frequencies,
 // then sines (diffusers' get_timestep_embedding with flip_sin_to_cos and
-// downscale_freq_shift 0). They are few, and computed on the host.
+// downscale_freq_shift 0). They are few, and computed on the host. The
+// frequencies are float32 where torch's are: t multiplies their rounding.
 func Timesteps(s *engine.Stream, ts []float64, dim int) *engine.Tensor {
 	half := dim / 2
 	y := engine.FromF32(make([]float32, len(ts)*dim), len(ts), dim)
 	for i, t := range ts {
 		row := y.F32()[i*dim : (i+1)*dim]
 		for j := range half {
-			f := float64(float32(math.Exp(-math.Log(10000) * float64(j) / float64(half))))
-			sin, cos := math.Sincos(float64(float32(t * f)))
+			exponent := float32(-math.Log(10000)) * float32(j) / float32(half)
+			sin, cos := math.Sincos(float64(float32(t) * float32(math.Exp(float64(exponent)))))
 			row[j], row[half+j] = float32(cos), float32(sin)
 		}
 	}

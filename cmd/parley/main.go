@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -24,8 +25,17 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		// Work stops between two operations and files appear whole or not at
+		// all; what takes longer than people wait (a large checkpoint being
+		// read) is left. A second Ctrl-C ends at once.
+		<-ctx.Done()
+		stop()
+		time.Sleep(900 * time.Millisecond)
+		fmt.Fprintln(os.Stderr, "parley: stopped")
+		os.Exit(1)
+	}()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
 	os.Exit(code)
 }
 

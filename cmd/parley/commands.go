@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,7 +40,7 @@ func (a *app) caption() *cobra.Command {
 	var seed uint64
 	c := &cobra.Command{Use: "caption FILE…", Short: "Describe pictures", Args: cobra.MinimumNArgs(1),
 		Example: "  parley caption cat.jpg\n  parley caption --beam 3 *.png\n  parley caption -k 10 --json cat.jpg",
-		Long:    "Describes each picture: one caption by beam search, several by sampling. JSON: [{\"file\", \"captions\": [{\"text\", \"score\"}]}]; the score is the mean log probability of a word, of beams as transformers' sequences_scores."}
+		Long:    "Describes each picture: one caption by beam search, several by sampling. JSON: [{\"file\", \"captions\": [{\"text\", \"score\"}], \"error\"}], where a file that could not be read has an error and the others go on; the score is the mean log probability of a word, of beams as transformers' sequences_scores."}
 	f.add(c)
 	c.Flags().IntVarP(&k, "k", "k", 1, "captions of each picture")
 	c.Flags().Uint64Var(&seed, "seed", 0, "of sampling")
@@ -47,19 +48,11 @@ func (a *app) caption() *cobra.Command {
 		if k < 1 {
 			return usage("-k %d: want 1 or more", k)
 		}
-		pictures, err := read(files)
-		if err != nil {
-			return err
-		}
 		m, err := a.captioner()
 		if err != nil {
 			return err
 		}
 		f.set(cmd, m, k == 1)
-		all, err := m.Captions(cmd.Context(), pictures, k, seed)
-		if err != nil {
-			return err
-		}
 		type caption struct {
 			Text  string  `json:"text"`
 			Score float64 `json:"score"`
@@ -67,29 +60,80 @@ func (a *app) caption() *cobra.Command {
 		type entry struct {
 			File     string    `json:"file"`
 			Captions []caption `json:"captions"`
+			Error    string    `json:"error,omitempty"`
 		}
-		var out []entry
-		for i, list := range all {
-			e := entry{File: files[i]}
-			for _, c := range list {
-				e.Captions = append(e.Captions, caption(c))
+		out := []entry{}
+		failed := a.each(cmd.Context(), files, func(names []string, pictures []*pixels.Image) error {
+			all, err := m.Captions(cmd.Context(), pictures, k, seed)
+			if err != nil {
+				return err
 			}
-			out = append(out, e)
-		}
-		if a.json {
-			return a.print(out)
-		}
-		for _, e := range out {
-			for _, c := range e.Captions {
-				if len(out) > 1 {
-					fmt.Fprintf(a.out, "%s: ", e.File)
+			for i, list := range all {
+				e := entry{File: names[i]}
+				for _, c := range list {
+					e.Captions = append(e.Captions, caption(c))
+					if a.json {
+						continue
+					}
+					if len(files) > 1 {
+						fmt.Fprintf(a.out, "%s: ", names[i])
+					}
+					fmt.Fprintln(a.out, c.Text)
 				}
-				fmt.Fprintln(a.out, c.Text)
+				out = append(out, e)
 			}
+			return nil
+		}, func(name string, err error) { out = append(out, entry{name, []caption{}, err.Error()}) })
+		if a.json {
+			return errors.Join(a.print(out), failed)
 		}
-		return nil
+		return failed
 	}
 	return c
+}
+
+// each hands pictures on in small batches, so that what is done is done when a
+// later one fails or the work is stopped. A file that cannot be read is told to
+// bad, in its place, and the others go on; its error is in what each returns.
+func (a *app) each(ctx context.Context, files []string, batch func(names []string, pictures []*pixels.Image) error, bad func(name string, err error)) error {
+	const size = 16
+	var failed error
+	progress := a.progress("pictures")
+	for lo := 0; lo < len(files); lo += size {
+		var names []string
+		var pictures []*pixels.Image
+		flush := func() error {
+			if len(names) == 0 {
+				return nil
+			}
+			err := batch(names, pictures)
+			names, pictures = nil, nil
+			return err
+		}
+		hi := min(lo+size, len(files))
+		for _, f := range files[lo:hi] {
+			m, err := pixels.Read(f)
+			if err == nil {
+				names, pictures = append(names, f), append(pictures, m)
+				continue
+			}
+			if err := flush(); err != nil { // the order of the files stays
+				return errors.Join(failed, err)
+			}
+			bad(f, err)
+			failed = errors.Join(failed, err)
+		}
+		if err := flush(); err != nil {
+			return errors.Join(failed, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return errors.Join(failed, err)
+		}
+		if progress != nil && len(files) > size {
+			progress(hi, len(files))
+		}
+	}
+	return failed
 }
 
 func (a *app) draw() *cobra.Command {
@@ -182,7 +226,7 @@ func (a *app) embed() *cobra.Command {
 	var pooled bool
 	c := &cobra.Command{Use: "embed [FILE…] [--text TEXT]…", Short: "Embed pictures and texts with CLIP",
 		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"",
-		Long:    "Embeddings have length 1. JSON: [{\"file\" or \"text\", \"embedding\"}]."}
+		Long:    "Embeddings have length 1. JSON: [{\"file\" or \"text\", \"embedding\", \"error\"}], where a file that could not be read has an error and the others go on."}
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.Flags().BoolVar(&pooled, "pooled", false, "before the projection, as the paper's authors did")
 	c.RunE = func(cmd *cobra.Command, files []string) error {
@@ -201,10 +245,6 @@ func (a *app) embed() *cobra.Command {
 		if len(files)+len(lines) == 0 {
 			return usage("embed: name picture files, or texts with --text")
 		}
-		pictures, err := read(files)
-		if err != nil {
-			return err
-		}
 		j, err := a.judge(pooled)
 		if err != nil {
 			return err
@@ -213,18 +253,20 @@ func (a *app) embed() *cobra.Command {
 			File      string    `json:"file,omitempty"`
 			Text      *string   `json:"text,omitempty"`
 			Embedding []float32 `json:"embedding"`
+			Error     string    `json:"error,omitempty"`
 		}
-		var out []entry
-		if len(files) > 0 {
+		out := []entry{}
+		failed := a.each(cmd.Context(), files, func(names []string, pictures []*pixels.Image) error {
 			m, err := j.Images(cmd.Context(), pictures)
 			if err != nil {
 				return err
 			}
-			for i, f := range files {
-				out = append(out, entry{File: f, Embedding: row(m.Data().([]float32), len(files), i)})
+			for i, f := range names {
+				out = append(out, entry{File: f, Embedding: row(m.Data().([]float32), len(names), i)})
 			}
-		}
-		if len(lines) > 0 {
+			return nil
+		}, func(name string, err error) { out = append(out, entry{File: name, Embedding: []float32{}, Error: err.Error()}) })
+		if len(lines) > 0 && cmd.Context().Err() == nil {
 			m, err := j.Texts(cmd.Context(), lines)
 			if err != nil {
 				return err
@@ -234,12 +276,15 @@ func (a *app) embed() *cobra.Command {
 			}
 		}
 		if a.json {
-			return a.print(out)
+			return errors.Join(a.print(out), failed)
 		}
 		for _, e := range out {
 			name := e.File
 			if e.Text != nil {
 				name = *e.Text
+			}
+			if e.Error != "" {
+				continue // told at the end
 			}
 			fmt.Fprintf(a.out, "%s\t%d numbers:", name, len(e.Embedding))
 			for _, v := range e.Embedding[:min(4, len(e.Embedding))] {
@@ -247,7 +292,7 @@ func (a *app) embed() *cobra.Command {
 			}
 			fmt.Fprintln(a.out, " … (--json has them all)")
 		}
-		return nil
+		return failed
 	}
 	return c
 }

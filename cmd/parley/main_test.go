@@ -178,6 +178,38 @@ func TestConvertAndUse(t *testing.T) {
 	}
 }
 
+// TestBadFile: a file that is no picture is told in its place, and the others
+// are served.
+func TestBadFile(t *testing.T) {
+	png := scene(t, 7)
+	type entries []struct {
+		File, Error string
+		Captions    []any
+		Embedding   []float64
+	}
+	for _, args := range [][]string{{"caption"}, {"embed"}} {
+		code, out, errs := call(t, append(args, "--json", png, "main_test.go", png)...)
+		got := decode[entries](t, out)
+		if code != 1 || !strings.Contains(errs, "main_test.go: not a picture") || len(got) != 3 {
+			t.Fatalf("%v: code %d, %s, %v", args, code, errs, got)
+		}
+		for i, e := range got {
+			if bad := i == 1; bad != (e.Error != "") || bad == (len(e.Captions)+len(e.Embedding) > 0) {
+				t.Errorf("%v: entry %d is %v", args, i, e)
+			}
+		}
+	}
+	dir := t.TempDir()
+	code, out, errs := call(t, "reconstruct", "image", "--json", "-k", "2", "--steps", "2", "--out", dir, "main_test.go", png)
+	if got := decode[[]struct {
+		Source     string
+		Selected   int
+		Candidates []any
+	}](t, out); code != 1 || len(got) != 1 || got[0].Source != png || !strings.Contains(errs, "not a picture") {
+		t.Errorf("reconstruct: code %d, %s, %v", code, errs, got)
+	}
+}
+
 // TestStop: an interrupted run ends at once and leaves what is finished.
 func TestStop(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())

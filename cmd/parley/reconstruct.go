@@ -154,14 +154,10 @@ Writes the pictures, a contact sheet (sheet.png) and result.json to --out. JSON:
 "seed", "seconds", "error"}]}]; selected is an index in candidates, rank 1 the
 best, score the cosine of CLIP's embeddings.`
 		sub.RunE = func(cmd *cobra.Command, args []string) error {
-			var pictures []*pixels.Image
-			var err error
-			if sub == image {
-				if pictures, err = read(args); err != nil {
-					return err
-				}
+			if sub == text {
+				return a.reconstructAll(cmd, f, nil, nil, args)
 			}
-			return a.reconstructAll(cmd, f, args, pictures, nil)
+			return a.reconstructAll(cmd, f, args, pixels.Read, nil)
 		}
 		c.AddCommand(sub)
 	}
@@ -169,15 +165,12 @@ best, score the cosine of CLIP's embeddings.`
 	return c
 }
 
-// reconstructAll runs a loop for each source: pictures with their names, then
-// texts.
-func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, names []string, pictures []*pixels.Image, texts []string) error {
+// reconstructAll runs a loop for each source: pictures, which are opened by
+// name, then texts. One that fails is told at the end, and the others go on.
+func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, names []string, open func(name string) (*pixels.Image, error), texts []string) error {
 	l, c, p, err := a.loop(cmd, f)
 	if err != nil {
 		return err
-	}
-	if pictures == nil {
-		names, texts = nil, append(names, texts...)
 	}
 	var results []*rerank.Result
 	var out []entry
@@ -187,7 +180,10 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, names []string, p
 		if i < len(names) {
 			p.Progress = a.progress(filepath.Base(names[i]))
 			f.caption.set(cmd, c, false)
-			r, err = l.Image(cmd.Context(), names[i], pictures[i], f.k)
+			var m *pixels.Image
+			if m, err = open(names[i]); err == nil {
+				r, err = l.Image(cmd.Context(), names[i], m, f.k)
+			}
 		} else {
 			p.Progress = a.progress("drawing")
 			f.caption.set(cmd, c, true) // one caption a drawing: the likeliest
@@ -233,22 +229,21 @@ func (a *app) demo() *cobra.Command {
 	f.add(c, 6)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		var names, texts []string
-		var pictures []*pixels.Image
 		test, err := mini.Test()
 		if err != nil {
 			return err
 		}
+		scenes := map[string][]byte{}
 		for _, i := range []int{4, 17, 31} {
-			m, err := pixels.Decode(bytes.NewReader(test[i].PNG))
-			if err != nil {
-				return err
-			}
-			names, pictures = append(names, test[i].File), append(pictures, m)
+			names = append(names, test[i].File)
+			scenes[test[i].File] = test[i].PNG
 		}
 		for _, i := range []int{8, 50} {
 			texts = append(texts, test[i].Captions[0])
 		}
-		return a.reconstructAll(cmd, f, names, pictures, texts)
+		return a.reconstructAll(cmd, f, names, func(name string) (*pixels.Image, error) {
+			return pixels.Decode(bytes.NewReader(scenes[name]))
+		}, texts)
 	}
 	return c
 }

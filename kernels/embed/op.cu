@@ -1,0 +1,168 @@
+// Rows of tables: token embeddings with positions, rows of a cache and what is
+// appended to it, the tokens of a vision transformer, the sinusoids of a
+// timestep. Copies, bounded by bytes.
+//
+// A row is moved as 16-byte vectors where its width, its stride and both ends
+// are whole vectors, else element by element, by the same kernel. grid.x is the
+// row, grid.y shares one row's vectors among blocks where rows are few and long
+// (a cache's); 128 threads a block. No shared memory.
+//
+// What grows from one decoding step to the next may lie in device memory, so
+// that a captured graph serves all steps: `more`, where it is not null, is
+// added to the number beside it.
+#include "vec.cuh"
+
+namespace {
+
+constexpr int kThreads = 128;
+
+// across calls f(i) for i below n, sharing them among the blocks of grid.y.
+template <typename F> inline void across(int n, F f) {
+  for (int i = blockIdx.y * kThreads + threadIdx.x; i < n; i += gridDim.y * kThreads) f(i);
+}
+
+// copy moves n elements; whole vectors where it can.
+template <typename T> inline void copy(const T* from, T* to, int n, bool vectors) {
+  if (vectors) {
+    across(n / kVec<T>, [&](int i) { reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i]; });
+  } else {
+    across(n, [&](int i) { to[i] = from[i]; });
+  }
+}
+
+// rows: y[i, :n] = table[ids[i], :n].
+template <typename T>
+inline void rows(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {
+  constexpr int V = kVec<T>;
+  const bool vectors = aligned16(table, y) && n % V == 0 && table_stride % V == 0 && y_stride % V == 0;
+  copy(table + ids[blockIdx.x] * table_stride, y + blockIdx.x * y_stride, n, vectors);
+}
+
+// tokens: y[r, l] = table[ids[r, l]] + positions[offset + l].
+template <typename T>
+inline void tokens(const T* table, const int* ids, const T* positions, T* y, int length, int c, int offset, const int* more) {
+  constexpr int V = kVec<T>;
+  if (more != nullptr) offset += *more;
+  const T* p = table + (long long)ids[blockIdx.x] * c;
+  const T* q = positions + (long long)(offset + blockIdx.x % length) * c;
+  T* out = y + (long long)blockIdx.x * c;
+  if (aligned16(table, positions, y) && c % V == 0) {
+    across(c / V, [&](int i) {
+      float v[V], w[V];
+      load(v, p + i * V);
+      load(w, q + i * V);
+#pragma unroll
+      for (int j = 0; j < V; j++) v[j] += w[j];
+      store(out + i * V, v);
+    });
+  } else {
+    across(c, [&](int i) { out[i] = from_float<T>(to_float(p[i]) + to_float(q[i])); });
+  }
+}
+
+// patches: y[n, 0] = first + position[0], y[n, 1 + p] = grid[n, p] + position[1 + p].
+template <typename T>
+inline void patches(const T* grid, const float* first, const float* position, T* y, int patches, int c) {
+  const int row = blockIdx.x % (patches + 1), n = blockIdx.x / (patches + 1);
+  const float* pos = position + (long long)row * c;
+  const T* in = grid + ((long long)n * patches + row - 1) * c;
+  T* out = y + (long long)blockIdx.x * c;
+  if (aligned16(grid, y, first, position) && c % 4 == 0) {
+    across(c / 4, [&](int i) {
+      float v[4], w[4];
+      load_f32(w, pos + i * 4);
+      if (row == 0) {
+        load_f32(v, first + i * 4);
+      } else if constexpr (sizeof(T) == 4) {
+        load(v, in + i * 4);
+      } else {
+        const uint2 raw = reinterpret_cast<const uint2*>(in)[i];
+        const float2 a = __half22float2(*reinterpret_cast<const __half2*>(&raw.x)), b = __half22float2(*reinterpret_cast<const __half2*>(&raw.y));
+        v[0] = a.x, v[1] = a.y, v[2] = b.x, v[3] = b.y;
+      }
+#pragma unroll
+      for (int j = 0; j < 4; j++) v[j] += w[j];
+      if constexpr (sizeof(T) == 4) {
+        store(out + i * 4, v);
+      } else {
+        uint2 raw;
+        *reinterpret_cast<__half2*>(&raw.x) = __floats2half2_rn(v[0], v[1]);
+        *reinterpret_cast<__half2*>(&raw.y) = __floats2half2_rn(v[2], v[3]);
+        reinterpret_cast<uint2*>(out)[i] = raw;
+      }
+    });
+  } else {
+    across(c, [&](int i) { out[i] = from_float<T>((row == 0 ? first[i] : to_float(in[i])) + pos[i]); });
+  }
+}
+
+// append: keys[r, used + l] = k[r, l], and the same of values; blockIdx.z says
+// which of the two. Row (r, l) of k begins at (r * length + l) * stride.
+template <typename T>
+inline void append(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used, const int* more) {
+  constexpr int V = kVec<T>;
+  if (more != nullptr) used += *more;
+  const T* from = blockIdx.z == 0 ? k : v;
+  T* to = blockIdx.z == 0 ? keys : values;
+  const bool vectors = aligned16(from, to) && width % V == 0 && stride % V == 0;
+  const int r = blockIdx.x / length, l = blockIdx.x % length;
+  copy(from + (long long)blockIdx.x * stride, to + ((long long)r * room + used + l) * width, width, vectors);
+}
+
+// Sine and cosine in double: Cody and Waite's reduction by pi/2 in two parts,
+// which is exact enough for any angle below 2^30, and Taylor's series on
+// [-pi/4, pi/4], whose first dropped terms are below 2^-60. sinf and cosf would
+// go through local memory for large angles.
+inline void sine_cosine(double x, double& sine, double& cosine) {
+  const double k = rint(x * 0.63661977236758134308);
+  double r = fma(k, -1.57079632679489655800, x);
+  r = fma(k, -6.12323399573676603587e-17, r);
+  const double z = r * r;
+  const double s = r + r * z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 + z * (-1.0 / 39916800 + z * (1.0 / 6227020800.0 + z * (-1.0 / 1307674368000.0)))))));
+  const double c = 1.0 + z * (-0.5 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z * (1.0 / 479001600.0 + z * (-1.0 / 87178291200.0 + z * (1.0 / 20922789888000.0))))))));
+  const int quadrant = (int)((long long)k & 3);
+  sine = quadrant & 1 ? c : s;
+  cosine = quadrant & 1 ? s : c;
+  if (quadrant & 2) sine = -sine;
+  if ((quadrant + 1) & 2) cosine = -cosine;
+}
+
+// timesteps: cosines of t times 10000^(-j/half), then sines; frequency and
+// angle are rounded to f32 as diffusers'. A last odd column is 0.
+template <typename T> inline void timesteps(const float* t, T* y, int n, int dim) {
+  const int half = dim / 2;
+  for (int i = blockIdx.x * kThreads + threadIdx.x; i < n * dim; i += gridDim.x * kThreads) {
+    const int row = i / dim, column = i % dim;
+    if (column >= 2 * half) {
+      y[i] = from_float<T>(0.0f);
+      continue;
+    }
+    const int j = column < half ? column : column - half;
+    const float f = (float)exp(-9.21034037197618273607 * j / half);
+    double sine, cosine;
+    sine_cosine((double)(t[row] * f), sine, cosine);
+    y[i] = from_float<T>((float)(column < half ? cosine : sine));
+  }
+}
+
+}  // namespace
+
+#define ENTRY extern "C" __global__ void __launch_bounds__(kThreads)
+#define EMBED(type, T)                                                                                                            \
+  ENTRY rows_##type(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {                   \
+    rows(table, ids, y, n, table_stride, y_stride);                                                                               \
+  }                                                                                                                               \
+  ENTRY tokens_##type(const T* table, const int* ids, const T* positions, T* y, int length, int c, int offset, const int* more) { \
+    tokens(table, ids, positions, y, length, c, offset, more);                                                                    \
+  }                                                                                                                               \
+  ENTRY patches_##type(const T* grid, const float* first, const float* position, T* y, int patches_, int c) {                     \
+    patches(grid, first, position, y, patches_, c);                                                                               \
+  }                                                                                                                               \
+  ENTRY append_##type(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used,          \
+                      const int* more) {                                                                                          \
+    append(k, v, keys, values, length, width, stride, room, used, more);                                                          \
+  }                                                                                                                               \
+  ENTRY timesteps_##type(const float* t, T* y, int n, int dim) { timesteps(t, y, n, dim); }
+
+EMBED(f16, __half)
+EMBED(f32, float)

@@ -265,7 +265,9 @@ func (a *app) embed() *cobra.Command {
 				out = append(out, entry{File: f, Embedding: row(m.Data().([]float32), len(names), i)})
 			}
 			return nil
-		}, func(name string, err error) { out = append(out, entry{File: name, Embedding: []float32{}, Error: err.Error()}) })
+		}, func(name string, err error) {
+			out = append(out, entry{File: name, Embedding: []float32{}, Error: err.Error()})
+		})
 		if len(lines) > 0 && cmd.Context().Err() == nil {
 			m, err := j.Texts(cmd.Context(), lines)
 			if err != nil {

@@ -127,8 +127,8 @@ inline void sine_cosine(double x, double& sine, double& cosine) {
   if ((quadrant + 1) & 2) cosine = -cosine;
 }
 
-// timesteps: cosines of t times 10000^(-j/half), then sines; frequency and
-// angle are rounded to f32 as diffusers'. A last odd column is 0.
+// timesteps: cosines of t times 10000^(-j/half), then sines; exponent, frequency
+// and angle are rounded to f32 where diffusers' are. A last odd column is 0.
 template <typename T> inline void timesteps(const float* t, T* y, int n, int dim) {
   const int half = dim / 2;
   for (int i = blockIdx.x * kThreads + threadIdx.x; i < n * dim; i += gridDim.x * kThreads) {
@@ -138,7 +138,8 @@ template <typename T> inline void timesteps(const float* t, T* y, int n, int dim
       continue;
     }
     const int j = column < half ? column : column - half;
-    const float f = (float)exp(-9.21034037197618273607 * j / half);
+    const float exponent = -9.21034037f * j / half;
+    const float f = (float)exp((double)exponent);
     double sine, cosine;
     sine_cosine((double)(t[row] * f), sine, cosine);
     y[i] = from_float<T>((float)(column < half ? cosine : sine));

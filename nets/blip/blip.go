@@ -226,8 +226,37 @@ func (c *Cache) Select(s *engine.Stream, from []int32) {
 }
 
 // Step reads L more words of each row and returns the logits [rows, L, Vocab]
-// of the word behind each.
+// of the word behind each, f32.
 func (c *Cache) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+	x, err := c.read(s, ids)
+	if err != nil {
+		return nil, err
+	}
+	return c.text.logits(s, x), s.Err()
+}
+
+// Next reads L more words of each row and returns the logits [rows, Vocab] of
+// the word behind the last, f32.
+func (c *Cache) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+	x, err := c.read(s, ids)
+	if err != nil {
+		return nil, err
+	}
+	if length := x.Dim(1); length > 1 {
+		last := make([]int32, c.rows)
+		for i := range last {
+			last[i] = int32((i+1)*length - 1)
+		}
+		rows := s.Put(engine.FromI32(last, c.rows))
+		y := embed.Rows(s, x.Reshape(c.rows*length, c.text.Width), rows)
+		s.Free(rows, x)
+		x = y
+	}
+	return c.text.logits(s, x.Reshape(c.rows, c.text.Width)), s.Err()
+}
+
+// read runs the layers on L more words of each row: [rows, L, Width].
+func (c *Cache) read(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	t := c.text
 	if len(ids) != c.rows || len(ids[0]) == 0 {
 		return nil, fmt.Errorf("blip text: %d rows of ids, want %d", len(ids), c.rows)
@@ -274,11 +303,15 @@ func (c *Cache) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	}
 	s.Leave(nil)
 	c.used += length
+	return x, s.Err()
+}
+
+// logits maps hidden states x [..., Width] to [..., Vocab], and frees them.
+func (t *Text) logits(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	s.Enter("text_decoder.cls.predictions")
 	h := t.transform.Fused(s, x, t.act, nil)
 	n := t.normOut.Forward(s, h)
-	logits := t.head.Logits(s, n)
+	y := t.head.Logits(s, n)
 	s.Free(x, h, n)
-	s.Leave(logits)
-	return logits, s.Err()
+	return s.Leave(y)
 }

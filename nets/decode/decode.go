@@ -14,9 +14,9 @@ import (
 
 // Writer is a model that has read some words of every row (blip.Cache).
 type Writer interface {
-	// Step reads more words of each row: the logits [rows, L, vocabulary] of
-	// the word behind each.
-	Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error)
+	// Next reads more words of each row: the logits [rows, vocabulary] of the
+	// word behind the last.
+	Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error)
 	// Select makes row i go on from what row from[i] has read.
 	Select(s *engine.Stream, from []int32)
 }
@@ -89,54 +89,10 @@ func Generate(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text,
 	return rows(s, w, prompts, o)
 }
 
-// read runs the model on ids and returns the last word's scores of each row.
-func read(s *engine.Stream, w Writer, ids [][]int32) ([][]float32, error) {
-	t, err := w.Step(s, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Free(t)
-	h, err := s.Get(t)
-	if err != nil {
-		return nil, err
-	}
-	n, length, vocab := t.Dim(0), t.Dim(1), t.Dim(2)
-	out := make([][]float32, n)
-	for i := range out {
-		out[i] = h.F32()[(i*length+length-1)*vocab : (i*length+length)*vocab]
-	}
-	return out, nil
-}
-
-// adjust applies the repetition penalty and the minimal length, in this order.
-func (o Options) adjust(scores []float32, ids []int32) {
-	if p := float32(o.RepetitionPenalty); p > 0 && p != 1 {
-		seen := make(map[int32]bool, len(ids))
-		for _, id := range ids {
-			if seen[id] || int(id) >= len(scores) {
-				continue
-			}
-			seen[id] = true
-			if scores[id] < 0 {
-				scores[id] *= p
-			} else {
-				scores[id] /= p
-			}
-		}
-	}
-	if len(ids) < o.MinLength {
-		scores[o.End] = float32(math.Inf(-1))
-	}
-}
-
-// logSum is log(sum(exp(x))).
-func logSum(x []float32) float64 {
-	top := float64(slices.Max(x))
-	sum := 0.0
-	for _, v := range x {
-		sum += math.Exp(float64(v) - top)
-	}
-	return top + math.Log(sum)
+// choice is how the word behind length ids is chosen.
+func (o Options) choice(length int) sample.Choice {
+	return sample.Choice{RepetitionPenalty: o.RepetitionPenalty, Bar: length < o.MinLength, Barred: o.End,
+		Sample: o.Sample, Temperature: o.Temperature, TopP: o.TopP, TopK: o.TopK, Seed: o.Seed}
 }
 
 func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, error) {
@@ -145,36 +101,44 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 	for i, p := range prompts {
 		out[i].IDs = slices.Clone(p)
 	}
+	streams := make([]uint64, len(prompts))
+	for i := range streams {
+		streams[i] = uint64(i)
+		if o.Streams != nil {
+			streams[i] = uint64(o.Streams[i])
+		}
+	}
 	next := prompts
 	prompt := len(prompts[0])
 	for length := prompt; length < o.MaxLength; length++ {
-		scores, err := read(s, w, next)
+		logits, err := w.Next(s, next)
+		if err != nil {
+			return nil, err
+		}
+		ids := make([][]int32, len(out))
+		for i := range out {
+			if !done[i] {
+				ids[i] = out[i].IDs
+			}
+		}
+		c := o.choice(length)
+		c.Streams, c.Offset = streams, uint64(length-prompt)
+		words, err := sample.Words(s, logits, ids, c)
+		s.Free(logits)
 		if err != nil {
 			return nil, err
 		}
 		next = make([][]int32, len(prompts))
 		open := false
-		for i, row := range scores {
+		for i, word := range words {
 			if done[i] {
 				next[i] = []int32{o.Pad}
 				continue
 			}
-			own := slices.Clone(row)
-			o.adjust(own, out[i].IDs)
-			var id int32
-			if o.Sample {
-				stream := i
-				if o.Streams != nil {
-					stream = o.Streams[i]
-				}
-				id = o.pick(own, sample.Uniform(o.Seed, uint64(stream), uint64(length-prompt)))
-			} else {
-				id = int32(argmax(own))
-			}
-			out[i].IDs = append(out[i].IDs, id)
-			out[i].Score += float64(row[id]) - logSum(row)
-			next[i] = []int32{id}
-			done[i] = id == o.End
+			out[i].IDs = append(out[i].IDs, word.ID)
+			out[i].Score += word.Log
+			next[i] = []int32{word.ID}
+			done[i] = word.ID == o.End
 			open = open || !done[i]
 		}
 		if !open {
@@ -185,65 +149,6 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		out[i].Score /= float64(len(out[i].IDs) - prompt)
 	}
 	return out, nil
-}
-
-func argmax(x []float32) int {
-	at := 0
-	for i, v := range x {
-		if v > x[at] {
-			at = i
-		}
-	}
-	return at
-}
-
-// pick draws a word by u in [0, 1).
-func (o Options) pick(scores []float32, u float64) int32 {
-	type word struct {
-		id int32
-		p  float64
-	}
-	t := o.Temperature
-	if t == 0 {
-		t = 1
-	}
-	top := float64(slices.Max(scores)) / t
-	words := make([]word, 0, len(scores))
-	for i, v := range scores {
-		if p := math.Exp(float64(v)/t - top); p > 0 {
-			words = append(words, word{int32(i), p})
-		}
-	}
-	slices.SortStableFunc(words, func(a, b word) int { return cmp.Compare(b.p, a.p) })
-	if o.TopK > 0 && o.TopK < len(words) {
-		words = words[:o.TopK]
-	}
-	sum := 0.0
-	for _, w := range words {
-		sum += w.p
-	}
-	if o.TopP > 0 && o.TopP < 1 {
-		// A word stays while those before it have less than TopP.
-		before := 0.0
-		for i, w := range words {
-			if i > 0 && before >= o.TopP*sum {
-				words = words[:i]
-				break
-			}
-			before += w.p
-		}
-		sum = 0
-		for _, w := range words {
-			sum += w.p
-		}
-	}
-	u *= sum
-	for _, w := range words {
-		if u -= w.p; u < 0 {
-			return w.id
-		}
-	}
-	return words[len(words)-1].id
 }
 
 // never is the score of what cannot be, as in transformers.
@@ -285,7 +190,19 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		}
 	}
 	for length := prompt; ; {
-		scores, err := read(s, w, next)
+		logits, err := w.Next(s, next)
+		if err != nil {
+			return nil, err
+		}
+		var ids [][]int32
+		var scores []float64
+		for _, q := range all {
+			for _, c := range q.running {
+				ids, scores = append(ids, c.ids), append(scores, c.score)
+			}
+		}
+		best, err := sample.Continuations(s, logits, ids, scores, k, o.choice(length))
+		s.Free(logits)
 		if err != nil {
 			return nil, err
 		}
@@ -294,11 +211,12 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		hopeful, open, going := false, false, false
 		for i := range all {
 			q := &all[i]
-			top := o.expand(q.running, scores[i*k:(i+1)*k])
+			var top []candidate
 			last := length+1 >= o.MaxLength
-			for j := range top {
-				top[j].done = last || top[j].ids[length] == o.End
-				going = going || !top[j].done
+			for _, e := range best[i] {
+				c := candidate{ids: append(slices.Clone(q.running[e.Beam].ids), e.ID), score: e.Score, from: e.Beam, done: last || e.ID == o.End}
+				top = append(top, c)
+				going = going || !c.done
 			}
 			// The best that go on; those that ended come last.
 			live := slices.Clone(top)
@@ -349,42 +267,4 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		}
 	}
 	return out, nil
-}
-
-// expand returns the 2k best continuations of k beams.
-func (o Options) expand(running []candidate, scores [][]float32) []candidate {
-	type entry struct {
-		beam, id int
-		score    float64
-	}
-	k := len(running)
-	keep := make([]entry, 0, 2*k+1) // falling
-	for b, row := range scores {
-		own := slices.Clone(row)
-		norm := logSum(row)
-		for i := range own {
-			own[i] = float32(float64(own[i]) - norm)
-		}
-		o.adjust(own, running[b].ids)
-		for id, v := range own {
-			score := float64(v) + running[b].score
-			if len(keep) == 2*k && score <= keep[2*k-1].score {
-				continue
-			}
-			at, _ := slices.BinarySearchFunc(keep, score, func(e entry, s float64) int {
-				if e.score >= s {
-					return -1
-				}
-				return 1
-			})
-			keep = slices.Insert(keep, at, entry{b, id, score})
-			keep = keep[:min(len(keep), 2*k)]
-		}
-	}
-	out := make([]candidate, len(keep))
-	for i, e := range keep {
-		c := running[e.beam]
-		out[i] = candidate{ids: append(slices.Clone(c.ids), int32(e.id)), score: e.score, from: e.beam}
-	}
-	return out
 }

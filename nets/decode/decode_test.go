@@ -126,12 +126,12 @@ func TestGenerateAsTransformers(t *testing.T) {
 // fixed is a writer whose scores never change.
 type fixed struct{ scores []float32 }
 
-func (f fixed) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+func (f fixed) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	var all []float32
 	for range ids {
 		all = append(all, f.scores...)
 	}
-	return engine.FromF32(all, len(ids), 1, len(f.scores)), nil
+	return engine.FromF32(all, len(ids), len(f.scores)), nil
 }
 func (fixed) Select(*engine.Stream, []int32) {}
 

@@ -1,6 +1,6 @@
-// Activations, sums, the gate of GEGLU, and changes of type. A few operations
-// an element: bytes bound all of them, so that a net's hot paths have them in
-// the epilogue of a product instead (kernels/matmul) and these serve the rest.
+// Activations, sums and changes of type. A few operations an element: bytes
+// bound all of them, so that a net's hot paths have them in the epilogue of a
+// product (kernels/matmul) and these serve the rest.
 //
 // 256 threads a block, a 16-byte vector a thread and turn, strides of the whole
 // grid: any grid gives the same result. Where a tensor does not begin at a
@@ -69,18 +69,17 @@ template <typename T> inline void act(const T* x, T* y, long long n, int kind) {
   each(n - done, [&](long long i) { y[done + i] = from_float<T>(act_of(to_float(x[done + i]), kind, T())); });
 }
 
-// add: every `inner` elements of x have `period` elements of b, repeated over
-// them. Add has one such sample (inner = n), AddPerSample as many as b has rows.
-template <typename T> inline void add(const T* x, const T* b, T* y, long long n, long long inner, int period) {
+// add: y[i] = x[i] + b[i % period].
+template <typename T> inline void add(const T* x, const T* b, T* y, long long n, long long period) {
   constexpr int V = kVec<T>;
   const bool whole = period == n;  // no repetition: the tail is no row's
+  long long done = 0;
   if (aligned16(x, b, y) && (whole || period % V == 0)) {
-    const long long nv = n / V;
-    const unsigned pv = period / V;
-    const long long iv = inner / V;
-    each(nv, [&](long long i) {
-      // 32 bits serve where there are below 2^32 vectors: 64 GiB.
-      const long long at = whole ? i : (long long)((unsigned)i / (unsigned)iv) * pv + (unsigned)i % pv;
+    done = n / V * V;
+    const unsigned turn = period / V;
+    each(n / V, [&](long long i) {
+      // A period is below 2^32 vectors, 64 GiB; the vectors' number may not be.
+      const long long at = whole ? i : i >> 32 == 0 ? (unsigned)i % turn : i % turn;
       float v[V], w[V];
       load(v, x + i * V);
       load(w, b + at * V);
@@ -88,32 +87,8 @@ template <typename T> inline void add(const T* x, const T* b, T* y, long long n,
       for (int j = 0; j < V; j++) v[j] += w[j];
       store(y + i * V, v);
     });
-    each(n - nv * V, [&](long long i) { y[nv * V + i] = from_float<T>(to_float(x[nv * V + i]) + to_float(b[nv * V + i])); });
-    return;
   }
-  each(n, [&](long long i) { y[i] = from_float<T>(to_float(x[i]) + to_float(b[i / inner * period + i % period])); });
-}
-
-template <typename T> inline void geglu(const T* x, T* y, long long rows, int c) {
-  constexpr int V = kVec<T>;
-  if (aligned16(x, y) && c % V == 0) {
-    const unsigned cv = c / V;
-    each(rows * cv, [&](long long i) {
-      const unsigned row = (unsigned)i / cv, column = (unsigned)i % cv;
-      const T* p = x + (long long)row * 2 * c + column * V;
-      float v[V], g[V];
-      load(v, p);
-      load(g, p + c);
-#pragma unroll
-      for (int j = 0; j < V; j++) v[j] *= gelu(g[j]);
-      store(y + i * V, v);
-    });
-    return;
-  }
-  each(rows * c, [&](long long i) {
-    const long long row = i / c, column = i % c;
-    y[i] = from_float<T>(to_float(x[row * 2 * c + column]) * gelu(to_float(x[row * 2 * c + c + column])));
-  });
+  each(n - done, [&](long long i) { y[done + i] = from_float<T>(to_float(x[done + i]) + to_float(b[(done + i) % period])); });
 }
 
 // cast moves 4 elements a thread, whole sectors on both sides.
@@ -153,9 +128,7 @@ inline void cast(const float* x, __half* y, long long n) {
 
 ENTRY act_f16(const __half* x, __half* y, long long n, int kind) { act(x, y, n, kind); }
 ENTRY act_f32(const float* x, float* y, long long n, int kind) { act(x, y, n, kind); }
-ENTRY add_f16(const __half* x, const __half* b, __half* y, long long n, long long inner, int period) { add(x, b, y, n, inner, period); }
-ENTRY add_f32(const float* x, const float* b, float* y, long long n, long long inner, int period) { add(x, b, y, n, inner, period); }
-ENTRY geglu_f16(const __half* x, __half* y, long long rows, int c) { geglu(x, y, rows, c); }
-ENTRY geglu_f32(const float* x, float* y, long long rows, int c) { geglu(x, y, rows, c); }
+ENTRY add_f16(const __half* x, const __half* b, __half* y, long long n, long long period) { add(x, b, y, n, period); }
+ENTRY add_f32(const float* x, const float* b, float* y, long long n, long long period) { add(x, b, y, n, period); }
 ENTRY cast_f16_f32(const __half* x, float* y, long long n) { cast(x, y, n); }
 ENTRY cast_f32_f16(const float* x, __half* y, long long n) { cast(x, y, n); }

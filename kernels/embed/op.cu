@@ -30,6 +30,23 @@ template <typename T> inline void copy(const T* from, T* to, int n, bool vectors
   }
 }
 
+// sum writes p + q, n elements.
+template <typename T> inline void sum(const T* p, const T* q, T* to, int n, bool vectors) {
+  constexpr int V = kVec<T>;
+  if (vectors) {
+    across(n / V, [&](int i) {
+      float v[V], w[V];
+      load(v, p + i * V);
+      load(w, q + i * V);
+#pragma unroll
+      for (int j = 0; j < V; j++) v[j] += w[j];
+      store(to + i * V, v);
+    });
+  } else {
+    across(n, [&](int i) { to[i] = from_float<T>(to_float(p[i]) + to_float(q[i])); });
+  }
+}
+
 // rows: y[i, :n] = table[ids[i], :n].
 template <typename T>
 inline void rows(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {
@@ -46,58 +63,21 @@ inline void tokens(const T* table, const int* ids, const T* positions, T* y, int
   const T* p = table + (long long)ids[blockIdx.x] * c;
   const T* q = positions + (long long)(offset + blockIdx.x % length) * c;
   T* out = y + (long long)blockIdx.x * c;
-  if (aligned16(table, positions, y) && c % V == 0) {
-    across(c / V, [&](int i) {
-      float v[V], w[V];
-      load(v, p + i * V);
-      load(w, q + i * V);
-#pragma unroll
-      for (int j = 0; j < V; j++) v[j] += w[j];
-      store(out + i * V, v);
-    });
-  } else {
-    across(c, [&](int i) { out[i] = from_float<T>(to_float(p[i]) + to_float(q[i])); });
-  }
+  sum(p, q, out, c, aligned16(table, positions, y) && c % V == 0);
 }
 
 // patches: y[n, 0] = first + position[0], y[n, 1 + p] = grid[n, p] + position[1 + p].
 template <typename T>
-inline void patches(const T* grid, const float* first, const float* position, T* y, int patches, int c) {
-  const int row = blockIdx.x % (patches + 1), n = blockIdx.x / (patches + 1);
-  const float* pos = position + (long long)row * c;
-  const T* in = grid + ((long long)n * patches + row - 1) * c;
-  T* out = y + (long long)blockIdx.x * c;
-  if (aligned16(grid, y, first, position) && c % 4 == 0) {
-    across(c / 4, [&](int i) {
-      float v[4], w[4];
-      load_f32(w, pos + i * 4);
-      if (row == 0) {
-        load_f32(v, first + i * 4);
-      } else if constexpr (sizeof(T) == 4) {
-        load(v, in + i * 4);
-      } else {
-        const uint2 raw = reinterpret_cast<const uint2*>(in)[i];
-        const float2 a = __half22float2(*reinterpret_cast<const __half2*>(&raw.x)), b = __half22float2(*reinterpret_cast<const __half2*>(&raw.y));
-        v[0] = a.x, v[1] = a.y, v[2] = b.x, v[3] = b.y;
-      }
-#pragma unroll
-      for (int j = 0; j < 4; j++) v[j] += w[j];
-      if constexpr (sizeof(T) == 4) {
-        store(out + i * 4, v);
-      } else {
-        uint2 raw;
-        *reinterpret_cast<__half2*>(&raw.x) = __floats2half2_rn(v[0], v[1]);
-        *reinterpret_cast<__half2*>(&raw.y) = __floats2half2_rn(v[2], v[3]);
-        reinterpret_cast<uint2*>(out)[i] = raw;
-      }
-    });
-  } else {
-    across(c, [&](int i) { out[i] = from_float<T>((row == 0 ? first[i] : to_float(in[i])) + pos[i]); });
-  }
+inline void patches(const T* grid, const T* first, const T* position, T* y, int rows, int c) {
+  constexpr int V = kVec<T>;
+  const int row = blockIdx.x % rows, n = blockIdx.x / rows;
+  const T* p = row == 0 ? first : grid + ((long long)n * (rows - 1) + row - 1) * c;
+  const T* q = position + (long long)row * c;
+  sum(p, q, y + (long long)blockIdx.x * c, c, aligned16(grid, y, first, position) && c % V == 0);
 }
 
-// append: keys[r, used + l] = k[r, l], and the same of values; blockIdx.z says
-// which of the two. Row (r, l) of k begins at (r * length + l) * stride.
+// append: keys[r, used + l] = k[r, l], and the same of values where grid.z is 2.
+// Row (r, l) of k begins at (r * length + l) * stride.
 template <typename T>
 inline void append(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used, const int* more) {
   constexpr int V = kVec<T>;
@@ -156,8 +136,8 @@ template <typename T> inline void timesteps(const float* t, T* y, int n, int dim
   ENTRY tokens_##type(const T* table, const int* ids, const T* positions, T* y, int length, int c, int offset, const int* more) { \
     tokens(table, ids, positions, y, length, c, offset, more);                                                                    \
   }                                                                                                                               \
-  ENTRY patches_##type(const T* grid, const float* first, const float* position, T* y, int patches_, int c) {                     \
-    patches(grid, first, position, y, patches_, c);                                                                               \
+  ENTRY patches_##type(const T* grid, const T* first, const T* position, T* y, int rows, int c) {                                 \
+    patches(grid, first, position, y, rows, c);                                                                                   \
   }                                                                                                                               \
   ENTRY append_##type(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used,          \
                       const int* more) {                                                                                          \

@@ -1,4 +1,4 @@
-// Layer norm, group norm (with SiLU) and the L2 norm of rows. All three move
+// Layer norm, group norm (with SiLU) and the L2 norm of rows, which is f32. All three move
 // each byte once or twice and do a dozen operations an element: memory bounds
 // them.
 //
@@ -131,15 +131,30 @@ constexpr int kAhead = 4;    // rows that a thread loads at once
 // cut is where part i of n positions in so many parts begins.
 inline int cut(int n, int i, int parts) { return n / parts * i + min(i, n % parts); }
 
-// Shape of a group norm: x is [n, positions, c]; block (slab, bundle, sample)
-// has `bundle` groups and every position of its slab.
+// Input is what a group norm reads: channels of `more` behind those of x, as a
+// skip connection's, without a concatenated copy.
+template <typename T> struct Input {
+  const T *x, *more;  // the sample's first positions
+  int width, rest;    // channels of x, and of more
+
+  // at is position 0 of a channel; step is from one position to the next.
+  inline const T* at(int channel) const { return channel < width ? x + channel : more + (channel - width); }
+  inline int step(int channel) const { return channel < width ? width : rest; }
+};
+
+template <typename T> inline Input<T> input(const T* x, const T* more, int width, int rest, int sample, int positions) {
+  return {x + (long long)sample * positions * width, more == nullptr ? nullptr : more + (long long)sample * positions * rest, width, rest};
+}
+
+// Block (slab, bundle, sample) has `bundle` groups and every position of its
+// slab.
 struct Group {
-  int positions, c, per, bundle;
+  int c, per;        // channels, of them in a group
   int first, width;  // the bundle's first channel, and how many it has
   int groups;        // the bundle's groups: fewer in the last one
   int lo, hi;        // the slab's positions
 
-  Group(int positions, int c, int groups, int bundle) : positions(positions), c(c), per(c / groups), bundle(bundle) {
+  Group(int positions, int c, int groups, int bundle) : c(c), per(c / groups) {
     const int g0 = blockIdx.y * bundle;
     this->groups = min(bundle, groups - g0);
     first = g0 * per;
@@ -165,7 +180,7 @@ struct Moments {
 // collect leaves the moments of the slab's groups in out[group], of x less
 // shift[group]. V channels a thread; rows of threads share the columns.
 template <typename T, int V>
-inline void collect(const Group& g, const T* x, const float* shift, float2* cell, Moments* out) {
+inline void collect(const Group& g, const Input<T>& x, const float* shift, float2* cell, Moments* out) {
   const int columns = g.width / V, rows = kGroupThreads / columns;
   const int column = threadIdx.x % columns, row = threadIdx.x / columns;
   const bool works = row < rows;
@@ -173,8 +188,9 @@ inline void collect(const Group& g, const T* x, const float* shift, float2* cell
 #pragma unroll
   for (int i = 0; i < V; i++) mean[i] = squares[i] = 0, s[i] = shift[(column * V + i) / g.per];
   if (works) {
-    const T* p = x + (long long)(g.lo + row) * g.c + g.first + column * V;
-    const long long step = (long long)rows * g.c;
+    const int from = x.step(g.first + column * V);
+    const T* p = x.at(g.first + column * V) + (long long)(g.lo + row) * from;
+    const long long step = (long long)rows * from;
     for (int at = g.lo + row; at < g.hi; at += kAhead * rows, p += kAhead * step) {
       uint4 raw[kAhead];
       ahead(raw, p, step, g.hi - at, rows);
@@ -228,7 +244,7 @@ inline float silu_of(float v, float) { return v / (1.0f + expf(-v)); }
 
 // scale writes ((x - shift) - mean) * rstd * gamma + beta of the slab.
 template <typename T, int V>
-inline void scale(const Group& g, const T* x, T* y, const float* gamma, const float* beta, const float* shift, const float2* stat, float2* cell, int silu) {
+inline void scale(const Group& g, const Input<T>& x, T* y, const float* gamma, const float* beta, const float* shift, const float2* stat, float2* cell, int silu) {
   // Whole sectors of gamma and beta: a thread's eight channels would be pieces.
   for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) cell[ch] = make_float2(stat[ch / g.per].y * gamma[g.first + ch], beta[g.first + ch]);
   __syncthreads();
@@ -244,13 +260,13 @@ inline void scale(const Group& g, const T* x, T* y, const float* gamma, const fl
     mul[i] = cell[ch].x;
     add[i] = cell[ch].y;
   }
-  const long long start = (long long)(g.lo + row) * g.c + g.first + column * V;
-  const T* p = x + start;
-  T* q = y + start;
+  const int from = x.step(g.first + column * V);
+  const T* p = x.at(g.first + column * V) + (long long)(g.lo + row) * from;
+  T* q = y + (long long)(g.lo + row) * g.c + g.first + column * V;
   const long long step = (long long)rows * g.c;
-  for (int at = g.lo + row; at < g.hi; at += kAhead * rows, p += kAhead * step, q += kAhead * step) {
+  for (int at = g.lo + row; at < g.hi; at += kAhead * rows, p += (long long)kAhead * rows * from, q += kAhead * step) {
     uint4 raw[kAhead];
-    ahead(raw, p, step, g.hi - at, rows);
+    ahead(raw, p, (long long)rows * from, g.hi - at, rows);
 #pragma unroll
     for (int j = 0; j < kAhead; j++) {
       if (at + j * rows >= g.hi) break;
@@ -270,15 +286,15 @@ enum Pass { kWhole, kStats, kApply };
 
 // part is [n, groups, slabs] of (mean less shift, squares).
 template <typename T, int V, Pass P>
-inline void group(const T* x, const float* gamma, const float* beta, T* y, float2* part, int positions, int c, int groups, int bundle, int slabs, float eps, int silu) {
+inline void group(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int positions, int width, int rest, int groups, int bundle, int slabs, float eps, int silu) {
   __shared__ float2 cell[kGroupThreads * V];
   __shared__ float shift[kBundle];
   __shared__ Moments own[P == kApply ? 1 : kBundle];
   __shared__ float2 stat[P == kStats ? 1 : kBundle];
-  const Group g(positions, c, groups, bundle);
-  const T* in = x + (long long)blockIdx.z * positions * c;
+  const Group g(positions, width + rest, groups, bundle);
+  const Input<T> in = input(x, more, width, rest, blockIdx.z, positions);
   float2* cells = part == nullptr ? nullptr : part + ((long long)blockIdx.z * groups + blockIdx.y * bundle) * slabs;
-  for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) shift[k] = to_float(in[g.first + k * g.per]);
+  for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) shift[k] = to_float(*in.at(g.first + k * g.per));
   __syncthreads();
   if constexpr (P != kApply) collect<T, V>(g, in, shift, cell, own);
   if constexpr (P == kStats) {
@@ -312,57 +328,58 @@ inline void group(const T* x, const float* gamma, const float* beta, T* y, float
   }
   __syncthreads();
   if constexpr (P != kStats)
-    scale<T, V>(g, in, y + (long long)blockIdx.z * positions * c, gamma, beta, shift, stat, cell, silu);
+    scale<T, V>(g, in, y + (long long)blockIdx.z * positions * g.c, gamma, beta, shift, stat, cell, silu);
 }
 
 // group_block is one sample and group, any width and alignment.
 template <typename T>
-inline void group_block(const T* x, const float* gamma, const float* beta, T* y, int positions, int c, int groups, float eps, int silu) {
+inline void group_block(const T* x, const T* more, const float* gamma, const float* beta, T* y, int positions, int width, int rest, int groups, float eps, int silu) {
   __shared__ float buf[32];
-  const int per = c / groups, first = blockIdx.x % groups * per;
-  const long long start = (long long)(blockIdx.x / groups) * positions * c + first, count = (long long)positions * per;
-  const T* in = x + start;
-  const float shift = to_float(in[0]);
+  const int c = width + rest, per = c / groups, first = blockIdx.x % groups * per, n = blockIdx.x / groups;
+  const long long count = (long long)positions * per;
+  const Input<T> in = input(x, more, width, rest, n, positions);
+  const auto value = [&](int p, int ch) { return to_float(in.at(first + ch)[(long long)p * in.step(first + ch)]); };
+  const float shift = value(0, 0);
   // A thread's place moves by one stride: no division in the loops.
   const int p0 = threadIdx.x / per, c0 = threadIdx.x % per, dp = blockDim.x / per, dc = blockDim.x % per;
   const auto each = [&](auto f) {
 #pragma unroll 1
     for (int p = p0, ch = c0; p < positions;) {
-      f((long long)p * c + ch, ch);
+      f(p, ch);
       p += dp;
       if ((ch += dc) >= per) ch -= per, p++;
     }
   };
   float sum = 0;
-  each([&](long long at, int) { sum += to_float(in[at]) - shift; });
+  each([&](int p, int ch) { sum += value(p, ch) - shift; });
   const float mean = block_sum(sum, buf) / count;
-  float rest = 0, squares = 0;
-  each([&](long long at, int) {
-    const float d = to_float(in[at]) - shift - mean;
-    rest += d;
+  float over = 0, squares = 0;
+  each([&](int p, int ch) {
+    const float d = value(p, ch) - shift - mean;
+    over += d;
     squares += d * d;
   });
-  const float low = block_sum(rest, buf) / count;
+  const float low = block_sum(over, buf) / count;
   const float rstd = inverse_deviation(block_sum(squares, buf) - low * low * count, count, eps);
-  T* out = y + start;
-  each([&](long long at, int ch) {
-    float v = ((to_float(in[at]) - shift) - mean - low) * rstd * gamma[first + ch] + beta[first + ch];
+  T* out = y + (long long)n * positions * c + first;
+  each([&](int p, int ch) {
+    float v = ((value(p, ch) - shift) - mean - low) * rstd * gamma[first + ch] + beta[first + ch];
     if (silu) v = silu_of(v, T());
-    out[at] = from_float<T>(v);
+    out[(long long)p * c + ch] = from_float<T>(v);
   });
 }
 
-template <typename T, typename O> inline void l2(const T* x, O* y, int c) {
+template <typename T> inline void l2(const T* x, float* y, int c) {
   __shared__ float buf[32];
   const T* in = x + (long long)blockIdx.x * c;
-  O* out = y + (long long)blockIdx.x * c;
+  float* out = y + (long long)blockIdx.x * c;
   float sum = 0;
   for (int i = threadIdx.x; i < c; i += blockDim.x) {
     const float v = to_float(in[i]);
     sum += v * v;
   }
   const float f = 1.0f / sqrtf(block_sum(sum, buf));
-  for (int i = threadIdx.x; i < c; i += blockDim.x) out[i] = from_float<O>(to_float(in[i]) * f);
+  for (int i = threadIdx.x; i < c; i += blockDim.x) out[i] = to_float(in[i]) * f;
 }
 
 }  // namespace
@@ -389,10 +406,11 @@ LAYER(layer_f32_v16, float, 16)
 LAYER_ANY(layer_f16_any, __half)
 LAYER_ANY(layer_f32_any, float)
 
-#define GROUP(name, T, V, PASS)                                                                                                       \
-  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1) name(const T* x, const float* gamma, const float* beta, T* y, float2* part, \
-                                                                   int positions, int c, int groups, int bundle, int slabs, float eps, int silu) { \
-    group<T, V, PASS>(x, gamma, beta, y, part, positions, c, groups, bundle, slabs, eps, silu);                                       \
+#define GROUP(name, T, V, PASS)                                                                                                              \
+  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                             \
+      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int positions, int width, int rest,         \
+           int groups, int bundle, int slabs, float eps, int silu) {                                                                         \
+    group<T, V, PASS>(x, more, gamma, beta, y, part, positions, width, rest, groups, bundle, slabs, eps, silu);                              \
   }
 GROUP(group_f16, __half, 8, kWhole)
 GROUP(group_stats_f16, __half, 8, kStats)
@@ -401,16 +419,16 @@ GROUP(group_f32, float, 4, kWhole)
 GROUP(group_stats_f32, float, 4, kStats)
 GROUP(group_apply_f32, float, 4, kApply)
 
-#define GROUP_ANY(name, T)                                                                                                            \
-  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1) name(const T* x, const float* gamma, const float* beta, T* y, int positions, int c, \
-                                                                   int groups, float eps, int silu) {                                 \
-    group_block<T>(x, gamma, beta, y, positions, c, groups, eps, silu);                                                               \
+#define GROUP_ANY(name, T)                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                             \
+      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, int positions, int width, int rest, int groups,           \
+           float eps, int silu) {                                                                                                            \
+    group_block<T>(x, more, gamma, beta, y, positions, width, rest, groups, eps, silu);                                                      \
   }
 GROUP_ANY(group_f16_any, __half)
 GROUP_ANY(group_f32_any, float)
 
-#define L2(name, T, O) \
-  extern "C" __global__ void __launch_bounds__(256) name(const T* x, O* y, int rows, int c) { l2<T, O>(x, y, c); }
-L2(l2_f16, __half, __half)
-L2(l2_f16_f32, __half, float)
-L2(l2_f32, float, float)
+#define L2(name, T) \
+  extern "C" __global__ void __launch_bounds__(256) name(const T* x, float* y, int c) { l2<T>(x, y, c); }
+L2(l2_f16, __half)
+L2(l2_f32, float)

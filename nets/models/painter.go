@@ -298,10 +298,11 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		for r := range rows / n {
 			sample.Scale(s, in.Rows(r*n, (r+1)*n), x, scale)
 		}
+		now := s.Put(engine.FromI32([]int32{int32(i)}, 1))
 		s.Enter("unet")
-		e, err := p.UNet.Step(s, in, cond, i)
+		e, err := p.UNet.Step(s, in, cond, now)
 		s.Leave(nil)
-		s.Free(in)
+		s.Free(in, now)
 		if err != nil {
 			return nil, err
 		}

@@ -155,8 +155,7 @@ func (m *Model) Multiple() int { return 1 << (len(m.down) - 1) }
 // cross-attention.
 type Conditions struct {
 	samples int              // of the text
-	steps   int              // timesteps
-	each    []*engine.Tensor // by residual block, [steps, channels]
+	each    []*engine.Tensor // by residual block, [timesteps, channels]
 	keys    []keys           // by cross-attention
 }
 
@@ -171,7 +170,7 @@ func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine
 	if len(timesteps) == 0 {
 		return nil, fmt.Errorf("unet: no timestep")
 	}
-	c := &Conditions{samples: context.Dim(0), steps: len(timesteps)}
+	c := &Conditions{samples: context.Dim(0)}
 	s.Enter("time_embedding")
 	sin := embed.Timesteps(s, timesteps, m.width)
 	t1 := m.time1.Fused(s, sin, matmul.SiLU, nil)
@@ -201,13 +200,16 @@ func (c *Conditions) Free(s *engine.Stream) {
 	}
 }
 
-// Step takes latents x [N, H, W, In] of one timestep, the i-th of the
-// conditions, and returns [N, H, W, Out].
-func (m *Model) Step(s *engine.Stream, x *engine.Tensor, c *Conditions, i int) (*engine.Tensor, error) {
-	now := &Conditions{samples: c.samples, steps: 1, keys: c.keys}
+// Step takes latents x [N, H, W, In] of one timestep, that of the conditions
+// whose number is in the i32 tensor i [1], and returns [N, H, W, Out]. All that
+// changes from step to step lies in x and i, so that one recording of it serves
+// them all.
+func (m *Model) Step(s *engine.Stream, x *engine.Tensor, c *Conditions, i *engine.Tensor) (*engine.Tensor, error) {
+	now := &Conditions{samples: c.samples, keys: c.keys}
 	for _, e := range c.each {
-		now.each = append(now.each, e.Rows(i, i+1))
+		now.each = append(now.each, embed.Rows(s, e, i))
 	}
+	defer s.Free(now.each...)
 	return m.run(s, x, now)
 }
 

@@ -67,6 +67,31 @@ func TestStreamStopsAfterCancel(t *testing.T) {
 	}
 }
 
+// counting is the CPU, and tells what is taken of it.
+type counting struct {
+	*host.Device
+	taken int
+}
+
+func (c *counting) Alloc(n int) (engine.Memory, error) { c.taken++; return c.Device.Alloc(n) }
+func (c *counting) Free(m engine.Memory)               { c.taken--; c.Device.Free(m) }
+
+func TestCloseGivesAllBack(t *testing.T) {
+	dev := &counting{Device: host.New(1)}
+	s := engine.NewStream(t.Context(), dev)
+	a, b := s.New(engine.F32, 3), s.New(engine.F32, 4, 2)
+	s.Free(a, a.Reshape(3), engine.FromF32(make([]float32, 2), 2))
+	if dev.taken != 1 {
+		t.Errorf("%d blocks are taken, want 1", dev.taken)
+	}
+	s.Fail(errors.New("on the way"))
+	s.Close()
+	if dev.taken != 0 {
+		t.Errorf("%d blocks are taken after Close", dev.taken)
+	}
+	_ = b
+}
+
 func TestCounterCountsThePeak(t *testing.T) {
 	s := engine.NewStream(t.Context(), engine.Counter{})
 	a := s.New(engine.F32, 100)

@@ -59,6 +59,7 @@ type Stream struct {
 	start []time.Time
 	used  int
 	peak  int
+	live  map[uintptr]Memory // what New has given and Free has not taken back
 }
 
 // NewStream returns a stream that stops between operations when ctx ends.
@@ -108,21 +109,38 @@ func (s *Stream) New(dtype DType, dims ...int) *Tensor {
 		return t
 	}
 	t.mem = mem
+	if at := mem.at(); at != 0 {
+		if s.live == nil {
+			s.live = map[uintptr]Memory{}
+		}
+		s.live[at] = mem
+	}
 	return t
 }
 
+// Close gives back every tensor of New that is still there: after an error, or
+// at the end of the work. Its users have copied what they want to keep.
+func (s *Stream) Close() {
+	for _, m := range s.live {
+		s.dev.Free(m)
+	}
+	s.live = nil
+}
+
 // Free gives tensors of New back before the stream ends. Views of them are
-// invalid from then on. A nil tensor is nothing to free.
+// invalid from then on. A nil tensor is nothing to free, and one that is not of
+// New, or was freed as another view, is let go.
 func (s *Stream) Free(ts ...*Tensor) {
 	for _, t := range ts {
 		if t == nil {
 			continue
 		}
 		s.used -= t.Bytes()
-		if t.mem.Host != nil || t.mem.Addr != 0 {
-			s.dev.Free(t.mem)
-			t.mem = Memory{}
+		if m, ok := s.live[t.mem.at()]; ok {
+			s.dev.Free(m)
+			delete(s.live, m.at())
 		}
+		t.mem = Memory{}
 	}
 }
 

@@ -96,6 +96,14 @@ type Memory struct {
 	Addr uintptr
 }
 
+// at tells blocks apart; 0 is no block.
+func (m Memory) at() uintptr {
+	if len(m.Host) > 0 {
+		return uintptr(unsafe.Pointer(&m.Host[0]))
+	}
+	return m.Addr
+}
+
 // NewTensor puts a shape over a block of memory.
 func NewTensor(dtype DType, mem Memory, dims ...int) *Tensor {
 	return &Tensor{shape: append(Shape(nil), dims...), dtype: dtype, mem: mem}

@@ -88,30 +88,7 @@ func (c *Captioner) Captions(ctx context.Context, pictures []*pixels.Image, k in
 	for len(pictures) > 0 {
 		now := pictures[:min(chunk, len(pictures))]
 		pictures = pictures[len(now):]
-		if err := o.Check([][]int32{prompt}); err != nil {
-			return nil, err
-		}
-		x, err := c.process.Apply(now)
-		if err != nil {
-			return nil, err
-		}
-		s := stream(ctx, c.device)
-		seen, err := c.Net.Vision.Forward(s, s.Put(x))
-		if err != nil {
-			return nil, err
-		}
-		var prompts [][]int32
-		o.Streams = nil
-		for i := range len(now) * each {
-			prompts, o.Streams = append(prompts, prompt), append(o.Streams, i%each)
-		}
-		cache, err := c.Net.Text.Start(s, seen, o.Rows(len(prompts)), o.MaxLength)
-		if err != nil {
-			return nil, err
-		}
-		texts, err := decode.Generate(s, cache, prompts, o)
-		cache.Free(s)
-		s.Free(seen)
+		texts, err := c.texts(ctx, now, prompt, each, o)
 		if err != nil {
 			return nil, err
 		}
@@ -124,4 +101,31 @@ func (c *Captioner) Captions(ctx context.Context, pictures []*pixels.Image, k in
 		}
 	}
 	return out, nil
+}
+
+// texts writes behind the prompt in each rows for each picture.
+func (c *Captioner) texts(ctx context.Context, pictures []*pixels.Image, prompt []int32, each int, o decode.Options) ([]decode.Text, error) {
+	if err := o.Check([][]int32{prompt}); err != nil {
+		return nil, err
+	}
+	x, err := c.process.Apply(pictures)
+	if err != nil {
+		return nil, err
+	}
+	s := engine.NewStream(ctx, c.device)
+	defer s.Close()
+	seen, err := c.Net.Vision.Forward(s, s.Put(x))
+	if err != nil {
+		return nil, err
+	}
+	var prompts [][]int32
+	o.Streams = nil
+	for i := range len(pictures) * each {
+		prompts, o.Streams = append(prompts, prompt), append(o.Streams, i%each)
+	}
+	cache, err := c.Net.Text.Start(s, seen, o.Rows(len(prompts)), o.MaxLength)
+	if err != nil {
+		return nil, err
+	}
+	return decode.Generate(s, cache, prompts, o)
 }

@@ -62,7 +62,8 @@ func Forward(ctx context.Context, net string, src Source, dev engine.Device, in 
 	if !ok {
 		return nil, fmt.Errorf("net %q: choose one of %v", net, Nets())
 	}
-	r := &run{s: stream(ctx, dev), in: in, src: src, o: o, out: Tensors{}}
+	r := &run{s: engine.NewStream(ctx, dev), in: in, src: src, o: o, out: Tensors{}}
+	defer r.s.Close()
 	if o.Taps != nil {
 		r.s.Attach(tapper{r, map[string]int{}})
 	}

@@ -73,22 +73,31 @@ func (j *Judge) embed(ctx context.Context, n int, forward func(s *engine.Stream,
 	const chunk = 16
 	var all []float32
 	for lo := 0; lo < n; lo += chunk {
-		s := stream(ctx, j.device)
-		pooled, embeds, err := forward(s, lo, min(lo+chunk, n))
+		rows, err := j.chunk(ctx, lo, min(lo+chunk, n), forward)
 		if err != nil {
 			return nil, err
 		}
-		if j.Pooled {
-			embeds = norm.L2(s, pooled)
-		}
-		h, err := s.Get(embeds)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, h.F32()...)
+		all = append(all, rows...)
 	}
 	if n == 0 {
 		return tensor.New(tensor.WithShape(0, j.Net.Projection), tensor.Of(tensor.Float32)), nil
 	}
 	return tensor.New(tensor.WithShape(n, len(all)/n), tensor.WithBacking(all)), nil
+}
+
+func (j *Judge) chunk(ctx context.Context, lo, hi int, forward func(s *engine.Stream, lo, hi int) (pooled, embeds *engine.Tensor, err error)) ([]float32, error) {
+	s := engine.NewStream(ctx, j.device)
+	defer s.Close()
+	pooled, embeds, err := forward(s, lo, hi)
+	if err != nil {
+		return nil, err
+	}
+	if j.Pooled {
+		embeds = norm.L2(s, pooled)
+	}
+	h, err := s.Get(embeds)
+	if err != nil {
+		return nil, err
+	}
+	return h.F32(), nil
 }

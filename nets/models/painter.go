@@ -147,20 +147,8 @@ func (p *Painter) Paint(ctx context.Context, texts []string, seeds []uint64, eac
 		if _, _, err = plan.From(p.Strength); err != nil {
 			return err
 		}
-		s := stream(ctx, p.device)
-		x, err := pixels.ToTensor([]*pixels.Image{p.From.Resize(p.Width, p.Height, pixels.Lanczos)})
-		if err != nil {
+		if from, err = p.encode(ctx, p.From); err != nil {
 			return err
-		}
-		z, err := p.VAE.Encode(s, s.Put(x))
-		if err != nil {
-			return err
-		}
-		if from, err = s.Get(z); err != nil {
-			return err
-		}
-		for i, v := range from.F32() {
-			from.F32()[i] = float32(float64(v) * p.VAE.Scale)
 		}
 	}
 	done, total := 0, plan.Steps()*((len(texts)+chunk-1)/chunk)
@@ -194,8 +182,31 @@ func (p *Painter) Paint(ctx context.Context, texts []string, seeds []uint64, eac
 	return nil
 }
 
+// encode is a picture's latents, resized and scaled, on the host.
+func (p *Painter) encode(ctx context.Context, m *pixels.Image) (*engine.Tensor, error) {
+	x, err := pixels.ToTensor([]*pixels.Image{m.Resize(p.Width, p.Height, pixels.Lanczos)})
+	if err != nil {
+		return nil, err
+	}
+	s := engine.NewStream(ctx, p.device)
+	defer s.Close()
+	z, err := p.VAE.Encode(s, s.Put(x))
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.Get(z)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range out.F32() {
+		out.F32()[i] = float32(float64(v) * p.VAE.Scale)
+	}
+	return out, nil
+}
+
 func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *engine.Tensor, step func()) ([]*pixels.Image, error) {
-	s := stream(ctx, p.device)
+	s := engine.NewStream(ctx, p.device)
+	defer s.Close()
 	z, err := p.Latents(s, ids, negative, noise, from, step)
 	if err != nil {
 		return nil, err
@@ -365,7 +376,7 @@ func (p *Painter) chunk(n, h, w int) (int, error) {
 		return max(1, min(n, 8)), nil
 	}
 	need := func(k int) (int, error) {
-		s := stream(context.Background(), engine.Counter{Elem: p.device.Float()})
+		s := engine.NewStream(context.Background(), engine.Counter{Elem: p.device.Float()})
 		rows := k
 		if p.Guidance > 1 {
 			rows *= 2

@@ -4,7 +4,6 @@
 package models
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -157,6 +156,3 @@ func fit(what string, ids []int32, vocabulary int) error {
 	}
 	return nil
 }
-
-// stream starts work on a device.
-func stream(ctx context.Context, d engine.Device) *engine.Stream { return engine.NewStream(ctx, d) }

@@ -17,6 +17,13 @@ __device__ __forceinline__ void copy16(unsigned dst, const void* src, bool ok)
                  : "memory");
 }
 
+// Writes 16 bytes to shared memory.
+__device__ __forceinline__ void store_shared16(unsigned dst, uint4 v)
+{
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+}
+
 // Closes a group of copies; wait<N> leaves the N youngest groups under way. The
 // other threads' copies are there only after a barrier on top.
 __device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -1,6 +1,169 @@
-// A first kernel, for the tool.
-extern "C" __global__ void __launch_bounds__(256) add_f32(float* y, const float* x, int n)
+// matmul: y[m, n] = act(x[m, k] w[n, k]^T * scale + bias[n] + each[m / each_rows, n]) + residual[m, n],
+// and the gated layer y[m, n] = (x w0^T + b0) * gelu(x w1^T + b1) with w = [w0; w1] of [2n, k].
+//
+// x and y are row-major without gaps; w's rows are padded with zeros to a
+// multiple of eight elements. bias (f32), each (of x's type) and residual (of y's)
+// may be null. act is matmul.Act; out_f32 asks an f16 kernel for f32 results
+// (logits). Any m, n, k of at least 1.
+//
+// The tiles (see ../cuda/gemm.cuh for what happens inside), grid.x = tiles of y,
+// grid.y = blocks that share the depth of a tile, 1 without workspace:
+//
+//   kernel                 threads  dynamic shared  y tile
+//   linear_f16_256x128x32  256      98,304          256 x 128  many rows
+//   linear_f16_128x128x32  128      65,536          128 x 128
+//   linear_f16_64x64x32    128      32,768          64 x 64    small y, or with shared depth
+//   linear_f16_16x16       256      0               16 x 16    a few rows: decoding
+//   linear_f32_64x64x16    128      24,576          64 x 64
+//   geglu_f16_128x128x32   128      65,536          128 x 64   no shared depth
+//   geglu_f16_64x64x32     128      32,768          64 x 32    no shared depth
+//   geglu_f32_64x64x16     128      24,576          64 x 32    no shared depth
+//
+// *_any take the place of the 64 x 64 and 16 x 16 kernels where rows of x do not
+// start at multiples of 16 bytes. linear_*_finish adds the shares of a depth: 256
+// threads, four columns each, grid.x = m * ceil(n/4) / 256 rounded up.
+//
+// Bounds. 128 x 128 tiles read 2 x 64 bytes of operands for each 128 x 128 x 32 x 2
+// FLOPs from the second-level cache: 128 FLOPs a byte, and 256 x 128 tiles 171: the
+// faster the tensor cores against the cache, the more the larger tile is worth. The
+// 16 x 16 kernel is bound by the bytes of w, each read once.
+//
+// Considered and left: 128-byte rows (96 KiB for the largest tile at two stages, no
+// better hidden, and sm_86 has 99 KiB); wgmma, which needs sm_90a and would be a
+// second core; stream-K, whose fix-up costs more than a second wave at these sizes;
+// f16 accumulation, twice as fast on consumer cards and outside of the error bound.
+#include "gemm.cuh"
+
+template <class T, class G, bool ALIGNED, bool GATED>
+__device__ __forceinline__ void linear(T* y, const T* x, const T* w, const float* bias, const T* each, int each_rows, const void* residual,
+                                       float* workspace, int m, int n, int k, float scale, int act, int out_f32)
 {
-    int i = blockIdx.x * 256 + threadIdx.x;
-    if (i < n) y[i] += x[i];
+    constexpr int COLS = GATED ? G::BN / 2 : G::BN, GROUP = sizeof(T) == 2 ? 8 : 16;
+    using Rows = MatrixRows<T, G::BM, G::THREADS, ALIGNED>;
+    using Weights = MatrixRows<T, G::BN, G::THREADS, true>;
+    int ld = (k + 7) / 8 * 8;
+    TileIndex tile = tile_index((m + G::BM - 1) / G::BM, (n + COLS - 1) / COLS);
+    int m0 = tile.m * G::BM, n0 = tile.n * COLS;
+    Slices part = slices(k, G::BK);
+    Rows a(x, m0, m, k, k, part.first);
+    Weights b = GATED ? Weights::template gated<GROUP>(w, n0, n, ld, ld, part.first)
+                      : Weights(w, n0, n, ld, ld, part.first);
+    typename SumsOf<T, G>::type sums;
+    sums.multiply(a, b, part.count);
+    Epilogue<T> e = {y, bias, each, residual, workspace, m, n, each_rows, act, out_f32, scale};
+    sums.template write<GATED>(e, m0, n0);
 }
+
+// 16 rows of y and 16 columns a block; the depth is shared by its eight warps, 32
+// elements at a time, and their sums meet in shared memory. The sum over the depth
+// takes any order, so each lane reads 16 bytes of a row (lanes 4g to 4g+3: 64 bytes
+// of row g) and uses them as its part of two mma's fragments, the same for x and
+// w: nothing passes through shared memory before it is multiplied.
+template <bool ALIGNED>
+__device__ __forceinline__ void linear_few_rows(f16* y, const f16* x, const f16* w, const float* bias,
+                                                const f16* each, int each_rows, const void* residual, float* workspace, int m, int n, int k,
+                                                float scale, int act, int out_f32)
+{
+    constexpr int WARPS = 8, AHEAD = 4; // AHEAD: reads under way, in steps of the depth
+    __shared__ float shares[WARPS][16][16];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, c = lane % 4 * 8;
+    int ld = (k + 7) / 8 * 8, tiles = (n + 15) / 16;
+    int m0 = blockIdx.x / tiles * 16, n0 = blockIdx.x % tiles * 16;
+
+    auto row = [&](const f16* p, int row, int rows, int at, int depth, int ld, bool aligned) {
+        const f16* q = p + static_cast<long long>(row) * ld + at;
+        alignas(16) f16 v[8];
+        if (aligned) return row < rows && at < depth ? *reinterpret_cast<const uint4*>(q) : uint4{0, 0, 0, 0};
+#pragma unroll
+        for (int e = 0; e < 8; e++) v[e] = row < rows && at + e < depth ? q[e] : f16(0.f);
+        return *reinterpret_cast<uint4*>(v);
+    };
+
+    float acc[2][4] = {};
+    for (int k0 = warp * 32 + c; k0 - c < k; k0 += WARPS * AHEAD * 32) {
+        uint4 a[AHEAD][2], b[AHEAD][2];
+#pragma unroll
+        for (int s = 0; s < AHEAD; s++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                int at = k0 + s * WARPS * 32;
+                b[s][h] = row(w, n0 + 8 * h + g, n, at, ld, ld, true);
+                a[s][h] = row(x, m0 + 8 * h + g, m, at, k, k, ALIGNED);
+            }
+#pragma unroll
+        for (int s = 0; s < AHEAD; s++) {
+            unsigned lo[4] = {a[s][0].x, a[s][1].x, a[s][0].y, a[s][1].y};
+            unsigned hi[4] = {a[s][0].z, a[s][1].z, a[s][0].w, a[s][1].w};
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                mma16816(acc[j], lo, b[s][j].x, b[s][j].y);
+                mma16816(acc[j], hi, b[s][j].z, b[s][j].w);
+            }
+        }
+    }
+    // Every other pair of rows has its halves exchanged: four rows on 32 banks.
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            *reinterpret_cast<float2*>(&shares[warp][g + 8 * h][(8 * j ^ (g & 2) << 2) + c / 4]) = {acc[j][2 * h],
+                                                                                                  acc[j][2 * h + 1]};
+    __syncthreads();
+    int r = threadIdx.x / 16, col = threadIdx.x % 16;
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < WARPS; i++) sum += shares[i][r][col ^ (r & 2) << 2];
+    Epilogue<f16> e = {y, bias, each, residual, workspace, m, n, each_rows, act, out_f32, scale};
+    if (m0 + r < m && n0 + col < n) write1(e, sum, bias ? bias[n0 + col] : 0.f, m0 + r, n0 + col);
+}
+
+// What each entry takes, in this order.
+#define PARAMETERS(T)                                                                                          \
+    T *y, const T *x, const T *w, const float *bias, const T *each, int each_rows, const void *residual,  \
+        float *workspace, int m, int n, int k, float scale, int act, int out_f32
+#define ARGUMENTS y, x, w, bias, each, each_rows, residual, workspace, m, n, k, scale, act, out_f32
+
+#define LINEAR(NAME, T, G, BLOCKS, ALIGNED, GATED)                                                             \
+    extern "C" __global__ void __launch_bounds__(G::THREADS, BLOCKS) NAME(PARAMETERS(T))                       \
+    {                                                                                                          \
+        linear<T, G, ALIGNED, GATED>(ARGUMENTS);                                                               \
+    }
+
+using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>; // warps of 64 x 64
+using F16_128x128 = Tile<f16, 128, 128, 2, 2, 4>;
+using F16_64x64 = Tile<f16, 64, 64, 2, 2, 4>; // warps of 32 x 32
+using F16_64x64_wide = Tile<f16, 64, 64, 4, 1, 4>; // warps of 16 x 64: both halves of 32 columns
+using F32_64x64 = Tile<float, 64, 64, 2, 2, 3>;
+
+LINEAR(linear_f16_256x128x32, f16, F16_256x128, 1, true, false)
+LINEAR(linear_f16_128x128x32, f16, F16_128x128, 2, true, false)
+LINEAR(linear_f16_64x64x32, f16, F16_64x64, 4, true, false)
+LINEAR(linear_f16_any, f16, F16_64x64, 4, false, false)
+LINEAR(linear_f32_64x64x16, float, F32_64x64, 4, true, false)
+LINEAR(linear_f32_any, float, F32_64x64, 4, false, false)
+LINEAR(geglu_f16_128x128x32, f16, F16_128x128, 2, true, true)
+LINEAR(geglu_f16_64x64x32, f16, F16_64x64_wide, 4, true, true)
+LINEAR(geglu_f16_any, f16, F16_64x64_wide, 4, false, true)
+LINEAR(geglu_f32_64x64x16, float, F32_64x64, 4, true, true)
+LINEAR(geglu_f32_any, float, F32_64x64, 4, false, true)
+
+extern "C" __global__ void __launch_bounds__(256) linear_f16_16x16(PARAMETERS(f16))
+{
+    linear_few_rows<true>(ARGUMENTS);
+}
+extern "C" __global__ void __launch_bounds__(256) linear_f16_16x16_any(PARAMETERS(f16))
+{
+    linear_few_rows<false>(ARGUMENTS);
+}
+
+// After a launch with grid.y = splits > 1.
+#define FINISH(NAME, T)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(256)                                                           \
+        NAME(T* y, const float* workspace, const float* bias, const T* each, int each_rows, const void* residual, \
+             int m, int n, int splits, float scale, int act, int out_f32)                                       \
+    {                                                                                                           \
+        finish<T>({y, bias, each, residual, const_cast<float*>(workspace), m, n, each_rows, act, out_f32, scale}, \
+                  splits);                                                                                      \
+    }
+FINISH(linear_f16_finish, f16)
+FINISH(linear_f32_finish, float)

@@ -171,11 +171,11 @@ func (c Choice) pick(scores []float32, u float64) int32 {
 		t = 1
 	}
 	top := float64(slices.Max(scores)) / t
-	r := ranges{p: make([]float64, len(scores)), ids: make([]int32, 0, len(scores))}
+	r := newRanges(len(scores))
 	for i, v := range scores {
 		if p := math.Exp(float64(v)/t - top); p > 0 {
 			r.p[i] = p
-			b := bucket(v)
+			b := r.bucket(v)
 			r.mass[b] += p
 			r.first[b+1]++
 		}
@@ -212,33 +212,41 @@ func (c Choice) pick(scores []float32, u float64) int32 {
 type ranges struct {
 	p      []float64 // by id
 	ids    []int32   // the likeliest range first
-	mass   [buckets]float64
-	first  [buckets + 1]int // of a range, in ids
-	sorted [buckets]bool
+	mass   []float64
+	first  []int // of a range, in ids; and the end
+	sorted []bool
+	shift  int // of a score's bits to its range
 }
 
-const buckets = 4096
+// newRanges is for n words: few are sorted as a whole.
+func newRanges(n int) *ranges {
+	buckets, shift := 1, 32
+	if n > 1024 {
+		buckets, shift = 4096, 20
+	}
+	return &ranges{p: make([]float64, n), ids: make([]int32, n), mass: make([]float64, buckets), first: make([]int, buckets+1), sorted: make([]bool, buckets), shift: shift}
+}
 
 // bucket is a score's range: the first bits of the number that falls as the
 // score grows.
-func bucket(v float32) int {
+func (r *ranges) bucket(v float32) int {
 	k := math.Float32bits(v + 0) // -0 is 0
 	if k>>31 == 0 {
 		k = ^k & 0x7fffffff
 	}
-	return int(k >> 20)
+	return int(uint64(k) >> r.shift)
 }
 
 // fill lists the ids; first has the ranges' sizes, one place further on.
 func (r *ranges) fill(scores []float32) {
-	for b := range buckets {
+	for b := range r.mass {
 		r.first[b+1] += r.first[b]
 	}
-	next := r.first
-	r.ids = r.ids[:r.first[buckets]]
+	next := slices.Clone(r.first)
+	r.ids = r.ids[:r.first[len(r.mass)]]
 	for i, v := range scores {
 		if r.p[i] > 0 {
-			b := bucket(v)
+			b := r.bucket(v)
 			r.ids[next[b]] = int32(i)
 			next[b]++
 		}
@@ -253,7 +261,7 @@ func (r *ranges) of(n int) int {
 		}
 		return 1
 	})
-	return min(b, buckets-1)
+	return min(b, len(r.mass)-1)
 }
 
 // at is the probability of the n-th likeliest word, which is in its place
@@ -269,7 +277,7 @@ func (r *ranges) at(n int) float64 {
 // sum is the probability of the n likeliest words.
 func (r *ranges) sum(n int) float64 {
 	s := 0.0
-	for b := range buckets {
+	for b := range r.mass {
 		if r.first[b+1] > n {
 			for i := r.first[b]; i < n; i++ {
 				s += r.at(i)
@@ -284,7 +292,7 @@ func (r *ranges) sum(n int) float64 {
 // find is the first word, of the first keep, before which there is not less
 // than mass less the word's own: the place of mass; and what lies before it.
 func (r *ranges) find(mass float64, keep int) (n int, before float64) {
-	for b := range buckets {
+	for b := range r.mass {
 		if r.first[b+1] > r.first[b] && (before+r.mass[b] >= mass || r.first[b+1] >= keep) {
 			for n = r.first[b]; n < min(r.first[b+1], keep)-1 && before+r.at(n) < mass; n++ {
 				before += r.at(n)

@@ -76,6 +76,9 @@ func (s *Stream) Context() context.Context { return s.ctx }
 // Attach sets the recorder of spans; nil records nothing and costs nothing.
 func (s *Stream) Attach(r Recorder) { s.rec = r }
 
+// Recording reports whether spans are recorded.
+func (s *Stream) Recording() bool { return s.rec != nil }
+
 // Err is the first error of an operation, or the context's.
 func (s *Stream) Err() error {
 	if s.err == nil && s.ctx.Err() != nil {
@@ -168,6 +171,16 @@ func (s *Stream) PutAs(dtype DType, t *Tensor) *Tensor {
 	return out
 }
 
+// Set copies host values of its type and shape into a tensor of the stream.
+func (s *Stream) Set(dst, t *Tensor) {
+	if s.Err() != nil {
+		return
+	}
+	if err := s.dev.Upload(dst, t.mem.Host); err != nil {
+		s.Fail(fmt.Errorf("%s: upload of %v %v: %w", s.Path(), t.shape, t.dtype, err))
+	}
+}
+
 // Get copies a tensor to the host; floating-point values become f32.
 func (s *Stream) Get(t *Tensor) (*Tensor, error) {
 	if err := s.Err(); err != nil {
@@ -229,8 +242,11 @@ func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 
 // Counter is a device that holds nothing and runs nothing: a dry run on it
 // tells what a computation will need on a device with activations of the type
-// Elem.
+// Elem. Nets that are loaded for it have shapes and no values.
 type Counter struct{ Elem DType }
+
+// Dry reports whether a device only counts.
+func Dry(d Device) bool { _, ok := d.(Counter); return ok }
 
 // Name implements Device.
 func (Counter) Name() string { return "counter" }

@@ -20,6 +20,10 @@ type Weights struct {
 // device.
 func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 	depth := kh * kw * in
+	if engine.Dry(d) {
+		mat, err := matmul.Pack(d, w, out, depth)
+		return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
+	}
 	hwi := make([]float32, len(w))
 	for o := range out {
 		for c := range in {

@@ -1,0 +1,189 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"parley/engine"
+	"parley/engine/cuda/driver"
+)
+
+// maxArgs is the most parameters of a kernel.
+const maxArgs = 64
+
+// freeShared is what a block has of shared memory without asking.
+const freeShared = 48 << 10
+
+// loaded is a module as the device has it.
+type loaded struct {
+	mod     cu.Module
+	kernels map[string]*kernel
+}
+
+type kernel struct {
+	fn     cu.Function
+	params []int // sizes in bytes
+	static int   // shared memory of its own
+	opted  int   // dynamic shared memory that was opted in
+}
+
+// kernel finds a kernel, loading its module when it is the first of it.
+func (d *Device) kernel(m *Module, name string) (*kernel, error) {
+	l := d.modules[m]
+	if l == nil {
+		messages := make([]byte, 8<<10)
+		mod, err := cu.LoadDataEx(m.ptx, &cu.JITErrorLogBuffer{Buffer: messages})
+		if err != nil {
+			words, _, _ := strings.Cut(string(messages), "\x00")
+			return nil, d.failed("load the module "+m.name+": "+strings.TrimSpace(words), err)
+		}
+		l = &loaded{mod: mod, kernels: map[string]*kernel{}}
+		d.modules[m] = l
+	}
+	k := l.kernels[name]
+	if k == nil {
+		k = &kernel{}
+		var err error
+		if k.fn, err = l.mod.Function(name); err != nil {
+			return nil, d.failed("the module "+m.name, err)
+		}
+		if k.params, err = driver.ParamSizes(k.fn); err != nil {
+			return nil, d.failed("the parameters", err)
+		}
+		if len(k.params) > maxArgs {
+			return nil, fmt.Errorf("%d parameters, at most %d", len(k.params), maxArgs)
+		}
+		if k.static, err = k.fn.Attribute(cu.SharedSizeBytes); err != nil {
+			return nil, d.failed("the shared memory", err)
+		}
+		l.kernels[name] = k
+	}
+	return k, nil
+}
+
+// share opts in to that much dynamic shared memory.
+func (d *Device) share(k *kernel, shared int) error {
+	if k.static+shared > freeShared && shared > k.opted {
+		if k.static+shared > d.maxShared {
+			return fmt.Errorf("%d bytes of shared memory, %s has %d a block", k.static+shared, d.name, d.maxShared)
+		}
+		if err := driver.SetMaxDynamicShared(k.fn, shared); err != nil {
+			return d.failed("opt in to shared memory", err)
+		}
+		k.opted = shared
+	}
+	return nil
+}
+
+// Launch starts a kernel of m on grid × block threads with that many bytes of
+// dynamic shared memory. The arguments are the kernel's, in its order:
+// *engine.Tensor is its address (nil a null pointer), int and int32 are s32,
+// int64 is s64, uint32, uint64 and float32 are themselves, float64 is rounded
+// to f32. Their number and sizes have to be the kernel's. What goes wrong is
+// the stream's error; on hardware a kernel's fault may show only in a later
+// call.
+func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
+	if s.Err() != nil {
+		return
+	}
+	if err := d.launch(m, name, grid.ones(), block.ones(), shared, args); err != nil {
+		if p := s.Path(); p != "" {
+			err = fmt.Errorf("%s: %s: %w", p, name, err)
+		} else {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		s.Fail(err)
+	}
+}
+
+func (d *Device) launch(m *Module, name string, grid, block Dim, shared int, args []any) error {
+	if err := d.enter(); err != nil {
+		return err
+	}
+	defer d.leave()
+	k, err := d.kernel(m, name)
+	if err != nil {
+		return err
+	}
+	if len(args) != len(k.params) {
+		return fmt.Errorf("%d arguments, the kernel has %d parameters", len(args), len(k.params))
+	}
+	for i, a := range args {
+		v, n, err := argument(a)
+		if err != nil {
+			return fmt.Errorf("argument %d: %w", i, err)
+		}
+		if n != k.params[i] {
+			return fmt.Errorf("argument %d: %T has %d bytes, the parameter %d", i, a, n, k.params[i])
+		}
+		d.slots[i] = v
+		d.args[i] = unsafe.Pointer(&d.slots[i])
+	}
+	if err := d.share(k, shared); err != nil {
+		return err
+	}
+	err = k.fn.Launch(grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z, shared, d.stream(), d.args[:len(args)])
+	if err != nil {
+		return d.failed(fmt.Sprintf("launch %s on %d×%d×%d blocks of %d×%d×%d threads", name,
+			grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z), err)
+	}
+	return nil
+}
+
+// argument is a value's bits and its size in bytes.
+func argument(a any) (bits uint64, size int, err error) {
+	switch v := a.(type) {
+	case *engine.Tensor:
+		if v == nil {
+			return 0, 8, nil
+		}
+		if v.Memory().Addr == 0 && v.Bytes() > 0 {
+			return 0, 0, fmt.Errorf("a tensor %v %v that is not on the device", v.Shape(), v.DType())
+		}
+		return uint64(v.Memory().Addr), 8, nil
+	case nil:
+		return 0, 8, nil
+	case int:
+		if v < math.MinInt32 || v > math.MaxInt32 {
+			return 0, 0, fmt.Errorf("%d does not fit in 32 bits", v)
+		}
+		return uint64(uint32(v)), 4, nil
+	case int32:
+		return uint64(uint32(v)), 4, nil
+	case uint32:
+		return uint64(v), 4, nil
+	case int64:
+		return uint64(v), 8, nil
+	case uint64:
+		return v, 8, nil
+	case float32:
+		return uint64(math.Float32bits(v)), 4, nil
+	case float64:
+		return uint64(math.Float32bits(float32(v))), 4, nil
+	}
+	return 0, 0, fmt.Errorf("%T is no argument of a kernel", a)
+}
+
+// Occupancy is how many blocks of that many threads, with that much dynamic
+// shared memory, a multiprocessor holds at once.
+func (d *Device) Occupancy(m *Module, name string, threads, shared int) (int, error) {
+	if err := d.enter(); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	k, err := d.kernel(m, name)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := d.share(k, shared); err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	n, err := k.fn.MaxActiveBlocksPerMultiProcessor(threads, int64(shared))
+	return n, d.failed("occupancy of "+name, err)
+}

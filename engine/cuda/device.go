@@ -55,33 +55,35 @@ func Driver() (ready bool, words string) {
 	return state == driver.Ready, words
 }
 
-// Devices lists the devices of the host's driver. It opens each for a moment
-// to ask what is free.
+// Devices lists the devices of the host's driver that Open would open, by
+// opening each for a moment to ask what is free. The error says what is wrong
+// with the others, and with the driver if there are none.
 func Devices() ([]Info, error) {
 	if ready, words := Driver(); !ready {
 		return nil, errors.New(words)
 	}
 	if driver.Emulated() {
-		return nil, errors.New("the interpreter of PTX stands in the driver's place")
+		return nil, errEmulated
 	}
 	n, err := cu.NumDevices()
 	if err != nil {
 		return nil, fmt.Errorf("count the CUDA devices: %w", err)
 	}
 	var l []Info
+	var errs []error
 	for i := range n {
 		d, err := Open(Options{Ordinal: i})
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
-		info := d.Info()
-		if err := d.Close(); err != nil {
-			return nil, err
-		}
-		l = append(l, info)
+		l = append(l, d.Info())
+		errs = append(errs, d.Close())
 	}
-	return l, nil
+	return l, errors.Join(errs...)
 }
+
+var errEmulated = errors.New("the interpreter of PTX stands in the driver's place")
 
 // Open opens a device. The interpreter and the devices of the driver exclude
 // each other: one has to be closed before the other is opened.
@@ -94,7 +96,7 @@ func Open(o Options) (*Device, error) {
 		return Emulate(ptx.New(ptx.Options{Check: o.Check}), float)
 	}
 	if driver.Emulated() {
-		return nil, errors.New("cuda: the interpreter of PTX stands in the driver's place")
+		return nil, fmt.Errorf("cuda:%d: %w", o.Ordinal, errEmulated)
 	}
 	if ready, words := Driver(); !ready {
 		return nil, fmt.Errorf("cuda:%d: %s", o.Ordinal, words)

@@ -1,0 +1,40 @@
+package activate
+
+import (
+	_ "embed"
+
+	"parley/engine"
+	"parley/engine/cuda"
+	"parley/kernels/matmul"
+)
+
+//go:embed op.ptx
+var ptx string
+
+var module = cuda.NewModule("activate", ptx)
+
+// threads of a block; each takes 16 bytes at a time.
+const threads = 256
+
+func blocks(x *engine.Tensor) cuda.Dim {
+	return cuda.Dim{X: max(1, (x.Bytes()+16*threads-1)/(16*threads))}
+}
+
+func actOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor, a matmul.Act) {
+	if y.Elems() > 0 {
+		d.Launch(s, module, "act_"+x.DType().String(), blocks(y), cuda.Dim{X: threads}, 0, x, y, int64(y.Elems()), int(a))
+	}
+}
+
+func addOnCUDA(d *cuda.Device, s *engine.Stream, x, b, y *engine.Tensor) {
+	if y.Elems() > 0 {
+		d.Launch(s, module, "add_"+x.DType().String(), blocks(y), cuda.Dim{X: threads}, 0, x, b, y, int64(y.Elems()), int64(b.Elems()))
+	}
+}
+
+// castOnCUDA converts between f16 and f32.
+func castOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {
+	if y.Elems() > 0 {
+		d.Launch(s, module, "cast_"+x.DType().String()+"_"+y.DType().String(), blocks(y), cuda.Dim{X: threads}, 0, x, y, int64(y.Elems()))
+	}
+}

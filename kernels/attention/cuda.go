@@ -1,0 +1,92 @@
+package attention
+
+import (
+	_ "embed"
+	"strconv"
+
+	"parley/engine"
+	"parley/engine/cuda"
+)
+
+//go:embed op.ptx
+var ptx string
+
+var module = cuda.NewModule("attention", ptx)
+
+// launch is a kernel of op.cu and its geometry.
+type launch struct {
+	kernel      string
+	grid, block cuda.Dim
+	shared      int
+	few         bool // takes a count of keys in device memory, too
+}
+
+// shape is an attention as the kernels see it: n samples of lq queries, share
+// of which attend to one sample of keys.
+type shape struct {
+	n, lq, keys, heads, dim, share int
+	causal, aligned                bool
+}
+
+// smallest is the first of the head dims that a kernel is made for.
+func smallest(dim int, dims ...int) int {
+	for _, d := range dims {
+		if dim <= d {
+			return d
+		}
+	}
+	return 0
+}
+
+// choose finds the kernel. sms is how many multiprocessors are to be filled.
+func (a shape) choose(dtype engine.DType, sms int) launch {
+	ceil := func(x, y int) int { return (x + y - 1) / y }
+	if dtype == engine.F32 {
+		d := smallest(a.dim, 32, 64, 96, 160, 512)
+		return launch{kernel: "attention_f32_d" + strconv.Itoa(d), grid: cuda.Dim{X: ceil(a.lq, 4), Y: a.heads, Z: a.n}, block: cuda.Dim{X: 128}, few: true}
+	}
+	if d := smallest(a.dim, 64, 128, 192); d > 0 && a.aligned && a.share*a.lq <= 16 {
+		warps, most := 1, 8
+		if d > 64 {
+			most = 4
+		}
+		for warps < most && 16*warps < a.keys {
+			warps *= 2
+		}
+		return launch{kernel: "attention_few_f16_d" + strconv.Itoa(d), grid: cuda.Dim{X: a.heads, Y: a.n / a.share}, block: cuda.Dim{X: 32 * warps}, few: true}
+	}
+	d := smallest(a.dim, 16, 32, 48, 64, 80, 96, 128, 160, 512)
+	l := launch{kernel: "attention_f16_d" + strconv.Itoa(d), grid: cuda.Dim{X: ceil(a.lq, 64), Y: a.heads, Z: a.n}, block: cuda.Dim{X: 128}}
+	if d == 512 {
+		l.grid.X, l.block.X, l.shared = ceil(a.lq, 32), 256, 80<<10
+	} else if double := smallest(a.dim, 48, 64); double > 0 && ceil(a.lq, 128)*a.heads*a.n >= 2*sms {
+		l.kernel, l.grid.X = "attention_f16_d"+strconv.Itoa(double)+"_m2", ceil(a.lq, 128)
+	}
+	return l
+}
+
+func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v, y *engine.Tensor, o Options, keys int) {
+	if y.Elems() == 0 {
+		return
+	}
+	width := q.Dim(2)
+	a := shape{n: q.Dim(0), lq: q.Dim(1), keys: keys, heads: o.Heads, dim: width / o.Heads, share: q.Dim(0) / k.Dim(0), causal: o.Causal}
+	a.aligned = a.dim%8 == 0
+	for _, t := range []*engine.Tensor{q, k, v, y} {
+		a.aligned = a.aligned && t.Memory().Addr%16 == 0
+	}
+	if !a.causal && a.share > 1 {
+		// Samples that attend to the same keys are one with more queries.
+		a.n, a.lq, a.share = a.n/a.share, a.lq*a.share, 1
+	}
+	causal := 0
+	if a.causal {
+		causal = 1
+	}
+	l := a.choose(q.DType(), d.SMs())
+	args := []any{q, k, v, y, a.lq, a.keys, a.heads, a.dim, a.share, width, width, int64(a.lq * width), int64(k.Dim(1) * width), float32(o.Scale), causal}
+	if l.few {
+		args = append(args, nil)
+	}
+	d.Launch(s, module, l.kernel, l.grid, l.block, l.shared, args...)
+}

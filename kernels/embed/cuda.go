@@ -1,0 +1,55 @@
+package embed
+
+import (
+	_ "embed"
+
+	"parley/engine"
+	"parley/engine/cuda"
+)
+
+//go:embed op.ptx
+var ptx string
+
+var module = cuda.NewModule("embed", ptx)
+
+// threads of a block, which has a row, or a part of a long one.
+const threads = 128
+
+func blocks(rows, rowBytes int) cuda.Dim {
+	return cuda.Dim{X: rows, Y: max(1, min(64, rowBytes/(16*threads)))}
+}
+
+func rowsOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, y *engine.Tensor) {
+	if y.Elems() == 0 {
+		return
+	}
+	c := y.Elems() / ids.Elems()
+	d.Launch(s, module, "rows_"+table.DType().String(), blocks(ids.Elems(), y.Bytes()/ids.Elems()), cuda.Dim{X: threads}, 0,
+		table, ids, y, c, int64(c), int64(c))
+}
+
+func tokensOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, positions, y *engine.Tensor) {
+	if y.Elems() == 0 {
+		return
+	}
+	d.Launch(s, module, "tokens_"+y.DType().String(), blocks(ids.Elems(), 0), cuda.Dim{X: threads}, 0,
+		table, ids, positions, y, positions.Dim(0), y.Dim(-1), 0, nil)
+}
+
+func patchesOnCUDA(d *cuda.Device, s *engine.Stream, patches, class, positions, y *engine.Tensor) {
+	if y.Elems() == 0 {
+		return
+	}
+	rows, c := positions.Dim(0), y.Dim(-1)
+	d.Launch(s, module, "patches_"+y.DType().String(), blocks(y.Elems()/c, 0), cuda.Dim{X: threads}, 0,
+		patches, class, positions, y, rows, c)
+}
+
+func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, at int) {
+	if rows.Elems() == 0 {
+		return
+	}
+	c := rows.Dim(2)
+	d.Launch(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
+		rows, nil, cache, nil, rows.Dim(1), c, c, cache.Dim(1), at, nil)
+}

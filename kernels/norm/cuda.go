@@ -1,0 +1,126 @@
+package norm
+
+import (
+	_ "embed"
+	"strconv"
+
+	"parley/engine"
+	"parley/engine/cuda"
+)
+
+//go:embed op.ptx
+var ptx string
+
+var module = cuda.NewModule("norm", ptx)
+
+func layerOnCUDA(d *cuda.Device, s *engine.Stream, x, gamma, beta, y *engine.Tensor, eps float64) {
+	if y.Elems() == 0 {
+		return
+	}
+	c := x.Dim(-1)
+	rows := x.Elems() / c
+	name, grid, block := "layer_"+x.DType().String(), rows, 256
+	// A warp's lane has four channels at a time.
+	if c%4 == 0 && c <= 128*16 && aligned(x, y, gamma, beta) {
+		v := 1
+		for c > 128*v {
+			v *= 2
+		}
+		name, grid, block = name+"_v"+strconv.Itoa(v), (rows+3)/4, 128
+	} else {
+		name += "_any"
+	}
+	d.Launch(s, module, name, cuda.Dim{X: grid}, cuda.Dim{X: block}, 0, x, gamma, beta, y, rows, c, float32(eps))
+}
+
+// aligned says whether tensors begin at multiples of 16 bytes.
+func aligned(ts ...*engine.Tensor) bool {
+	for _, t := range ts {
+		if t != nil && t.Memory().Addr%16 != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// layout is how a group norm is cut into blocks: of Bundle groups and of a
+// Slabs-th of the positions each. Bundle 0: a block a group, element by element.
+type layout struct{ bundle, slabs int }
+
+// Bytes: of a memory sector, of a map's strip that one block takes alone, and
+// of the slabs of a longer one.
+const sector, alone, slab = 32, 96 << 10, 48 << 10
+
+// cut chooses the layout for maps of so many positions and channels of size
+// bytes, of two tensors of width and rest channels.
+func cut(positions, width, rest, groups, size int) layout {
+	const threads, most = 512, 64 // of op.cu
+	c, vec := width+rest, 16/size
+	per := c / groups
+	if width%vec != 0 || rest%vec != 0 {
+		return layout{slabs: 1}
+	}
+	// The narrowest bundle of whole sectors; of a large map, of four.
+	fit := func(bytes int) int {
+		for b := 1; b <= min(groups, most); b++ {
+			if groups%b == 0 && b*per*size%bytes == 0 && b*per <= threads*vec {
+				return b
+			}
+		}
+		return 0
+	}
+	b := fit(sector)
+	if b == 0 {
+		b = fit(16)
+	}
+	if b == 0 {
+		return layout{slabs: 1}
+	}
+	if wide := fit(4 * sector); wide > 0 && positions*b*per*size > alone {
+		b = wide
+	}
+	l := layout{bundle: b, slabs: 1}
+	if bytes := positions * b * per * size; bytes > alone {
+		l.slabs = min(128, positions, (bytes+slab-1)/slab)
+	}
+	return l
+}
+
+// groupOnCUDA normalises x and the channels beside it. part is [n, groups,
+// slabs, 2] in f32, nil where the layout has one slab.
+func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, beside *engine.Tensor, groups int, gamma, beta, y, part *engine.Tensor, eps float64, silu bool) {
+	if y.Elems() == 0 {
+		return
+	}
+	n, width, rest := x.Dim(0), x.Dim(-1), 0
+	if beside != nil {
+		rest = beside.Dim(-1)
+	}
+	positions := y.Elems() / n / (width + rest)
+	act := 0
+	if silu {
+		act = 1
+	}
+	typ, block := x.DType().String(), cuda.Dim{X: 512}
+	if l.bundle == 0 || !aligned(x, beside, y) {
+		d.Launch(s, module, "group_"+typ+"_any", cuda.Dim{X: n * groups}, block, 0,
+			x, beside, gamma, beta, y, positions, width, rest, groups, float32(eps), act)
+		return
+	}
+	passes := []string{"group_"}
+	if l.slabs > 1 {
+		passes = []string{"group_stats_", "group_apply_"}
+	}
+	for _, pass := range passes {
+		d.Launch(s, module, pass+typ, cuda.Dim{X: l.slabs, Y: groups / l.bundle, Z: n}, block, 0,
+			x, beside, gamma, beta, y, part, positions, width, rest, groups, l.bundle, l.slabs, float32(eps), act)
+	}
+}
+
+func l2OnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {
+	if y.Elems() == 0 {
+		return
+	}
+	c := x.Dim(-1)
+	d.Launch(s, module, "l2_"+x.DType().String(), cuda.Dim{X: x.Elems() / c}, cuda.Dim{X: 256}, 0, x, y, c)
+}

@@ -54,7 +54,7 @@ const sector, alone, slab = 32, 96 << 10, 48 << 10
 // cut chooses the layout for maps of so many positions and channels of size
 // bytes, of two tensors of width and rest channels.
 func cut(positions, width, rest, groups, size int) layout {
-	const threads, most = 512, 64 // of op.cu
+	const most, widest = 64, 1024 // groups and channels of a block, in op.cu
 	c, vec := width+rest, 16/size
 	per := c / groups
 	if width%vec != 0 || rest%vec != 0 {
@@ -63,7 +63,7 @@ func cut(positions, width, rest, groups, size int) layout {
 	// The narrowest bundle of whole sectors; of a large map, of four.
 	fit := func(bytes int) int {
 		for b := 1; b <= min(groups, most); b++ {
-			if groups%b == 0 && b*per*size%bytes == 0 && b*per <= threads*vec {
+			if groups%b == 0 && b*per*size%bytes == 0 && b*per <= widest {
 				return b
 			}
 		}

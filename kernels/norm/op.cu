@@ -125,8 +125,9 @@ inline void layer_block(const T* x, const float* gamma, const float* beta, T* y,
 }
 
 constexpr int kGroupThreads = 512;
-constexpr int kBundle = 64;  // groups of a block, at most
-constexpr int kAhead = 4;    // rows that a thread loads at once
+constexpr int kBundle = 64;        // groups of a block, at most
+constexpr int kGroupWidth = 1024;  // and channels
+constexpr int kAhead = 4;          // rows that a thread loads at once
 
 // cut is where part i of n positions in so many parts begins.
 inline int cut(int n, int i, int parts) { return n / parts * i + min(i, n % parts); }
@@ -180,7 +181,7 @@ struct Moments {
 // collect leaves the moments of the slab's groups in out[group], of x less
 // shift[group]. V channels a thread; rows of threads share the columns.
 template <typename T, int V>
-inline void collect(const Group& g, const Input<T>& x, const float* shift, float2* cell, Moments* out) {
+inline void collect(const Group& g, const Input<T>& x, const float* shift, float2* cell, float* part, Moments* out) {
   const int columns = g.width / V, rows = kGroupThreads / columns;
   const int column = threadIdx.x % columns, row = threadIdx.x / columns;
   const bool works = row < rows;
@@ -213,30 +214,35 @@ inline void collect(const Group& g, const Input<T>& x, const float* shift, float
     for (int i = 0; i < V; i++) cell[row * g.width + column * V + i] = make_float2(mean[i], squares[i]);
   }
   __syncthreads();
-  // A warp a group: rows x per cells, each of as many values as its row read.
-  const int lane = threadIdx.x & 31;
-  for (int k = threadIdx.x >> 5; k < g.groups; k += kGroupThreads / 32) {
-    const int cells = rows * g.per, slab = g.hi - g.lo;
-    const float total = (float)slab * g.per;
-    float sum = 0;
-#pragma unroll 1
-    for (int i = lane; i < cells; i += 32) {
-      const int r = i / g.per;
-      sum += (float)((slab - r + rows - 1) / rows) * cell[r * g.width + k * g.per + i % g.per].x;
+  // Cells of a channel, a share of the rows a thread, then those of a group, a
+  // warp each: first for the mean, then for the squares about it.
+  const int slab = g.hi - g.lo, each = slab / rows, longer = slab % rows;  // positions of a row of threads
+  const int shares = max(1, kGroupThreads / g.width), lane = threadIdx.x & 31;
+  const auto sum_groups = [&](auto value, auto use) {
+    for (int i = threadIdx.x; i < shares * g.width; i += kGroupThreads) {
+      const int ch = i % g.width;
+      float sum = 0;
+      for (int r = i / g.width; r < rows; r += shares) sum += value(cell[r * g.width + ch], (float)(each + (r < longer)), ch);
+      part[i] = sum;
     }
-    const float m = warp_sum(sum) / total;
-    float sq = 0;
+    __syncthreads();
+    for (int k = threadIdx.x >> 5; k < g.groups; k += kGroupThreads / 32) {
+      float sum = 0;
 #pragma unroll 1
-    for (int i = lane; i < cells; i += 32) {
-      const int r = i / g.per;
-      const float2 f = cell[r * g.width + k * g.per + i % g.per];
-      const float d = f.x - m;
-      sq += f.y + (float)((slab - r + rows - 1) / rows) * d * d;
+      for (int i = lane; i < shares * g.per; i += 32) sum += part[i / g.per * g.width + k * g.per + i % g.per];
+      sum = warp_sum(sum);
+      if (lane == 0) use(k, sum);
     }
-    sq = warp_sum(sq);
-    if (lane == 0) out[k] = {total, m, sq};
-  }
-  __syncthreads();
+    __syncthreads();
+  };
+  const float total = (float)slab * g.per;
+  sum_groups([](float2 c, float n, int) { return n * c.x; }, [&](int k, float sum) { out[k] = {total, sum / total, 0}; });
+  sum_groups(
+      [&](float2 c, float n, int ch) {
+        const float d = c.x - out[ch / g.per].mean;
+        return c.y + n * d * d;
+      },
+      [&](int k, float sum) { out[k].squares = sum; });
 }
 
 inline float silu_of(float v, __half) { return __fdividef(v, 1.0f + __expf(-v)); }
@@ -287,6 +293,7 @@ enum Pass { kWhole, kStats, kApply };
 // part is [n, groups, slabs] of (mean less shift, squares).
 template <typename T, int V, Pass P>
 inline void group(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int positions, int width, int rest, int groups, int bundle, int slabs, float eps, int silu) {
+  __shared__ float sums[P == kApply ? 1 : kGroupWidth];
   __shared__ float2 cell[kGroupThreads * V];
   __shared__ float shift[kBundle];
   __shared__ Moments own[P == kApply ? 1 : kBundle];
@@ -296,7 +303,7 @@ inline void group(const T* x, const T* more, const float* gamma, const float* be
   float2* cells = part == nullptr ? nullptr : part + ((long long)blockIdx.z * groups + blockIdx.y * bundle) * slabs;
   for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) shift[k] = to_float(*in.at(g.first + k * g.per));
   __syncthreads();
-  if constexpr (P != kApply) collect<T, V>(g, in, shift, cell, own);
+  if constexpr (P != kApply) collect<T, V>(g, in, shift, cell, sums, own);
   if constexpr (P == kStats) {
     for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) cells[(long long)k * slabs + blockIdx.x] = make_float2(own[k].mean, own[k].squares);
     return;

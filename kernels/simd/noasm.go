@@ -30,3 +30,12 @@ func fromF16(dst []float32, src []uint16)                            { fromF16Go
 func fromBF16(dst []float32, src []uint16)                           { fromBF16Go(dst, src) }
 func toF16(dst []uint16, src []float32)                              { toF16Go(dst, src) }
 func toBF16(dst []uint16, src []float32)                             { toBF16Go(dst, src) }
+
+func (w *Winograd) input(dst, src Lines, n, count int)   { w.inputGo(dst, src, n, count) }
+func (w *Winograd) filter(dst, src Lines, n, count int)  { w.filterGo(dst, src, n, count) }
+func (w *Winograd) output(dst, src Lines, n, count int)  { w.outputGo(dst, src, n, count) }
+func combine(dst, src Lines, c [3]float32, n, count int) { combineGo(dst, src, c, n, count) }
+
+// Caches are what most machines have at least: bytes of a core's second-level
+// cache and of the one behind it.
+func Caches() (second, third int) { return 512 << 10, 8 << 20 }

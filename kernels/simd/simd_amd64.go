@@ -308,3 +308,79 @@ func toBF16(dst []uint16, src []float32) {
 	}
 	toBF16Go(dst[n:], src[n:])
 }
+
+type winogradFunc func(dst, src *float32, dstStride, dstStep, srcStride, srcStep, n, count int)
+
+func (f winogradFunc) run(dst, src Lines, n, count int) {
+	f(p(dst.Data), p(src.Data), 4*dst.Stride, 4*dst.Step, 4*src.Stride, 4*src.Step, n, count)
+}
+
+func (w *Winograd) input(dst, src Lines, n, count int) {
+	switch {
+	case active == AVX512 && w.M == 4:
+		winogradFunc(winogradInput4AVX512).run(dst, src, n, count)
+	case active == AVX512:
+		winogradFunc(winogradInput6AVX512).run(dst, src, n, count)
+	case active == AVX2 && w.M == 4:
+		winogradFunc(winogradInput4AVX2).run(dst, src, n, count)
+	case active == AVX2:
+		winogradFunc(winogradInput6AVX2).run(dst, src, n, count)
+	default:
+		w.inputGo(dst, src, n, count)
+	}
+}
+
+func (w *Winograd) filter(dst, src Lines, n, count int) {
+	switch {
+	case active == AVX512 && w.M == 4:
+		winogradFunc(winogradFilter4AVX512).run(dst, src, n, count)
+	case active == AVX512:
+		winogradFunc(winogradFilter6AVX512).run(dst, src, n, count)
+	case active == AVX2 && w.M == 4:
+		winogradFunc(winogradFilter4AVX2).run(dst, src, n, count)
+	case active == AVX2:
+		winogradFunc(winogradFilter6AVX2).run(dst, src, n, count)
+	default:
+		w.filterGo(dst, src, n, count)
+	}
+}
+
+func (w *Winograd) output(dst, src Lines, n, count int) {
+	switch {
+	case active == AVX512 && w.M == 4:
+		winogradFunc(winogradOutput4AVX512).run(dst, src, n, count)
+	case active == AVX512:
+		winogradFunc(winogradOutput6AVX512).run(dst, src, n, count)
+	case active == AVX2 && w.M == 4:
+		winogradFunc(winogradOutput4AVX2).run(dst, src, n, count)
+	case active == AVX2:
+		winogradFunc(winogradOutput6AVX2).run(dst, src, n, count)
+	default:
+		w.outputGo(dst, src, n, count)
+	}
+}
+
+func combine(dst, src Lines, c [3]float32, n, count int) {
+	f := combineAVX2
+	switch active {
+	case Go:
+		combineGo(dst, src, c, n, count)
+		return
+	case AVX512:
+		f = combineAVX512
+	}
+	f(p(dst.Data), p(src.Data), 4*dst.Stride, 4*dst.Step, 4*src.Stride, 4*src.Step, n, count, c[0], c[1], c[2])
+}
+
+// Caches are the sizes in bytes of a core's second-level cache and of the one
+// behind it, or what most machines have at least where they do not say.
+func Caches() (second, third int) {
+	second, third = 512<<10, 8<<20
+	if n := cpuid.CPU.Cache.L2; n > 0 {
+		second = n
+	}
+	if n := cpuid.CPU.Cache.L3; n > 0 {
+		third = n
+	}
+	return second, third
+}

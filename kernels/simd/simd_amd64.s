@@ -3729,6 +3729,1309 @@ DATA const43<>+56(SB)/4, $0x00007fff
 DATA const43<>+60(SB)/4, $0x00007fff
 GLOBL const43<>(SB), RODATA|NOPTR, $64
 
+// func combineAVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
+// Requires: AVX, FMA3
+TEXT ·combineAVX2(SB), NOSPLIT, $0-76
+	VBROADCASTSS c0+64(FP), Y0
+	VBROADCASTSS c1+68(FP), Y1
+	VBROADCASTSS c2+72(FP), Y2
+	MOVQ         dst+0(FP), AX
+	MOVQ         dstStride+16(FP), CX
+	MOVQ         AX, CX
+	MOVQ         src+8(FP), DX
+	MOVQ         srcStride+32(FP), BX
+	MOVQ         DX, SI
+	MOVQ         count+56(FP), DI
+
+repetition:
+	MOVQ CX, AX
+	ADDQ dstStep+24(FP), CX
+	MOVQ SI, DX
+	ADDQ srcStep+40(FP), SI
+	MOVQ n+48(FP), R8
+
+next:
+	CMPQ        R8, $0x08
+	JLT         tail
+	VMOVUPS     (DX), Y3
+	VMOVUPS     (DX)(BX*1), Y4
+	VMOVUPS     (DX)(BX*2), Y5
+	VMULPS      Y0, Y3, Y3
+	VFMADD231PS Y1, Y4, Y3
+	VFMADD231PS Y2, Y5, Y3
+	VMOVUPS     Y3, (AX)
+	ADDQ        $+32, AX
+	ADDQ        $+32, DX
+	SUBQ        $0x08, R8
+	JMP         next
+
+tail:
+	TESTQ       R8, R8
+	JZ          done
+	LEAQ        tails<>+0(SB), R9
+	NEGQ        R8
+	VMOVUPS     32(R9)(R8*4), Y3
+	VMASKMOVPS  (DX), Y3, Y4
+	VMASKMOVPS  (DX)(BX*1), Y3, Y5
+	VMASKMOVPS  (DX)(BX*2), Y3, Y6
+	VMULPS      Y0, Y4, Y4
+	VFMADD231PS Y1, Y5, Y4
+	VFMADD231PS Y2, Y6, Y4
+	VMASKMOVPS  Y4, Y3, (AX)
+
+done:
+	DECQ DI
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func winogradInput4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, FMA3
+TEXT ·winogradInput4AVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	LEAQ (R8)(R8*2), R10
+	MOVQ count+56(FP), R12
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	LEAQ (DI)(R8*4), R11
+	ADDQ R8, R11
+	MOVQ n+48(FP), R13
+
+next:
+	CMPQ         R13, $0x08
+	JLT          tail
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R8*2), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R8*4), Y4
+	VMOVUPS      (R11), Y5
+	VMOVAPS      Y4, Y6
+	VFMADD231PS  const13<>+0(SB), Y0, Y6
+	VFMADD231PS  const44<>+0(SB), Y2, Y6
+	VMOVAPS      Y5, Y0
+	VFMADD231PS  const13<>+0(SB), Y1, Y0
+	VFMADD231PS  const44<>+0(SB), Y3, Y0
+	VMOVAPS      Y4, Y5
+	VFMADD231PS  const39<>+0(SB), Y2, Y5
+	VMOVAPS      Y3, Y7
+	VFMADD231PS  const39<>+0(SB), Y1, Y7
+	VMOVAPS      Y5, Y8
+	VFMADD231PS  const45<>+0(SB), Y7, Y8
+	VFNMADD231PS const45<>+0(SB), Y7, Y5
+	VMOVAPS      Y4, Y4
+	VFMADD231PS  const33<>+0(SB), Y2, Y4
+	VMOVAPS      Y3, Y2
+	VFMADD231PS  const33<>+0(SB), Y1, Y2
+	VMOVAPS      Y4, Y1
+	VFMADD231PS  const46<>+0(SB), Y2, Y1
+	VFNMADD231PS const46<>+0(SB), Y2, Y4
+	VMOVUPS      Y6, (AX)
+	VMOVUPS      Y8, (AX)(CX*1)
+	VMOVUPS      Y5, (AX)(CX*2)
+	VMOVUPS      Y1, (AX)(BX*1)
+	VMOVUPS      Y4, (AX)(CX*4)
+	VMOVUPS      Y0, (SI)
+	ADDQ         $+32, AX
+	ADDQ         $+32, SI
+	ADDQ         $+32, DI
+	ADDQ         $+32, R11
+	SUBQ         $0x08, R13
+	JMP          next
+
+tail:
+	TESTQ        R13, R13
+	JZ           done
+	LEAQ         tails<>+0(SB), R14
+	NEGQ         R13
+	VMOVUPS      32(R14)(R13*4), Y0
+	VMASKMOVPS   (DI), Y0, Y1
+	VMASKMOVPS   (DI)(R8*1), Y0, Y2
+	VMASKMOVPS   (DI)(R8*2), Y0, Y3
+	VMASKMOVPS   (DI)(R10*1), Y0, Y4
+	VMASKMOVPS   (DI)(R8*4), Y0, Y5
+	VMASKMOVPS   (R11), Y0, Y6
+	VMOVAPS      Y5, Y7
+	VFMADD231PS  const13<>+0(SB), Y1, Y7
+	VFMADD231PS  const44<>+0(SB), Y3, Y7
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  const13<>+0(SB), Y2, Y1
+	VFMADD231PS  const44<>+0(SB), Y4, Y1
+	VMOVAPS      Y5, Y6
+	VFMADD231PS  const39<>+0(SB), Y3, Y6
+	VMOVAPS      Y4, Y8
+	VFMADD231PS  const39<>+0(SB), Y2, Y8
+	VMOVAPS      Y6, Y9
+	VFMADD231PS  const45<>+0(SB), Y8, Y9
+	VFNMADD231PS const45<>+0(SB), Y8, Y6
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  const33<>+0(SB), Y3, Y5
+	VMOVAPS      Y4, Y3
+	VFMADD231PS  const33<>+0(SB), Y2, Y3
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  const46<>+0(SB), Y3, Y2
+	VFNMADD231PS const46<>+0(SB), Y3, Y5
+	VMASKMOVPS   Y7, Y0, (AX)
+	VMASKMOVPS   Y9, Y0, (AX)(CX*1)
+	VMASKMOVPS   Y6, Y0, (AX)(CX*2)
+	VMASKMOVPS   Y2, Y0, (AX)(BX*1)
+	VMASKMOVPS   Y5, Y0, (AX)(CX*4)
+	VMASKMOVPS   Y1, Y0, (SI)
+
+done:
+	DECQ R12
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+DATA const44<>+0(SB)/4, $0xc0200000
+DATA const44<>+4(SB)/4, $0xc0200000
+DATA const44<>+8(SB)/4, $0xc0200000
+DATA const44<>+12(SB)/4, $0xc0200000
+DATA const44<>+16(SB)/4, $0xc0200000
+DATA const44<>+20(SB)/4, $0xc0200000
+DATA const44<>+24(SB)/4, $0xc0200000
+DATA const44<>+28(SB)/4, $0xc0200000
+DATA const44<>+32(SB)/4, $0xc0200000
+DATA const44<>+36(SB)/4, $0xc0200000
+DATA const44<>+40(SB)/4, $0xc0200000
+DATA const44<>+44(SB)/4, $0xc0200000
+DATA const44<>+48(SB)/4, $0xc0200000
+DATA const44<>+52(SB)/4, $0xc0200000
+DATA const44<>+56(SB)/4, $0xc0200000
+DATA const44<>+60(SB)/4, $0xc0200000
+GLOBL const44<>(SB), RODATA|NOPTR, $64
+
+DATA const45<>+0(SB)/4, $0x3f3504f3
+DATA const45<>+4(SB)/4, $0x3f3504f3
+DATA const45<>+8(SB)/4, $0x3f3504f3
+DATA const45<>+12(SB)/4, $0x3f3504f3
+DATA const45<>+16(SB)/4, $0x3f3504f3
+DATA const45<>+20(SB)/4, $0x3f3504f3
+DATA const45<>+24(SB)/4, $0x3f3504f3
+DATA const45<>+28(SB)/4, $0x3f3504f3
+DATA const45<>+32(SB)/4, $0x3f3504f3
+DATA const45<>+36(SB)/4, $0x3f3504f3
+DATA const45<>+40(SB)/4, $0x3f3504f3
+DATA const45<>+44(SB)/4, $0x3f3504f3
+DATA const45<>+48(SB)/4, $0x3f3504f3
+DATA const45<>+52(SB)/4, $0x3f3504f3
+DATA const45<>+56(SB)/4, $0x3f3504f3
+DATA const45<>+60(SB)/4, $0x3f3504f3
+GLOBL const45<>(SB), RODATA|NOPTR, $64
+
+DATA const46<>+0(SB)/4, $0x3fb504f3
+DATA const46<>+4(SB)/4, $0x3fb504f3
+DATA const46<>+8(SB)/4, $0x3fb504f3
+DATA const46<>+12(SB)/4, $0x3fb504f3
+DATA const46<>+16(SB)/4, $0x3fb504f3
+DATA const46<>+20(SB)/4, $0x3fb504f3
+DATA const46<>+24(SB)/4, $0x3fb504f3
+DATA const46<>+28(SB)/4, $0x3fb504f3
+DATA const46<>+32(SB)/4, $0x3fb504f3
+DATA const46<>+36(SB)/4, $0x3fb504f3
+DATA const46<>+40(SB)/4, $0x3fb504f3
+DATA const46<>+44(SB)/4, $0x3fb504f3
+DATA const46<>+48(SB)/4, $0x3fb504f3
+DATA const46<>+52(SB)/4, $0x3fb504f3
+DATA const46<>+56(SB)/4, $0x3fb504f3
+DATA const46<>+60(SB)/4, $0x3fb504f3
+GLOBL const46<>(SB), RODATA|NOPTR, $64
+
+// func winogradFilter4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, FMA3
+TEXT ·winogradFilter4AVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	MOVQ count+56(FP), R10
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	MOVQ n+48(FP), R11
+
+next:
+	CMPQ        R11, $0x08
+	JLT         tail
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R8*2), Y2
+	VMULPS      const13<>+0(SB), Y0, Y3
+	VMULPS      const47<>+0(SB), Y0, Y4
+	VMULPS      const48<>+0(SB), Y1, Y5
+	VFMADD231PS const49<>+0(SB), Y2, Y4
+	VADDPS      Y5, Y4, Y6
+	VSUBPS      Y5, Y4, Y4
+	VMULPS      const50<>+0(SB), Y0, Y0
+	VMULPS      const51<>+0(SB), Y1, Y1
+	VFMADD231PS const52<>+0(SB), Y2, Y0
+	VADDPS      Y1, Y0, Y5
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     Y6, (AX)(CX*1)
+	VMOVUPS     Y4, (AX)(CX*2)
+	VMOVUPS     Y5, (AX)(BX*1)
+	VMOVUPS     Y0, (AX)(CX*4)
+	VMOVUPS     Y2, (SI)
+	ADDQ        $+32, AX
+	ADDQ        $+32, SI
+	ADDQ        $+32, DI
+	SUBQ        $0x08, R11
+	JMP         next
+
+tail:
+	TESTQ       R11, R11
+	JZ          done
+	LEAQ        tails<>+0(SB), R12
+	NEGQ        R11
+	VMOVUPS     32(R12)(R11*4), Y0
+	VMASKMOVPS  (DI), Y0, Y1
+	VMASKMOVPS  (DI)(R8*1), Y0, Y2
+	VMASKMOVPS  (DI)(R8*2), Y0, Y3
+	VMULPS      const13<>+0(SB), Y1, Y4
+	VMULPS      const47<>+0(SB), Y1, Y5
+	VMULPS      const48<>+0(SB), Y2, Y6
+	VFMADD231PS const49<>+0(SB), Y3, Y5
+	VADDPS      Y6, Y5, Y7
+	VSUBPS      Y6, Y5, Y5
+	VMULPS      const50<>+0(SB), Y1, Y1
+	VMULPS      const51<>+0(SB), Y2, Y2
+	VFMADD231PS const52<>+0(SB), Y3, Y1
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VMASKMOVPS  Y4, Y0, (AX)
+	VMASKMOVPS  Y7, Y0, (AX)(CX*1)
+	VMASKMOVPS  Y5, Y0, (AX)(CX*2)
+	VMASKMOVPS  Y6, Y0, (AX)(BX*1)
+	VMASKMOVPS  Y1, Y0, (AX)(CX*4)
+	VMASKMOVPS  Y3, Y0, (SI)
+
+done:
+	DECQ R10
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+DATA const47<>+0(SB)/4, $0xbf2aaaab
+DATA const47<>+4(SB)/4, $0xbf2aaaab
+DATA const47<>+8(SB)/4, $0xbf2aaaab
+DATA const47<>+12(SB)/4, $0xbf2aaaab
+DATA const47<>+16(SB)/4, $0xbf2aaaab
+DATA const47<>+20(SB)/4, $0xbf2aaaab
+DATA const47<>+24(SB)/4, $0xbf2aaaab
+DATA const47<>+28(SB)/4, $0xbf2aaaab
+DATA const47<>+32(SB)/4, $0xbf2aaaab
+DATA const47<>+36(SB)/4, $0xbf2aaaab
+DATA const47<>+40(SB)/4, $0xbf2aaaab
+DATA const47<>+44(SB)/4, $0xbf2aaaab
+DATA const47<>+48(SB)/4, $0xbf2aaaab
+DATA const47<>+52(SB)/4, $0xbf2aaaab
+DATA const47<>+56(SB)/4, $0xbf2aaaab
+DATA const47<>+60(SB)/4, $0xbf2aaaab
+GLOBL const47<>(SB), RODATA|NOPTR, $64
+
+DATA const48<>+0(SB)/4, $0xbef15bef
+DATA const48<>+4(SB)/4, $0xbef15bef
+DATA const48<>+8(SB)/4, $0xbef15bef
+DATA const48<>+12(SB)/4, $0xbef15bef
+DATA const48<>+16(SB)/4, $0xbef15bef
+DATA const48<>+20(SB)/4, $0xbef15bef
+DATA const48<>+24(SB)/4, $0xbef15bef
+DATA const48<>+28(SB)/4, $0xbef15bef
+DATA const48<>+32(SB)/4, $0xbef15bef
+DATA const48<>+36(SB)/4, $0xbef15bef
+DATA const48<>+40(SB)/4, $0xbef15bef
+DATA const48<>+44(SB)/4, $0xbef15bef
+DATA const48<>+48(SB)/4, $0xbef15bef
+DATA const48<>+52(SB)/4, $0xbef15bef
+DATA const48<>+56(SB)/4, $0xbef15bef
+DATA const48<>+60(SB)/4, $0xbef15bef
+GLOBL const48<>(SB), RODATA|NOPTR, $64
+
+DATA const49<>+0(SB)/4, $0xbeaaaaab
+DATA const49<>+4(SB)/4, $0xbeaaaaab
+DATA const49<>+8(SB)/4, $0xbeaaaaab
+DATA const49<>+12(SB)/4, $0xbeaaaaab
+DATA const49<>+16(SB)/4, $0xbeaaaaab
+DATA const49<>+20(SB)/4, $0xbeaaaaab
+DATA const49<>+24(SB)/4, $0xbeaaaaab
+DATA const49<>+28(SB)/4, $0xbeaaaaab
+DATA const49<>+32(SB)/4, $0xbeaaaaab
+DATA const49<>+36(SB)/4, $0xbeaaaaab
+DATA const49<>+40(SB)/4, $0xbeaaaaab
+DATA const49<>+44(SB)/4, $0xbeaaaaab
+DATA const49<>+48(SB)/4, $0xbeaaaaab
+DATA const49<>+52(SB)/4, $0xbeaaaaab
+DATA const49<>+56(SB)/4, $0xbeaaaaab
+DATA const49<>+60(SB)/4, $0xbeaaaaab
+GLOBL const49<>(SB), RODATA|NOPTR, $64
+
+DATA const50<>+0(SB)/4, $0x3e2aaaab
+DATA const50<>+4(SB)/4, $0x3e2aaaab
+DATA const50<>+8(SB)/4, $0x3e2aaaab
+DATA const50<>+12(SB)/4, $0x3e2aaaab
+DATA const50<>+16(SB)/4, $0x3e2aaaab
+DATA const50<>+20(SB)/4, $0x3e2aaaab
+DATA const50<>+24(SB)/4, $0x3e2aaaab
+DATA const50<>+28(SB)/4, $0x3e2aaaab
+DATA const50<>+32(SB)/4, $0x3e2aaaab
+DATA const50<>+36(SB)/4, $0x3e2aaaab
+DATA const50<>+40(SB)/4, $0x3e2aaaab
+DATA const50<>+44(SB)/4, $0x3e2aaaab
+DATA const50<>+48(SB)/4, $0x3e2aaaab
+DATA const50<>+52(SB)/4, $0x3e2aaaab
+DATA const50<>+56(SB)/4, $0x3e2aaaab
+DATA const50<>+60(SB)/4, $0x3e2aaaab
+GLOBL const50<>(SB), RODATA|NOPTR, $64
+
+DATA const51<>+0(SB)/4, $0x3e715bef
+DATA const51<>+4(SB)/4, $0x3e715bef
+DATA const51<>+8(SB)/4, $0x3e715bef
+DATA const51<>+12(SB)/4, $0x3e715bef
+DATA const51<>+16(SB)/4, $0x3e715bef
+DATA const51<>+20(SB)/4, $0x3e715bef
+DATA const51<>+24(SB)/4, $0x3e715bef
+DATA const51<>+28(SB)/4, $0x3e715bef
+DATA const51<>+32(SB)/4, $0x3e715bef
+DATA const51<>+36(SB)/4, $0x3e715bef
+DATA const51<>+40(SB)/4, $0x3e715bef
+DATA const51<>+44(SB)/4, $0x3e715bef
+DATA const51<>+48(SB)/4, $0x3e715bef
+DATA const51<>+52(SB)/4, $0x3e715bef
+DATA const51<>+56(SB)/4, $0x3e715bef
+DATA const51<>+60(SB)/4, $0x3e715bef
+GLOBL const51<>(SB), RODATA|NOPTR, $64
+
+DATA const52<>+0(SB)/4, $0x3eaaaaab
+DATA const52<>+4(SB)/4, $0x3eaaaaab
+DATA const52<>+8(SB)/4, $0x3eaaaaab
+DATA const52<>+12(SB)/4, $0x3eaaaaab
+DATA const52<>+16(SB)/4, $0x3eaaaaab
+DATA const52<>+20(SB)/4, $0x3eaaaaab
+DATA const52<>+24(SB)/4, $0x3eaaaaab
+DATA const52<>+28(SB)/4, $0x3eaaaaab
+DATA const52<>+32(SB)/4, $0x3eaaaaab
+DATA const52<>+36(SB)/4, $0x3eaaaaab
+DATA const52<>+40(SB)/4, $0x3eaaaaab
+DATA const52<>+44(SB)/4, $0x3eaaaaab
+DATA const52<>+48(SB)/4, $0x3eaaaaab
+DATA const52<>+52(SB)/4, $0x3eaaaaab
+DATA const52<>+56(SB)/4, $0x3eaaaaab
+DATA const52<>+60(SB)/4, $0x3eaaaaab
+GLOBL const52<>(SB), RODATA|NOPTR, $64
+
+// func winogradOutput4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, FMA3
+TEXT ·winogradOutput4AVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), SI
+	MOVQ srcStride+32(FP), DI
+	MOVQ SI, R8
+	LEAQ (DI)(DI*2), R9
+	MOVQ count+56(FP), R11
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	MOVQ R8, SI
+	ADDQ srcStep+40(FP), R8
+	LEAQ (SI)(DI*4), R10
+	ADDQ DI, R10
+	MOVQ n+48(FP), R12
+
+next:
+	CMPQ        R12, $0x08
+	JLT         tail
+	VMOVUPS     (SI), Y0
+	VMOVUPS     (SI)(DI*1), Y1
+	VMOVUPS     (SI)(DI*2), Y2
+	VMOVUPS     (SI)(R9*1), Y3
+	VMOVUPS     (SI)(DI*4), Y4
+	VMOVUPS     (R10), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VMOVAPS     Y0, Y0
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMULPS      const45<>+0(SB), Y1, Y4
+	VMOVAPS     Y4, Y4
+	VFMADD231PS const46<>+0(SB), Y3, Y4
+	VMULPS      const12<>+0(SB), Y6, Y6
+	VMOVAPS     Y6, Y6
+	VFMADD231PS const53<>+0(SB), Y2, Y6
+	VMOVAPS     Y5, Y2
+	VFMADD231PS const54<>+0(SB), Y1, Y2
+	VFMADD231PS const55<>+0(SB), Y3, Y2
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y4, (AX)(CX*1)
+	VMOVUPS     Y6, (AX)(CX*2)
+	VMOVUPS     Y2, (AX)(BX*1)
+	ADDQ        $+32, AX
+	ADDQ        $+32, SI
+	ADDQ        $+32, R10
+	SUBQ        $0x08, R12
+	JMP         next
+
+tail:
+	TESTQ       R12, R12
+	JZ          done
+	LEAQ        tails<>+0(SB), R13
+	NEGQ        R12
+	VMOVUPS     32(R13)(R12*4), Y0
+	VMASKMOVPS  (SI), Y0, Y1
+	VMASKMOVPS  (SI)(DI*1), Y0, Y2
+	VMASKMOVPS  (SI)(DI*2), Y0, Y3
+	VMASKMOVPS  (SI)(R9*1), Y0, Y4
+	VMASKMOVPS  (SI)(DI*4), Y0, Y5
+	VMASKMOVPS  (R10), Y0, Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VMOVAPS     Y1, Y1
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const45<>+0(SB), Y2, Y5
+	VMOVAPS     Y5, Y5
+	VFMADD231PS const46<>+0(SB), Y4, Y5
+	VMULPS      const12<>+0(SB), Y7, Y7
+	VMOVAPS     Y7, Y7
+	VFMADD231PS const53<>+0(SB), Y3, Y7
+	VMOVAPS     Y6, Y3
+	VFMADD231PS const54<>+0(SB), Y2, Y3
+	VFMADD231PS const55<>+0(SB), Y4, Y3
+	VMASKMOVPS  Y1, Y0, (AX)
+	VMASKMOVPS  Y5, Y0, (AX)(CX*1)
+	VMASKMOVPS  Y7, Y0, (AX)(CX*2)
+	VMASKMOVPS  Y3, Y0, (AX)(BX*1)
+
+done:
+	DECQ R11
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+DATA const53<>+0(SB)/4, $0x40000000
+DATA const53<>+4(SB)/4, $0x40000000
+DATA const53<>+8(SB)/4, $0x40000000
+DATA const53<>+12(SB)/4, $0x40000000
+DATA const53<>+16(SB)/4, $0x40000000
+DATA const53<>+20(SB)/4, $0x40000000
+DATA const53<>+24(SB)/4, $0x40000000
+DATA const53<>+28(SB)/4, $0x40000000
+DATA const53<>+32(SB)/4, $0x40000000
+DATA const53<>+36(SB)/4, $0x40000000
+DATA const53<>+40(SB)/4, $0x40000000
+DATA const53<>+44(SB)/4, $0x40000000
+DATA const53<>+48(SB)/4, $0x40000000
+DATA const53<>+52(SB)/4, $0x40000000
+DATA const53<>+56(SB)/4, $0x40000000
+DATA const53<>+60(SB)/4, $0x40000000
+GLOBL const53<>(SB), RODATA|NOPTR, $64
+
+DATA const54<>+0(SB)/4, $0x3eb504f3
+DATA const54<>+4(SB)/4, $0x3eb504f3
+DATA const54<>+8(SB)/4, $0x3eb504f3
+DATA const54<>+12(SB)/4, $0x3eb504f3
+DATA const54<>+16(SB)/4, $0x3eb504f3
+DATA const54<>+20(SB)/4, $0x3eb504f3
+DATA const54<>+24(SB)/4, $0x3eb504f3
+DATA const54<>+28(SB)/4, $0x3eb504f3
+DATA const54<>+32(SB)/4, $0x3eb504f3
+DATA const54<>+36(SB)/4, $0x3eb504f3
+DATA const54<>+40(SB)/4, $0x3eb504f3
+DATA const54<>+44(SB)/4, $0x3eb504f3
+DATA const54<>+48(SB)/4, $0x3eb504f3
+DATA const54<>+52(SB)/4, $0x3eb504f3
+DATA const54<>+56(SB)/4, $0x3eb504f3
+DATA const54<>+60(SB)/4, $0x3eb504f3
+GLOBL const54<>(SB), RODATA|NOPTR, $64
+
+DATA const55<>+0(SB)/4, $0x403504f3
+DATA const55<>+4(SB)/4, $0x403504f3
+DATA const55<>+8(SB)/4, $0x403504f3
+DATA const55<>+12(SB)/4, $0x403504f3
+DATA const55<>+16(SB)/4, $0x403504f3
+DATA const55<>+20(SB)/4, $0x403504f3
+DATA const55<>+24(SB)/4, $0x403504f3
+DATA const55<>+28(SB)/4, $0x403504f3
+DATA const55<>+32(SB)/4, $0x403504f3
+DATA const55<>+36(SB)/4, $0x403504f3
+DATA const55<>+40(SB)/4, $0x403504f3
+DATA const55<>+44(SB)/4, $0x403504f3
+DATA const55<>+48(SB)/4, $0x403504f3
+DATA const55<>+52(SB)/4, $0x403504f3
+DATA const55<>+56(SB)/4, $0x403504f3
+DATA const55<>+60(SB)/4, $0x403504f3
+GLOBL const55<>(SB), RODATA|NOPTR, $64
+
+// func winogradInput6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, FMA3
+TEXT ·winogradInput6AVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	LEAQ (R8)(R8*2), R10
+	MOVQ count+56(FP), R12
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	LEAQ (DI)(R8*4), R11
+	ADDQ R8, R11
+	MOVQ n+48(FP), R13
+
+next:
+	CMPQ         R13, $0x08
+	JLT          tail
+	VMOVUPS      (DI), Y0
+	VMOVUPS      (DI)(R8*1), Y1
+	VMOVUPS      (DI)(R8*2), Y2
+	VMOVUPS      (DI)(R10*1), Y3
+	VMOVUPS      (DI)(R8*4), Y4
+	VMOVUPS      (R11), Y5
+	VMOVUPS      (DI)(R10*2), Y6
+	VMOVUPS      (R11)(R8*2), Y7
+	VMOVAPS      Y6, Y8
+	VSUBPS       Y0, Y8, Y8
+	VFMADD231PS  const56<>+0(SB), Y2, Y8
+	VFMADD231PS  const57<>+0(SB), Y4, Y8
+	VMOVAPS      Y7, Y0
+	VSUBPS       Y1, Y0, Y0
+	VFMADD231PS  const56<>+0(SB), Y3, Y0
+	VFMADD231PS  const57<>+0(SB), Y5, Y0
+	VMOVAPS      Y6, Y7
+	VFMADD231PS  const21<>+0(SB), Y2, Y7
+	VFMADD231PS  const58<>+0(SB), Y4, Y7
+	VMOVAPS      Y5, Y9
+	VFMADD231PS  const21<>+0(SB), Y1, Y9
+	VFMADD231PS  const58<>+0(SB), Y3, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const12<>+0(SB), Y9, Y10
+	VFNMADD231PS const12<>+0(SB), Y9, Y7
+	VMOVAPS      Y6, Y9
+	VADDPS       Y2, Y9, Y9
+	VFMADD231PS  const59<>+0(SB), Y4, Y9
+	VMOVAPS      Y5, Y11
+	VADDPS       Y1, Y11, Y11
+	VFMADD231PS  const59<>+0(SB), Y3, Y11
+	VMOVAPS      Y9, Y12
+	VADDPS       Y11, Y12, Y12
+	VSUBPS       Y11, Y9, Y9
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  const60<>+0(SB), Y2, Y6
+	VFMADD231PS  const61<>+0(SB), Y4, Y6
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  const60<>+0(SB), Y1, Y2
+	VFMADD231PS  const61<>+0(SB), Y3, Y2
+	VMOVAPS      Y6, Y1
+	VFMADD231PS  const53<>+0(SB), Y2, Y1
+	VFNMADD231PS const53<>+0(SB), Y2, Y6
+	VMOVUPS      Y8, (AX)
+	VMOVUPS      Y10, (AX)(CX*1)
+	VMOVUPS      Y7, (AX)(CX*2)
+	VMOVUPS      Y12, (AX)(BX*1)
+	VMOVUPS      Y9, (AX)(CX*4)
+	VMOVUPS      Y1, (SI)
+	VMOVUPS      Y6, (AX)(BX*2)
+	VMOVUPS      Y0, (SI)(CX*2)
+	ADDQ         $+32, AX
+	ADDQ         $+32, SI
+	ADDQ         $+32, DI
+	ADDQ         $+32, R11
+	SUBQ         $0x08, R13
+	JMP          next
+
+tail:
+	TESTQ        R13, R13
+	JZ           done
+	LEAQ         tails<>+0(SB), R14
+	NEGQ         R13
+	VMOVUPS      32(R14)(R13*4), Y0
+	VMASKMOVPS   (DI), Y0, Y1
+	VMASKMOVPS   (DI)(R8*1), Y0, Y2
+	VMASKMOVPS   (DI)(R8*2), Y0, Y3
+	VMASKMOVPS   (DI)(R10*1), Y0, Y4
+	VMASKMOVPS   (DI)(R8*4), Y0, Y5
+	VMASKMOVPS   (R11), Y0, Y6
+	VMASKMOVPS   (DI)(R10*2), Y0, Y7
+	VMASKMOVPS   (R11)(R8*2), Y0, Y8
+	VMOVAPS      Y7, Y9
+	VSUBPS       Y1, Y9, Y9
+	VFMADD231PS  const56<>+0(SB), Y3, Y9
+	VFMADD231PS  const57<>+0(SB), Y5, Y9
+	VMOVAPS      Y8, Y1
+	VSUBPS       Y2, Y1, Y1
+	VFMADD231PS  const56<>+0(SB), Y4, Y1
+	VFMADD231PS  const57<>+0(SB), Y6, Y1
+	VMOVAPS      Y7, Y8
+	VFMADD231PS  const21<>+0(SB), Y3, Y8
+	VFMADD231PS  const58<>+0(SB), Y5, Y8
+	VMOVAPS      Y6, Y10
+	VFMADD231PS  const21<>+0(SB), Y2, Y10
+	VFMADD231PS  const58<>+0(SB), Y4, Y10
+	VMOVAPS      Y8, Y11
+	VFMADD231PS  const12<>+0(SB), Y10, Y11
+	VFNMADD231PS const12<>+0(SB), Y10, Y8
+	VMOVAPS      Y7, Y10
+	VADDPS       Y3, Y10, Y10
+	VFMADD231PS  const59<>+0(SB), Y5, Y10
+	VMOVAPS      Y6, Y12
+	VADDPS       Y2, Y12, Y12
+	VFMADD231PS  const59<>+0(SB), Y4, Y12
+	VMOVAPS      Y10, Y13
+	VADDPS       Y12, Y13, Y13
+	VSUBPS       Y12, Y10, Y10
+	VMOVAPS      Y7, Y7
+	VFMADD231PS  const60<>+0(SB), Y3, Y7
+	VFMADD231PS  const61<>+0(SB), Y5, Y7
+	VMOVAPS      Y6, Y3
+	VFMADD231PS  const60<>+0(SB), Y2, Y3
+	VFMADD231PS  const61<>+0(SB), Y4, Y3
+	VMOVAPS      Y7, Y2
+	VFMADD231PS  const53<>+0(SB), Y3, Y2
+	VFNMADD231PS const53<>+0(SB), Y3, Y7
+	VMASKMOVPS   Y9, Y0, (AX)
+	VMASKMOVPS   Y11, Y0, (AX)(CX*1)
+	VMASKMOVPS   Y8, Y0, (AX)(CX*2)
+	VMASKMOVPS   Y13, Y0, (AX)(BX*1)
+	VMASKMOVPS   Y10, Y0, (AX)(CX*4)
+	VMASKMOVPS   Y2, Y0, (SI)
+	VMASKMOVPS   Y7, Y0, (AX)(BX*2)
+	VMASKMOVPS   Y1, Y0, (SI)(CX*2)
+
+done:
+	DECQ R12
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+DATA const56<>+0(SB)/4, $0x40a80000
+DATA const56<>+4(SB)/4, $0x40a80000
+DATA const56<>+8(SB)/4, $0x40a80000
+DATA const56<>+12(SB)/4, $0x40a80000
+DATA const56<>+16(SB)/4, $0x40a80000
+DATA const56<>+20(SB)/4, $0x40a80000
+DATA const56<>+24(SB)/4, $0x40a80000
+DATA const56<>+28(SB)/4, $0x40a80000
+DATA const56<>+32(SB)/4, $0x40a80000
+DATA const56<>+36(SB)/4, $0x40a80000
+DATA const56<>+40(SB)/4, $0x40a80000
+DATA const56<>+44(SB)/4, $0x40a80000
+DATA const56<>+48(SB)/4, $0x40a80000
+DATA const56<>+52(SB)/4, $0x40a80000
+DATA const56<>+56(SB)/4, $0x40a80000
+DATA const56<>+60(SB)/4, $0x40a80000
+GLOBL const56<>(SB), RODATA|NOPTR, $64
+
+DATA const57<>+0(SB)/4, $0xc0a80000
+DATA const57<>+4(SB)/4, $0xc0a80000
+DATA const57<>+8(SB)/4, $0xc0a80000
+DATA const57<>+12(SB)/4, $0xc0a80000
+DATA const57<>+16(SB)/4, $0xc0a80000
+DATA const57<>+20(SB)/4, $0xc0a80000
+DATA const57<>+24(SB)/4, $0xc0a80000
+DATA const57<>+28(SB)/4, $0xc0a80000
+DATA const57<>+32(SB)/4, $0xc0a80000
+DATA const57<>+36(SB)/4, $0xc0a80000
+DATA const57<>+40(SB)/4, $0xc0a80000
+DATA const57<>+44(SB)/4, $0xc0a80000
+DATA const57<>+48(SB)/4, $0xc0a80000
+DATA const57<>+52(SB)/4, $0xc0a80000
+DATA const57<>+56(SB)/4, $0xc0a80000
+DATA const57<>+60(SB)/4, $0xc0a80000
+GLOBL const57<>(SB), RODATA|NOPTR, $64
+
+DATA const58<>+0(SB)/4, $0xc0a00000
+DATA const58<>+4(SB)/4, $0xc0a00000
+DATA const58<>+8(SB)/4, $0xc0a00000
+DATA const58<>+12(SB)/4, $0xc0a00000
+DATA const58<>+16(SB)/4, $0xc0a00000
+DATA const58<>+20(SB)/4, $0xc0a00000
+DATA const58<>+24(SB)/4, $0xc0a00000
+DATA const58<>+28(SB)/4, $0xc0a00000
+DATA const58<>+32(SB)/4, $0xc0a00000
+DATA const58<>+36(SB)/4, $0xc0a00000
+DATA const58<>+40(SB)/4, $0xc0a00000
+DATA const58<>+44(SB)/4, $0xc0a00000
+DATA const58<>+48(SB)/4, $0xc0a00000
+DATA const58<>+52(SB)/4, $0xc0a00000
+DATA const58<>+56(SB)/4, $0xc0a00000
+DATA const58<>+60(SB)/4, $0xc0a00000
+GLOBL const58<>(SB), RODATA|NOPTR, $64
+
+DATA const59<>+0(SB)/4, $0xc0880000
+DATA const59<>+4(SB)/4, $0xc0880000
+DATA const59<>+8(SB)/4, $0xc0880000
+DATA const59<>+12(SB)/4, $0xc0880000
+DATA const59<>+16(SB)/4, $0xc0880000
+DATA const59<>+20(SB)/4, $0xc0880000
+DATA const59<>+24(SB)/4, $0xc0880000
+DATA const59<>+28(SB)/4, $0xc0880000
+DATA const59<>+32(SB)/4, $0xc0880000
+DATA const59<>+36(SB)/4, $0xc0880000
+DATA const59<>+40(SB)/4, $0xc0880000
+DATA const59<>+44(SB)/4, $0xc0880000
+DATA const59<>+48(SB)/4, $0xc0880000
+DATA const59<>+52(SB)/4, $0xc0880000
+DATA const59<>+56(SB)/4, $0xc0880000
+DATA const59<>+60(SB)/4, $0xc0880000
+GLOBL const59<>(SB), RODATA|NOPTR, $64
+
+DATA const60<>+0(SB)/4, $0x3e800000
+DATA const60<>+4(SB)/4, $0x3e800000
+DATA const60<>+8(SB)/4, $0x3e800000
+DATA const60<>+12(SB)/4, $0x3e800000
+DATA const60<>+16(SB)/4, $0x3e800000
+DATA const60<>+20(SB)/4, $0x3e800000
+DATA const60<>+24(SB)/4, $0x3e800000
+DATA const60<>+28(SB)/4, $0x3e800000
+DATA const60<>+32(SB)/4, $0x3e800000
+DATA const60<>+36(SB)/4, $0x3e800000
+DATA const60<>+40(SB)/4, $0x3e800000
+DATA const60<>+44(SB)/4, $0x3e800000
+DATA const60<>+48(SB)/4, $0x3e800000
+DATA const60<>+52(SB)/4, $0x3e800000
+DATA const60<>+56(SB)/4, $0x3e800000
+DATA const60<>+60(SB)/4, $0x3e800000
+GLOBL const60<>(SB), RODATA|NOPTR, $64
+
+DATA const61<>+0(SB)/4, $0xbfa00000
+DATA const61<>+4(SB)/4, $0xbfa00000
+DATA const61<>+8(SB)/4, $0xbfa00000
+DATA const61<>+12(SB)/4, $0xbfa00000
+DATA const61<>+16(SB)/4, $0xbfa00000
+DATA const61<>+20(SB)/4, $0xbfa00000
+DATA const61<>+24(SB)/4, $0xbfa00000
+DATA const61<>+28(SB)/4, $0xbfa00000
+DATA const61<>+32(SB)/4, $0xbfa00000
+DATA const61<>+36(SB)/4, $0xbfa00000
+DATA const61<>+40(SB)/4, $0xbfa00000
+DATA const61<>+44(SB)/4, $0xbfa00000
+DATA const61<>+48(SB)/4, $0xbfa00000
+DATA const61<>+52(SB)/4, $0xbfa00000
+DATA const61<>+56(SB)/4, $0xbfa00000
+DATA const61<>+60(SB)/4, $0xbfa00000
+GLOBL const61<>(SB), RODATA|NOPTR, $64
+
+// func winogradFilter6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, FMA3
+TEXT ·winogradFilter6AVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	MOVQ count+56(FP), R10
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	MOVQ n+48(FP), R11
+
+next:
+	CMPQ        R11, $0x08
+	JLT         tail
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R8*2), Y2
+	VMULPS      const62<>+0(SB), Y0, Y3
+	VMULPS      const63<>+0(SB), Y0, Y4
+	VMULPS      const64<>+0(SB), Y1, Y5
+	VFMADD231PS const65<>+0(SB), Y2, Y4
+	VADDPS      Y5, Y4, Y6
+	VSUBPS      Y5, Y4, Y4
+	VMULPS      const66<>+0(SB), Y0, Y5
+	VMULPS      const66<>+0(SB), Y1, Y7
+	VFMADD231PS const66<>+0(SB), Y2, Y5
+	VADDPS      Y7, Y5, Y8
+	VSUBPS      Y7, Y5, Y5
+	VMULPS      const67<>+0(SB), Y0, Y0
+	VMULPS      const68<>+0(SB), Y1, Y1
+	VFMADD231PS const69<>+0(SB), Y2, Y0
+	VADDPS      Y1, Y0, Y7
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     Y6, (AX)(CX*1)
+	VMOVUPS     Y4, (AX)(CX*2)
+	VMOVUPS     Y8, (AX)(BX*1)
+	VMOVUPS     Y5, (AX)(CX*4)
+	VMOVUPS     Y7, (SI)
+	VMOVUPS     Y0, (AX)(BX*2)
+	VMOVUPS     Y2, (SI)(CX*2)
+	ADDQ        $+32, AX
+	ADDQ        $+32, SI
+	ADDQ        $+32, DI
+	SUBQ        $0x08, R11
+	JMP         next
+
+tail:
+	TESTQ       R11, R11
+	JZ          done
+	LEAQ        tails<>+0(SB), R12
+	NEGQ        R11
+	VMOVUPS     32(R12)(R11*4), Y0
+	VMASKMOVPS  (DI), Y0, Y1
+	VMASKMOVPS  (DI)(R8*1), Y0, Y2
+	VMASKMOVPS  (DI)(R8*2), Y0, Y3
+	VMULPS      const62<>+0(SB), Y1, Y4
+	VMULPS      const63<>+0(SB), Y1, Y5
+	VMULPS      const64<>+0(SB), Y2, Y6
+	VFMADD231PS const65<>+0(SB), Y3, Y5
+	VADDPS      Y6, Y5, Y7
+	VSUBPS      Y6, Y5, Y5
+	VMULPS      const66<>+0(SB), Y1, Y6
+	VMULPS      const66<>+0(SB), Y2, Y8
+	VFMADD231PS const66<>+0(SB), Y3, Y6
+	VADDPS      Y8, Y6, Y9
+	VSUBPS      Y8, Y6, Y6
+	VMULPS      const67<>+0(SB), Y1, Y1
+	VMULPS      const68<>+0(SB), Y2, Y2
+	VFMADD231PS const69<>+0(SB), Y3, Y1
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VMASKMOVPS  Y4, Y0, (AX)
+	VMASKMOVPS  Y7, Y0, (AX)(CX*1)
+	VMASKMOVPS  Y5, Y0, (AX)(CX*2)
+	VMASKMOVPS  Y9, Y0, (AX)(BX*1)
+	VMASKMOVPS  Y6, Y0, (AX)(CX*4)
+	VMASKMOVPS  Y8, Y0, (SI)
+	VMASKMOVPS  Y1, Y0, (AX)(BX*2)
+	VMASKMOVPS  Y3, Y0, (SI)(CX*2)
+
+done:
+	DECQ R10
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+DATA const62<>+0(SB)/4, $0xbf800000
+DATA const62<>+4(SB)/4, $0xbf800000
+DATA const62<>+8(SB)/4, $0xbf800000
+DATA const62<>+12(SB)/4, $0xbf800000
+DATA const62<>+16(SB)/4, $0xbf800000
+DATA const62<>+20(SB)/4, $0xbf800000
+DATA const62<>+24(SB)/4, $0xbf800000
+DATA const62<>+28(SB)/4, $0xbf800000
+DATA const62<>+32(SB)/4, $0xbf800000
+DATA const62<>+36(SB)/4, $0xbf800000
+DATA const62<>+40(SB)/4, $0xbf800000
+DATA const62<>+44(SB)/4, $0xbf800000
+DATA const62<>+48(SB)/4, $0xbf800000
+DATA const62<>+52(SB)/4, $0xbf800000
+DATA const62<>+56(SB)/4, $0xbf800000
+DATA const62<>+60(SB)/4, $0xbf800000
+GLOBL const62<>(SB), RODATA|NOPTR, $64
+
+DATA const63<>+0(SB)/4, $0x3f360b61
+DATA const63<>+4(SB)/4, $0x3f360b61
+DATA const63<>+8(SB)/4, $0x3f360b61
+DATA const63<>+12(SB)/4, $0x3f360b61
+DATA const63<>+16(SB)/4, $0x3f360b61
+DATA const63<>+20(SB)/4, $0x3f360b61
+DATA const63<>+24(SB)/4, $0x3f360b61
+DATA const63<>+28(SB)/4, $0x3f360b61
+DATA const63<>+32(SB)/4, $0x3f360b61
+DATA const63<>+36(SB)/4, $0x3f360b61
+DATA const63<>+40(SB)/4, $0x3f360b61
+DATA const63<>+44(SB)/4, $0x3f360b61
+DATA const63<>+48(SB)/4, $0x3f360b61
+DATA const63<>+52(SB)/4, $0x3f360b61
+DATA const63<>+56(SB)/4, $0x3f360b61
+DATA const63<>+60(SB)/4, $0x3f360b61
+GLOBL const63<>(SB), RODATA|NOPTR, $64
+
+DATA const64<>+0(SB)/4, $0x3eb60b61
+DATA const64<>+4(SB)/4, $0x3eb60b61
+DATA const64<>+8(SB)/4, $0x3eb60b61
+DATA const64<>+12(SB)/4, $0x3eb60b61
+DATA const64<>+16(SB)/4, $0x3eb60b61
+DATA const64<>+20(SB)/4, $0x3eb60b61
+DATA const64<>+24(SB)/4, $0x3eb60b61
+DATA const64<>+28(SB)/4, $0x3eb60b61
+DATA const64<>+32(SB)/4, $0x3eb60b61
+DATA const64<>+36(SB)/4, $0x3eb60b61
+DATA const64<>+40(SB)/4, $0x3eb60b61
+DATA const64<>+44(SB)/4, $0x3eb60b61
+DATA const64<>+48(SB)/4, $0x3eb60b61
+DATA const64<>+52(SB)/4, $0x3eb60b61
+DATA const64<>+56(SB)/4, $0x3eb60b61
+DATA const64<>+60(SB)/4, $0x3eb60b61
+GLOBL const64<>(SB), RODATA|NOPTR, $64
+
+DATA const65<>+0(SB)/4, $0x3e360b61
+DATA const65<>+4(SB)/4, $0x3e360b61
+DATA const65<>+8(SB)/4, $0x3e360b61
+DATA const65<>+12(SB)/4, $0x3e360b61
+DATA const65<>+16(SB)/4, $0x3e360b61
+DATA const65<>+20(SB)/4, $0x3e360b61
+DATA const65<>+24(SB)/4, $0x3e360b61
+DATA const65<>+28(SB)/4, $0x3e360b61
+DATA const65<>+32(SB)/4, $0x3e360b61
+DATA const65<>+36(SB)/4, $0x3e360b61
+DATA const65<>+40(SB)/4, $0x3e360b61
+DATA const65<>+44(SB)/4, $0x3e360b61
+DATA const65<>+48(SB)/4, $0x3e360b61
+DATA const65<>+52(SB)/4, $0x3e360b61
+DATA const65<>+56(SB)/4, $0x3e360b61
+DATA const65<>+60(SB)/4, $0x3e360b61
+GLOBL const65<>(SB), RODATA|NOPTR, $64
+
+DATA const66<>+0(SB)/4, $0xbe638e39
+DATA const66<>+4(SB)/4, $0xbe638e39
+DATA const66<>+8(SB)/4, $0xbe638e39
+DATA const66<>+12(SB)/4, $0xbe638e39
+DATA const66<>+16(SB)/4, $0xbe638e39
+DATA const66<>+20(SB)/4, $0xbe638e39
+DATA const66<>+24(SB)/4, $0xbe638e39
+DATA const66<>+28(SB)/4, $0xbe638e39
+DATA const66<>+32(SB)/4, $0xbe638e39
+DATA const66<>+36(SB)/4, $0xbe638e39
+DATA const66<>+40(SB)/4, $0xbe638e39
+DATA const66<>+44(SB)/4, $0xbe638e39
+DATA const66<>+48(SB)/4, $0xbe638e39
+DATA const66<>+52(SB)/4, $0xbe638e39
+DATA const66<>+56(SB)/4, $0xbe638e39
+DATA const66<>+60(SB)/4, $0xbe638e39
+GLOBL const66<>(SB), RODATA|NOPTR, $64
+
+DATA const67<>+0(SB)/4, $0x3c360b61
+DATA const67<>+4(SB)/4, $0x3c360b61
+DATA const67<>+8(SB)/4, $0x3c360b61
+DATA const67<>+12(SB)/4, $0x3c360b61
+DATA const67<>+16(SB)/4, $0x3c360b61
+DATA const67<>+20(SB)/4, $0x3c360b61
+DATA const67<>+24(SB)/4, $0x3c360b61
+DATA const67<>+28(SB)/4, $0x3c360b61
+DATA const67<>+32(SB)/4, $0x3c360b61
+DATA const67<>+36(SB)/4, $0x3c360b61
+DATA const67<>+40(SB)/4, $0x3c360b61
+DATA const67<>+44(SB)/4, $0x3c360b61
+DATA const67<>+48(SB)/4, $0x3c360b61
+DATA const67<>+52(SB)/4, $0x3c360b61
+DATA const67<>+56(SB)/4, $0x3c360b61
+DATA const67<>+60(SB)/4, $0x3c360b61
+GLOBL const67<>(SB), RODATA|NOPTR, $64
+
+DATA const68<>+0(SB)/4, $0x3cb60b61
+DATA const68<>+4(SB)/4, $0x3cb60b61
+DATA const68<>+8(SB)/4, $0x3cb60b61
+DATA const68<>+12(SB)/4, $0x3cb60b61
+DATA const68<>+16(SB)/4, $0x3cb60b61
+DATA const68<>+20(SB)/4, $0x3cb60b61
+DATA const68<>+24(SB)/4, $0x3cb60b61
+DATA const68<>+28(SB)/4, $0x3cb60b61
+DATA const68<>+32(SB)/4, $0x3cb60b61
+DATA const68<>+36(SB)/4, $0x3cb60b61
+DATA const68<>+40(SB)/4, $0x3cb60b61
+DATA const68<>+44(SB)/4, $0x3cb60b61
+DATA const68<>+48(SB)/4, $0x3cb60b61
+DATA const68<>+52(SB)/4, $0x3cb60b61
+DATA const68<>+56(SB)/4, $0x3cb60b61
+DATA const68<>+60(SB)/4, $0x3cb60b61
+GLOBL const68<>(SB), RODATA|NOPTR, $64
+
+DATA const69<>+0(SB)/4, $0x3d360b61
+DATA const69<>+4(SB)/4, $0x3d360b61
+DATA const69<>+8(SB)/4, $0x3d360b61
+DATA const69<>+12(SB)/4, $0x3d360b61
+DATA const69<>+16(SB)/4, $0x3d360b61
+DATA const69<>+20(SB)/4, $0x3d360b61
+DATA const69<>+24(SB)/4, $0x3d360b61
+DATA const69<>+28(SB)/4, $0x3d360b61
+DATA const69<>+32(SB)/4, $0x3d360b61
+DATA const69<>+36(SB)/4, $0x3d360b61
+DATA const69<>+40(SB)/4, $0x3d360b61
+DATA const69<>+44(SB)/4, $0x3d360b61
+DATA const69<>+48(SB)/4, $0x3d360b61
+DATA const69<>+52(SB)/4, $0x3d360b61
+DATA const69<>+56(SB)/4, $0x3d360b61
+DATA const69<>+60(SB)/4, $0x3d360b61
+GLOBL const69<>(SB), RODATA|NOPTR, $64
+
+// func winogradOutput6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, FMA3
+TEXT ·winogradOutput6AVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	LEAQ (R8)(R8*2), R10
+	MOVQ count+56(FP), R12
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	LEAQ (DI)(R8*4), R11
+	ADDQ R8, R11
+	MOVQ n+48(FP), R13
+
+next:
+	CMPQ        R13, $0x08
+	JLT         tail
+	VMOVUPS     (DI), Y0
+	VMOVUPS     (DI)(R8*1), Y1
+	VMOVUPS     (DI)(R8*2), Y2
+	VMOVUPS     (DI)(R10*1), Y3
+	VMOVUPS     (DI)(R8*4), Y4
+	VMOVUPS     (R11), Y5
+	VMOVUPS     (DI)(R10*2), Y6
+	VMOVUPS     (R11)(R8*2), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VMOVAPS     Y0, Y0
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VADDPS      Y4, Y0, Y0
+	VMULPS      const12<>+0(SB), Y1, Y6
+	VMOVAPS     Y6, Y6
+	VADDPS      Y3, Y6, Y6
+	VFMADD231PS const53<>+0(SB), Y5, Y6
+	VMULPS      const60<>+0(SB), Y8, Y9
+	VMOVAPS     Y9, Y9
+	VADDPS      Y2, Y9, Y9
+	VFMADD231PS const21<>+0(SB), Y4, Y9
+	VMULPS      const70<>+0(SB), Y1, Y10
+	VMOVAPS     Y10, Y10
+	VADDPS      Y3, Y10, Y10
+	VFMADD231PS const71<>+0(SB), Y5, Y10
+	VMULPS      const72<>+0(SB), Y8, Y8
+	VMOVAPS     Y8, Y8
+	VADDPS      Y2, Y8, Y8
+	VFMADD231PS const73<>+0(SB), Y4, Y8
+	VMOVAPS     Y7, Y2
+	VFMADD231PS const74<>+0(SB), Y1, Y2
+	VADDPS      Y3, Y2, Y2
+	VFMADD231PS const75<>+0(SB), Y5, Y2
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y6, (AX)(CX*1)
+	VMOVUPS     Y9, (AX)(CX*2)
+	VMOVUPS     Y10, (AX)(BX*1)
+	VMOVUPS     Y8, (AX)(CX*4)
+	VMOVUPS     Y2, (SI)
+	ADDQ        $+32, AX
+	ADDQ        $+32, SI
+	ADDQ        $+32, DI
+	ADDQ        $+32, R11
+	SUBQ        $0x08, R13
+	JMP         next
+
+tail:
+	TESTQ       R13, R13
+	JZ          done
+	LEAQ        tails<>+0(SB), R14
+	NEGQ        R13
+	VMOVUPS     32(R14)(R13*4), Y0
+	VMASKMOVPS  (DI), Y0, Y1
+	VMASKMOVPS  (DI)(R8*1), Y0, Y2
+	VMASKMOVPS  (DI)(R8*2), Y0, Y3
+	VMASKMOVPS  (DI)(R10*1), Y0, Y4
+	VMASKMOVPS  (DI)(R8*4), Y0, Y5
+	VMASKMOVPS  (R11), Y0, Y6
+	VMASKMOVPS  (DI)(R10*2), Y0, Y7
+	VMASKMOVPS  (R11)(R8*2), Y0, Y8
+	VADDPS      Y3, Y2, Y9
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y6, Y5
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y1, Y1
+	VADDPS      Y9, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VADDPS      Y5, Y1, Y1
+	VMULPS      const12<>+0(SB), Y2, Y7
+	VMOVAPS     Y7, Y7
+	VADDPS      Y4, Y7, Y7
+	VFMADD231PS const53<>+0(SB), Y6, Y7
+	VMULPS      const60<>+0(SB), Y9, Y10
+	VMOVAPS     Y10, Y10
+	VADDPS      Y3, Y10, Y10
+	VFMADD231PS const21<>+0(SB), Y5, Y10
+	VMULPS      const70<>+0(SB), Y2, Y11
+	VMOVAPS     Y11, Y11
+	VADDPS      Y4, Y11, Y11
+	VFMADD231PS const71<>+0(SB), Y6, Y11
+	VMULPS      const72<>+0(SB), Y9, Y9
+	VMOVAPS     Y9, Y9
+	VADDPS      Y3, Y9, Y9
+	VFMADD231PS const73<>+0(SB), Y5, Y9
+	VMOVAPS     Y8, Y3
+	VFMADD231PS const74<>+0(SB), Y2, Y3
+	VADDPS      Y4, Y3, Y3
+	VFMADD231PS const75<>+0(SB), Y6, Y3
+	VMASKMOVPS  Y1, Y0, (AX)
+	VMASKMOVPS  Y7, Y0, (AX)(CX*1)
+	VMASKMOVPS  Y10, Y0, (AX)(CX*2)
+	VMASKMOVPS  Y11, Y0, (AX)(BX*1)
+	VMASKMOVPS  Y9, Y0, (AX)(CX*4)
+	VMASKMOVPS  Y3, Y0, (SI)
+
+done:
+	DECQ R12
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+DATA const70<>+0(SB)/4, $0x3e000000
+DATA const70<>+4(SB)/4, $0x3e000000
+DATA const70<>+8(SB)/4, $0x3e000000
+DATA const70<>+12(SB)/4, $0x3e000000
+DATA const70<>+16(SB)/4, $0x3e000000
+DATA const70<>+20(SB)/4, $0x3e000000
+DATA const70<>+24(SB)/4, $0x3e000000
+DATA const70<>+28(SB)/4, $0x3e000000
+DATA const70<>+32(SB)/4, $0x3e000000
+DATA const70<>+36(SB)/4, $0x3e000000
+DATA const70<>+40(SB)/4, $0x3e000000
+DATA const70<>+44(SB)/4, $0x3e000000
+DATA const70<>+48(SB)/4, $0x3e000000
+DATA const70<>+52(SB)/4, $0x3e000000
+DATA const70<>+56(SB)/4, $0x3e000000
+DATA const70<>+60(SB)/4, $0x3e000000
+GLOBL const70<>(SB), RODATA|NOPTR, $64
+
+DATA const71<>+0(SB)/4, $0x41000000
+DATA const71<>+4(SB)/4, $0x41000000
+DATA const71<>+8(SB)/4, $0x41000000
+DATA const71<>+12(SB)/4, $0x41000000
+DATA const71<>+16(SB)/4, $0x41000000
+DATA const71<>+20(SB)/4, $0x41000000
+DATA const71<>+24(SB)/4, $0x41000000
+DATA const71<>+28(SB)/4, $0x41000000
+DATA const71<>+32(SB)/4, $0x41000000
+DATA const71<>+36(SB)/4, $0x41000000
+DATA const71<>+40(SB)/4, $0x41000000
+DATA const71<>+44(SB)/4, $0x41000000
+DATA const71<>+48(SB)/4, $0x41000000
+DATA const71<>+52(SB)/4, $0x41000000
+DATA const71<>+56(SB)/4, $0x41000000
+DATA const71<>+60(SB)/4, $0x41000000
+GLOBL const71<>(SB), RODATA|NOPTR, $64
+
+DATA const72<>+0(SB)/4, $0x3d800000
+DATA const72<>+4(SB)/4, $0x3d800000
+DATA const72<>+8(SB)/4, $0x3d800000
+DATA const72<>+12(SB)/4, $0x3d800000
+DATA const72<>+16(SB)/4, $0x3d800000
+DATA const72<>+20(SB)/4, $0x3d800000
+DATA const72<>+24(SB)/4, $0x3d800000
+DATA const72<>+28(SB)/4, $0x3d800000
+DATA const72<>+32(SB)/4, $0x3d800000
+DATA const72<>+36(SB)/4, $0x3d800000
+DATA const72<>+40(SB)/4, $0x3d800000
+DATA const72<>+44(SB)/4, $0x3d800000
+DATA const72<>+48(SB)/4, $0x3d800000
+DATA const72<>+52(SB)/4, $0x3d800000
+DATA const72<>+56(SB)/4, $0x3d800000
+DATA const72<>+60(SB)/4, $0x3d800000
+GLOBL const72<>(SB), RODATA|NOPTR, $64
+
+DATA const73<>+0(SB)/4, $0x41800000
+DATA const73<>+4(SB)/4, $0x41800000
+DATA const73<>+8(SB)/4, $0x41800000
+DATA const73<>+12(SB)/4, $0x41800000
+DATA const73<>+16(SB)/4, $0x41800000
+DATA const73<>+20(SB)/4, $0x41800000
+DATA const73<>+24(SB)/4, $0x41800000
+DATA const73<>+28(SB)/4, $0x41800000
+DATA const73<>+32(SB)/4, $0x41800000
+DATA const73<>+36(SB)/4, $0x41800000
+DATA const73<>+40(SB)/4, $0x41800000
+DATA const73<>+44(SB)/4, $0x41800000
+DATA const73<>+48(SB)/4, $0x41800000
+DATA const73<>+52(SB)/4, $0x41800000
+DATA const73<>+56(SB)/4, $0x41800000
+DATA const73<>+60(SB)/4, $0x41800000
+GLOBL const73<>(SB), RODATA|NOPTR, $64
+
+DATA const74<>+0(SB)/4, $0x3d000000
+DATA const74<>+4(SB)/4, $0x3d000000
+DATA const74<>+8(SB)/4, $0x3d000000
+DATA const74<>+12(SB)/4, $0x3d000000
+DATA const74<>+16(SB)/4, $0x3d000000
+DATA const74<>+20(SB)/4, $0x3d000000
+DATA const74<>+24(SB)/4, $0x3d000000
+DATA const74<>+28(SB)/4, $0x3d000000
+DATA const74<>+32(SB)/4, $0x3d000000
+DATA const74<>+36(SB)/4, $0x3d000000
+DATA const74<>+40(SB)/4, $0x3d000000
+DATA const74<>+44(SB)/4, $0x3d000000
+DATA const74<>+48(SB)/4, $0x3d000000
+DATA const74<>+52(SB)/4, $0x3d000000
+DATA const74<>+56(SB)/4, $0x3d000000
+DATA const74<>+60(SB)/4, $0x3d000000
+GLOBL const74<>(SB), RODATA|NOPTR, $64
+
+DATA const75<>+0(SB)/4, $0x42000000
+DATA const75<>+4(SB)/4, $0x42000000
+DATA const75<>+8(SB)/4, $0x42000000
+DATA const75<>+12(SB)/4, $0x42000000
+DATA const75<>+16(SB)/4, $0x42000000
+DATA const75<>+20(SB)/4, $0x42000000
+DATA const75<>+24(SB)/4, $0x42000000
+DATA const75<>+28(SB)/4, $0x42000000
+DATA const75<>+32(SB)/4, $0x42000000
+DATA const75<>+36(SB)/4, $0x42000000
+DATA const75<>+40(SB)/4, $0x42000000
+DATA const75<>+44(SB)/4, $0x42000000
+DATA const75<>+48(SB)/4, $0x42000000
+DATA const75<>+52(SB)/4, $0x42000000
+DATA const75<>+56(SB)/4, $0x42000000
+DATA const75<>+60(SB)/4, $0x42000000
+GLOBL const75<>(SB), RODATA|NOPTR, $64
+
 // func peakAVX2(n int)
 // Requires: AVX, FMA3
 TEXT ·peakAVX2(SB), NOSPLIT, $0-8
@@ -6680,6 +7983,733 @@ next:
 	ADDQ      $0x20, AX
 	SUBQ      $0x10, DX
 	JNZ       next
+	VZEROUPPER
+	RET
+
+// func combineAVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·combineAVX512(SB), NOSPLIT, $0-76
+	VBROADCASTSS c0+64(FP), Z0
+	VBROADCASTSS c1+68(FP), Z1
+	VBROADCASTSS c2+72(FP), Z2
+	MOVQ         dst+0(FP), AX
+	MOVQ         dstStride+16(FP), CX
+	MOVQ         AX, CX
+	MOVQ         src+8(FP), DX
+	MOVQ         srcStride+32(FP), BX
+	MOVQ         DX, SI
+	MOVQ         count+56(FP), DI
+
+repetition:
+	MOVQ CX, AX
+	ADDQ dstStep+24(FP), CX
+	MOVQ SI, DX
+	ADDQ srcStep+40(FP), SI
+	MOVQ n+48(FP), R8
+
+next:
+	CMPQ        R8, $0x10
+	JLT         tail
+	VMOVUPS     (DX), Z3
+	VMOVUPS     (DX)(BX*1), Z4
+	VMOVUPS     (DX)(BX*2), Z5
+	VMULPS      Z0, Z3, Z3
+	VFMADD231PS Z1, Z4, Z3
+	VFMADD231PS Z2, Z5, Z3
+	VMOVUPS     Z3, (AX)
+	ADDQ        $+64, AX
+	ADDQ        $+64, DX
+	SUBQ        $0x10, R8
+	JMP         next
+
+tail:
+	TESTQ       R8, R8
+	JZ          done
+	MOVQ        $-1, R9
+	BZHIQ       R8, R9, R9
+	KMOVW       R9, K1
+	VMOVUPS.Z   (DX), K1, Z3
+	VMOVUPS.Z   (DX)(BX*1), K1, Z4
+	VMOVUPS.Z   (DX)(BX*2), K1, Z5
+	VMULPS      Z0, Z3, Z3
+	VFMADD231PS Z1, Z4, Z3
+	VFMADD231PS Z2, Z5, Z3
+	VMOVUPS     Z3, K1, (AX)
+
+done:
+	DECQ DI
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func winogradInput4AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradInput4AVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	LEAQ (R8)(R8*2), R10
+	MOVQ count+56(FP), R12
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	LEAQ (DI)(R8*4), R11
+	ADDQ R8, R11
+	MOVQ n+48(FP), R13
+
+next:
+	CMPQ         R13, $0x10
+	JLT          tail
+	VMOVUPS      (DI), Z0
+	VMOVUPS      (DI)(R8*1), Z1
+	VMOVUPS      (DI)(R8*2), Z2
+	VMOVUPS      (DI)(R10*1), Z3
+	VMOVUPS      (DI)(R8*4), Z4
+	VMOVUPS      (R11), Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  const13<>+0(SB), Z0, Z6
+	VFMADD231PS  const44<>+0(SB), Z2, Z6
+	VMOVAPS      Z5, Z0
+	VFMADD231PS  const13<>+0(SB), Z1, Z0
+	VFMADD231PS  const44<>+0(SB), Z3, Z0
+	VMOVAPS      Z4, Z5
+	VFMADD231PS  const39<>+0(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFMADD231PS  const39<>+0(SB), Z1, Z7
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  const45<>+0(SB), Z7, Z8
+	VFNMADD231PS const45<>+0(SB), Z7, Z5
+	VMOVAPS      Z4, Z4
+	VFMADD231PS  const33<>+0(SB), Z2, Z4
+	VMOVAPS      Z3, Z2
+	VFMADD231PS  const33<>+0(SB), Z1, Z2
+	VMOVAPS      Z4, Z1
+	VFMADD231PS  const46<>+0(SB), Z2, Z1
+	VFNMADD231PS const46<>+0(SB), Z2, Z4
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z8, (AX)(CX*1)
+	VMOVUPS      Z5, (AX)(CX*2)
+	VMOVUPS      Z1, (AX)(BX*1)
+	VMOVUPS      Z4, (AX)(CX*4)
+	VMOVUPS      Z0, (SI)
+	ADDQ         $+64, AX
+	ADDQ         $+64, SI
+	ADDQ         $+64, DI
+	ADDQ         $+64, R11
+	SUBQ         $0x10, R13
+	JMP          next
+
+tail:
+	TESTQ        R13, R13
+	JZ           done
+	MOVQ         $-1, R14
+	BZHIQ        R13, R14, R14
+	KMOVW        R14, K1
+	VMOVUPS.Z    (DI), K1, Z0
+	VMOVUPS.Z    (DI)(R8*1), K1, Z1
+	VMOVUPS.Z    (DI)(R8*2), K1, Z2
+	VMOVUPS.Z    (DI)(R10*1), K1, Z3
+	VMOVUPS.Z    (DI)(R8*4), K1, Z4
+	VMOVUPS.Z    (R11), K1, Z5
+	VMOVAPS      Z4, Z6
+	VFMADD231PS  const13<>+0(SB), Z0, Z6
+	VFMADD231PS  const44<>+0(SB), Z2, Z6
+	VMOVAPS      Z5, Z0
+	VFMADD231PS  const13<>+0(SB), Z1, Z0
+	VFMADD231PS  const44<>+0(SB), Z3, Z0
+	VMOVAPS      Z4, Z5
+	VFMADD231PS  const39<>+0(SB), Z2, Z5
+	VMOVAPS      Z3, Z7
+	VFMADD231PS  const39<>+0(SB), Z1, Z7
+	VMOVAPS      Z5, Z8
+	VFMADD231PS  const45<>+0(SB), Z7, Z8
+	VFNMADD231PS const45<>+0(SB), Z7, Z5
+	VMOVAPS      Z4, Z4
+	VFMADD231PS  const33<>+0(SB), Z2, Z4
+	VMOVAPS      Z3, Z2
+	VFMADD231PS  const33<>+0(SB), Z1, Z2
+	VMOVAPS      Z4, Z1
+	VFMADD231PS  const46<>+0(SB), Z2, Z1
+	VFNMADD231PS const46<>+0(SB), Z2, Z4
+	VMOVUPS      Z6, K1, (AX)
+	VMOVUPS      Z8, K1, (AX)(CX*1)
+	VMOVUPS      Z5, K1, (AX)(CX*2)
+	VMOVUPS      Z1, K1, (AX)(BX*1)
+	VMOVUPS      Z4, K1, (AX)(CX*4)
+	VMOVUPS      Z0, K1, (SI)
+
+done:
+	DECQ R12
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func winogradFilter4AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradFilter4AVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	MOVQ count+56(FP), R10
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	MOVQ n+48(FP), R11
+
+next:
+	CMPQ        R11, $0x10
+	JLT         tail
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R8*2), Z2
+	VMULPS      const13<>+0(SB), Z0, Z3
+	VMULPS      const47<>+0(SB), Z0, Z4
+	VMULPS      const48<>+0(SB), Z1, Z5
+	VFMADD231PS const49<>+0(SB), Z2, Z4
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	VMULPS      const50<>+0(SB), Z0, Z0
+	VMULPS      const51<>+0(SB), Z1, Z1
+	VFMADD231PS const52<>+0(SB), Z2, Z0
+	VADDPS      Z1, Z0, Z5
+	VSUBPS      Z1, Z0, Z0
+	VMOVUPS     Z3, (AX)
+	VMOVUPS     Z6, (AX)(CX*1)
+	VMOVUPS     Z4, (AX)(CX*2)
+	VMOVUPS     Z5, (AX)(BX*1)
+	VMOVUPS     Z0, (AX)(CX*4)
+	VMOVUPS     Z2, (SI)
+	ADDQ        $+64, AX
+	ADDQ        $+64, SI
+	ADDQ        $+64, DI
+	SUBQ        $0x10, R11
+	JMP         next
+
+tail:
+	TESTQ       R11, R11
+	JZ          done
+	MOVQ        $-1, R12
+	BZHIQ       R11, R12, R12
+	KMOVW       R12, K1
+	VMOVUPS.Z   (DI), K1, Z0
+	VMOVUPS.Z   (DI)(R8*1), K1, Z1
+	VMOVUPS.Z   (DI)(R8*2), K1, Z2
+	VMULPS      const13<>+0(SB), Z0, Z3
+	VMULPS      const47<>+0(SB), Z0, Z4
+	VMULPS      const48<>+0(SB), Z1, Z5
+	VFMADD231PS const49<>+0(SB), Z2, Z4
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	VMULPS      const50<>+0(SB), Z0, Z0
+	VMULPS      const51<>+0(SB), Z1, Z1
+	VFMADD231PS const52<>+0(SB), Z2, Z0
+	VADDPS      Z1, Z0, Z5
+	VSUBPS      Z1, Z0, Z0
+	VMOVUPS     Z3, K1, (AX)
+	VMOVUPS     Z6, K1, (AX)(CX*1)
+	VMOVUPS     Z4, K1, (AX)(CX*2)
+	VMOVUPS     Z5, K1, (AX)(BX*1)
+	VMOVUPS     Z0, K1, (AX)(CX*4)
+	VMOVUPS     Z2, K1, (SI)
+
+done:
+	DECQ R10
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func winogradOutput4AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradOutput4AVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), SI
+	MOVQ srcStride+32(FP), DI
+	MOVQ SI, R8
+	LEAQ (DI)(DI*2), R9
+	MOVQ count+56(FP), R11
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	MOVQ R8, SI
+	ADDQ srcStep+40(FP), R8
+	LEAQ (SI)(DI*4), R10
+	ADDQ DI, R10
+	MOVQ n+48(FP), R12
+
+next:
+	CMPQ        R12, $0x10
+	JLT         tail
+	VMOVUPS     (SI), Z0
+	VMOVUPS     (SI)(DI*1), Z1
+	VMOVUPS     (SI)(DI*2), Z2
+	VMOVUPS     (SI)(R9*1), Z3
+	VMOVUPS     (SI)(DI*4), Z4
+	VMOVUPS     (R10), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z0, Z0
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMULPS      const45<>+0(SB), Z1, Z4
+	VMOVAPS     Z4, Z4
+	VFMADD231PS const46<>+0(SB), Z3, Z4
+	VMULPS      const12<>+0(SB), Z6, Z6
+	VMOVAPS     Z6, Z6
+	VFMADD231PS const53<>+0(SB), Z2, Z6
+	VMOVAPS     Z5, Z2
+	VFMADD231PS const54<>+0(SB), Z1, Z2
+	VFMADD231PS const55<>+0(SB), Z3, Z2
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z4, (AX)(CX*1)
+	VMOVUPS     Z6, (AX)(CX*2)
+	VMOVUPS     Z2, (AX)(BX*1)
+	ADDQ        $+64, AX
+	ADDQ        $+64, SI
+	ADDQ        $+64, R10
+	SUBQ        $0x10, R12
+	JMP         next
+
+tail:
+	TESTQ       R12, R12
+	JZ          done
+	MOVQ        $-1, R13
+	BZHIQ       R12, R13, R13
+	KMOVW       R13, K1
+	VMOVUPS.Z   (SI), K1, Z0
+	VMOVUPS.Z   (SI)(DI*1), K1, Z1
+	VMOVUPS.Z   (SI)(DI*2), K1, Z2
+	VMOVUPS.Z   (SI)(R9*1), K1, Z3
+	VMOVUPS.Z   (SI)(DI*4), K1, Z4
+	VMOVUPS.Z   (R10), K1, Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z0, Z0
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMULPS      const45<>+0(SB), Z1, Z4
+	VMOVAPS     Z4, Z4
+	VFMADD231PS const46<>+0(SB), Z3, Z4
+	VMULPS      const12<>+0(SB), Z6, Z6
+	VMOVAPS     Z6, Z6
+	VFMADD231PS const53<>+0(SB), Z2, Z6
+	VMOVAPS     Z5, Z2
+	VFMADD231PS const54<>+0(SB), Z1, Z2
+	VFMADD231PS const55<>+0(SB), Z3, Z2
+	VMOVUPS     Z0, K1, (AX)
+	VMOVUPS     Z4, K1, (AX)(CX*1)
+	VMOVUPS     Z6, K1, (AX)(CX*2)
+	VMOVUPS     Z2, K1, (AX)(BX*1)
+
+done:
+	DECQ R11
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func winogradInput6AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradInput6AVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	LEAQ (R8)(R8*2), R10
+	MOVQ count+56(FP), R12
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	LEAQ (DI)(R8*4), R11
+	ADDQ R8, R11
+	MOVQ n+48(FP), R13
+
+next:
+	CMPQ         R13, $0x10
+	JLT          tail
+	VMOVUPS      (DI), Z0
+	VMOVUPS      (DI)(R8*1), Z1
+	VMOVUPS      (DI)(R8*2), Z2
+	VMOVUPS      (DI)(R10*1), Z3
+	VMOVUPS      (DI)(R8*4), Z4
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (DI)(R10*2), Z6
+	VMOVUPS      (R11)(R8*2), Z7
+	VMOVAPS      Z6, Z8
+	VSUBPS       Z0, Z8, Z8
+	VFMADD231PS  const56<>+0(SB), Z2, Z8
+	VFMADD231PS  const57<>+0(SB), Z4, Z8
+	VMOVAPS      Z7, Z0
+	VSUBPS       Z1, Z0, Z0
+	VFMADD231PS  const56<>+0(SB), Z3, Z0
+	VFMADD231PS  const57<>+0(SB), Z5, Z0
+	VMOVAPS      Z6, Z7
+	VFMADD231PS  const21<>+0(SB), Z2, Z7
+	VFMADD231PS  const58<>+0(SB), Z4, Z7
+	VMOVAPS      Z5, Z9
+	VFMADD231PS  const21<>+0(SB), Z1, Z9
+	VFMADD231PS  const58<>+0(SB), Z3, Z9
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  const12<>+0(SB), Z9, Z10
+	VFNMADD231PS const12<>+0(SB), Z9, Z7
+	VMOVAPS      Z6, Z9
+	VADDPS       Z2, Z9, Z9
+	VFMADD231PS  const59<>+0(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VADDPS       Z1, Z11, Z11
+	VFMADD231PS  const59<>+0(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VADDPS       Z11, Z12, Z12
+	VSUBPS       Z11, Z9, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  const60<>+0(SB), Z2, Z6
+	VFMADD231PS  const61<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  const60<>+0(SB), Z1, Z2
+	VFMADD231PS  const61<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  const53<>+0(SB), Z2, Z1
+	VFNMADD231PS const53<>+0(SB), Z2, Z6
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z10, (AX)(CX*1)
+	VMOVUPS      Z7, (AX)(CX*2)
+	VMOVUPS      Z12, (AX)(BX*1)
+	VMOVUPS      Z9, (AX)(CX*4)
+	VMOVUPS      Z1, (SI)
+	VMOVUPS      Z6, (AX)(BX*2)
+	VMOVUPS      Z0, (SI)(CX*2)
+	ADDQ         $+64, AX
+	ADDQ         $+64, SI
+	ADDQ         $+64, DI
+	ADDQ         $+64, R11
+	SUBQ         $0x10, R13
+	JMP          next
+
+tail:
+	TESTQ        R13, R13
+	JZ           done
+	MOVQ         $-1, R14
+	BZHIQ        R13, R14, R14
+	KMOVW        R14, K1
+	VMOVUPS.Z    (DI), K1, Z0
+	VMOVUPS.Z    (DI)(R8*1), K1, Z1
+	VMOVUPS.Z    (DI)(R8*2), K1, Z2
+	VMOVUPS.Z    (DI)(R10*1), K1, Z3
+	VMOVUPS.Z    (DI)(R8*4), K1, Z4
+	VMOVUPS.Z    (R11), K1, Z5
+	VMOVUPS.Z    (DI)(R10*2), K1, Z6
+	VMOVUPS.Z    (R11)(R8*2), K1, Z7
+	VMOVAPS      Z6, Z8
+	VSUBPS       Z0, Z8, Z8
+	VFMADD231PS  const56<>+0(SB), Z2, Z8
+	VFMADD231PS  const57<>+0(SB), Z4, Z8
+	VMOVAPS      Z7, Z0
+	VSUBPS       Z1, Z0, Z0
+	VFMADD231PS  const56<>+0(SB), Z3, Z0
+	VFMADD231PS  const57<>+0(SB), Z5, Z0
+	VMOVAPS      Z6, Z7
+	VFMADD231PS  const21<>+0(SB), Z2, Z7
+	VFMADD231PS  const58<>+0(SB), Z4, Z7
+	VMOVAPS      Z5, Z9
+	VFMADD231PS  const21<>+0(SB), Z1, Z9
+	VFMADD231PS  const58<>+0(SB), Z3, Z9
+	VMOVAPS      Z7, Z10
+	VFMADD231PS  const12<>+0(SB), Z9, Z10
+	VFNMADD231PS const12<>+0(SB), Z9, Z7
+	VMOVAPS      Z6, Z9
+	VADDPS       Z2, Z9, Z9
+	VFMADD231PS  const59<>+0(SB), Z4, Z9
+	VMOVAPS      Z5, Z11
+	VADDPS       Z1, Z11, Z11
+	VFMADD231PS  const59<>+0(SB), Z3, Z11
+	VMOVAPS      Z9, Z12
+	VADDPS       Z11, Z12, Z12
+	VSUBPS       Z11, Z9, Z9
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  const60<>+0(SB), Z2, Z6
+	VFMADD231PS  const61<>+0(SB), Z4, Z6
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  const60<>+0(SB), Z1, Z2
+	VFMADD231PS  const61<>+0(SB), Z3, Z2
+	VMOVAPS      Z6, Z1
+	VFMADD231PS  const53<>+0(SB), Z2, Z1
+	VFNMADD231PS const53<>+0(SB), Z2, Z6
+	VMOVUPS      Z8, K1, (AX)
+	VMOVUPS      Z10, K1, (AX)(CX*1)
+	VMOVUPS      Z7, K1, (AX)(CX*2)
+	VMOVUPS      Z12, K1, (AX)(BX*1)
+	VMOVUPS      Z9, K1, (AX)(CX*4)
+	VMOVUPS      Z1, K1, (SI)
+	VMOVUPS      Z6, K1, (AX)(BX*2)
+	VMOVUPS      Z0, K1, (SI)(CX*2)
+
+done:
+	DECQ R12
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func winogradFilter6AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradFilter6AVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	MOVQ count+56(FP), R10
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	MOVQ n+48(FP), R11
+
+next:
+	CMPQ        R11, $0x10
+	JLT         tail
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R8*2), Z2
+	VMULPS      const62<>+0(SB), Z0, Z3
+	VMULPS      const63<>+0(SB), Z0, Z4
+	VMULPS      const64<>+0(SB), Z1, Z5
+	VFMADD231PS const65<>+0(SB), Z2, Z4
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	VMULPS      const66<>+0(SB), Z0, Z5
+	VMULPS      const66<>+0(SB), Z1, Z7
+	VFMADD231PS const66<>+0(SB), Z2, Z5
+	VADDPS      Z7, Z5, Z8
+	VSUBPS      Z7, Z5, Z5
+	VMULPS      const67<>+0(SB), Z0, Z0
+	VMULPS      const68<>+0(SB), Z1, Z1
+	VFMADD231PS const69<>+0(SB), Z2, Z0
+	VADDPS      Z1, Z0, Z7
+	VSUBPS      Z1, Z0, Z0
+	VMOVUPS     Z3, (AX)
+	VMOVUPS     Z6, (AX)(CX*1)
+	VMOVUPS     Z4, (AX)(CX*2)
+	VMOVUPS     Z8, (AX)(BX*1)
+	VMOVUPS     Z5, (AX)(CX*4)
+	VMOVUPS     Z7, (SI)
+	VMOVUPS     Z0, (AX)(BX*2)
+	VMOVUPS     Z2, (SI)(CX*2)
+	ADDQ        $+64, AX
+	ADDQ        $+64, SI
+	ADDQ        $+64, DI
+	SUBQ        $0x10, R11
+	JMP         next
+
+tail:
+	TESTQ       R11, R11
+	JZ          done
+	MOVQ        $-1, R12
+	BZHIQ       R11, R12, R12
+	KMOVW       R12, K1
+	VMOVUPS.Z   (DI), K1, Z0
+	VMOVUPS.Z   (DI)(R8*1), K1, Z1
+	VMOVUPS.Z   (DI)(R8*2), K1, Z2
+	VMULPS      const62<>+0(SB), Z0, Z3
+	VMULPS      const63<>+0(SB), Z0, Z4
+	VMULPS      const64<>+0(SB), Z1, Z5
+	VFMADD231PS const65<>+0(SB), Z2, Z4
+	VADDPS      Z5, Z4, Z6
+	VSUBPS      Z5, Z4, Z4
+	VMULPS      const66<>+0(SB), Z0, Z5
+	VMULPS      const66<>+0(SB), Z1, Z7
+	VFMADD231PS const66<>+0(SB), Z2, Z5
+	VADDPS      Z7, Z5, Z8
+	VSUBPS      Z7, Z5, Z5
+	VMULPS      const67<>+0(SB), Z0, Z0
+	VMULPS      const68<>+0(SB), Z1, Z1
+	VFMADD231PS const69<>+0(SB), Z2, Z0
+	VADDPS      Z1, Z0, Z7
+	VSUBPS      Z1, Z0, Z0
+	VMOVUPS     Z3, K1, (AX)
+	VMOVUPS     Z6, K1, (AX)(CX*1)
+	VMOVUPS     Z4, K1, (AX)(CX*2)
+	VMOVUPS     Z8, K1, (AX)(BX*1)
+	VMOVUPS     Z5, K1, (AX)(CX*4)
+	VMOVUPS     Z7, K1, (SI)
+	VMOVUPS     Z0, K1, (AX)(BX*2)
+	VMOVUPS     Z2, K1, (SI)(CX*2)
+
+done:
+	DECQ R10
+	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func winogradOutput6AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·winogradOutput6AVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ dstStride+16(FP), CX
+	MOVQ AX, DX
+	LEAQ (CX)(CX*2), BX
+	MOVQ src+8(FP), DI
+	MOVQ srcStride+32(FP), R8
+	MOVQ DI, R9
+	LEAQ (R8)(R8*2), R10
+	MOVQ count+56(FP), R12
+
+repetition:
+	MOVQ DX, AX
+	ADDQ dstStep+24(FP), DX
+	LEAQ (AX)(CX*4), SI
+	ADDQ CX, SI
+	MOVQ R9, DI
+	ADDQ srcStep+40(FP), R9
+	LEAQ (DI)(R8*4), R11
+	ADDQ R8, R11
+	MOVQ n+48(FP), R13
+
+next:
+	CMPQ        R13, $0x10
+	JLT         tail
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (DI)(R8*1), Z1
+	VMOVUPS     (DI)(R8*2), Z2
+	VMOVUPS     (DI)(R10*1), Z3
+	VMOVUPS     (DI)(R8*4), Z4
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (DI)(R10*2), Z6
+	VMOVUPS     (R11)(R8*2), Z7
+	VADDPS      Z2, Z1, Z8
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z0, Z0
+	VADDPS      Z8, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VADDPS      Z4, Z0, Z0
+	VMULPS      const12<>+0(SB), Z1, Z6
+	VMOVAPS     Z6, Z6
+	VADDPS      Z3, Z6, Z6
+	VFMADD231PS const53<>+0(SB), Z5, Z6
+	VMULPS      const60<>+0(SB), Z8, Z9
+	VMOVAPS     Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VFMADD231PS const21<>+0(SB), Z4, Z9
+	VMULPS      const70<>+0(SB), Z1, Z10
+	VMOVAPS     Z10, Z10
+	VADDPS      Z3, Z10, Z10
+	VFMADD231PS const71<>+0(SB), Z5, Z10
+	VMULPS      const72<>+0(SB), Z8, Z8
+	VMOVAPS     Z8, Z8
+	VADDPS      Z2, Z8, Z8
+	VFMADD231PS const73<>+0(SB), Z4, Z8
+	VMOVAPS     Z7, Z2
+	VFMADD231PS const74<>+0(SB), Z1, Z2
+	VADDPS      Z3, Z2, Z2
+	VFMADD231PS const75<>+0(SB), Z5, Z2
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z6, (AX)(CX*1)
+	VMOVUPS     Z9, (AX)(CX*2)
+	VMOVUPS     Z10, (AX)(BX*1)
+	VMOVUPS     Z8, (AX)(CX*4)
+	VMOVUPS     Z2, (SI)
+	ADDQ        $+64, AX
+	ADDQ        $+64, SI
+	ADDQ        $+64, DI
+	ADDQ        $+64, R11
+	SUBQ        $0x10, R13
+	JMP         next
+
+tail:
+	TESTQ       R13, R13
+	JZ          done
+	MOVQ        $-1, R14
+	BZHIQ       R13, R14, R14
+	KMOVW       R14, K1
+	VMOVUPS.Z   (DI), K1, Z0
+	VMOVUPS.Z   (DI)(R8*1), K1, Z1
+	VMOVUPS.Z   (DI)(R8*2), K1, Z2
+	VMOVUPS.Z   (DI)(R10*1), K1, Z3
+	VMOVUPS.Z   (DI)(R8*4), K1, Z4
+	VMOVUPS.Z   (R11), K1, Z5
+	VMOVUPS.Z   (DI)(R10*2), K1, Z6
+	VMOVUPS.Z   (R11)(R8*2), K1, Z7
+	VADDPS      Z2, Z1, Z8
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z0, Z0
+	VADDPS      Z8, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VADDPS      Z4, Z0, Z0
+	VMULPS      const12<>+0(SB), Z1, Z6
+	VMOVAPS     Z6, Z6
+	VADDPS      Z3, Z6, Z6
+	VFMADD231PS const53<>+0(SB), Z5, Z6
+	VMULPS      const60<>+0(SB), Z8, Z9
+	VMOVAPS     Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VFMADD231PS const21<>+0(SB), Z4, Z9
+	VMULPS      const70<>+0(SB), Z1, Z10
+	VMOVAPS     Z10, Z10
+	VADDPS      Z3, Z10, Z10
+	VFMADD231PS const71<>+0(SB), Z5, Z10
+	VMULPS      const72<>+0(SB), Z8, Z8
+	VMOVAPS     Z8, Z8
+	VADDPS      Z2, Z8, Z8
+	VFMADD231PS const73<>+0(SB), Z4, Z8
+	VMOVAPS     Z7, Z2
+	VFMADD231PS const74<>+0(SB), Z1, Z2
+	VADDPS      Z3, Z2, Z2
+	VFMADD231PS const75<>+0(SB), Z5, Z2
+	VMOVUPS     Z0, K1, (AX)
+	VMOVUPS     Z6, K1, (AX)(CX*1)
+	VMOVUPS     Z9, K1, (AX)(CX*2)
+	VMOVUPS     Z10, K1, (AX)(BX*1)
+	VMOVUPS     Z8, K1, (AX)(CX*4)
+	VMOVUPS     Z2, K1, (SI)
+
+done:
+	DECQ R12
+	JNZ  repetition
 	VZEROUPPER
 	RET
 

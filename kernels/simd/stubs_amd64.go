@@ -124,6 +124,41 @@ func toF16AVX2(dst *uint16, src *float32, n int)
 //go:noescape
 func toBF16AVX2(dst *uint16, src *float32, n int)
 
+// combineAVX2 sums three lines, times a factor each.
+//
+//go:noescape
+func combineAVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
+
+// winogradInput4AVX2 transforms pixels.
+//
+//go:noescape
+func winogradInput4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradFilter4AVX2 transforms taps.
+//
+//go:noescape
+func winogradFilter4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradOutput4AVX2 transforms products to results.
+//
+//go:noescape
+func winogradOutput4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradInput6AVX2 transforms pixels.
+//
+//go:noescape
+func winogradInput6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradFilter6AVX2 transforms taps.
+//
+//go:noescape
+func winogradFilter6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradOutput6AVX2 transforms products to results.
+//
+//go:noescape
+func winogradOutput6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
 // peakAVX2 runs n times 12 multiply-adds of registers.
 //
 //go:noescape
@@ -248,6 +283,41 @@ func toF16AVX512(dst *uint16, src *float32, n int)
 //
 //go:noescape
 func toBF16AVX512(dst *uint16, src *float32, n int)
+
+// combineAVX512 sums three lines, times a factor each.
+//
+//go:noescape
+func combineAVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
+
+// winogradInput4AVX512 transforms pixels.
+//
+//go:noescape
+func winogradInput4AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradFilter4AVX512 transforms taps.
+//
+//go:noescape
+func winogradFilter4AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradOutput4AVX512 transforms products to results.
+//
+//go:noescape
+func winogradOutput4AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradInput6AVX512 transforms pixels.
+//
+//go:noescape
+func winogradInput6AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradFilter6AVX512 transforms taps.
+//
+//go:noescape
+func winogradFilter6AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
+
+// winogradOutput6AVX512 transforms products to results.
+//
+//go:noescape
+func winogradOutput6AVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
 
 // peakAVX512 runs n times 12 multiply-adds of registers.
 //

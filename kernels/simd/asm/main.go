@@ -23,6 +23,9 @@ func main() {
 		v.vec()
 		v.activations()
 		v.half()
+		v.combine()
+		v.winograd(math.Sqrt2/2, math.Sqrt2)
+		v.winograd(1./2, 1, 2)
 		v.peak()
 	}
 	Generate()

@@ -2,6 +2,7 @@
 package host
 
 import (
+	"fmt"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -11,23 +12,71 @@ import (
 	"parley/engine"
 )
 
+// Precision says how much of f32's precision operations may give away for
+// speed.
+type Precision uint8
+
+// Each level's bound is on a net's relative error, ‖ours-ref‖/‖ref‖.
+const (
+	// Exact sums every product in f32 as the operation is written: 1e-5.
+	Exact Precision = iota
+	// F32 computes in f32 by whatever method is fastest, such as Winograd's
+	// convolutions: 1e-4.
+	F32
+	// Fast also takes 16-bit formats where the machine multiplies them faster.
+	Fast
+)
+
+func (p Precision) String() string {
+	switch p {
+	case Exact:
+		return "exact"
+	case F32:
+		return "f32"
+	}
+	return "fast"
+}
+
+// ParsePrecision reads exact, f32 or fast.
+func ParsePrecision(name string) (Precision, error) {
+	for p := Exact; p <= Fast; p++ {
+		if name == p.String() {
+			return p, nil
+		}
+	}
+	return Exact, fmt.Errorf("precision %q: want exact, f32 or fast", name)
+}
+
+// Options are how the CPU is to be used; the zero value is exact on every core
+// that the process may use.
+type Options struct {
+	Workers   int // 0 means one for each core
+	Precision Precision
+}
+
 // Device is the CPU. Its methods are safe for concurrent use.
 type Device struct {
-	workers int
+	workers   int
+	precision Precision
 
 	mu   sync.Mutex
 	free map[int][][]byte // by size class
 	kept int              // bytes in free
 }
 
-// New returns the CPU with that many workers; 0 means one for each core that
-// the process may use.
-func New(workers int) *Device {
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+// New returns the CPU with that many workers and exact operations.
+func New(workers int) *Device { return NewWith(Options{Workers: workers}) }
+
+// NewWith returns the CPU.
+func NewWith(o Options) *Device {
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Device{workers: workers, free: map[int][][]byte{}}
+	return &Device{workers: o.Workers, precision: o.Precision, free: map[int][][]byte{}}
 }
+
+// Precision is what operations may give away.
+func (d *Device) Precision() Precision { return d.precision }
 
 // On returns the CPU when that is where a stream runs.
 func On(d engine.Device) (*Device, bool) { h, ok := d.(*Device); return h, ok }

@@ -76,3 +76,18 @@ func TestRangeCoversAll(t *testing.T) {
 		t.Errorf("sum %d", sum.Load())
 	}
 }
+
+func TestPrecisionsHaveNames(t *testing.T) {
+	for _, p := range []Precision{Exact, F32, Fast} {
+		got, err := ParsePrecision(p.String())
+		if err != nil || got != p || NewWith(Options{Precision: got}).Precision() != p {
+			t.Errorf("%v reads as %v, %v", p, got, err)
+		}
+	}
+	if _, err := ParsePrecision("f16"); err == nil {
+		t.Error("f16 was taken")
+	}
+	if New(1).Precision() != Exact {
+		t.Error("a device is not exact unless it is asked to be")
+	}
+}

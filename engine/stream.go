@@ -241,9 +241,15 @@ func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 }
 
 // Counter is a device that holds nothing and runs nothing: a dry run on it
-// tells what a computation will need on a device with activations of the type
-// Elem. Nets that are loaded for it have shapes and no values.
-type Counter struct{ Elem DType }
+// tells what a computation will need on a GPU with activations of the type
+// Elem, or on the host. Nets that are loaded for it have shapes and no values.
+type Counter struct {
+	Elem DType
+	Host bool
+}
+
+// Like is a Counter that needs what d would need.
+func Like(d Device) Counter { return Counter{Elem: d.Float(), Host: d.Local()} }
 
 // Dry reports whether a device only counts.
 func Dry(d Device) bool { _, ok := d.(Counter); return ok }
@@ -255,7 +261,7 @@ func (Counter) Name() string { return "counter" }
 func (c Counter) Float() DType { return c.Elem }
 
 // Local implements Device.
-func (Counter) Local() bool { return false }
+func (c Counter) Local() bool { return c.Host }
 
 // Alloc implements Device.
 func (Counter) Alloc(int) (Memory, error) { return Memory{}, nil }

@@ -441,7 +441,7 @@ func TestMemory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := open(t, c.name, c.part)
 			var peaks [4]int
-			for i, dev := range []engine.Device{host.New(2), engine.Counter{}} {
+			for i, dev := range []engine.Device{host.New(2), engine.Like(host.New(2))} {
 				s := engine.NewStream(t.Context(), dev)
 				for j := range 2 {
 					out, err := c.run(s, g, g.model.Loader(s.Device()))

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/schollz/progressbar/v3"
@@ -15,7 +14,6 @@ import (
 	"golang.org/x/term"
 
 	"parley/engine"
-	"parley/engine/host"
 	"parley/nets/models"
 	"parley/nets/schedule"
 )
@@ -30,20 +28,16 @@ type app struct {
 }
 
 func (a *app) open() (engine.Device, error) {
-	if a.device != "auto" && a.device != "cpu" {
-		return nil, usage("--device %s: want auto or cpu", a.device)
+	if a.dev != nil {
+		return a.dev, nil
 	}
-	if a.threads < 0 {
-		return nil, usage("--threads %d: want 0 or more", a.threads)
+	d, err := models.OpenDevice(a.device, a.threads)
+	var unknown *models.UnknownDeviceError
+	if errors.As(err, &unknown) || a.threads < 0 {
+		return nil, usageError{err}
 	}
-	if a.dev == nil {
-		n := a.threads
-		if n == 0 {
-			n = runtime.GOMAXPROCS(0)
-		}
-		a.dev = host.New(n)
-	}
-	return a.dev, nil
+	a.dev = d
+	return d, err
 }
 
 // source is where one of the models lies.
@@ -83,13 +77,7 @@ func (a *app) painter() (*models.Painter, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := models.OpenPainter(src, dev)
-	if err == nil {
-		// Half of what is free: the operating system's cache of the weights
-		// lives there too.
-		p.Memory = int(free() / 2)
-	}
-	return p, err
+	return models.OpenPainter(src, dev)
 }
 
 func (a *app) judge(pooled bool) (*models.Judge, error) {
@@ -137,24 +125,6 @@ func (a *app) progress(what string) func(done, total int) {
 			bar = nil
 		}
 	}
-}
-
-// free is the memory that is available, in bytes; 0 where the system does not
-// say.
-func free() int64 {
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		var kb int64
-		if rest, ok := strings.CutPrefix(s.Text(), "MemAvailable:"); ok {
-			fmt.Sscan(rest, &kb)
-			return kb << 10
-		}
-	}
-	return 0
 }
 
 // paintFlags are the options of drawing; zero means the model's own.

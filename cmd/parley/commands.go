@@ -15,6 +15,8 @@ import (
 	"github.com/klauspost/cpuid/v2"
 	"github.com/spf13/cobra"
 
+	"parley/engine/cuda"
+	"parley/engine/host"
 	"parley/kernels/simd"
 	"parley/nets/models"
 	"parley/nets/pixels"
@@ -488,12 +490,17 @@ func (a *app) doctor() *cobra.Command {
 			Cores    int      `json:"cores"`
 			Features []string `json:"features"`
 			Kernels  string   `json:"kernels"`
-			Free     int64    `json:"free_bytes"`
+			Free     int      `json:"free_bytes"`
 			Devices  []string `json:"devices"`
 			GPU      string   `json:"gpu"`
 			Models   []model  `json:"models"`
-		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Kernels: simd.Active().String(), Free: free(), Devices: []string{"cpu"},
-			GPU: "this build has no GPU code: every command runs on the CPU"}
+		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Kernels: simd.Active().String(), Free: models.FreeMemory(host.New(0)), Devices: []string{"cpu"}}
+		_, report.GPU = cuda.Driver()
+		if gpus, err := cuda.Devices(); err == nil {
+			for _, g := range gpus {
+				report.Devices = append(report.Devices, g.String())
+			}
+		}
 		for _, f := range []cpuid.FeatureID{cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512BF16, cpuid.AVX512VNNI, cpuid.AVX512FP16, cpuid.AMXBF16} {
 			if cpuid.CPU.Supports(f) {
 				report.Features = append(report.Features, f.String())

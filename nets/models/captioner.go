@@ -48,6 +48,9 @@ type Caption struct {
 
 // OpenCaptioner loads a BLIP; its captions are by Nucleus.
 func OpenCaptioner(src Source, dev engine.Device) (*Captioner, error) {
+	if err := fits(src, dev, map[string]string{"blip": convert.BLIP}, nil); err != nil {
+		return nil, err
+	}
 	net, err := load(src, dev, "blip", convert.BLIP, blip.Load)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,9 @@ type Judge struct {
 
 // OpenJudge loads a CLIP.
 func OpenJudge(src Source, dev engine.Device) (*Judge, error) {
+	if err := fits(src, dev, map[string]string{"clip": convert.CLIP}, nil); err != nil {
+		return nil, err
+	}
 	net, err := load(src, dev, "clip", convert.CLIP, clip.Load)
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ type PaintOptions struct {
 	Negative      string  // what to stay away from
 	From          *pixels.Image
 	Strength      float64 // of From: how much is painted anew, 0 to 1
-	Memory        int     // bytes that activations may take; 0: no bound
+	Memory        int     // bytes that activations may take (what was free when the model was opened); 0: no bound
 	// Progress is told after every step of the net, of all that a Paint does.
 	Progress func(done, total int)
 }
@@ -51,8 +51,20 @@ const sd1 = `{"_class_name":"PNDMScheduler","beta_start":0.00085,"beta_end":0.01
 // OpenPainter loads a Stable Diffusion 1 or 2. The options are the paper's: 50
 // steps, guidance 7.5; the miniature model's own where it is embedded.
 func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
+	parts := map[string]string{"unet": convert.UNet, "vae": convert.VAE, "text_encoder": convert.TextEncoder}
 	if s, ok := src.in("sd"); ok {
 		src = s
+	}
+	if err := fits(src, dev, parts, func(dry engine.Device, free int) error {
+		p, err := OpenPainter(src, dry)
+		if err != nil {
+			return err
+		}
+		p.Memory = free
+		_, err = p.chunk(1, p.Height/p.VAE.Factor, p.Width/p.VAE.Factor)
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	p := &Painter{device: dev, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
 	if src.IsEmbedded() {
@@ -88,11 +100,18 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	if err != nil {
 		return nil, err
 	}
+	// As diffusers' pipeline, whatever the scheduler's own file says or leaves
+	// out.
+	p.scheduler["steps_offset"], p.scheduler["clip_sample"] = 1, false
 	if p.UNet.In != p.VAE.Latents {
 		return nil, fmt.Errorf("%s: the unet takes %d channels, the vae has %d: inpainting checkpoints are not supported", src, p.UNet.In, p.VAE.Latents)
 	}
 	if p.UNet.Cross != p.Text.Width {
 		return nil, fmt.Errorf("%s: the unet listens to %d channels, the text encoder has %d", src, p.UNet.Cross, p.Text.Width)
+	}
+	p.Memory = FreeMemory(dev)
+	if dev.Local() {
+		p.Memory /= 2 // the system's cache of the files lives there too
 	}
 	return p, nil
 }
@@ -303,17 +322,21 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	if guided {
 		rows = 2 * n
 	}
+	in := s.New(s.Float(), rows, h, w, p.VAE.Latents)
+	now := s.New(engine.I32, 1)
+	net := recording{steps: plan.Steps(), run: func() (*engine.Tensor, error) {
+		s.Enter("unet")
+		defer s.Leave(nil)
+		return p.UNet.Step(s, in, cond, now)
+	}}
+	defer net.free(s)
 	for i := range plan.Steps() {
-		in := s.New(s.Float(), rows, h, w, p.VAE.Latents)
 		scale := plan.Scale(i)
 		for r := range rows / n {
 			sample.Scale(s, in.Rows(r*n, (r+1)*n), x, scale)
 		}
-		now := s.Put(engine.FromI32([]int32{int32(i)}, 1))
-		s.Enter("unet")
-		e, err := p.UNet.Step(s, in, cond, now)
-		s.Leave(nil)
-		s.Free(in, now)
+		s.Set(now, engine.FromI32([]int32{int32(i)}, 1))
+		e, err := net.next(s)
 		if err != nil {
 			return nil, err
 		}
@@ -322,7 +345,8 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 			z = draw()
 		}
 		next := run.Step(s, i, x, e, z, p.Guidance)
-		s.Free(x, e, z)
+		s.Free(x, z)
+		net.done(s, e)
 		x = next
 		if err := s.Err(); err != nil {
 			return nil, err
@@ -333,6 +357,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	}
 	run.Free(s)
 	cond.Free(s)
+	s.Free(in, now)
 	return x, s.Err()
 }
 
@@ -369,32 +394,54 @@ func (p *Painter) decode(s *engine.Stream, z *engine.Tensor) (*engine.Tensor, er
 	return p.VAE.Decode(s, z)
 }
 
-// chunk is how many drawings fit in memory together, by a dry run of one and
-// of two.
+// chunk is how many drawings fit in memory together.
 func (p *Painter) chunk(n, h, w int) (int, error) {
-	if n < 2 || p.Memory == 0 {
+	if p.Memory == 0 {
 		return max(1, min(n, 8)), nil
 	}
-	need := func(k int) (int, error) {
-		s := engine.NewStream(context.Background(), engine.Counter{Elem: p.device.Float()})
-		rows := k
-		if p.Guidance > 1 {
-			rows *= 2
-		}
-		x := s.New(s.Float(), rows, h, w, p.VAE.Latents)
-		_, err := p.UNet.Forward(s, x, make([]float64, rows), s.New(s.Float(), rows, p.Text.Length, p.Text.Width))
-		return s.Peak(), err
-	}
-	one, err := need(1)
-	if err != nil {
-		return 0, err
-	}
-	two, err := need(2)
+	one, err := p.need(1, h, w)
 	if err != nil {
 		return 0, err
 	}
 	if one > p.Memory {
-		return 0, fmt.Errorf("%d x %d pixels need %d MB beside the weights, %d MB are free", p.Width, p.Height, one>>20, p.Memory>>20)
+		err := &MemoryError{What: fmt.Sprintf("a drawing of %d x %d pixels", p.Width, p.Height), Need: one, Free: p.Memory}
+		step := p.VAE.Factor * p.UNet.Multiple()
+		for side := min(p.Width, p.Height) / step * step; side >= step; side -= step {
+			if need, e := p.need(1, side/p.VAE.Factor, side/p.VAE.Factor); e == nil && need <= p.Memory {
+				err.Fits = fmt.Sprintf("%d x %d pixels would fit", side, side)
+				break
+			}
+		}
+		return 0, err
+	}
+	two, err := p.need(2, h, w)
+	if err != nil {
+		return 0, err
 	}
 	return min(n, 1+(p.Memory-one)/max(1, two-one)), nil
+}
+
+// need is the most memory that k drawings at once take beside the weights, in
+// bytes, by a dry run.
+func (p *Painter) need(k, h, w int) (int, error) {
+	dry := engine.Like(p.device)
+	s := engine.NewStream(context.Background(), dry)
+	rows := k
+	if p.Guidance > 1 {
+		rows *= 2
+	}
+	c, err := p.UNet.Condition(s, make([]float64, max(p.Steps, 1)), s.New(s.Float(), rows, p.Text.Length, p.Text.Width))
+	if err != nil {
+		return 0, err
+	}
+	// The latents with what a scheduler keeps of the steps before.
+	latents := s.New(engine.F32, 6*k, h, w, p.VAE.Latents)
+	if _, err := p.UNet.Step(s, s.New(s.Float(), rows, h, w, p.VAE.Latents), c, s.New(engine.I32, 1)); err != nil {
+		return 0, err
+	}
+	d := engine.NewStream(context.Background(), dry)
+	z := d.New(d.Float(), k, h, w, p.VAE.Latents)
+	d.New(d.Float(), k, h*p.VAE.Factor, w*p.VAE.Factor, 3)
+	_, err = p.decode(d, z.Rows(0, 1))
+	return max(s.Peak(), d.Peak()+latents.Bytes()), err
 }

@@ -314,6 +314,30 @@ func (r *Reader) Strings(key string, def []string) []string {
 	return keep[[]string](r)(r.c.Strings(key, def))
 }
 
+// Only keeps an error unless the key is missing, null, or has the value (or a
+// list of nothing but it): a net that does not know another one would compute
+// something else. A value of nil accepts none.
+func (r *Reader) Only(key string, value any, why string) {
+	if !r.c.Has(key) {
+		return
+	}
+	items, ok := r.c[key].([]any)
+	if !ok {
+		items = []any{r.c[key]}
+	}
+	for _, item := range items {
+		same := item == value
+		if n, isNumber := item.(json.Number); isNumber && value != nil {
+			f, err := n.Float64()
+			same = err == nil && fmt.Sprint(f) == fmt.Sprint(value)
+		}
+		if !same {
+			r.Fail(fmt.Errorf("%s is %s: %s%s", key, brief(r.c[key]), why, in(r.c.File())))
+			return
+		}
+	}
+}
+
 // Fail keeps an error.
 func (r *Reader) Fail(err error) {
 	if err != nil {

@@ -98,10 +98,12 @@ type Loader struct {
 // shownFaults is how many errors Err names one by one.
 const shownFaults = 8
 
+// faults is what loaders of one root share.
 type faults struct {
 	mu    sync.Mutex
 	errs  []error
 	count int
+	read  map[string]bool // names that F32 was asked for
 }
 
 // In is the loader of a part: its tensors' names begin with "name.". It shares
@@ -174,6 +176,7 @@ func (l *Loader) Shape(name string) (engine.Shape, bool) {
 // slice is of zeros.
 func (l *Loader) F32(name string, dims ...int) []float32 {
 	want := engine.Shape(dims)
+	l.faults.note(l.prefix + name)
 	e, ok := l.set.entries[l.prefix+name]
 	if !ok {
 		l.Fail(&MissingError{Name: l.prefix + name, File: l.set.origin, Want: clone(want)})
@@ -192,6 +195,34 @@ func (l *Loader) F32(name string, dims ...int) []float32 {
 		return l.zeros(name, want)
 	}
 	return data
+}
+
+func (f *faults) note(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.read == nil {
+		f.read = map[string]bool{}
+	}
+	f.read[name] = true
+}
+
+// Unread keeps an error where tensors of this loader's names are left that no
+// F32 has asked for: a net that does not know them would compute something
+// else. why says what the net is.
+func (l *Loader) Unread(why string) {
+	var left []string
+	l.faults.mu.Lock()
+	for _, name := range l.set.names {
+		if strings.HasPrefix(name, l.prefix) && !l.faults.read[name] {
+			left = append(left, name)
+		}
+	}
+	l.faults.mu.Unlock()
+	if len(left) == 0 {
+		return
+	}
+	e := l.set.entries[left[0]]
+	l.Fail(fmt.Errorf("%s %v: %s has no use for it, nor for %d more%s", left[0], e.Shape, why, len(left)-1, in(e.File)))
 }
 
 func clone(s engine.Shape) engine.Shape { return append(engine.Shape{}, s...) }

@@ -94,18 +94,26 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
 	})
 }
 
+// Sinusoids are the two ways in which Timesteps can differ.
+type Sinusoids struct {
+	SineFirst bool    // diffusers' flip_sin_to_cos is false
+	Shift     float64 // diffusers' downscale_freq_shift
+}
+
 // Timesteps returns [len(ts), dim]: cosines of t times falling frequencies,
-// then sines (diffusers' get_timestep_embedding with flip_sin_to_cos and
-// downscale_freq_shift 0). They are few, and computed on the host. The
+// then sines (diffusers' get_timestep_embedding). They are few, and computed on the host. The
 // frequencies are float32 where torch's are: t multiplies their rounding.
-func Timesteps(s *engine.Stream, ts []float64, dim int) *engine.Tensor {
+func Timesteps(s *engine.Stream, ts []float64, dim int, o Sinusoids) *engine.Tensor {
 	half := dim / 2
 	y := engine.FromF32(make([]float32, len(ts)*dim), len(ts), dim)
 	for i, t := range ts {
 		row := y.F32()[i*dim : (i+1)*dim]
 		for j := range half {
-			exponent := float32(-math.Log(10000)) * float32(j) / float32(half)
+			exponent := float32(-math.Log(10000)) * float32(j) / float32(float64(half)-o.Shift)
 			sin, cos := math.Sincos(float64(float32(t) * float32(math.Exp(float64(exponent)))))
+			if o.SineFirst {
+				sin, cos = cos, sin
+			}
 			row[j], row[half+j] = float32(cos), float32(sin)
 		}
 	}

@@ -218,16 +218,21 @@ func Embed(t *testing.T, dev engine.Device) {
 		dim int
 		// The angle, t times a frequency, is rounded before its sine is taken.
 		more float64
-	}{{[]float64{0}, 2, 1}, {[]float64{1, 0.5, 3}, 320, 1}, {[]float64{999, 261, 1}, 24, 20}, {[]float64{981, 37.5}, 33, 20}} {
+		o    embed.Sinusoids
+	}{{[]float64{0}, 2, 1, embed.Sinusoids{}}, {[]float64{1, 0.5, 3}, 320, 1, embed.Sinusoids{}}, {[]float64{999, 261, 1}, 24, 20, embed.Sinusoids{}},
+		{[]float64{981, 37.5}, 33, 20, embed.Sinusoids{}}, {[]float64{1, 0.5, 3}, 64, 1, embed.Sinusoids{SineFirst: true, Shift: 1}}} {
 		y := zeros(len(c.ts), c.dim)
 		half := c.dim / 2
 		for i, t := range c.ts {
 			for j := range half {
-				a := t * math.Pow(10000, -float64(j)/float64(half))
+				a := t * math.Pow(10000, -float64(j)/(float64(half)-c.o.Shift))
 				y.v[i*c.dim+j], y.v[i*c.dim+half+j] = math.Cos(a), math.Sin(a)
+				if c.o.SineFirst {
+					y.v[i*c.dim+j], y.v[i*c.dim+half+j] = math.Sin(a), math.Cos(a)
+				}
 			}
 		}
-		u.want(fmt.Sprintf("timesteps %v in %d", c.ts, c.dim), y, c.more, func(s *engine.Stream) *engine.Tensor { return embed.Timesteps(s, c.ts, c.dim) })
+		u.want(fmt.Sprintf("timesteps %v in %d", c.ts, c.dim), y, c.more, func(s *engine.Stream) *engine.Tensor { return embed.Timesteps(s, c.ts, c.dim, c.o) })
 	}
 
 	tokens := func(n, length, positions, width int) func(*engine.Stream) *engine.Tensor {

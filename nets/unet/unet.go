@@ -21,6 +21,7 @@ type Model struct {
 	In, Out, Cross int // channels of the latents, in and out; width of the context
 
 	width        int // of the first block, and of the timestep's sinusoids
+	sinusoids    embed.Sinusoids
 	time1, time2 layer.Linear
 	convIn       layer.Conv
 	down, up     []block
@@ -73,10 +74,21 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 			r.Fail(fmt.Errorf("%s: %s is %q, only %q is supported", c.File(), key, have, want))
 		}
 	}
-	for _, key := range []string{"addition_embed_type", "class_embed_type", "encoder_hid_dim_type"} {
-		if have := r.String(key, ""); have != "" {
-			r.Fail(fmt.Errorf("%s: %s is %q, which Stable Diffusion 1 and 2 do not have", c.File(), key, have))
-		}
+	// What Stable Diffusion 1 and 2 do not have would change the result.
+	for key, value := range map[string]any{"addition_embed_type": nil, "class_embed_type": nil, "encoder_hid_dim_type": nil, "num_class_embeds": nil, "time_cond_proj_dim": nil,
+		"time_embedding_act_fn": nil, "timestep_post_act": nil, "reverse_transformer_layers_per_block": nil, "time_embedding_dim": nil,
+		"center_input_sample": false, "only_cross_attention": false, "dual_cross_attention": false, "class_embeddings_concat": false, "mid_block_scale_factor": 1, "conv_in_kernel": 3, "conv_out_kernel": 3} {
+		r.Only(key, value, "Stable Diffusion 1 and 2 have no such thing")
+	}
+	m.sinusoids = embed.Sinusoids{SineFirst: !r.Bool("flip_sin_to_cos", true), Shift: r.Float("freq_shift", 0)}
+	// As diffusers: without padding, a row and a column of zeros at the end.
+	shrink := conv.Options{Stride: 2, Pad: conv.Same(3)}
+	switch p := r.Int("downsample_padding", 1); p {
+	case 0:
+		shrink.Pad = conv.Pad{Bottom: 1, Right: 1}
+	case 1:
+	default:
+		r.Fail(fmt.Errorf("%s: downsample_padding is %d, want 0 or 1", c.File(), p))
 	}
 	for _, w := range widths {
 		if cfg.groups < 1 || w%cfg.groups != 0 {
@@ -109,7 +121,7 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 			skips = append(skips, w)
 		}
 		if i < n-1 {
-			cv := layer.LoadConv(p.In("downsamplers.0"), "conv", w, w, 3, conv.Options{Stride: 2, Pad: conv.Same(3)})
+			cv := layer.LoadConv(p.In("downsamplers.0"), "conv", w, w, 3, shrink)
 			b.resample, b.sampler = &cv, "downsamplers.0"
 			skips = append(skips, w)
 		}
@@ -144,6 +156,7 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	}
 	m.normOut = layer.LoadGroupNorm(l, "conv_norm_out", widths[0], cfg.groups, cfg.eps)
 	m.convOut = layer.LoadConv(l, "conv_out", widths[0], m.Out, 3, conv.Options{Pad: conv.Same(3)})
+	l.Unread("a UNet of Stable Diffusion 1 or 2")
 	return m, l.Err()
 }
 
@@ -172,7 +185,7 @@ func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine
 	}
 	c := &Conditions{samples: context.Dim(0)}
 	s.Enter("time_embedding")
-	sin := embed.Timesteps(s, timesteps, m.width)
+	sin := embed.Timesteps(s, timesteps, m.width, m.sinusoids)
 	t1 := m.time1.Fused(s, sin, matmul.SiLU, nil)
 	temb := m.time2.Fused(s, t1, matmul.SiLU, nil)
 	s.Leave(nil)

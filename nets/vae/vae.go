@@ -54,6 +54,10 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	if act := r.String("act_fn", "silu"); act != "silu" {
 		r.Fail(fmt.Errorf("%s: act_fn is %q, only silu is supported", c.File(), act))
 	}
+	r.Only("down_block_types", "DownEncoderBlock2D", "Stable Diffusion's autoencoder has no other")
+	r.Only("up_block_types", "UpDecoderBlock2D", "Stable Diffusion's autoencoder has no other")
+	r.Only("in_channels", 3, "pictures have three channels")
+	r.Only("out_channels", 3, "pictures have three channels")
 	if len(widths) == 0 {
 		r.Fail(fmt.Errorf("%s: block_out_channels is empty", c.File()))
 	}
@@ -127,6 +131,7 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		q := layer.LoadLinear(l, "post_quant_conv", m.Latents, m.Latents)
 		m.postQuant = &q
 	}
+	l.Unread("Stable Diffusion's autoencoder")
 	return m, l.Err()
 }
 

@@ -242,6 +242,7 @@ var models = []struct {
 	{"unet_sd1", convert.UNet, runUNet, "mid_block.resnets.0.time_emb_proj.weight"},
 	{"unet_sd2", convert.UNet, runUNet, "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"},
 	{"unet_odd", convert.UNet, runUNet, "down_blocks.0.resnets.0.conv2.weight"},
+	{"unet_flip", convert.UNet, runUNet, "down_blocks.0.resnets.0.conv2.weight"},
 	{"unet_deep", convert.UNet, runUNet, "up_blocks.2.upsamplers.0.conv.weight"},
 	{"vae_three", convert.VAE, runVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
 	{"vae_old", convert.VAE, runVAE, "decoder.mid_block.attentions.0.to_v.weight"},
@@ -431,6 +432,46 @@ func TestInputsRefused(t *testing.T) {
 				t.Errorf("have %v, want %s", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestConfigsRefused: what a configuration asks for beyond Stable Diffusion 1 and
+// 2 is an error that names the key, and so is a tensor that no part reads.
+func TestConfigsRefused(t *testing.T) {
+	for _, c := range []struct {
+		model, part, key, value, want string
+	}{
+		{"unet_odd", convert.UNet, "center_input_sample", "true", "center_input_sample is true"},
+		{"unet_odd", convert.UNet, "mid_block_scale_factor", "2.0", "mid_block_scale_factor is 2.0"},
+		{"unet_odd", convert.UNet, "mid_block_scale_factor", "1.0", ""},
+		{"unet_odd", convert.UNet, "time_embedding_act_fn", `"silu"`, `time_embedding_act_fn is "silu"`},
+		{"unet_odd", convert.UNet, "num_class_embeds", "10", "num_class_embeds is 10"},
+		{"unet_odd", convert.UNet, "time_cond_proj_dim", "256", "time_cond_proj_dim is 256"},
+		{"unet_odd", convert.UNet, "only_cross_attention", "[false, true, false]", "only_cross_attention is [false,true,false]"},
+		{"unet_odd", convert.UNet, "only_cross_attention", "[false, false, false]", ""},
+		{"unet_odd", convert.UNet, "downsample_padding", "2", "downsample_padding is 2"},
+		{"vae_three", convert.VAE, "down_block_types", `["AttnDownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"]`, "down_block_types is"},
+		{"vae_three", convert.VAE, "in_channels", "4", "in_channels is 4"},
+		{"vae_three", convert.VAE, "mid_block_add_attention", "false", "has no use for it"},
+	} {
+		g := open(t, c.model, c.part)
+		data, err := g.config.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := weights.ParseConfig("config.json", append(data[:len(data)-1], fmt.Sprintf(", %q: %s}", c.key, c.value)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := g.model.Loader(host.New(1))
+		if c.part == convert.VAE {
+			_, err = vae.Load(config, l)
+		} else {
+			_, err = unet.Load(config, l)
+		}
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s with %s %s: have %v, want %q", c.model, c.key, c.value, err, c.want)
+		}
 	}
 }
 

@@ -190,6 +190,11 @@ def main():
          block_out_channels=(8, 16, 16, 24), layers_per_block=1, down_block_types=(attn, attn, down, down), up_block_types=(up, up, uattn, uattn),
          cross_attention_dim=32, attention_head_dim=8, norm_num_groups=8, norm_eps=1e-2)
 
+    unet("unet_flip", 25, 8, 12, [999.0, 12.5], 5, True,
+         ["down_blocks.0.downsamplers.0", "mid_block.resnets.0"],
+         block_out_channels=(12, 20), layers_per_block=1, down_block_types=(attn, down), up_block_types=(up, uattn),
+         cross_attention_dim=9, attention_head_dim=4, norm_num_groups=4, flip_sin_to_cos=False, freq_shift=1, downsample_padding=0)
+
     vae("vae_three", 31, 2, 3, 5, ["encoder.mid_block", "decoder.up_blocks.0.resnets.1"],
         block_out_channels=(12, 20, 36), layers_per_block=1, latent_channels=4, norm_num_groups=4)
     vae("vae_old", 32, 1, 4, 6, ["encoder.down_blocks.0.downsamplers.0", "decoder.up_blocks.0.upsamplers.0"], old_attention,

@@ -1,0 +1,699 @@
+package ptx
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// A Launch is what a kernel is started with.
+type Launch struct {
+	Grid, Block [3]uint32 // a 0 counts as 1
+	Shared      uint32    // bytes of dynamic shared memory
+	Params      []byte    // Function.ParamBytes of them
+}
+
+// A Fault is what went wrong in a kernel, and where.
+type Fault struct {
+	Kernel        string
+	Block, Thread [3]uint32
+	Line          int    // of the PTX text
+	Instruction   string // as it stands there
+	What          string
+	Addr          uint64 // 0 where none is involved
+}
+
+func (f *Fault) Error() string {
+	return fmt.Sprintf("ptx: %s: block (%d,%d,%d), thread (%d,%d,%d): line %d: %s: %s",
+		f.Kernel, f.Block[0], f.Block[1], f.Block[2], f.Thread[0], f.Thread[1], f.Thread[2], f.Line, f.Instruction, f.What)
+}
+
+// launch is a running kernel.
+type launch struct {
+	m      *Machine
+	f      *Function
+	p      *program
+	mem    table
+	params []byte
+	grid   [3]uint32
+	block  [3]uint32
+	shared uint32 // dynamic
+	blocks uint64
+	next   atomic.Uint64
+	failed atomic.Pointer[Fault]
+	gridID uint64
+	count  bool
+	check  bool
+}
+
+// Launch runs a kernel to its end. An error of the launch itself is a plain
+// error, one of the kernel a *Fault.
+func (m *Machine) Launch(f *Function, l Launch) error {
+	for i := range 3 {
+		l.Grid[i] = max(l.Grid[i], 1)
+		l.Block[i] = max(l.Block[i], 1)
+	}
+	threads := uint64(l.Block[0]) * uint64(l.Block[1]) * uint64(l.Block[2])
+	var err error
+	switch {
+	case f.m != m:
+		err = errors.New("a kernel of another machine")
+	case l.Block[0] > 1024 || l.Block[1] > 1024 || l.Block[2] > 64 || threads > uint64(f.threads):
+		err = fmt.Errorf("block %v: the most is %d threads", l.Block, f.threads)
+	case l.Grid[0] > MaxGridX || l.Grid[1] > MaxGridYZ || l.Grid[2] > MaxGridYZ:
+		err = fmt.Errorf("grid %v: the most is [%d %d %d]", l.Grid, MaxGridX, MaxGridYZ, MaxGridYZ)
+	case int(l.Shared) > f.MaxDynamicShared():
+		err = fmt.Errorf("%d bytes of dynamic shared memory: the most is %d", l.Shared, f.MaxDynamicShared())
+	case len(l.Params) != f.paramBytes:
+		err = fmt.Errorf("%d bytes of parameters, want %d", len(l.Params), f.paramBytes)
+	}
+	if err != nil {
+		return fmt.Errorf("ptx: launch of %s: %w", f.name, err)
+	}
+	m.mu.Lock()
+	m.grids++
+	id := m.grids
+	m.mu.Unlock()
+	r := &launch{
+		m: m, f: f, p: f.prog, mem: *m.mem.Load(), params: l.Params,
+		grid: l.Grid, block: l.Block, shared: l.Shared, gridID: id,
+		blocks: uint64(l.Grid[0]) * uint64(l.Grid[1]) * uint64(l.Grid[2]),
+		count:  m.opts.Count, check: m.opts.Check,
+	}
+	n := int(min(uint64(m.opts.Workers), r.blocks))
+	workers := make([]*worker, n)
+	var wg sync.WaitGroup
+	for i := range workers {
+		workers[i] = newWorker(r, i)
+		if i == n-1 {
+			workers[i].run()
+			break
+		}
+		wg.Go(workers[i].run)
+	}
+	wg.Wait()
+	if m.opts.Count {
+		m.record(r, workers)
+	}
+	if fault := r.failed.Load(); fault != nil {
+		return fault
+	}
+	return nil
+}
+
+// worker runs blocks, one after the other. Where a block only spins, waiting
+// for another one, it is left and the next block is started beside it.
+type worker struct {
+	l     *launch
+	id    int
+	hits  []*region // by instruction: where its last access to global memory was
+	idle  []*block
+	runs  []uint64 // by instruction: how often a warp ran it
+	lanes []uint64 // by instruction: in how many lanes
+	stats stats
+	steps uint64 // what the clocks show
+	frag  *fragments
+}
+
+// resident is the most blocks that a worker has at once.
+const resident = 64
+
+func newWorker(l *launch, id int) *worker {
+	return &worker{l: l, id: id, hits: make([]*region, len(l.p.code)),
+		runs: make([]uint64, len(l.p.code)), lanes: make([]uint64, len(l.p.code))}
+}
+
+func (wk *worker) run() {
+	var active []*block
+	start := func() bool {
+		i := wk.l.next.Add(1) - 1
+		if i >= wk.l.blocks {
+			return false
+		}
+		active = append(active, wk.block(i))
+		return true
+	}
+	for i := 0; wk.l.failed.Load() == nil; {
+		if len(active) == 0 && !start() {
+			return
+		}
+		i %= len(active)
+		b := active[i]
+		done, fault := b.run()
+		switch {
+		case fault != nil:
+			wk.l.failed.CompareAndSwap(nil, fault)
+			return
+		case done:
+			wk.idle = append(wk.idle, b)
+			active = append(active[:i], active[i+1:]...)
+		default:
+			if len(active) < resident {
+				start()
+			}
+			i++
+		}
+	}
+}
+
+// block is a resident block.
+type block struct {
+	wk    *worker
+	l     *launch
+	idx   [3]uint32
+	smem  []byte
+	warps []*warp
+	bars  [16]barrier
+	check *blockCheck
+}
+
+type barrier struct {
+	expected int // threads; 0: all that live
+	arrived  int
+	line     int32
+	pc       int32
+	red      [3]uint32 // popc, and, or of bar.red
+	waiting  []*warp
+	clocks   []uint64 // of those that arrived (check.go)
+}
+
+func (wk *worker) block(n uint64) *block {
+	l := wk.l
+	var b *block
+	if k := len(wk.idle); k > 0 {
+		b = wk.idle[k-1]
+		wk.idle = wk.idle[:k-1]
+	} else {
+		b = &block{wk: wk, l: l, smem: make([]byte, l.p.dynamic+int(l.shared))}
+		threads := int(l.block[0] * l.block[1] * l.block[2])
+		for i := 0; i < threads; i += warpSize {
+			b.warps = append(b.warps, newWarp(b, i/warpSize, min(threads-i, warpSize)))
+		}
+		if l.check {
+			b.check = newBlockCheck(b)
+		}
+	}
+	b.idx[0] = uint32(n % uint64(l.grid[0]))
+	b.idx[1] = uint32(n / uint64(l.grid[0]) % uint64(l.grid[1]))
+	b.idx[2] = uint32(n / uint64(l.grid[0]) / uint64(l.grid[1]))
+	// What a block finds in shared memory is undefined; these bytes are NaN in
+	// every float format, so that using them shows.
+	for k := range b.smem {
+		b.smem[k] = 0xff
+	}
+	for i := range b.bars {
+		b.bars[i].clear()
+	}
+	for _, w := range b.warps {
+		w.reset()
+	}
+	if b.check != nil {
+		b.check.reset()
+	}
+	return b
+}
+
+func (b *barrier) clear() {
+	b.expected, b.arrived, b.red = 0, 0, [3]uint32{0, 1, 0}
+	b.waiting = b.waiting[:0]
+	clear(b.clocks)
+}
+
+type status uint8
+
+const (
+	running status = iota
+	waiting        // at a barrier
+	ended
+)
+
+// group is lanes of a warp that are at the same instruction.
+type group struct {
+	pc     int32
+	mask   uint32
+	parked bool // at an instruction that needs more lanes
+}
+
+const noPC = math.MaxInt32
+
+// warp is 32 threads. Lanes that took different ways are groups; the one with
+// the least program counter runs, so that the others are met where their ways
+// join.
+type warp struct {
+	r32  [][warpSize]uint32
+	r64  [][warpSize]uint64
+	p    []uint32
+	mask uint32 // lanes of the instruction being run
+	pc   int32
+
+	active uint32 // lanes of the running group
+	live   uint32 // lanes that have not ended
+	cc     uint32 // carry flags
+	others []group
+	wait   int32 // least pc of others
+	fair   int   // instructions for which the running group is kept
+	met    bool  // the running group may pass its kSync
+	turns  int
+	status status
+	yield  bool
+
+	blk  *block
+	wk   *worker
+	id   int
+	size int
+	addr [warpSize]uint64
+
+	local []byte // of all lanes
+	linit []byte
+
+	async  [warpSize]uint32 // cp.async groups committed, by lane
+	copies []asyncCopy
+}
+
+func newWarp(b *block, id, size int) *warp {
+	p := b.l.p
+	w := &warp{blk: b, wk: b.wk, id: id, size: size,
+		r32: make([][warpSize]uint32, len(p.init32)),
+		r64: make([][warpSize]uint64, len(p.init64)),
+		p:   make([]uint32, p.npred+1),
+	}
+	w.local = make([]byte, p.local*warpSize)
+	if b.l.check {
+		w.linit = make([]byte, len(w.local))
+	}
+	return w
+}
+
+func (w *warp) reset() {
+	p := w.blk.l.p
+	copy(w.r32, p.init32)
+	copy(w.r64, p.init64)
+	clear(w.p)
+	w.live = ^uint32(0) >> (warpSize - w.size)
+	w.active, w.pc, w.others, w.wait = w.live, 0, w.others[:0], noPC
+	w.status, w.cc, w.fair, w.met, w.turns = running, 0, 0, false, 0
+	w.async, w.copies = [warpSize]uint32{}, w.copies[:0]
+	clear(w.linit)
+	for _, s := range p.specials {
+		for i := range warpSize {
+			v := w.special(s.name, i)
+			if s.wide {
+				w.r64[s.slot][i] = v
+			} else {
+				w.r32[s.slot][i] = uint32(v)
+			}
+		}
+	}
+}
+
+// thread gives a lane's thread index.
+func (w *warp) thread(lane int) [3]uint32 {
+	t := uint32(w.id*warpSize + lane)
+	d := w.blk.l.block
+	return [3]uint32{t % d[0], t / d[0] % d[1], t / d[0] / d[1]}
+}
+
+func (w *warp) special(name string, lane int) uint64 {
+	l := w.blk.l
+	axis := func(v [3]uint32, zero uint32) uint64 {
+		switch c := name[len(name)-1]; c {
+		case 'x', 'y', 'z':
+			return uint64(v[c-'x'])
+		}
+		return uint64(zero)
+	}
+	switch name {
+	case "%laneid":
+		return uint64(lane)
+	case "%warpid":
+		return uint64(w.id)
+	case "%nwarpid":
+		return uint64(len(w.blk.warps))
+	case "%smid":
+		return uint64(w.wk.id)
+	case "%nsmid":
+		return MultiProcessors
+	case "%gridid":
+		return l.gridID
+	case "%lanemask_eq":
+		return 1 << lane
+	case "%lanemask_lt":
+		return 1<<lane - 1
+	case "%lanemask_le":
+		return 2<<lane - 1
+	case "%lanemask_gt":
+		return uint64(^uint32(2<<lane - 1))
+	case "%lanemask_ge":
+		return uint64(^uint32(1<<lane - 1))
+	case "%dynamic_smem_size":
+		return uint64(l.shared)
+	case "%total_smem_size", "%aggr_smem_size":
+		return uint64(l.p.dynamic) + uint64(l.shared)
+	case "%cluster_ctarank":
+		return 0
+	case "%cluster_nctarank":
+		return 1
+	}
+	switch name[:len(name)-2] {
+	case "%tid":
+		return axis(w.thread(lane), 0)
+	case "%ntid":
+		return axis(l.block, 1)
+	case "%ctaid", "%clusterid":
+		return axis(w.blk.idx, 0)
+	case "%nctaid", "%nclusterid":
+		return axis(l.grid, 1)
+	case "%cluster_nctaid":
+		return 1
+	}
+	return 0 // %cluster_ctaid: a cluster is one block
+}
+
+// fault ends the launch.
+func (w *warp) fault(in *inst, lane int, addr uint64, format string, args ...any) {
+	panic(&Fault{Kernel: w.blk.l.f.name, Block: w.blk.idx, Thread: w.thread(lane), Line: int(in.line),
+		Instruction: in.st.text(), What: fmt.Sprintf(format, args...), Addr: addr})
+}
+
+// run runs the block's warps in turn. It comes back when the block has ended,
+// or when all its warps have had their share and only spin, perhaps.
+func (b *block) run() (done bool, fault *Fault) {
+	defer func() {
+		switch e := recover().(type) {
+		case nil:
+		case *Fault:
+			fault = e
+		default:
+			panic(e)
+		}
+	}()
+	for round := 0; round < 64; round++ {
+		ran, left := false, false
+		for _, w := range b.warps {
+			if w.status == running {
+				w.run()
+				ran = true
+			}
+			left = left || w.status != ended
+		}
+		if !left {
+			return true, nil
+		}
+		if !ran {
+			b.deadlock()
+		}
+		if b.l.failed.Load() != nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// deadlock reports that every warp waits at a barrier that cannot complete.
+func (b *block) deadlock() {
+	for i := range b.bars {
+		if bar := &b.bars[i]; len(bar.waiting) > 0 {
+			w := bar.waiting[0]
+			in := &b.l.p.code[w.pc]
+			want := "all living"
+			if bar.expected > 0 {
+				want = fmt.Sprint(bar.expected)
+			}
+			w.fault(in, bits.TrailingZeros32(w.live), 0, "deadlock: barrier %d has %d threads, waits for %s, and every other warp waits too", i, bar.arrived, want)
+		}
+	}
+	panic("ptx: block waits for nothing")
+}
+
+// quota is how many instructions a warp runs before others get their turn.
+const quota = 1 << 14
+
+func (w *warp) run() {
+	code := w.blk.l.p.code
+	runs, lanes := w.wk.runs, w.wk.lanes
+	w.yield = false
+	for n := 0; ; n++ {
+		if w.pc >= w.wait && w.fair == 0 {
+			w.pick()
+		}
+		if n >= quota || w.yield {
+			w.rotate()
+			return
+		}
+		if w.fair > 0 {
+			w.fair--
+			if w.fair == 0 {
+				w.pick()
+			}
+		}
+		in := &code[w.pc]
+		mask := w.active
+		if in.pred >= 0 {
+			p := w.p[in.pred]
+			if in.neg {
+				p = ^p
+			}
+			mask &= p
+			if mask == 0 {
+				w.pc++
+				continue
+			}
+		}
+		runs[w.pc]++
+		lanes[w.pc] += uint64(bits.OnesCount32(mask))
+		w.mask = mask
+		switch in.kind {
+		case kPure:
+			if mask == w.live {
+				in.exec(w, in)
+			} else {
+				in.exec(w, in.alt)
+				w.merge(in, mask)
+			}
+			w.pc++
+		case kMasked:
+			in.exec(w, in)
+			w.pc++
+		case kYield:
+			w.yield = true
+			in.exec(w, in)
+			w.pc++
+		case kSync:
+			if !w.together(in, mask) {
+				continue
+			}
+			in.exec(w, in)
+			w.pc++
+		case kBarrier:
+			if !w.together(in, mask) {
+				continue
+			}
+			in.exec(w, in)
+			if w.status == waiting {
+				return
+			}
+			w.pc++
+		case kBranch:
+			if mask == w.active {
+				w.pc = in.target
+			} else {
+				w.split(in.target, mask)
+			}
+		case kIndexed:
+			w.indexed(in)
+		case kExit:
+			w.live &^= mask
+			w.active &^= mask
+			if w.active == 0 {
+				if len(w.others) == 0 {
+					w.status = ended
+					w.blk.left(w)
+					return
+				}
+				w.pick()
+			} else {
+				w.pc++
+			}
+		}
+	}
+}
+
+// merge copies what a kPure left in the scratch slot to the lanes of mask.
+func (w *warp) merge(in *inst, mask uint32) {
+	if in.wide {
+		s, d := &w.r64[scratch], &w.r64[in.d]
+		for m := mask; m != 0; m &= m - 1 {
+			i := bits.TrailingZeros32(m) & 31
+			d[i] = s[i]
+		}
+		return
+	}
+	s, d := &w.r32[scratch], &w.r32[in.d]
+	for m := mask; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros32(m) & 31
+		d[i] = s[i]
+	}
+}
+
+// split lets the lanes of mask go to pc and the group's others on.
+func (w *warp) split(pc int32, mask uint32) {
+	w.others = append(w.others, group{pc: pc, mask: mask})
+	w.active &^= mask
+	w.pc++
+	w.pick()
+}
+
+// pick chooses the group to run: the running one, if any, is put back, and the
+// one with the least pc that is not parked is taken, with all at the same pc.
+func (w *warp) pick() {
+	if w.active != 0 {
+		w.others = append(w.others, group{pc: w.pc, mask: w.active})
+	}
+	best := int32(noPC)
+	for _, g := range w.others {
+		if !g.parked && g.pc < best {
+			best = g.pc
+		}
+	}
+	if best == noPC {
+		w.stuck()
+		return
+	}
+	w.take(best)
+}
+
+func (w *warp) take(pc int32) {
+	w.pc, w.active, w.wait = pc, 0, noPC
+	n := 0
+	for _, g := range w.others {
+		if g.pc == pc {
+			w.active |= g.mask
+			continue
+		}
+		if g.pc < w.wait && !g.parked {
+			w.wait = g.pc
+		}
+		w.others[n] = g
+		n++
+	}
+	w.others = w.others[:n]
+}
+
+// stuck: every group is parked. Those that wait for lanes that have ended since
+// can go; where none can, the program is wrong.
+func (w *warp) stuck() {
+	if w.live == 0 {
+		return
+	}
+	for _, g := range w.others {
+		in := &w.blk.l.p.code[g.pc]
+		need := w.need(in, g.mask)
+		have := uint32(0)
+		for _, h := range w.others {
+			if h.pc == g.pc || w.meets(in, h) {
+				have |= h.mask
+			}
+		}
+		if need&^have == 0 {
+			w.take(g.pc)
+			// Lanes at another instruction of the same kind (bar.warp.sync) go on
+			// by themselves when their turn comes.
+			for j := range w.others {
+				if w.meets(in, w.others[j]) {
+					w.others[j].parked = false
+					w.others[j].pc++
+				}
+			}
+			w.met = true
+			return
+		}
+	}
+	g := w.others[0]
+	in := &w.blk.l.p.code[g.pc]
+	need := w.need(in, g.mask)
+	w.fault(in, bits.TrailingZeros32(g.mask), 0, "divergent: lanes %#08x are here and wait for lanes %#08x, which wait elsewhere", g.mask, need&^g.mask)
+}
+
+// meets reports whether a parked group waits at another bar.warp.sync, which
+// counts as arriving at in.
+func (w *warp) meets(in *inst, g group) bool {
+	o := &w.blk.l.p.code[g.pc]
+	return g.parked && in.class == ClassWarpSync && o.class == ClassWarpSync && o != in
+}
+
+// need gives the lanes that have to be at a kSync or kBarrier together.
+func (w *warp) need(in *inst, mask uint32) uint32 {
+	if in.aligned {
+		return w.live
+	}
+	lane := bits.TrailingZeros32(mask)
+	return w.r32[in.e][lane&31] & w.live
+}
+
+// together reports whether all lanes that have to run this are here; if not the
+// group is parked.
+func (w *warp) together(in *inst, mask uint32) bool {
+	if w.met { // stuck has seen that it can go
+		w.met = false
+		return true
+	}
+	if in.pred >= 0 && mask != w.active { // those that do not take part go on
+		w.others = append(w.others, group{pc: w.pc + 1, mask: w.active &^ mask})
+		w.active = mask
+		w.wait = min(w.wait, w.pc+1)
+	}
+	need := w.need(in, mask)
+	if need&^mask == 0 {
+		if !in.aligned && len(w.others) == 0 && mask&^need != 0 {
+			// lanes run a *.sync that do not name themselves in its mask
+			w.fault(in, bits.TrailingZeros32(mask&^need), 0, "the member mask %#08x does not name this lane", need)
+		}
+		return true
+	}
+	w.others = append(w.others, group{pc: w.pc, mask: w.active, parked: true})
+	w.active = 0
+	w.pick()
+	return false
+}
+
+// rotate gives another group its turn, for programs in which one lane waits for
+// another.
+func (w *warp) rotate() {
+	w.turns++
+	if len(w.others) == 0 || w.active == 0 || !w.yield && w.turns%64 != 0 {
+		return
+	}
+	for i, g := range w.others {
+		if g.parked {
+			continue
+		}
+		w.others = append(append(w.others[:i:i], w.others[i+1:]...), group{pc: w.pc, mask: w.active})
+		w.others = append(w.others, g)
+		w.take(g.pc)
+		w.fair = quota / 4
+		return
+	}
+}
+
+func (w *warp) indexed(in *inst) {
+	idx := &w.r32[in.a]
+	var pcs []int32
+	for m := w.mask; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros32(m)
+		if int(idx[i]) >= len(in.jumps) {
+			w.fault(in, i, 0, "branch index %d of %d targets", idx[i], len(in.jumps))
+		}
+		pcs = append(pcs, in.jumps[idx[i]])
+	}
+	k := 0
+	for m := w.mask; m != 0; m &= m - 1 {
+		w.others = append(w.others, group{pc: pcs[k], mask: m & -m})
+		k++
+	}
+	w.active &^= w.mask
+	w.pc++
+	w.pick()
+}

@@ -1,11 +1,23 @@
 # Two commands set everything up: `make demo` and `make test`.
 export CGO_ENABLED ?= 0
 
-.PHONY: all bin/parley demo test vet ptx ptx-check parity clean
+.PHONY: all bin/parley demo test vet ptx ptx-check abi parity clean
 all: bin/parley
 
+# The CUDA side is bound by cgo against a header and an archive of ours, so that
+# a C compiler is all it needs. Without one, or with `make CC=`, the binary is
+# the CPU's alone.
+driver := $(CURDIR)/engine/cuda/driver
+cuda := CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(driver)/include" CGO_LDFLAGS="-L$(driver)/lib" CC="$(CC)"
+tags := -tags cuda,netgo,osusergo
+compiler := $(and $(CC),$(shell command -v $(CC)))
+
 bin/parley:
+ifneq (,$(compiler))
+	$(cuda) go build $(tags) -o $@ ./cmd/parley
+else
 	go build -o $@ ./cmd/parley
+endif
 
 # Builds, runs both reconstructions on the embedded models, and says where the
 # pictures are.
@@ -19,6 +31,11 @@ vet:
 test: vet
 	go test ./...
 	go test -tags noasm ./kernels/... ./nets/
+ifneq (,$(compiler))
+	$(cuda) go vet $(tags) ./...
+	$(cuda) go test $(tags) ./engine/cuda/...
+	$(cuda) go test -race $(tags) ./engine/cuda ./engine/cuda/driver
+endif
 
 # Regenerates kernels/*/op.ptx and kernels/RESOURCES.md; the check compares, and
 # fails where a kernel spills. Both need Python 3 and pip, and no GPU.
@@ -27,6 +44,10 @@ ptx:
 
 ptx-check:
 	python3 kernels/cuda/ptx.py --check
+
+# Compares our header of the CUDA driver with NVIDIA's, which it downloads.
+abi:
+	python3 engine/cuda/driver/abi.py
 
 # Full-size nets against transformers and diffusers: needs Python 3.11, a
 # download of torch, 16 GB of memory and 8 GB of disk.

@@ -17,7 +17,7 @@ import (
 	"parley/engine/cuda/ptx"
 )
 
-// start emulates a device and makes its primary context the thread's.
+// begin emulates a device and makes its primary context the thread's.
 func begin(t *testing.T, o ptx.Options) (*Emulation, cu.Device) {
 	t.Helper()
 	runtime.LockOSThread()

@@ -1,6 +1,7 @@
 package conv
 
 import (
+	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
 )
@@ -15,6 +16,22 @@ type geometry struct {
 	h, w, c, more, oh, ow int
 	kh, kw, stride, shift int
 	pad                   Pad
+}
+
+// choose is plan, unless a test asks for more than would be fastest.
+var choose = plan
+
+// onHost convolves n samples.
+func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matmul.Epilogue) {
+	m := n * g.oh * g.ow
+	if h.Precision() != host.Exact {
+		if t := choose(n, g, w.In, w.Out); t != nil {
+			c := winograd{d: h, g: g, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
+			c.run(n)
+			return
+		}
+	}
+	matmul.Run(h, m, w.mat, y, e, g.gather)
 }
 
 // gather packs columns k to k+kc of the patches of output pixels row to

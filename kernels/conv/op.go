@@ -88,7 +88,7 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 			if o.Beside != nil {
 				g.beside = o.Beside.F32()
 			}
-			matmul.Run(h, m, w.mat, y.F32(), o.Epilogue, g.gather)
+			g.onHost(h, x.Dim(0), w, y.F32(), o.Epilogue)
 		}
 	})
 }

@@ -40,7 +40,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		rows := min(mc, m-i0)
 		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
 		j0, j1 := s0*g.NR, min(s1*g.NR, n)
-		e.start(c, m, n, i0, rows, j0, j1)
+		e.Start(c, m, n, i0, rows, j0, j1)
 		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, DepthBlock), g.MR))
 		a := floats(mem.Host)
 		for k := 0; k < depth; k += DepthBlock {
@@ -55,8 +55,15 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 			}
 		}
 		d.Free(mem)
-		e.finish(c, n, i0, rows, j0, j1)
+		e.Finish(c, n, i0, rows, j0, j1)
 	})
+}
+
+// Strip is one strip of columns as the host's kernel reads it, [In][NR] of
+// simd.Gemm.
+func (w *Weights) Strip(i int) []float32 {
+	n := w.In * simd.Gemm().NR
+	return w.packed[i*n : (i+1)*n]
 }
 
 // onHost multiplies m rows of x.
@@ -82,9 +89,10 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 	h.Free(mem)
 }
 
-// start puts what is added to the product where the product is summed up. A
-// residual joins here unless an activation stands between.
-func (e Epilogue) start(c []float32, m, n, i0, rows, j0, j1 int) {
+// Start puts what is added to the product into columns j0 to j1 of rows i0.. of
+// c [m, n], where a host kernel sums the product up. A residual joins here
+// unless an activation stands between.
+func (e Epilogue) Start(c []float32, m, n, i0, rows, j0, j1 int) {
 	var bias, each []float32
 	if e.Bias != nil {
 		bias = e.Bias.F32()[j0:j1]
@@ -112,7 +120,8 @@ func (e Epilogue) start(c []float32, m, n, i0, rows, j0, j1 int) {
 	}
 }
 
-func (e Epilogue) finish(c []float32, n, i0, rows, j0, j1 int) {
+// Finish does the rest when the product is summed up.
+func (e Epilogue) Finish(c []float32, n, i0, rows, j0, j1 int) {
 	if e.Act == None {
 		return
 	}

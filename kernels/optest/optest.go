@@ -22,11 +22,26 @@ import (
 // device's activations. The inputs are rounded to that type beforehand.
 var bounds = map[engine.DType]float64{engine.F32: 2e-6, engine.F16: 2e-3}
 
-// Host runs a suite on the CPU: with one worker and with three, and once more
-// at each lower instruction set, which takes a process of its own.
+// fastBound is on a convolution's result where the CPU may choose its method.
+const fastBound = 1e-5
+
+// exact reports whether a device sums as an operation is written.
+func exact(d engine.Device) bool {
+	h, ok := host.On(d)
+	return !ok || h.Precision() == host.Exact
+}
+
+// Host runs a suite on the CPU: with one worker and with three, at the
+// precision f32, and once more at each lower instruction set, which takes a
+// process of its own.
 func Host(t *testing.T, suite func(*testing.T, engine.Device)) {
-	for _, workers := range []int{1, 3} {
-		t.Run(fmt.Sprintf("cpu/%d", workers), func(t *testing.T) { suite(t, host.New(workers)) })
+	HostWith(t, suite, host.Options{Workers: 1}, host.Options{Workers: 3}, host.Options{Workers: 2, Precision: host.F32})
+}
+
+// HostWith is Host for these options.
+func HostWith(t *testing.T, suite func(*testing.T, engine.Device), options ...host.Options) {
+	for _, o := range options {
+		t.Run(fmt.Sprintf("%v/%d", o.Precision, o.Workers), func(t *testing.T) { suite(t, host.NewWith(o)) })
 	}
 	if os.Getenv("PARLEY_SIMD") != "" {
 		return

@@ -1,0 +1,234 @@
+package conv
+
+import (
+	"unsafe"
+
+	"parley/engine/host"
+	"parley/kernels/matmul"
+	"parley/kernels/simd"
+)
+
+// winograd convolves with 3x3 filters and stride 1 by minimal filtering in two
+// dimensions (Lavin and Gray, arXiv 1509.09308): M x M results of a tile of
+// (M+2) x (M+2) pixels cost one multiplication for each of these pixels, where
+// the plain sum takes nine for each result.
+//
+// The filters' transform is not kept. It would be four or seven times as large
+// as the filters, more than many layers' activations, and reading it from
+// memory takes longer than making it anew for a strip of columns and a block
+// of tiles, in the cache, from the strips that the direct product uses too.
+type winograd struct {
+	d       *host.Device
+	g       *geometry
+	mat     *matmul.Weights
+	in, out int
+	e       matmul.Epilogue
+	y       []float32
+	pixels  int // of y, all samples
+
+	t      *simd.Winograd
+	m, a   int // results and pixels along a tile's side
+	ty, tx int // tiles of a sample
+	kernel simd.Kernel
+
+	// Tiles first to end are at work. v has their pixels transformed, a
+	// product's left operand for each of the a x a positions: [a²][panel][in][MR].
+	first, end, panels int
+	v                  []float32
+}
+
+// depthBlock is the depth of a product for which a row of positions of the
+// filters' transform stays in the second-level cache; piece is what is
+// transformed at a time.
+const (
+	depthBlock = 384
+	piece      = 16
+)
+
+// plan returns the transforms that should convolve n samples of g fastest with
+// filters from in to out channels, or nil for the plain sum. The costs are in
+// multiply-adds, with what else was measured to take as long.
+func plan(n int, g *geometry, in, out int) *simd.Winograd {
+	if g.kh != 3 || g.kw != 3 || g.stride != 1 {
+		return nil
+	}
+	const (
+		call      = 8  // of depth, for the tile of sums that begins and ends a product
+		transform = 16 // for each position of a tile and channel, in or out
+		filters   = 8  // for each position and pair of channels, once a block of tiles
+	)
+	k := simd.Gemm()
+	up := func(x, unit int) float64 { return float64((x + unit - 1) / unit * unit) }
+	cols := up(out, k.NR/2)
+	least := 0.9 * up(n*g.oh*g.ow, k.MR/2) * float64(9*in+call) * cols
+	var best *simd.Winograd
+	for _, t := range []*simd.Winograd{simd.Winograd4, simd.Winograd6} {
+		tiles := n * ((g.oh + t.M - 1) / t.M) * ((g.ow + t.M - 1) / t.M)
+		positions := float64((t.M + 2) * (t.M + 2))
+		cost := positions * (up(tiles, k.MR/2)*float64(in+call)*cols +
+			transform*float64(tiles*(in+out)) + filters*up(tiles, tileBlock)/tileBlock*float64(in)*cols)
+		if cost < least {
+			best, least = t, cost
+		}
+	}
+	return best
+}
+
+// tileBlock is about as many tiles as one strip's products are made for at a
+// time: sums, and what becomes of them, stay in the second-level cache.
+const tileBlock = 84
+
+func (c *winograd) run(n int) {
+	c.m, c.a, c.kernel = c.t.M, c.t.M+2, simd.Gemm()
+	c.ty, c.tx = (c.g.oh+c.m-1)/c.m, (c.g.ow+c.m-1)/c.m
+	tiles, mr := n*c.ty*c.tx, c.kernel.MR
+	if tiles == 0 {
+		return
+	}
+	// The transformed pixels are read once a strip: they have to stay in the
+	// third-level cache.
+	_, third := simd.Caches()
+	bytes := min(max(third/2, 4<<20), 16<<20)
+	most := max(1, bytes/(4*c.a*c.a*c.in*mr)) * mr
+	blocks := (tiles + most - 1) / most
+	mem, _ := c.d.Alloc(4 * c.a * c.a * c.in * min(most, (tiles+mr-1)/mr*mr))
+	defer c.d.Free(mem)
+	c.v = floats(mem.Host)
+	nr := c.kernel.NR
+	strips, chunks := (c.out+nr-1)/nr, (c.in+chunk-1)/chunk
+	for b := range blocks {
+		c.first, c.end = b*tiles/blocks, (b+1)*tiles/blocks
+		c.panels = (c.end - c.first + mr - 1) / mr
+		c.d.For(c.panels*chunks, func(i int) { c.input(i/chunks, i%chunks) })
+		parts := max((c.panels*mr+tileBlock-1)/tileBlock, (2*c.d.Workers()+strips-1)/strips)
+		parts = min(parts, c.panels)
+		c.d.For(parts*strips, func(i int) {
+			p := i / strips
+			c.product(i%strips, p*c.panels/parts, (p+1)*c.panels/parts)
+		})
+	}
+}
+
+// chunk is as many channels as are transformed at a time.
+const chunk = 64
+
+// where finds a tile: its sample and its first result.
+func (c *winograd) where(tile int) (n, y, x int) {
+	return tile / (c.ty * c.tx), tile / c.tx % c.ty * c.m, tile % c.tx * c.m
+}
+
+// input transforms a panel's pixels, of a chunk of channels.
+func (c *winograd) input(panel, part int) {
+	mr, a, m := c.kernel.MR, c.a, c.m
+	c0 := part * chunk
+	ch := min(chunk, c.in-c0)
+	room := a * (mr*m + 2) * ch
+	mem, _ := c.d.Alloc(4 * (2*room + a*a*mr*ch))
+	defer c.d.Free(mem)
+	buf := floats(mem.Host)
+	pixels, down, both := buf[:room], buf[room:2*room], buf[2*room:]
+
+	from := c.first + panel*mr
+	count := min(mr, c.end-from)
+	for t := 0; t < count; {
+		n, y, x := c.where(from + t)
+		run := min(count-t, c.tx-x/m)
+		cols := run*m + 2
+		row := cols * ch
+		for i := range a {
+			c.g.row(pixels[i*row:(i+1)*row], n, y-c.g.pad.Top+i, x-c.g.pad.Left, c0, ch)
+		}
+		c.t.Input(simd.Lines{Data: down, Stride: row}, simd.Lines{Data: pixels, Stride: row}, row, 1)
+		for i := range a {
+			c.t.Input(simd.Lines{Data: both[(i*a*mr+t)*ch:], Stride: mr * ch, Step: ch},
+				simd.Lines{Data: down[i*row : (i+1)*row], Stride: ch, Step: m * ch}, ch, run)
+		}
+		t += run
+	}
+	for p := range a * a {
+		simd.PackRows(c.v[((p*c.panels+panel)*c.in+c0)*mr:], both[p*mr*ch:], ch, count, ch, mr)
+	}
+}
+
+// row copies channels c0 to c0+ch of pixels (y, x), (y, x+1), ... of a sample,
+// zeros where there are none.
+func (g *geometry) row(dst []float32, n, y, x, c0, ch int) {
+	if y < 0 || y>>g.shift >= g.h {
+		clear(dst)
+		return
+	}
+	base := (n*g.h + y>>g.shift) * g.w
+	for ; len(dst) > 0; dst, x = dst[ch:], x+1 {
+		if x < 0 || x>>g.shift >= g.w {
+			clear(dst[:ch])
+			continue
+		}
+		at := base + x>>g.shift
+		k := 0
+		if c0 < g.c {
+			k = copy(dst[:ch], g.x[at*g.c+c0:(at+1)*g.c])
+		}
+		if k < ch {
+			copy(dst[k:ch], g.beside[at*g.more+c0+k-g.c:])
+		}
+	}
+}
+
+// product makes the results of a strip of channels for the tiles of panels p0
+// to p1.
+func (c *winograd) product(strip, p0, p1 int) {
+	const gap = 32 // keeps lines from falling on each other's places in the cache
+	k, a, m := c.kernel, c.a, c.m
+	depth := min(c.in, depthBlock)
+	tiles := min((p1-p0)*k.MR, c.end-c.first-p0*k.MR)
+	uLen, sLen := depth*k.NR+gap, tiles*k.NR+gap
+	rowLen := m * tiles * k.NR // of what a row of positions gives
+	mem, _ := c.d.Alloc(4 * (3*piece*k.NR + a*uLen + a*sLen + a*(rowLen+gap) + m*rowLen))
+	defer c.d.Free(mem)
+	buf := floats(mem.Host)
+	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
+	taps, u, sums, rows, results := take(3*piece*k.NR), take(a*uLen), take(a*sLen), take(a*(rowLen+gap)), take(m*rowLen)
+
+	j0 := strip * k.NR
+	j1 := min(j0+k.NR, c.out)
+	filters := c.mat.Strip(strip)
+	blocks := (c.in + depth - 1) / depth
+	for i := range a {
+		clear(sums)
+		for b := range blocks {
+			k0, k1 := b*c.in/blocks, (b+1)*c.in/blocks
+			for at := k0; at < k1; at += piece {
+				n := min(piece, k1-at) * k.NR
+				c.t.FilterRow(i, simd.Lines{Data: taps, Step: n},
+					simd.Lines{Data: filters[at*k.NR:], Stride: 3 * c.in * k.NR, Step: c.in * k.NR}, n, 3)
+				c.t.Filter(simd.Lines{Data: u[(at-k0)*k.NR:], Stride: uLen}, simd.Lines{Data: taps, Stride: n}, n, 1)
+			}
+			for q := range a {
+				for p := p0; p < p1; p++ {
+					at := (p - p0) * k.MR
+					k.Tile(k1-k0, c.v[(((i*a+q)*c.panels+p)*c.in+k0)*k.MR:], u[q*uLen:], sums[q*sLen+at*k.NR:], k.NR, min(k.MR, tiles-at), j1-j0)
+				}
+			}
+		}
+		c.t.Output(simd.Lines{Data: rows[i*(rowLen+gap):], Stride: tiles * k.NR}, simd.Lines{Data: sums, Stride: sLen}, tiles*k.NR, 1)
+	}
+	c.t.Output(simd.Lines{Data: results, Stride: rowLen}, simd.Lines{Data: rows, Stride: rowLen + gap}, rowLen, 1)
+
+	for t := range tiles {
+		n, y, x := c.where(c.first + p0*k.MR + t)
+		for i := range min(m, c.g.oh-y) {
+			at := (n*c.g.oh+y+i)*c.g.ow + x
+			count := min(m, c.g.ow-x)
+			c.e.Start(c.y, c.pixels, c.out, at, count, j0, j1)
+			for j := range count {
+				dst := c.y[(at+j)*c.out+j0 : (at+j)*c.out+j1]
+				simd.Add(dst, dst, results[i*rowLen+(j*tiles+t)*k.NR:])
+			}
+			c.e.Finish(c.y, c.out, at, count, j0, j1)
+		}
+	}
+}
+
+func floats(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}

@@ -169,7 +169,7 @@ inline void store_rows(const unsigned char* tile, __half* to, int row0, int rows
   }
 #pragma unroll 1
   for (int r = 0; r < 16 && row0 + r < rows; r++)
-    for (int d = lane; d < dim; d += 32)
+    for (int d = lane; d < min(dim, D); d += 32)
       to[(long long)(row0 + r) * stride + d] = *reinterpret_cast<const __half*>(tile + Tile<D>::at(r, d / 8) + d % 8 * 2);
 }
 

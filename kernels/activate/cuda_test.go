@@ -1,0 +1,94 @@
+package activate_test
+
+import (
+	_ "embed"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"parley/kernels/matmul"
+	"parley/kernels/optest/kernel"
+)
+
+//go:embed op.ptx
+var text string
+
+func activation(a matmul.Act, x float64) float64 {
+	switch a {
+	case matmul.SiLU:
+		return x / (1 + math.Exp(-x))
+	case matmul.GELU:
+		return x / 2 * math.Erfc(-x/math.Sqrt2)
+	case matmul.QuickGELU:
+		return x / (1 + math.Exp(-1.702*x))
+	case matmul.GELUTanh:
+		return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+	case matmul.Tanh:
+		return math.Tanh(x)
+	}
+	return x
+}
+
+func TestKernels(t *testing.T) {
+	r := kernel.Open(t, text)
+	rng := rand.New(rand.NewPCG(1, 1))
+	randoms := func(n int, spread float64) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(spread * rng.NormFloat64())
+		}
+		return v
+	}
+	for _, half := range []bool{true, false} {
+		typ, size := kernel.Type(half), kernel.Size(half)
+		// Lengths of whole vectors and not, begun at a vector and not.
+		for _, c := range []struct{ n, at, blocks int }{{1, 0, 1}, {7, 0, 1}, {8, 0, 2}, {1029, 0, 1}, {1029, 0, 7}, {4096, 0, 2}, {301, 1, 1}, {300, 4, 1}} {
+			for _, spread := range []float64{0.01, 3, 30} {
+				if c.n == 1 && spread > 3 {
+					continue // what is below f16's smallest number is no relative error
+				}
+				x := randoms(c.n+c.at, spread)
+				xs := r.Float(half, x).At(c.at)
+				for act := matmul.None; act <= matmul.Tanh; act++ {
+					want := make([]float64, c.n)
+					for i := range want {
+						want[i] = activation(act, float64(x[c.at+i]))
+					}
+					y := r.New(c.n+c.at, size).At(c.at)
+					r.Run("act_"+typ, kernel.Dim{c.blocks}, kernel.Dim{256}, 0, xs, y, int64(c.n), int(act))
+					r.Close(fmt.Sprintf("act %d of %s, %+v, spread %g", act, typ, c, spread), r.Floats(y), want, half, 1)
+				}
+				if half {
+					y := r.New(c.n+c.at, 4).At(c.at)
+					r.Run("cast_f16_f32", kernel.Dim{c.blocks}, kernel.Dim{256}, 0, xs, y, int64(c.n))
+					for i, v := range r.Floats(y) {
+						if v != x[c.at+i] {
+							t.Fatalf("cast of %v: element %d is %g, want %g", c, i, v, x[c.at+i])
+						}
+					}
+				} else {
+					y := r.New(c.n+c.at, 2).At(c.at)
+					r.Run("cast_f32_f16", kernel.Dim{c.blocks}, kernel.Dim{256}, 0, xs, y, int64(c.n))
+					want := append([]float32(nil), x[c.at:]...)
+					r.F16(want)
+					for i, v := range r.Floats(y) {
+						if v != want[i] {
+							t.Fatalf("cast of %v: element %d is %g, want %g", c, i, v, want[i])
+						}
+					}
+				}
+			}
+		}
+		for _, c := range []struct{ n, period, at int }{{1, 1, 0}, {99, 99, 0}, {99, 33, 0}, {2048, 2048, 0}, {2048, 64, 0}, {45, 5, 0}, {640, 320, 1}, {2051, 2051, 0}, {50, 1, 0}} {
+			x, b := randoms(c.n+c.at, 1), randoms(c.period+c.at, 1)
+			xs, bs, y := r.Float(half, x).At(c.at), r.Float(half, b).At(c.at), r.New(c.n+c.at, size).At(c.at)
+			want := make([]float64, c.n)
+			for i := range want {
+				want[i] = float64(x[c.at+i]) + float64(b[c.at+i%c.period])
+			}
+			r.Run("add_"+typ, kernel.Dim{2}, kernel.Dim{256}, 0, xs, bs, y, int64(c.n), int64(c.period))
+			r.Close(fmt.Sprintf("add_%s %+v", typ, c), r.Floats(y), want, half, 1)
+		}
+	}
+}

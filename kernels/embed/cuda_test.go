@@ -1,0 +1,144 @@
+package embed_test
+
+import (
+	_ "embed"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"parley/kernels/optest/kernel"
+)
+
+//go:embed op.ptx
+var text string
+
+func TestKernels(t *testing.T) {
+	r := kernel.Open(t, text)
+	rng := rand.New(rand.NewPCG(1, 1))
+	randoms := func(n int) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(rng.NormFloat64())
+		}
+		return v
+	}
+	picks := func(n, below int) []int32 {
+		v := make([]int32, n)
+		for i := range v {
+			v[i] = int32(rng.IntN(below))
+		}
+		return v
+	}
+	exact := func(name string, have []float32, want []float32) {
+		t.Helper()
+		for i, v := range have {
+			if v != want[i] {
+				t.Fatalf("%s: element %d is %g, want %g", name, i, v, want[i])
+			}
+		}
+	}
+	more := r.Put([]int32{2})
+	for _, half := range []bool{true, false} {
+		typ, size := kernel.Type(half), kernel.Size(half)
+		// n elements of rows of `stride`.
+		for _, c := range []struct{ rows, n, stride, ids, share int }{{1, 1, 1, 1, 1}, {11, 7, 7, 6, 1}, {5, 64, 64, 9, 1}, {3, 1031, 1031, 4, 3}, {4, 24, 40, 7, 2}, {4, 25, 40, 7, 1}} {
+			table, ids := randoms(c.rows*c.stride), picks(c.ids, c.rows)
+			ts, is, y := r.Float(half, table), r.Put(ids), r.New(c.ids*c.n, size)
+			var want []float32
+			for _, id := range ids {
+				want = append(want, table[int(id)*c.stride:int(id)*c.stride+c.n]...)
+			}
+			r.Run("rows_"+typ, kernel.Dim{c.ids, c.share}, kernel.Dim{128}, 0, ts, is, y, c.n, int64(c.stride), int64(c.n))
+			exact(fmt.Sprintf("rows %+v", c), r.Floats(y), want)
+		}
+		for _, c := range []struct{ n, length, c, offset int }{{1, 1, 1, 0}, {3, 5, 7, 1}, {2, 9, 96, 0}, {4, 1, 768, 3}} {
+			table, positions, ids := randoms(13*c.c), randoms((c.length+c.offset+2)*c.c), picks(c.n*c.length, 13)
+			ts, ps, is, y := r.Float(half, table), r.Float(half, positions), r.Put(ids), r.New(len(ids)*c.c, size)
+			for _, extra := range []int{0, 2} {
+				want := make([]float64, len(ids)*c.c)
+				for i := range want {
+					want[i] = float64(table[int(ids[i/c.c])*c.c+i%c.c]) + float64(positions[(c.offset+extra+i/c.c%c.length)*c.c+i%c.c])
+				}
+				at := any(nil)
+				if extra > 0 {
+					at = more
+				}
+				r.Run("tokens_"+typ, kernel.Dim{len(ids)}, kernel.Dim{128}, 0, ts, is, ps, y, c.length, c.c, c.offset, at)
+				r.Close(fmt.Sprintf("tokens %+v", c), r.Floats(y), want, half, 1)
+			}
+		}
+		for _, c := range []struct{ n, patches, c int }{{1, 1, 1}, {2, 9, 7}, {3, 16, 64}, {1, 4, 772}} {
+			grid, first, position := randoms(c.n*c.patches*c.c), randoms(c.c), randoms((c.patches+1)*c.c)
+			gs, fs, ps, y := r.Float(half, grid), r.Float(half, first), r.Float(half, position), r.New(c.n*(c.patches+1)*c.c, size)
+			var want []float64
+			for n := range c.n {
+				for p := range c.patches + 1 {
+					for k := range c.c {
+						v := first[k]
+						if p > 0 {
+							v = grid[(n*c.patches+p-1)*c.c+k]
+						}
+						want = append(want, float64(v)+float64(position[p*c.c+k]))
+					}
+				}
+			}
+			r.Run("patches_"+typ, kernel.Dim{c.n * (c.patches + 1)}, kernel.Dim{128}, 0, gs, fs, ps, y, c.patches+1, c.c)
+			r.Close(fmt.Sprintf("patches %+v", c), r.Floats(y), want, half, 1)
+		}
+		for _, c := range []struct{ rows, length, width, stride, room, used int }{{1, 1, 1, 1, 1, 0}, {3, 2, 24, 72, 9, 4}, {3, 2, 24, 24, 9, 7}, {2, 1, 7, 7, 5, 2}, {2, 3, 7, 8, 6, 1}, {10, 1, 768, 2304, 4, 1}} {
+			k, v := randoms(c.rows*c.length*c.stride), randoms(c.rows*c.length*c.stride)
+			ks, vs := r.Float(half, k), r.Float(half, v)
+			for _, both := range []bool{true, false} {
+				cache := [][]float32{randoms(c.rows * c.room * c.width), randoms(c.rows * c.room * c.width)}
+				cs := []kernel.Array{r.Float(half, cache[0]), r.Float(half, cache[1])}
+				for i, from := range [][]float32{k, v} {
+					for row := range c.rows {
+						for l := range c.length {
+							if i == 0 || both {
+								copy(cache[i][(row*c.room+c.used+l)*c.width:][:c.width], from[(row*c.length+l)*c.stride:])
+							}
+						}
+					}
+				}
+				at, used := any(nil), c.used
+				if c.used >= 2 && both {
+					at, used = more, c.used-2
+				}
+				if both {
+					r.Run("append_"+typ, kernel.Dim{c.rows * c.length, 1, 2}, kernel.Dim{128}, 0, ks, vs, cs[0], cs[1], c.length, c.width, c.stride, c.room, used, at)
+				} else {
+					r.Run("append_"+typ, kernel.Dim{c.rows * c.length}, kernel.Dim{128}, 0, ks, nil, cs[0], nil, c.length, c.width, c.stride, c.room, used, at)
+				}
+				for i := range cs {
+					exact(fmt.Sprintf("append %+v, both %t, cache %d", c, both, i), r.Floats(cs[i]), cache[i])
+				}
+			}
+		}
+		for _, c := range []struct {
+			ts  []float32
+			dim int
+		}{{[]float32{0}, 2}, {[]float32{1, 0.5, 3}, 320}, {[]float32{999, 261, 1, 123456}, 24}, {[]float32{981, 37.5}, 33}} {
+			ts, y := r.Put(c.ts), r.New(len(c.ts)*c.dim, size)
+			want := make([]float64, len(c.ts)*c.dim)
+			half2 := c.dim / 2
+			for i, at := range c.ts {
+				for j := range half2 {
+					f := float32(math.Exp(float64(float32(-math.Log(10000)) * float32(j) / float32(half2))))
+					sin, cos := math.Sincos(float64(at * f))
+					want[i*c.dim+j], want[i*c.dim+half2+j] = cos, sin
+				}
+			}
+			r.Run("timesteps_"+typ, kernel.Dim{2}, kernel.Dim{128}, 0, ts, y, len(c.ts), c.dim)
+			for i, v := range r.Floats(y) {
+				bound := 6e-8
+				if half {
+					bound = 5e-4
+				}
+				if math.Abs(float64(v)-want[i]) > bound {
+					t.Errorf("timesteps_%s %v in %d: element %d is %g, want %g", typ, c.ts, c.dim, i, v, want[i])
+				}
+			}
+		}
+	}
+}

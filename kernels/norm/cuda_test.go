@@ -1,0 +1,176 @@
+package norm_test
+
+import (
+	_ "embed"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"parley/kernels/optest/kernel"
+)
+
+//go:embed op.ptx
+var text string
+
+func randoms(rng *rand.Rand, n int, mean, spread float64) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(mean + spread*rng.NormFloat64())
+	}
+	return v
+}
+
+func moments(x []float32, eps float64) (mean, rstd float64) {
+	for _, v := range x {
+		mean += float64(v)
+	}
+	mean /= float64(len(x))
+	var sq float64
+	for _, v := range x {
+		sq += (float64(v) - mean) * (float64(v) - mean)
+	}
+	return mean, 1 / math.Sqrt(sq/float64(len(x))+eps)
+}
+
+func TestLayerKernels(t *testing.T) {
+	r := kernel.Open(t, text)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, c := range []struct {
+		rows, c      int
+		mean, spread float64
+	}{
+		{1, 1, 0, 1}, {3, 7, 0, 1}, {5, 4, 0, 1}, {2, 64, 0, 1}, {9, 77, 0, 1}, {5, 128, 0, 1}, {6, 320, 0, 1}, {7, 768, 0, 1},
+		{3, 1280, 0, 1}, {2, 2048, 0, 1}, {2, 2052, 0, 1}, {2, 5000, 0, 1}, {4, 1000, -100, 1}, {4, 320, 1000, 1}, {3, 96, 1000, 0},
+	} {
+		for _, half := range []bool{true, false} {
+			x, g, b := randoms(rng, c.rows*c.c, c.mean, c.spread), randoms(rng, c.c, 0, 1), randoms(rng, c.c, 0, 1)
+			xs, gs, bs := r.Float(half, x), r.Put(g), r.Put(b)
+			want := make([]float64, len(x))
+			const eps = 1e-5
+			for i := range c.rows {
+				mean, rstd := moments(x[i*c.c:(i+1)*c.c], eps)
+				for j := range c.c {
+					want[i*c.c+j] = (float64(x[i*c.c+j])-mean)*rstd*float64(g[j]) + float64(b[j])
+				}
+			}
+			names := []string{"layer_" + kernel.Type(half) + "_any"}
+			for v := 1; v <= 16; v *= 2 {
+				if c.c%4 == 0 && c.c <= 128*v {
+					names = append(names, fmt.Sprintf("layer_%s_v%d", kernel.Type(half), v))
+				}
+			}
+			for _, name := range names {
+				y := r.New(len(x), kernel.Size(half))
+				grid, block := kernel.Blocks(c.rows, 4), 128
+				if name[len(name)-3:] == "any" {
+					grid, block = c.rows, 256
+				}
+				r.Run(name, kernel.Dim{grid}, kernel.Dim{block}, 0, xs, gs, bs, y, c.rows, c.c, float32(eps))
+				r.Close(fmt.Sprintf("%s: [%d %d] of %g ± %g", name, c.rows, c.c, c.mean, c.spread), r.Floats(y), want, half, 1)
+			}
+		}
+	}
+}
+
+func TestGroupKernels(t *testing.T) {
+	r := kernel.Open(t, text)
+	rng := rand.New(rand.NewPCG(2, 2))
+	for _, c := range []struct {
+		n, positions, width, rest, groups, bundle int
+		mean                                      float64
+	}{
+		{n: 1, positions: 1, width: 4, groups: 1}, {n: 2, positions: 15, width: 4, groups: 4}, {n: 2, positions: 15, width: 24, groups: 8, bundle: 8},
+		{n: 1, positions: 21, width: 40, groups: 8, bundle: 8}, {n: 3, positions: 4, width: 72, groups: 8, bundle: 8}, {n: 1, positions: 64, width: 320, groups: 32, bundle: 8},
+		{n: 2, positions: 9, width: 96, groups: 32, bundle: 32}, {n: 1, positions: 3, width: 27, groups: 9}, {n: 2, positions: 1, width: 5, groups: 1},
+		{n: 1, positions: 3, width: 9000, groups: 30}, {n: 1, positions: 700, width: 64, groups: 32, bundle: 16, mean: -100},
+		{n: 2, positions: 30, width: 1280, groups: 32, bundle: 2}, {n: 1, positions: 1300, width: 32, groups: 4, bundle: 4, mean: 3},
+		{n: 2, positions: 33, width: 64, rest: 32, groups: 32, bundle: 8}, {n: 2, positions: 33, width: 48, rest: 32, groups: 10, bundle: 5}, {n: 2, positions: 5, width: 7, rest: 2, groups: 3},
+	} {
+		for _, half := range []bool{true, false} {
+			ch := c.width + c.rest
+			x, more := randoms(rng, c.n*c.positions*c.width, c.mean, 1), randoms(rng, c.n*c.positions*c.rest, c.mean, 1)
+			g, b := randoms(rng, ch, 0, 1), randoms(rng, ch, 0, 1)
+			xs, ms, gs, bs := r.Float(half, x), any(nil), r.Put(g), r.Put(b)
+			if c.rest > 0 {
+				ms = r.Float(half, more)
+			}
+			at := func(n, p, k int) float32 {
+				if k < c.width {
+					return x[(n*c.positions+p)*c.width+k]
+				}
+				return more[(n*c.positions+p)*c.rest+k-c.width]
+			}
+			for _, silu := range []int{0, 1} {
+				const eps = 1e-5
+				want := make([]float64, c.n*c.positions*ch)
+				per := ch / c.groups
+				for n := range c.n {
+					for k := range c.groups {
+						var values []float32
+						for p := range c.positions {
+							for j := k * per; j < (k+1)*per; j++ {
+								values = append(values, at(n, p, j))
+							}
+						}
+						mean, rstd := moments(values, eps)
+						for p := range c.positions {
+							for j := k * per; j < (k+1)*per; j++ {
+								v := (float64(at(n, p, j))-mean)*rstd*float64(g[j]) + float64(b[j])
+								if silu == 1 {
+									v /= 1 + math.Exp(-v)
+								}
+								want[(n*c.positions+p)*ch+j] = v
+							}
+						}
+					}
+				}
+				// The mean's part of an element is what f16 cannot hold.
+				name := fmt.Sprintf("%s: [%d %d %d+%d] in %d, %d a block, mean %g, silu %d", kernel.Type(half), c.n, c.positions, c.width, c.rest, c.groups, c.bundle, c.mean, silu)
+				y := r.New(len(want), kernel.Size(half))
+				r.Run("group_"+kernel.Type(half)+"_any", kernel.Dim{c.n * c.groups}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, c.positions, c.width, c.rest, c.groups, float32(eps), silu)
+				r.Close("any "+name, r.Floats(y), want, half, 1)
+				if c.bundle == 0 {
+					continue
+				}
+				y = r.New(len(want), kernel.Size(half))
+				r.Run("group_"+kernel.Type(half), kernel.Dim{1, c.groups / c.bundle, c.n}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, nil, c.positions, c.width, c.rest, c.groups, c.bundle, 1, float32(eps), silu)
+				r.Close("whole "+name, r.Floats(y), want, half, 1)
+				for _, slabs := range []int{1, 3, 40} {
+					if slabs > c.positions {
+						continue
+					}
+					y = r.New(len(want), kernel.Size(half))
+					part := r.New(c.n*c.groups*slabs, 8)
+					grid := kernel.Dim{slabs, c.groups / c.bundle, c.n}
+					r.Run("group_stats_"+kernel.Type(half), grid, kernel.Dim{512}, 0, xs, ms, gs, bs, nil, part, c.positions, c.width, c.rest, c.groups, c.bundle, slabs, float32(eps), silu)
+					r.Run("group_apply_"+kernel.Type(half), grid, kernel.Dim{512}, 0, xs, ms, gs, bs, y, part, c.positions, c.width, c.rest, c.groups, c.bundle, slabs, float32(eps), silu)
+					r.Close(fmt.Sprintf("%d slabs %s", slabs, name), r.Floats(y), want, half, 1)
+				}
+			}
+		}
+	}
+}
+
+func TestL2Kernels(t *testing.T) {
+	r := kernel.Open(t, text)
+	rng := rand.New(rand.NewPCG(3, 3))
+	for _, c := range [][2]int{{1, 1}, {3, 7}, {2, 512}, {15, 33}, {1, 5000}} {
+		for _, half := range []bool{true, false} {
+			x := randoms(rng, c[0]*c[1], 0, 1)
+			xs, y := r.Float(half, x), r.New(c[0]*c[1], 4)
+			want := make([]float64, len(x))
+			for i := range c[0] {
+				var sum float64
+				for _, v := range x[i*c[1] : (i+1)*c[1]] {
+					sum += float64(v) * float64(v)
+				}
+				for j := range c[1] {
+					want[i*c[1]+j] = float64(x[i*c[1]+j]) / math.Sqrt(sum)
+				}
+			}
+			r.Run("l2_"+kernel.Type(half), kernel.Dim{c[0]}, kernel.Dim{256}, 0, xs, y, c[1])
+			r.Close(fmt.Sprintf("l2_%s %v", kernel.Type(half), c), r.Floats(y), want, false, 1)
+		}
+	}
+}

@@ -181,7 +181,12 @@ func sumFloat(x *ins, neg uint32) {
 			}
 			return addMode(fmtF32, a, b^neg<<31, m)
 		},
-		func(f format, a, b, _ uint32) uint32 { return addMode(f, a, b^neg<<15, m) },
+		func(f format, a, b, _ uint32) uint32 {
+			if f == fmtF16 && m == rn { // 24 bits are enough for rounding twice (Figueroa)
+				return floatF16(f16Float(a) + f16Float(b^neg<<15))
+			}
+			return addMode(f, a, b^neg<<15, m)
+		},
 		only64(m, func(a, b, _ float64) float64 {
 			if neg == 1 {
 				return a - b
@@ -213,7 +218,12 @@ func mulFloat(x *ins) {
 			}
 			return mulMode(fmtF32, a, b, m)
 		},
-		func(f format, a, b, _ uint32) uint32 { return mulMode(f, a, b, m) },
+		func(f format, a, b, _ uint32) uint32 {
+			if f == fmtF16 && m == rn { // the product is exact
+				return floatF16(f16Float(a) * f16Float(b))
+			}
+			return mulMode(f, a, b, m)
+		},
 		only64(m, func(a, b, _ float64) float64 { return a * b }))
 }
 
@@ -302,6 +312,28 @@ func minMaxFloat(x *ins, hi bool) {
 func unaryFloat(x *ins, op string) {
 	t := x.typ()
 	approx := x.has("approx")
+	if t == "f64" && approx && op != "sqrt" && x.has("ftz") {
+		// The upper half of an approximation, with which NVRTC begins a division.
+		x.pure(ClassDouble, 64, 1, un(64, func(a uint64) uint64 {
+			a &^= 1<<32 - 1
+			if a&(0x7ff<<52) == 0 {
+				a &= 1 << 63
+			}
+			v := math.Float64frombits(a)
+			if op == "rsqrt" {
+				v = math.Sqrt(v)
+			}
+			r := math.Float64bits(1/v) &^ (1<<32 - 1)
+			switch {
+			case r&(0x7ff<<52) == 0:
+				r &= 1 << 63
+			case v != v:
+				r = 0x7fffffff << 32
+			}
+			return r
+		}))
+		return
+	}
 	m := x.mode()
 	if op == "rsqrt" && !approx {
 		x.fail("needs .approx")

@@ -473,8 +473,10 @@ func mbarrier(x *ins) {
 					w.blk.check.acquire(w, w.addr[i])
 				}
 				w.p[in.d] = w.p[in.d]&^(1<<i) | uint32(btoi(done))<<i
-				if !done {
-					w.yield = true
+				w.misses++
+				w.yield = !done
+				if done {
+					w.misses = 0
 				}
 				continue
 			}

@@ -253,9 +253,10 @@ type warp struct {
 	live   uint32 // lanes that have not ended
 	cc     uint32 // carry flags
 	others []group
-	wait   int32 // least pc of others
-	fair   int   // instructions for which the running group is kept
-	met    bool  // the running group may pass its kSync
+	wait   int32  // least pc of others
+	fair   int    // instructions for which the running group is kept
+	met    uint32 // the member mask with which the running group may pass its kSync
+	misses int    // waits for an mbarrier that failed, one after the other
 	turns  int
 	status status
 	yield  bool
@@ -294,9 +295,12 @@ func (w *warp) reset() {
 	clear(w.p)
 	w.live = ^uint32(0) >> (warpSize - w.size)
 	w.active, w.pc, w.others, w.wait = w.live, 0, w.others[:0], noPC
-	w.status, w.cc, w.fair, w.met, w.turns = running, 0, 0, false, 0
+	w.status, w.cc, w.fair, w.met, w.turns, w.misses = running, 0, 0, 0, 0, 0
 	w.async, w.copies = [warpSize]uint32{}, w.copies[:0]
 	clear(w.linit)
+	for i := range w.local {
+		w.local[i] = 0xff
+	}
 	for _, s := range p.specials {
 		for i := range warpSize {
 			v := w.special(s.name, i)
@@ -405,6 +409,7 @@ func (b *block) run() (done bool, fault *Fault) {
 		if !ran {
 			b.deadlock()
 		}
+		b.spinning()
 		if b.l.failed.Load() != nil {
 			return true, nil
 		}
@@ -426,6 +431,24 @@ func (b *block) deadlock() {
 		}
 	}
 	panic("ptx: block waits for nothing")
+}
+
+// spinning reports that all warps wait for mbarriers or at barriers, and have for
+// so long that nothing can come of it. An mbarrier is the block's own.
+func (b *block) spinning() {
+	var last *warp
+	for _, w := range b.warps {
+		if w.status == running {
+			if w.misses < 10000 {
+				return
+			}
+			last = w
+		}
+	}
+	if last != nil {
+		in := &b.l.p.code[last.pc]
+		last.fault(in, bits.TrailingZeros32(last.live), 0, "deadlock: every warp waits for an mbarrier or at a barrier")
+	}
 }
 
 // quota is how many instructions a warp runs before others get their turn.
@@ -482,16 +505,13 @@ func (w *warp) run() {
 			in.exec(w, in)
 			w.pc++
 		case kSync:
-			if !w.together(in, mask) {
-				continue
+			if w.together(in, mask) {
+				w.pc++
 			}
-			in.exec(w, in)
-			w.pc++
 		case kBarrier:
 			if !w.together(in, mask) {
 				continue
 			}
-			in.exec(w, in)
 			if w.status == waiting {
 				return
 			}
@@ -582,79 +602,107 @@ func (w *warp) take(pc int32) {
 	w.others = w.others[:n]
 }
 
-// stuck: every group is parked. Those that wait for lanes that have ended since
-// can go; where none can, the program is wrong.
+// stuck: every group is parked. One that waits for lanes that have ended since,
+// or that meets the lanes it waits for at another bar.warp.sync, can go; where
+// none can, the program is wrong.
 func (w *warp) stuck() {
 	if w.live == 0 {
 		return
 	}
+	code := w.blk.l.p.code
 	for _, g := range w.others {
-		in := &w.blk.l.p.code[g.pc]
-		need := w.need(in, g.mask)
-		have := uint32(0)
-		for _, h := range w.others {
-			if h.pc == g.pc || w.meets(in, h) {
-				have |= h.mask
-			}
-		}
-		if need&^have == 0 {
-			w.take(g.pc)
-			// Lanes at another instruction of the same kind (bar.warp.sync) go on
-			// by themselves when their turn comes.
-			for j := range w.others {
-				if w.meets(in, w.others[j]) {
-					w.others[j].parked = false
-					w.others[j].pc++
+		in := &code[g.pc]
+		for m := g.mask; m != 0; {
+			v := w.member(in, bits.TrailingZeros32(m))
+			have := uint32(0)
+			for _, h := range w.others {
+				if h.pc == g.pc || in.class == ClassWarpSync && code[h.pc].class == ClassWarpSync {
+					have |= w.naming(&code[h.pc], h.mask, v)
 				}
 			}
-			w.met = true
+			if v&w.live&^have != 0 {
+				m &^= w.naming(in, g.mask, v)
+				continue
+			}
+			// The lanes that came by another way are done with theirs too.
+			for j := range w.others {
+				h := &w.others[j]
+				if h.pc == g.pc {
+					continue
+				}
+				if met := w.naming(&code[h.pc], h.mask, v); in.class == ClassWarpSync && met != 0 {
+					h.mask &^= met
+					w.others = append(w.others, group{pc: h.pc + 1, mask: met})
+				}
+			}
+			w.take(g.pc)
+			w.met = v
 			return
 		}
 	}
 	g := w.others[0]
-	in := &w.blk.l.p.code[g.pc]
-	need := w.need(in, g.mask)
-	w.fault(in, bits.TrailingZeros32(g.mask), 0, "divergent: lanes %#08x are here and wait for lanes %#08x, which wait elsewhere", g.mask, need&^g.mask)
+	in := &code[g.pc]
+	v := w.member(in, bits.TrailingZeros32(g.mask))
+	w.fault(in, bits.TrailingZeros32(g.mask), 0, "divergent: lanes %#08x are here and wait for lanes %#08x, which are elsewhere", g.mask, v&w.live&^g.mask)
 }
 
-// meets reports whether a parked group waits at another bar.warp.sync, which
-// counts as arriving at in.
-func (w *warp) meets(in *inst, g group) bool {
-	o := &w.blk.l.p.code[g.pc]
-	return g.parked && in.class == ClassWarpSync && o.class == ClassWarpSync && o != in
-}
-
-// need gives the lanes that have to be at a kSync or kBarrier together.
-func (w *warp) need(in *inst, mask uint32) uint32 {
+// member gives the lanes that a lane at a kSync or kBarrier has to meet: those of
+// its member mask, or all of the warp.
+func (w *warp) member(in *inst, lane int) uint32 {
 	if in.aligned {
 		return w.live
 	}
-	lane := bits.TrailingZeros32(mask)
-	return w.r32[in.e][lane&31] & w.live
+	return w.r32[in.e][lane&31]
 }
 
-// together reports whether all lanes that have to run this are here; if not the
-// group is parked.
-func (w *warp) together(in *inst, mask uint32) bool {
-	if w.met { // stuck has seen that it can go
-		w.met = false
-		return true
+// naming gives the lanes of mask whose member mask is v.
+func (w *warp) naming(in *inst, mask, v uint32) uint32 {
+	if in.aligned {
+		return mask
 	}
+	e := &w.r32[in.e]
+	r := mask
+	for m := mask; m != 0; m &= m - 1 {
+		if i := bits.TrailingZeros32(m) & 31; e[i] != v {
+			r &^= 1 << i
+		}
+	}
+	return r
+}
+
+// together runs a kSync or kBarrier for the lanes of mask that have all that they
+// need with them; the others are parked. It reports whether the running group is
+// done with the instruction.
+func (w *warp) together(in *inst, mask uint32) bool {
 	if in.pred >= 0 && mask != w.active { // those that do not take part go on
 		w.others = append(w.others, group{pc: w.pc + 1, mask: w.active &^ mask})
 		w.active = mask
 		w.wait = min(w.wait, w.pc+1)
 	}
-	need := w.need(in, mask)
-	if need&^mask == 0 {
-		if !in.aligned && len(w.others) == 0 && mask&^need != 0 {
-			// lanes run a *.sync that do not name themselves in its mask
-			w.fault(in, bits.TrailingZeros32(mask&^need), 0, "the member mask %#08x does not name this lane", need)
+	done := uint32(0)
+	for m := mask; m != 0; {
+		lane := bits.TrailingZeros32(m)
+		v := w.member(in, lane)
+		part := w.naming(in, mask, v)
+		m &^= part
+		if part&^v != 0 {
+			w.fault(in, bits.TrailingZeros32(part&^v), 0, "the member mask %#08x does not name this lane", v)
 		}
+		if v&w.live&^part == 0 || w.met != 0 && w.met == v {
+			w.mask = part
+			in.exec(w, in)
+			done |= part
+		}
+	}
+	w.met = 0
+	if done == mask {
 		return true
 	}
-	w.others = append(w.others, group{pc: w.pc, mask: w.active, parked: true})
-	w.active = 0
+	w.others = append(w.others, group{pc: w.pc, mask: mask &^ done, parked: true})
+	w.active = done
+	if done != 0 {
+		w.pc++
+	}
 	w.pick()
 	return false
 }

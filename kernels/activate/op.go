@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
@@ -17,6 +18,10 @@ const grain = 16384
 func Act(s *engine.Stream, x *engine.Tensor, a matmul.Act) *engine.Tensor {
 	y := s.New(s.Float(), x.Shape()...)
 	return s.Do(engine.Work{Op: "act", Out: y, FLOPs: int64(x.Elems()), Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			actOnCUDA(g, s, x, y, a)
+			return
+		}
 		if h, ok := host.On(d); ok {
 			xs, ys := x.F32(), y.F32()
 			h.Range(len(xs), grain, func(lo, hi int) { a.Apply(ys[lo:hi], xs[lo:hi]) })
@@ -32,6 +37,10 @@ func Add(s *engine.Stream, x, b *engine.Tensor) *engine.Tensor {
 	}
 	y := s.New(s.Float(), x.Shape()...)
 	return s.Do(engine.Work{Op: "add", Out: y, FLOPs: int64(x.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			addOnCUDA(g, s, x, b, y)
+			return
+		}
 		if h, ok := host.On(d); ok {
 			xs, bs, ys := x.F32(), b.F32(), y.F32()
 			n := len(bs)

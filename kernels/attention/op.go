@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 )
 
@@ -41,6 +42,10 @@ func Attend(s *engine.Stream, q, k, v *engine.Tensor, o Options) *engine.Tensor 
 	work := engine.Work{Op: "attention", Out: y, FLOPs: 4 * int64(q.Elems()) * int64(keys),
 		Bytes: int64(s.Float().Size()) * (2*int64(q.Elems()) + 2*int64(k.Dim(0))*int64(keys)*int64(width))}
 	return s.Do(work, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			onCUDA(g, s, q, k, v, y, o, keys)
+			return
+		}
 		if h, ok := host.On(d); ok {
 			a := attn{d: h, q: q.F32(), k: k.F32(), v: v.F32(), y: y.F32(), n: q.Dim(0), lq: q.Dim(1),
 				share: q.Dim(0) / k.Dim(0), room: k.Dim(1), keys: keys, heads: o.Heads, dim: width / o.Heads,

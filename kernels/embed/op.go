@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/simd"
 )
@@ -18,6 +19,10 @@ func Rows(s *engine.Stream, table, ids *engine.Tensor) *engine.Tensor {
 	dims := append([]int{ids.Elems()}, table.Shape()[1:]...)
 	y := s.New(table.DType(), dims...)
 	return s.Do(engine.Work{Op: "rows", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			rowsOnCUDA(g, s, table, ids, y)
+			return
+		}
 		if _, ok := host.On(d); ok && inside(s, table, ids) {
 			ts, ys := table.F32(), y.F32()
 			for i, id := range ids.I32() {
@@ -48,6 +53,10 @@ func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor) *engine.Tens
 	}
 	y := s.New(s.Float(), ids.Dim(0), ids.Dim(1), c)
 	return s.Do(engine.Work{Op: "tokens", Out: y, FLOPs: int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			tokensOnCUDA(g, s, table, ids, positions, y)
+			return
+		}
 		if _, ok := host.On(d); ok && inside(s, table, ids) {
 			ts, ps, ys := table.F32(), positions.F32(), y.F32()
 			for i, id := range ids.I32() {
@@ -66,6 +75,10 @@ func Patches(s *engine.Stream, patches, class, positions *engine.Tensor) *engine
 	}
 	y := s.New(s.Float(), n, rows, c)
 	return s.Do(engine.Work{Op: "patches", Out: y, FLOPs: int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			patchesOnCUDA(g, s, patches, class, positions, y)
+			return
+		}
 		if _, ok := host.On(d); ok {
 			ys, xs, ps := y.F32(), patches.F32(), positions.F32()
 			for b := range n {
@@ -86,6 +99,10 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
 		return
 	}
 	s.Do(engine.Work{Op: "append", Out: cache, Bytes: 2 * int64(rows.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			appendOnCUDA(g, s, cache, rows, at)
+			return
+		}
 		if _, ok := host.On(d); ok {
 			for b := range n {
 				copy(cache.F32()[(b*room+at)*c:], rows.F32()[b*length*c:(b+1)*length*c])

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/simd"
 )
@@ -21,6 +22,10 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 	y := s.New(s.Float(), x.Shape()...)
 	work := engine.Work{Op: "layernorm", Out: y, FLOPs: 8 * int64(x.Elems()), Bytes: 2 * int64(y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			layerOnCUDA(g, s, x, gamma, beta, y, eps)
+			return
+		}
 		h, ok := host.On(d)
 		if !ok {
 			return
@@ -65,8 +70,20 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 	dims := append([]int(nil), x.Shape()...)
 	dims[lead] = c
 	y := s.New(s.Float(), dims...)
+	var l layout
+	var part *engine.Tensor // sums of a GPU's slabs of positions
+	if n := x.Dim(0); !s.Device().Local() && y.Elems() > 0 {
+		l = cut(y.Elems()/n/c, x.Dim(-1), c-x.Dim(-1), groups, s.Float().Size())
+		if l.slabs > 1 {
+			part = s.New(engine.F32, n, groups, l.slabs, 2)
+		}
+	}
 	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}
-	return s.Do(work, func(d engine.Device) {
+	s.Do(work, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			groupOnCUDA(g, s, l, x, beside, groups, gamma, beta, y, part, eps, silu)
+			return
+		}
 		h, ok := host.On(d)
 		if !ok {
 			return
@@ -82,6 +99,8 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 			g.run(sample(y, i))
 		}
 	})
+	s.Free(part)
+	return y
 }
 
 // sample is the data of the i-th sample.
@@ -162,6 +181,10 @@ func L2(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	y := s.New(engine.F32, x.Shape()...)
 	work := engine.Work{Op: "l2", Out: y, FLOPs: 3 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			l2OnCUDA(g, s, x, y)
+			return
+		}
 		if _, ok := host.On(d); !ok {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 )
 
@@ -20,6 +21,10 @@ func Channels(s *engine.Stream, x *engine.Tensor, lo, hi int) *engine.Tensor {
 	dims[len(dims)-1] = hi - lo
 	y := s.New(x.DType(), dims...)
 	return s.Do(engine.Work{Op: "channels", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			channelsOnCUDA(g, s, x, y, lo)
+			return
+		}
 		if _, ok := host.On(d); ok {
 			xs, ys := x.F32(), y.F32()
 			for i := range len(xs) / c {
@@ -37,6 +42,10 @@ func Crop(s *engine.Stream, x *engine.Tensor, top, left, h, w int) *engine.Tenso
 	}
 	y := s.New(x.DType(), n, h, w, c)
 	return s.Do(engine.Work{Op: "crop", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			cropOnCUDA(g, s, x, y, top, left)
+			return
+		}
 		if _, ok := host.On(d); ok {
 			for b := range n {
 				for r := range h {
@@ -56,6 +65,10 @@ func Paste(s *engine.Stream, y, x *engine.Tensor, top, left, h, w int) {
 	}
 	n, c := x.Dim(0), x.Dim(3)
 	s.Do(engine.Work{Op: "paste", Out: y, Bytes: 2 * int64(n*h*w*c*y.DType().Size())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			pasteOnCUDA(g, s, y, x, top, left, h, w)
+			return
+		}
 		if _, ok := host.On(d); ok {
 			for b := range n {
 				for r := range h {
@@ -78,6 +91,10 @@ func Fade(s *engine.Stream, a, b *engine.Tensor, extent int, down bool) {
 		return
 	}
 	s.Do(engine.Work{Op: "fade", Out: b, Bytes: 3 * int64(extent*b.Bytes()/max(b.Dim(axis), 1))}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			fadeOnCUDA(g, s, a, b, extent, down)
+			return
+		}
 		if _, ok := host.On(d); !ok {
 			return
 		}

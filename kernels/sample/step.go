@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 )
 
@@ -43,6 +44,10 @@ func Step(s *engine.Stream, r Recipe, x, model *engine.Tensor, past []*engine.Te
 		return next, p
 	}
 	s.Do(engine.Work{Op: "step", Out: next, FLOPs: int64(n) * int64(8+2*len(r.Past)), Bytes: 4 * int64(n) * int64(5+len(r.Past))}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			stepOnCUDA(g, s, r, x, model, past, first, noise, next, p)
+			return
+		}
 		h, isHost := host.On(d)
 		if !isHost {
 			return
@@ -87,6 +92,10 @@ func Mix(s *engine.Stream, a float64, x *engine.Tensor, b float64, y *engine.Ten
 		return out
 	}
 	return s.Do(engine.Work{Op: "mix", Out: out, FLOPs: 3 * int64(x.Elems()), Bytes: 12 * int64(x.Elems())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			mixOnCUDA(g, s, a, x, b, y, out)
+			return
+		}
 		if h, ok := host.On(d); ok {
 			xs, ys, os := x.F32(), y.F32(), out.F32()
 			h.Range(len(xs), 16384, func(lo, hi int) {
@@ -106,6 +115,10 @@ func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
 		return
 	}
 	s.Do(engine.Work{Op: "scale", Out: dst, FLOPs: int64(x.Elems()), Bytes: int64(x.Bytes() + dst.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			scaleOnCUDA(g, s, dst, x, a)
+			return
+		}
 		if h, ok := host.On(d); ok {
 			xs, ys, f := x.F32(), dst.F32(), float32(a)
 			h.Range(len(xs), 16384, func(lo, hi int) {

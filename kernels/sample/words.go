@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 )
 
@@ -42,6 +43,10 @@ func Words(s *engine.Stream, logits *engine.Tensor, ids [][]int32, c Choice) ([]
 	}
 	out := make([]Word, len(ids))
 	s.Do(engine.Work{Op: "words", Out: logits, Bytes: int64(logits.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			wordsOnCUDA(g, s, logits, ids, c, out)
+			return
+		}
 		if h, ok := host.On(d); ok {
 			vocab := logits.Dim(1)
 			h.For(len(ids), func(i int) {
@@ -80,6 +85,10 @@ func Continuations(s *engine.Stream, logits *engine.Tensor, ids [][]int32, score
 	}
 	out := make([][]Next, len(ids)/beams)
 	s.Do(engine.Work{Op: "continuations", Out: logits, Bytes: int64(logits.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			continuationsOnCUDA(g, s, logits, ids, scores, beams, c, out)
+			return
+		}
 		if h, ok := host.On(d); ok {
 			vocab := logits.Dim(1)
 			best := make([][]Next, len(ids))

@@ -53,3 +53,12 @@ func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, 
 	d.Launch(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
 		rows, nil, cache, nil, rows.Dim(1), c, c, cache.Dim(1), at, nil)
 }
+
+func selectOnCUDA(d *cuda.Device, s *engine.Stream, cache, ids, y *engine.Tensor, used int) {
+	row, room := used*cache.Dim(2), cache.Dim(1)*cache.Dim(2)
+	if row == 0 || ids.Elems() == 0 {
+		return
+	}
+	d.Launch(s, module, "rows_"+y.DType().String(), blocks(ids.Elems(), row*y.DType().Size()), cuda.Dim{X: threads}, 0,
+		cache, ids, y, row, int64(room), int64(room))
+}

@@ -111,6 +111,28 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
 	})
 }
 
+// Select returns a cache of the same shape whose i-th sample has the first used
+// rows of cache [N, room, C]'s ids[i]-th; what lies behind them is undefined.
+func Select(s *engine.Stream, cache, ids *engine.Tensor, used int) *engine.Tensor {
+	n, room, c := cache.Dim(0), cache.Dim(1), cache.Dim(2)
+	if ids.Elems() != n || used < 0 || used > room {
+		s.Fail(fmt.Errorf("embed: %s: %d rows of samples %v of a cache of %v", s.Path(), used, ids.Shape(), cache.Shape()))
+		used = 0
+	}
+	y := s.New(cache.DType(), n, room, c)
+	return s.Do(engine.Work{Op: "select", Out: y, Bytes: 2 * int64(n*used*c*y.DType().Size())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			selectOnCUDA(g, s, cache, ids, y, used)
+			return
+		}
+		if _, ok := host.On(d); ok && inside(s, cache, ids) {
+			for i, id := range ids.I32() {
+				copy(y.F32()[i*room*c:], cache.F32()[int(id)*room*c:][:used*c])
+			}
+		}
+	})
+}
+
 // Sinusoids are the two ways in which Timesteps can differ.
 type Sinusoids struct {
 	SineFirst bool    // diffusers' flip_sin_to_cos is false

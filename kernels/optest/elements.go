@@ -213,6 +213,22 @@ func Embed(t *testing.T, dev engine.Device) {
 			return to
 		})
 	}
+	for _, c := range []struct{ n, room, width, used int }{{1, 1, 1, 1}, {3, 9, 8, 5}, {4, 5, 7, 5}, {2, 40, 96, 1}} {
+		cache := u.random(c.n, c.room, c.width)
+		from := make([]int32, c.n)
+		y := zeros(c.n, c.used, c.width)
+		for i := range from {
+			from[i] = int32(u.rng.IntN(c.n))
+			for j := range c.used * c.width {
+				y.v[i*c.used*c.width+j] = float64(cache.F32()[int(from[i])*c.room*c.width+j])
+			}
+		}
+		u.want(fmt.Sprintf("select %d of %d rows", c.used, c.room), y, u.exact(), func(s *engine.Stream) *engine.Tensor {
+			t := embed.Select(s, s.Put(cache), ids(s, from, c.n), c.used)
+			// Only the rows that were asked for are defined.
+			return resample.Crop(s, t.Reshape(1, c.n, c.room, c.width), 0, 0, c.n, c.used).Reshape(c.n, c.used, c.width)
+		})
+	}
 	for _, c := range []struct {
 		ts  []float64
 		dim int
@@ -252,6 +268,9 @@ func Embed(t *testing.T, dev engine.Device) {
 			return cache
 		}},
 	}
+	list = append(list, refusal{"select", "embed: net: 6 rows of samples [2] of a cache of [2 5 4]", func(s *engine.Stream) *engine.Tensor {
+		return embed.Select(s, s.New(s.Float(), 2, 5, 4), ids(s, []int32{1, 0}, 2), 6)
+	}})
 	if dev.Local() { // elsewhere ids are not looked at: nets check what users give
 		list = append(list, refusal{"high id", "embed: net: row 9 of [9 4]", func(s *engine.Stream) *engine.Tensor {
 			return embed.Rows(s, s.New(s.Float(), 9, 4), ids(s, []int32{1, 9}, 2))

@@ -218,7 +218,7 @@ func (c *Cache) Select(s *engine.Stream, from []int32) {
 	}
 	rows := s.Put(engine.FromI32(from, len(from)))
 	for i := range c.self {
-		k, v := embed.Rows(s, c.self[i].k, rows), embed.Rows(s, c.self[i].v, rows)
+		k, v := embed.Select(s, c.self[i].k, rows, c.used), embed.Select(s, c.self[i].v, rows, c.used)
 		s.Free(c.self[i].k, c.self[i].v)
 		c.self[i] = pair{k, v}
 	}

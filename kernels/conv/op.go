@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/matmul"
 )
@@ -82,7 +83,16 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 	m := x.Dim(0) * g.oh * g.ow
 	work := engine.Work{Op: "conv", Out: y, FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out),
 		Bytes: int64(s.Float().Size()) * (int64(x.Elems())/int64(x.Dim(3))*int64(w.In) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out))}
-	return s.Do(work, func(d engine.Device) {
+	var p matmul.Plan
+	var shares *engine.Tensor
+	v := g.view()
+	if !s.Device().Local() && m > 0 {
+		p = v.plan(m, w.Out, s.Float())
+		if p.Splits > 1 {
+			shares = s.New(engine.F32, p.Splits, m, w.Out)
+		}
+	}
+	s.Do(work, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
 			g.x = x.F32()
 			if o.Beside != nil {
@@ -90,5 +100,10 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 			}
 			g.onHost(h, x.Dim(0), w, y.F32(), o.Epilogue)
 		}
+		if c, ok := cuda.On(d); ok && m > 0 {
+			v.onCUDA(c, s, p, m, x, o.Beside, w.mat.Rows(), y, o.Epilogue, shares)
+		}
 	})
+	s.Free(shares)
+	return y
 }

@@ -194,7 +194,7 @@ __device__ __forceinline__ void write_rows(const Epilogue<T>& e, const float* su
     constexpr int COLS = GATED ? WIDTH / 2 : WIDTH, LANES = COLS / 4;
     int at = t % LANES * 4, col = n0 + at;
     if (col >= e.n) return;
-    float4 bias = vector4(e.bias, col, e.n), zero = {0, 0, 0, 0}, gb;
+    float4 bias = vector4(gridDim.y == 1 ? e.bias : nullptr, col, e.n), zero = {0, 0, 0, 0}, gb;
     Epilogue<T> plain = e;
     if (GATED) {
         gb = vector4(e.bias ? e.bias + e.n : nullptr, col, e.n);

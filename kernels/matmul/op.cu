@@ -93,6 +93,7 @@ __device__ __forceinline__ void linear_few_rows(f16* y, const f16* x, const f16*
             }
 #pragma unroll
         for (int s = 0; s < AHEAD; s++) {
+            if (k0 - c + s * WARPS * 32 >= k) break; // the same for the whole warp
             unsigned lo[4] = {a[s][0].x, a[s][1].x, a[s][0].y, a[s][1].y};
             unsigned hi[4] = {a[s][0].z, a[s][1].z, a[s][0].w, a[s][1].w};
 #pragma unroll

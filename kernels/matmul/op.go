@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/simd"
 )
@@ -64,6 +65,10 @@ func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
 	p.rows, err = Place(d, w, out, in)
 	return p, err
 }
+
+// Rows is the matrix on a device that is not the CPU, its rows filled up to a
+// multiple of 8 elements.
+func (w *Weights) Rows() *engine.Tensor { return w.rows }
 
 // Place brings rows of a matrix to a device that is not the CPU, each filled up
 // with zeros to a multiple of 8 elements, so that it can be read 16 bytes at a
@@ -141,9 +146,22 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	size := int64(s.Float().Size())
 	work := engine.Work{Op: "linear", Out: y, FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),
 		Bytes: int64(y.Bytes()) + size*(int64(m)*int64(w.In)+int64(w.In)*int64(w.Out))}
-	return s.Do(work, func(d engine.Device) {
+	var p Plan
+	var shares *engine.Tensor
+	if !s.Device().Local() && m > 0 {
+		p = plan(m, y.Dim(-1), w.In, s.Float(), e.GEGLU)
+		if p.Splits > 1 {
+			shares = s.New(engine.F32, p.Splits, m, y.Dim(-1))
+		}
+	}
+	s.Do(work, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
 			onHost(h, m, x.F32(), w, y.F32(), e)
 		}
+		if c, ok := cuda.On(d); ok && m > 0 {
+			onCUDA(c, s, p, m, x, w, y, e, shares)
+		}
 	})
+	s.Free(shares)
+	return y
 }

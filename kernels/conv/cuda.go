@@ -1,0 +1,53 @@
+package conv
+
+import (
+	_ "embed"
+
+	"parley/engine"
+	"parley/engine/cuda"
+	"parley/kernels/matmul"
+)
+
+//go:embed op.ptx
+var ptx string
+
+var module = cuda.NewModule("conv", ptx)
+
+// view is how the kernels see a geometry: with a stride along rows of its
+// own.
+type view struct {
+	geometry
+	across int
+}
+
+// The patches of a patch embedding are runs of a row: [h, w/kw, kw c] under filters
+// of one column. Pixels of three channels are not aligned to 16 bytes, runs of
+// sixteen of them are.
+func (g geometry) view() view {
+	if g.kw > 1 && g.stride == g.kw && g.pad == (Pad{}) && g.shift == 0 && g.more == 0 && g.w%g.kw == 0 {
+		g.w, g.c, g.kw = g.w/g.kw, g.c*g.kw, 1
+		return view{g, 1}
+	}
+	return view{g, g.stride}
+}
+
+func (g view) plan(m, n int, dtype engine.DType) matmul.Plan {
+	chunk := 16 / dtype.Size()
+	return matmul.NewPlan("conv", m, n, g.kh*g.kw*(g.c+g.more), dtype, g.c%chunk == 0 && g.more%chunk == 0)
+}
+
+// onCUDA launches the kernels of a plan for m output pixels. shares is [Splits,
+// m, channels of y] where there are several.
+func (g view) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int, x, beside, w, y *engine.Tensor, e matmul.Epilogue, shares *engine.Tensor) {
+	n, eachRows := y.Dim(3), 1
+	if e.Each != nil {
+		eachRows = m * n / e.Each.Elems()
+	}
+	d.Launch(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
+		y, x, beside, w, e.Bias, e.Each, eachRows, e.Residual, shares, m, n, g.h, g.w, g.c, g.more, g.oh, g.ow,
+		g.kh, g.kw, g.stride, g.across, g.pad.Top, g.pad.Left, g.shift, int(e.Act))
+	if p.Splits > 1 {
+		d.Launch(s, module, "conv_"+x.DType().String()+"_finish", cuda.Dim{X: (m*((n+3)/4) + 255) / 256}, cuda.Dim{X: 256}, 0,
+			y, shares, e.Bias, e.Each, eachRows, e.Residual, m, n, p.Splits, int(e.Act))
+	}
+}

@@ -1,0 +1,235 @@
+package matmul_test
+
+import (
+	_ "embed"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"parley/engine/cuda/ptx"
+	"parley/kernels/matmul"
+	"parley/kernels/optest"
+	"parley/kernels/optest/kernel"
+)
+
+//go:embed op.ptx
+var text string
+
+// entry is a kernel of op.cu and what it may be given.
+type entry struct {
+	name            string
+	half            bool
+	rows, cols      int // of a block's tile
+	threads, shared int
+	multiple        int // what a depth is a multiple of
+	gated, few      bool
+}
+
+var entries = []entry{
+	{name: "linear_f16_256x128x32", half: true, rows: 256, cols: 128, threads: 256, shared: 98304, multiple: 8},
+	{name: "linear_f16_256x64x32", half: true, rows: 256, cols: 64, threads: 256, shared: 81920, multiple: 8},
+	{name: "linear_f16_128x128x32", half: true, rows: 128, cols: 128, threads: 128, shared: 65536, multiple: 8},
+	{name: "linear_f16_64x64x32", half: true, rows: 64, cols: 64, threads: 128, shared: 32768, multiple: 8},
+	{name: "linear_f16_any", half: true, rows: 64, cols: 64, threads: 128, shared: 32768, multiple: 1},
+	{name: "linear_f16_16x16", half: true, rows: 16, cols: 16, threads: 256, multiple: 8, few: true},
+	{name: "linear_f16_16x16_any", half: true, rows: 16, cols: 16, threads: 256, multiple: 1, few: true},
+	{name: "linear_f32_64x64x16", rows: 64, cols: 64, threads: 128, shared: 24576, multiple: 4},
+	{name: "linear_f32_any", rows: 64, cols: 64, threads: 128, shared: 24576, multiple: 1},
+	{name: "geglu_f16_128x128x32", half: true, rows: 128, cols: 64, threads: 128, shared: 65536, multiple: 8, gated: true},
+	{name: "geglu_f16_64x64x32", half: true, rows: 64, cols: 32, threads: 128, shared: 32768, multiple: 8, gated: true},
+	{name: "geglu_f16_any", half: true, rows: 64, cols: 32, threads: 128, shared: 32768, multiple: 1, gated: true},
+	{name: "geglu_f32_64x64x16", rows: 64, cols: 32, threads: 128, shared: 24576, multiple: 4, gated: true},
+	{name: "geglu_f32_any", rows: 64, cols: 32, threads: 128, shared: 24576, multiple: 1, gated: true},
+}
+
+// product is a call of a kernel.
+type product struct {
+	m, n, k, splits      int
+	bias, residual, wide bool // wide: results in f32
+	each                 int  // rows of the result that share a row of each, 0: none
+	act                  matmul.Act
+	scale                float64
+}
+
+var products = []product{
+	{m: 1, n: 1, k: 1},
+	{m: 2, n: 3, k: 4, bias: true, act: matmul.SiLU},
+	{m: 1, n: 8, k: 8, residual: true},
+	{m: 5, n: 7, k: 13, bias: true, residual: true, act: matmul.GELU},
+	{m: 16, n: 16, k: 32, bias: true, wide: true},
+	{m: 17, n: 33, k: 40, act: matmul.QuickGELU, residual: true},
+	{m: 20, n: 66, k: 72, bias: true, each: 5, act: matmul.Tanh},
+	{m: 6, n: 5, k: 24, bias: true, each: 2, residual: true, act: matmul.GELUTanh},
+	{m: 64, n: 64, k: 96, scale: 0.25, bias: true},
+	{m: 65, n: 68, k: 104, residual: true, wide: true, bias: true},
+	{m: 130, n: 129, k: 64, residual: true, bias: true, act: matmul.SiLU},
+	{m: 70, n: 40, k: 200, splits: 3, bias: true, residual: true, act: matmul.GELU},
+	{m: 3, n: 5, k: 333, splits: 4, each: 3, wide: true},
+	{m: 9, n: 12, k: 20, splits: 5, bias: true}, // more shares than slices
+	{m: 260, n: 132, k: 136, bias: true, residual: true},
+	{m: 4, n: 100, k: 1100, act: matmul.QuickGELU},
+}
+
+// counts are those of a product's launches.
+type counts struct{ kernel, finish ptx.Counts }
+
+// random is values on the device and what they are there.
+func random(r *kernel.Room, rng *rand.Rand, half bool, n int) (kernel.Array, []float32) {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(rng.NormFloat64())
+	}
+	return r.Float(half, v), v
+}
+
+// run computes a product and compares it with loops in float64.
+func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (n counts) {
+	if e.gated {
+		p.act, p.residual, p.each, p.splits = matmul.None, false, 0, 0
+	}
+	if e.few {
+		p.splits = 0
+	}
+	if p.scale == 0 {
+		p.scale = 1
+	}
+	width := p.n
+	if e.gated {
+		width *= 2
+	}
+	wide, halfResult := 0, e.half
+	if p.wide {
+		wide, halfResult = 1, false
+	}
+	ld := (p.k + 7) / 8 * 8
+	filled := make([]float32, width*ld)
+	for i := range width {
+		for j := range p.k {
+			filled[i*ld+j] = float32(rng.NormFloat64())
+		}
+	}
+	x, xv := random(r, rng, e.half, p.m*p.k)
+	w := r.Float(e.half, filled)
+	var bias, each, residual, shares any
+	var bv, ev, rv []float32
+	if p.bias {
+		bias, bv = random(r, rng, false, width)
+	}
+	eachRows := 1
+	if p.each > 0 {
+		eachRows = p.each
+		each, ev = random(r, rng, e.half, p.m/p.each*p.n)
+	}
+	if p.residual {
+		residual, rv = random(r, rng, halfResult, p.m*p.n)
+	}
+	if p.splits > 1 {
+		shares = r.New(p.splits*p.m*p.n, 4)
+	}
+	sum := func(i, j int) float64 {
+		var v float64
+		for l := range p.k {
+			v += float64(xv[i*p.k+l]) * float64(filled[j*ld+l])
+		}
+		v *= p.scale
+		if bv != nil {
+			v += float64(bv[j])
+		}
+		return v
+	}
+	want := make([]float64, p.m*p.n)
+	for i := range p.m {
+		for j := range p.n {
+			v := sum(i, j)
+			if e.gated {
+				v *= optest.Activation(matmul.GELU, sum(i, j+p.n))
+			}
+			if ev != nil {
+				v += float64(ev[i/p.each*p.n+j])
+			}
+			v = optest.Activation(p.act, v)
+			if rv != nil {
+				v += float64(rv[i*p.n+j])
+			}
+			want[i*p.n+j] = v
+		}
+	}
+	y := r.New(p.m*p.n, kernel.Size(halfResult))
+	blocks := (p.m + e.rows - 1) / e.rows * ((p.n + e.cols - 1) / e.cols)
+	n.kernel = r.Run(e.name, kernel.Dim{blocks, max(p.splits, 1)}, kernel.Dim{e.threads}, e.shared,
+		y, x, w, bias, each, eachRows, residual, shares, p.m, p.n, p.k, float32(p.scale), int(p.act), wide)
+	if p.splits > 1 {
+		n.finish = r.Run("linear_"+kernel.Type(e.half)+"_finish", kernel.Dim{(p.m*((p.n+3)/4) + 255) / 256, 1}, kernel.Dim{256}, 0,
+			y, shares, bias, each, eachRows, residual, p.m, p.n, p.splits, float32(p.scale), int(p.act), wide)
+	}
+	r.Close(fmt.Sprintf("%s: %+v", e.name, p), r.Floats(y), want, e.half, 1)
+	return n
+}
+
+func TestKernels(t *testing.T) {
+	for _, e := range entries {
+		t.Run(e.name, func(t *testing.T) {
+			r, rng := kernel.Open(t, text), rand.New(rand.NewPCG(5, 6))
+			for _, p := range products {
+				p.k = (p.k + e.multiple - 1) / e.multiple * e.multiple
+				e.run(r, rng, p)
+			}
+		})
+	}
+}
+
+// Where everything is aligned, no bank of shared memory is asked twice at a time,
+// sectors are used whole (but by what reads element by element), and no more is
+// read or multiplied than the tiles say.
+func TestCounts(t *testing.T) {
+	for _, e := range entries {
+		t.Run(e.name, func(t *testing.T) {
+			r, rng := kernel.Open(t, text), rand.New(rand.NewPCG(7, 8))
+			for _, p := range []product{
+				{m: 2 * e.rows, n: 2 * e.cols, k: 256},
+				{m: e.rows, n: 3 * e.cols, k: 512, bias: true, residual: true, act: matmul.SiLU},
+				{m: e.rows, n: e.cols, k: 512, splits: 4, bias: true, residual: true},
+				{m: e.rows, n: e.cols, k: 256, wide: true},
+			} {
+				if e.few || e.gated {
+					p.splits = 0
+				}
+				n := e.run(r, rng, p)
+				c, name := n.kernel, fmt.Sprintf("%+v", p)
+				if e.gated {
+					p.n *= 2
+				}
+				for _, b := range []ptx.Banks{c.SharedLoad, c.SharedStore, n.finish.SharedLoad} {
+					if b.Conflicts() != 0 {
+						t.Errorf("%s: %d wavefronts of shared memory where %d would do", name, b.Wavefronts, b.Ideal)
+					}
+				}
+				for _, g := range []ptx.Traffic{c.Load, c.Store, n.finish.Load, n.finish.Store} {
+					if g.Efficiency() < 0.9 && e.multiple > 1 {
+						t.Errorf("%s: %.2f of the bytes of the sectors are used", name, g.Efficiency())
+					}
+				}
+				flops := float64(2 * p.m * p.n * p.k)
+				have := float64(c.MMAFLOPs)
+				if !e.half {
+					have = float64(c.FMAs)
+				}
+				if have < flops || have > 1.05*flops {
+					t.Errorf("%s: %.0f FLOPs, the product has %.0f", name, have, flops)
+				}
+				// Operands: rows of x for each column of tiles, rows of w for each row of them.
+				cols := e.cols
+				if e.gated {
+					cols *= 2
+				}
+				bytes := kernel.Size(e.half) * p.k * (p.m*p.n/cols + p.n*p.m/e.rows)
+				if p.residual && p.splits == 0 && !e.gated {
+					bytes += kernel.Size(e.half) * p.m * p.n
+				}
+				if c.Load.Bytes < uint64(bytes) || float64(c.Load.Bytes) > 1.05*float64(bytes) {
+					t.Errorf("%s: %d bytes read, the tiles have %d", name, c.Load.Bytes, bytes)
+				}
+			}
+		})
+	}
+}

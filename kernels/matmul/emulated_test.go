@@ -1,0 +1,11 @@
+//go:build cuda
+
+package matmul_test
+
+import (
+	"testing"
+
+	"parley/kernels/optest"
+)
+
+func TestLinearEmulated(t *testing.T) { optest.Emulated(t, optest.Linear) }

@@ -1,0 +1,127 @@
+package matmul
+
+import "parley/engine"
+
+// Plan is how the matrix kernels of this room and of conv compute a product:
+// Blocks of them a tile of it each, Splits blocks a tile that share its depth.
+type Plan struct {
+	Kernel  string
+	Threads int // of a block
+	Shared  int // dynamic shared memory of a block, bytes
+	Blocks  int
+	Splits  int
+}
+
+// tile is a shape that op.cu has kernels of.
+type tile struct {
+	name       string
+	rows, cols int
+	threads    int
+	stages     int
+	resident   int // blocks on one multiprocessor of sm_80
+}
+
+var (
+	f16Tiles = []tile{
+		{"f16_256x128x32", 256, 128, 256, 4, 1},
+		{"f16_256x64x32", 256, 64, 256, 4, 1},
+		{"f16_128x128x32", 128, 128, 128, 4, 2},
+		{"f16_64x64x32", 64, 64, 128, 4, 4},
+	}
+	f32Tile = tile{"f32_64x64x16", 64, 64, 128, 3, 4}
+)
+
+// The device that plans are made for. It is not the one at hand, so that one
+// seed gives one result on every device, and a dry run knows the workspace. The
+// figures are near to those of sm_80 and sm_90; none is measured.
+const (
+	multiprocessors = 128
+	slice           = 64       // bytes of a row in a slice of the depth
+	latency         = 270      // cycles before a lone block's next slice is there: a third of a read's
+	perBlock        = 1500     // cycles to fill the stages and to write the tile
+	perLaunch       = 3000     // cycles of the launch that adds shares
+	perCycle        = 40       // bytes that a multiprocessor reads from the second-level cache
+	tensorRate      = 1024     // multiplications of f16 in a cycle of a multiprocessor
+	scalarRate      = 80       // of f32
+	maxSplits       = 32       // shares of a depth
+	maxWorkspace    = 32 << 20 // bytes
+)
+
+// NewPlan chooses the tile and the shares that should take the fewest cycles for
+// op (linear, geglu or conv), m x n with depth k. The largest tiles read the
+// fewest bytes a FLOP, the smallest leave no multiprocessor idle, and shares
+// make more blocks for the price of f32 sums that are written and read once
+// more. Rows that are not aligned to 16 bytes have one tile. geglu computes two
+// columns for one of the result and has no shares.
+func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
+	tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
+	switch {
+	case dtype == engine.F32:
+		tiles, rate = []tile{f32Tile}, scalarRate
+	case !aligned:
+		tiles = f16Tiles[3:]
+	case gated:
+		tiles = f16Tiles[2:]
+	}
+	slices := ceil(k*dtype.Size(), slice)
+	var best Plan
+	least := 0.0
+	for _, t := range tiles {
+		name := t.name
+		if !aligned {
+			name = dtype.String() + "_any"
+		}
+		stage := (t.rows + t.cols) * slice
+		math := float64(t.rows*t.cols*slice/dtype.Size()) / rate
+		cols := t.cols
+		if gated {
+			cols /= 2
+		}
+		blocks := ceil(m, t.rows) * ceil(n, cols)
+		for splits := 1; splits <= min(maxSplits, slices); splits++ {
+			workspace := 4 * splits * m * n
+			if splits > 1 && (gated || workspace > maxWorkspace) {
+				break
+			}
+			per := ceil(slices, splits)
+			if ceil(slices, per) != splits {
+				continue // the last would be empty
+			}
+			cycles := 0.0
+			for left := ceil(blocks*splits, multiprocessors); left > 0; left -= t.resident {
+				r := float64(min(left, t.resident))
+				cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
+			}
+			if splits > 1 {
+				cycles += perLaunch + float64(workspace)/(perCycle/4*multiprocessors)
+			}
+			if least == 0 || cycles < least {
+				least = cycles
+				best = Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits}
+			}
+		}
+	}
+	return best
+}
+
+// fewRows is up to how many rows the kernel for decoding is taken, which reads
+// the weights once for every 16 of them.
+const fewRows = 48
+
+// plan is NewPlan for a linear layer, whose few rows have a kernel of their own.
+func plan(m, n, k int, dtype engine.DType, gated bool) Plan {
+	aligned := k*dtype.Size()%16 == 0
+	switch {
+	case gated:
+		return NewPlan("geglu", m, n, k, dtype, aligned)
+	case dtype == engine.F32 || m > fewRows:
+		return NewPlan("linear", m, n, k, dtype, aligned)
+	}
+	p := Plan{"linear_f16_16x16", 256, 0, ceil(m, 16) * ceil(n, 16), 1}
+	if !aligned {
+		p.Kernel += "_any"
+	}
+	return p
+}
+
+func ceil(a, b int) int { return (a + b - 1) / b }

@@ -68,8 +68,9 @@ __device__ __forceinline__ void linear_few_rows(f16* y, const f16* x, const f16*
     constexpr int WARPS = 8, AHEAD = 4; // AHEAD: reads under way, in steps of the depth
     __shared__ float shares[WARPS][16][16];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, c = lane % 4 * 8;
-    int ld = (k + 7) / 8 * 8, tiles = (n + 15) / 16;
-    int m0 = blockIdx.x / tiles * 16, n0 = blockIdx.x % tiles * 16;
+    // Blocks that follow each other share their rows of w.
+    int ld = (k + 7) / 8 * 8, tiles_m = (m + 15) / 16;
+    int m0 = blockIdx.x % tiles_m * 16, n0 = blockIdx.x / tiles_m * 16;
 
     auto row = [&](const f16* p, int row, int rows, int at, int depth, int ld, bool aligned) {
         const f16* q = p + static_cast<long long>(row) * ld + at;

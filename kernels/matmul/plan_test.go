@@ -1,0 +1,53 @@
+package matmul
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"parley/engine"
+)
+
+// Every plan names a kernel that there is, covers the result, leaves no share
+// empty and keeps the workspace small.
+func TestPlan(t *testing.T) {
+	have := map[string]bool{}
+	for _, file := range []string{"op.ptx", "../conv/op.ptx"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if name, ok := strings.CutPrefix(line, ".visible .entry "); ok {
+				have[strings.TrimRight(name, "(\n")] = true
+			}
+		}
+	}
+	used := map[string]bool{}
+	sizes := []int{1, 2, 16, 17, 48, 49, 64, 77, 320, 512, 1280, 4096, 32768, 262144}
+	for _, m := range sizes {
+		for _, n := range []int{1, 3, 4, 64, 320, 768, 1280, 5120, 30524} {
+			for _, k := range []int{1, 4, 13, 27, 64, 320, 768, 1280, 2880, 11520} {
+				for _, dtype := range []engine.DType{engine.F16, engine.F32} {
+					chunk := 16 / dtype.Size()
+					for _, p := range []Plan{plan(m, n, k, dtype, false), plan(m, n, k, dtype, true), NewPlan("conv", m, n, k, dtype, k%chunk == 0)} {
+						used[p.Kernel] = true
+						if !have[p.Kernel] {
+							t.Fatalf("[%d %d] by [%d %d] %v: no kernel %s", m, k, n, k, dtype, p.Kernel)
+						}
+						slices := ceil(k*dtype.Size(), slice)
+						per := ceil(slices, p.Splits)
+						if p.Blocks < 1 || p.Splits < 1 || (p.Splits-1)*per >= slices || p.Splits > 1 && 4*p.Splits*m*n > maxWorkspace {
+							t.Errorf("[%d %d] by [%d %d] %v: %+v", m, k, n, k, dtype, p)
+						}
+					}
+				}
+			}
+		}
+	}
+	for name := range have {
+		if !used[name] && !strings.HasSuffix(name, "_finish") {
+			t.Errorf("no plan takes %s", name)
+		}
+	}
+}

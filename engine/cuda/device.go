@@ -176,7 +176,15 @@ func open(ordinal int, float engine.DType) (d *Device, err error) {
 }
 
 // On returns the GPU when that is where a stream runs.
-func On(d engine.Device) (*Device, bool) { g, ok := d.(*Device); return g, ok }
+func On(d engine.Device) (*Device, bool) {
+	switch d := d.(type) {
+	case *Device:
+		return d, true
+	case Wide:
+		return d.Device, true
+	}
+	return nil, false
+}
 
 // Name implements engine.Device: "cuda:0", or "ptx" for the interpreter.
 func (d *Device) Name() string { return d.name }

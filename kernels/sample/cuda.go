@@ -40,6 +40,21 @@ func stepOnCUDA(d *cuda.Device, s *engine.Stream, r Recipe, x, model *engine.Ten
 		double(r.First), double(r.Noise), double(r.Guidance), double(0), 0)
 }
 
+func finiteOnCUDA(d *cuda.Device, s *engine.Stream, x *engine.Tensor) bool {
+	if x.Elems() == 0 {
+		return true
+	}
+	flag := s.Put(engine.FromI32([]int32{0}, 1))
+	d.Launch(s, module, "finite_"+x.DType().String(), cuda.Dim{X: min(4*d.SMs(), (x.Elems()+255)/256)}, cuda.Dim{X: 256}, 0, x, flag, int64(x.Elems()))
+	host, err := s.Get(flag)
+	s.Free(flag)
+	if err != nil {
+		s.Fail(err)
+		return true
+	}
+	return host.I32()[0] == 0
+}
+
 func mixOnCUDA(d *cuda.Device, s *engine.Stream, a float64, x *engine.Tensor, b float64, y, out *engine.Tensor) {
 	if x.Elems() > 0 {
 		d.Launch(s, module, "mix_f32", blocks(x.Elems()), cuda.Dim{X: threads}, 0, x, y, out, int64(x.Elems()), double(a), double(b))

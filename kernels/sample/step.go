@@ -84,6 +84,27 @@ func Step(s *engine.Stream, r Recipe, x, model *engine.Tensor, past []*engine.Te
 	return next, p
 }
 
+// Finite reports whether x holds neither an infinity nor what is not a number.
+// It waits for the device.
+func Finite(s *engine.Stream, x *engine.Tensor) bool {
+	finite := true
+	s.Do(engine.Work{Op: "finite", Out: x, Bytes: int64(x.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			finite = finiteOnCUDA(g, s, x)
+			return
+		}
+		if _, ok := host.On(d); ok {
+			for _, v := range x.F32() {
+				if v-v != 0 {
+					finite = false
+					return
+				}
+			}
+		}
+	})
+	return finite
+}
+
 // Mix returns a·x + b·y in f32, which puts noise on a picture's latents.
 func Mix(s *engine.Stream, a float64, x *engine.Tensor, b float64, y *engine.Tensor) *engine.Tensor {
 	out := s.New(engine.F32, x.Shape()...)

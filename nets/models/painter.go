@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/kernels/resample"
 	"parley/kernels/sample"
 	"parley/nets/clip"
@@ -29,6 +30,8 @@ type Painter struct {
 	words     *vocab.CLIP
 	scheduler weights.Config
 	device    engine.Device
+	source    Source
+	wideVAE   *vae.Model // in f32, once a picture has overflowed f16
 }
 
 // PaintOptions say how pictures are drawn.
@@ -66,7 +69,7 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	}); err != nil {
 		return nil, err
 	}
-	p := &Painter{device: dev, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
+	p := &Painter{device: dev, source: src, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
 	if src.IsEmbedded() {
 		p.PaintOptions = PaintOptions{Steps: 12, Guidance: 4}
 	}
@@ -362,36 +365,69 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 }
 
 // Decode makes pictures [N, H, W, 3] in -1..1 of latents, one by one, so that
-// the decoder's large maps are those of one picture. It frees the latents.
+// the decoder's large maps are those of one picture. It frees the latents. A
+// picture that overflows f16, which would be black, is decoded again in f32.
 func (p *Painter) Decode(s *engine.Stream, latents *engine.Tensor) (*engine.Tensor, error) {
-	z := s.New(s.Float(), latents.Shape()...)
-	sample.Scale(s, z, latents, 1/p.VAE.Scale)
-	s.Free(latents)
-	n := z.Dim(0)
-	out := s.New(s.Float(), n, z.Dim(1)*p.VAE.Factor, z.Dim(2)*p.VAE.Factor, 3)
+	n, h, w := latents.Dim(0), latents.Dim(1), latents.Dim(2)
+	out := s.New(s.Float(), n, h*p.VAE.Factor, w*p.VAE.Factor, 3)
 	s.Enter("vae")
 	defer s.Leave(nil)
 	for i := range n {
-		x, err := p.decode(s, z.Rows(i, i+1))
+		x, err := p.decode(s, p.VAE, latents.Rows(i, i+1))
 		if err != nil {
 			return nil, err
+		}
+		if s.Float() != engine.F32 && !sample.Finite(s, x) {
+			s.Free(x)
+			if x, err = p.again(s, latents.Rows(i, i+1)); err != nil {
+				return nil, err
+			}
 		}
 		sample.Scale(s, out.Rows(i, i+1), x, 1)
 		s.Free(x)
 	}
-	s.Free(z)
+	s.Free(latents)
 	return out, s.Err()
+}
+
+// again decodes in f32 on a device whose activations are f16.
+func (p *Painter) again(s *engine.Stream, latents *engine.Tensor) (*engine.Tensor, error) {
+	d, ok := cuda.On(s.Device())
+	if !ok {
+		return nil, fmt.Errorf("decode: the picture overflows %v", s.Float())
+	}
+	wide := cuda.Wide{Device: d}
+	if p.wideVAE == nil {
+		m, err := load(p.source, wide, "vae", convert.VAE, vae.Load)
+		if err != nil {
+			return nil, fmt.Errorf("decode again in f32, since the picture overflows f16: %w", err)
+		}
+		p.wideVAE = m
+	}
+	t := engine.NewStream(s.Context(), wide)
+	defer t.Close()
+	x, err := p.decode(t, p.wideVAE, latents)
+	if err != nil {
+		return nil, err
+	}
+	y := s.New(engine.F32, x.Shape()...)
+	sample.Scale(s, y, x, 1)
+	return y, s.Err()
 }
 
 // Latents that are decoded at once, and those of a tile above it: 1024 and 512
 // pixels of Stable Diffusion.
 const whole, tile = 128 * 128, 64
 
-func (p *Painter) decode(s *engine.Stream, z *engine.Tensor) (*engine.Tensor, error) {
+// decode makes one picture of f32 latents.
+func (p *Painter) decode(s *engine.Stream, m *vae.Model, latents *engine.Tensor) (*engine.Tensor, error) {
+	z := s.New(s.Float(), latents.Shape()...)
+	defer s.Free(z)
+	sample.Scale(s, z, latents, 1/m.Scale)
 	if z.Dim(1)*z.Dim(2) > whole {
-		return p.VAE.DecodeTiled(s, z, tile)
+		return m.DecodeTiled(s, z, tile)
 	}
-	return p.VAE.Decode(s, z)
+	return m.Decode(s, z)
 }
 
 // chunk is how many drawings fit in memory together.
@@ -440,8 +476,8 @@ func (p *Painter) need(k, h, w int) (int, error) {
 		return 0, err
 	}
 	d := engine.NewStream(context.Background(), dry)
-	z := d.New(d.Float(), k, h, w, p.VAE.Latents)
+	z := d.New(engine.F32, k, h, w, p.VAE.Latents)
 	d.New(d.Float(), k, h*p.VAE.Factor, w*p.VAE.Factor, 3)
-	_, err = p.decode(d, z.Rows(0, 1))
+	_, err = p.decode(d, p.VAE, z.Rows(0, 1))
 	return max(s.Peak(), d.Peak()+latents.Bytes()), err
 }

@@ -69,32 +69,73 @@ inline unsigned half2_of(float a, float b) {
 // A tile in shared memory: rows of D/8 chunks, swizzled.
 template <int D> struct Tile {
   static constexpr int kChunks = D / 8;
-  static constexpr int kPower = kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : kChunks % 2 == 0 ? 2 : 1;
+  static constexpr int kPower = kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : 2;
   // turn is what a row's chunks are permuted with.
   static inline int turn(int row) { return (row / (8 / kPower)) % kPower; }
   static inline unsigned at(int row, int chunk) { return (row * kChunks + (chunk ^ turn(row))) * 16; }
 };
 
-// copy_rows brings Rows rows of a head into a tile, zeros for what is beyond
-// `valid` rows or `dim`. vectors: everything is a multiple of 16 bytes.
-template <int D, int Rows, int Threads>
-inline void copy_rows(unsigned tile, const __half* from, int stride, int valid, int dim, bool vectors) {
-  constexpr int C = Tile<D>::kChunks;
-  if (vectors) {
+// Lanes are the addresses of a lane's row for ldmatrix, so that none is
+// computed in a loop: pair d of chunks in a tile's rows row0 on is one of few
+// registers and a constant.
+template <int D> struct Lanes {
+  static constexpr int kPower = Tile<D>::kPower, kHalf = kPower / 2;
+  unsigned address[kHalf];
+
+  // row is below 16, odd says which chunk of each pair.
+  inline Lanes(unsigned tile, int row, int odd) {
 #pragma unroll
-    for (int i0 = 0; i0 < Rows * C; i0 += Threads) {
-      const int i = i0 + threadIdx.x, r = i / C, c = i % C;
-      if (Rows * C % Threads != 0 && i >= Rows * C) break;
-      const bool ok = r < valid && c * 8 < dim;
-      copy16(tile + Tile<D>::at(r, c), ok ? from + (long long)r * stride + c * 8 : from, ok);
-    }
-    return;
+    for (int j = 0; j < kHalf; j++) address[j] = tile + Tile<D>::at(row, 2 * j + odd);
   }
+  inline unsigned at(int row0, int d) const { return address[d % kHalf] + (row0 * Tile<D>::kChunks + d / kHalf * kPower) * 16; }
+};
+
+// Copier brings Rows rows of a head into a tile, whole chunks at a time, zeros
+// for what is beyond `valid` rows or the head's dim. Every kPeriod-th chunk of
+// a thread has the same place in its row and a row with the same turn.
+template <int D, int Rows, int Threads> struct Copier {
+  static constexpr int C = Tile<D>::kChunks, kRounds = Rows * C / Threads;
+  static constexpr int period(int p) { return p * Threads % C == 0 && p * Threads / C % 8 == 0 ? p : period(p + 1); }
+  static constexpr int kPeriod = period(1), kKept = kPeriod < kRounds ? kPeriod : kRounds, kStep = kPeriod * Threads / C;
+  static_assert(Rows * C % Threads == 0, "a thread has a whole number of chunks");
+  static constexpr int kNone = 1 << 30;
+  unsigned to[kKept];
+  int from[kKept];
+
+  inline Copier(int stride, int dim) {
+#pragma unroll
+    for (int j = 0; j < kKept; j++) {
+      const int i = j * Threads + threadIdx.x, r = i / C, c = i % C;
+      to[j] = Tile<D>::at(r, c);
+      from[j] = c * 8 < dim ? r * stride + c * 8 : kNone;
+    }
+  }
+  inline void copy(unsigned tile, const __half* p, int stride, int valid) const {
+    const int limit = min(valid, Rows) * stride;
+#pragma unroll
+    for (int j = 0; j < kRounds; j++) {
+      const int rows = j / kPeriod * kStep, at = from[j % kPeriod] + rows * stride;
+      copy16(tile + to[j % kPeriod] + rows * C * 16, p + at, at < limit);
+    }
+  }
+};
+
+// copy_elements does the same where rows are not whole chunks.
+template <int D, int Rows, int Threads> inline void copy_elements(unsigned tile, const __half* p, int stride, int valid, int dim) {
 #pragma unroll 1
   for (int i = threadIdx.x; i < Rows * D; i += Threads) {
     const int r = i / D, d = i % D;
-    const unsigned short v = r < valid && d < dim ? __half_as_ushort(from[(long long)r * stride + d]) : 0;
+    const unsigned short v = r < valid && d < dim ? __half_as_ushort(p[(long long)r * stride + d]) : 0;
     asm volatile("st.shared.b16 [%0], %1;" ::"r"(tile + Tile<D>::at(r, d / 8) + d % 8 * 2), "h"(v) : "memory");
+  }
+}
+
+template <int D, int Rows, int Threads>
+inline void copy_rows(const Copier<D, Rows, Threads>& copier, unsigned tile, const __half* p, int stride, int valid, int dim, bool vectors) {
+  if (vectors) {
+    copier.copy(tile, p, stride, valid);
+  } else {
+    copy_elements<D, Rows, Threads>(tile, p, stride, valid, dim);
   }
 }
 
@@ -190,18 +231,20 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
   const bool even = a.dim % 8 == 0, vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
 
   // The queries' fragments stay in registers.
-  copy_rows<D, kQueries, kThreads>(keys_tile, q, a.q_row, a.lq - query0, a.dim, vectors);
+  copy_rows(Copier<D, kQueries, kThreads>(a.q_row, a.dim), keys_tile, q, a.q_row, a.lq - query0, a.dim, vectors);
   copy_commit();
   copy_wait<0>();
   __syncthreads();
   unsigned qf[M][D / 16][4];
+  const Lanes<D> qs(keys_tile, (group & 1) * 8 + (lane & 7), group >> 1);
 #pragma unroll
   for (int m = 0; m < M; m++)
 #pragma unroll
     for (int s = 0; s < D / 16; s++)
-      ldmatrix4(qf[m][s], keys_tile + Tile<D>::at((warp * M + m) * 16 + (group & 1) * 8 + (lane & 7), 2 * s + (group >> 1)));
+      ldmatrix4(qf[m][s], qs.at((warp * M + m) * 16, s));
   __syncthreads();
 
+  const Lanes<D> ks(keys_tile, (group >> 1) * 8 + (lane & 7), group & 1), vs(values_tile, (group & 1) * 8 + (lane & 7), group >> 1);
   float out[M][D / 8][4];
   Softmax soft[M];
 #pragma unroll
@@ -214,13 +257,14 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
   const int end = a.sees(min(query0 + kQueries, a.lq) - 1);
   const int own = query0 + warp * M * 16 + (lane >> 2);  // this lane's first query
 
-  copy_rows<D, kKeys, kThreads>(keys_tile, k, a.kv_row, a.keys, a.dim, vectors);
+  const Copier<D, kKeys, kThreads> copier(a.kv_row, a.dim);
+  copy_rows(copier, keys_tile, k, a.kv_row, a.keys, a.dim, vectors);
   copy_commit();
 #pragma unroll 1
   for (int key0 = 0; key0 < end; key0 += kKeys) {
     copy_wait<0>();
     __syncthreads();
-    copy_rows<D, kKeys, kThreads>(values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, vectors);
+    copy_rows(copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, vectors);
     copy_commit();
 
     float s[M][kKeys / 8][4];
@@ -233,7 +277,7 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
 #pragma unroll
       for (int d = 0; d < D / 16; d++) {
         unsigned f[4];
-        ldmatrix4(f, keys_tile + Tile<D>::at(n * 8 + (group >> 1) * 8 + (lane & 7), 2 * d + (group & 1)));
+        ldmatrix4(f, ks.at(n * 8, d));
 #pragma unroll
         for (int m = 0; m < M; m++) {
           mma16816(s[m][n], qf[m][d], f[0], f[1]);
@@ -258,7 +302,7 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
 
     copy_wait<0>();
     __syncthreads();
-    if (key0 + kKeys < end) copy_rows<D, kKeys, kThreads>(keys_tile, k + (long long)(key0 + kKeys) * a.kv_row, a.kv_row, a.keys - key0 - kKeys, a.dim, vectors);
+    if (key0 + kKeys < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kKeys) * a.kv_row, a.kv_row, a.keys - key0 - kKeys, a.dim, vectors);
     copy_commit();
 #pragma unroll
     for (int t = 0; t < kKeys / 16; t++) {
@@ -273,7 +317,7 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
 #pragma unroll
       for (int n = 0; n < D / 8; n += 2) {
         unsigned f[4];
-        ldmatrix4_trans(f, values_tile + Tile<D>::at(t * 16 + (group & 1) * 8 + (lane & 7), n + (group >> 1)));
+        ldmatrix4_trans(f, vs.at(t * 16, n / 2));
 #pragma unroll
         for (int m = 0; m < M; m++) {
           mma16816(out[m][n], p[m], f[0], f[1]);
@@ -318,16 +362,20 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   y += (long long)sample * a.lq * y_row + head * a.dim;
   const bool even = a.dim % 8 == 0, vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
 
-  copy_rows<D, kQueries, kThreads>(keys_tile, q, a.q_row, a.lq - query0, a.dim, vectors);
+  copy_rows(Copier<D, kQueries, kThreads>(a.q_row, a.dim), keys_tile, q, a.q_row, a.lq - query0, a.dim, vectors);
   copy_commit();
   copy_wait<0>();
   __syncthreads();
   unsigned qf[kQuarter / 16][4];
+  // A quarter is a whole number of turned chunks.
+  const Lanes<D> qs(keys_tile + quarter * kQuarter * 2, (group & 1) * 8 + (lane & 7), group >> 1);
 #pragma unroll
   for (int s = 0; s < kQuarter / 16; s++)
-    ldmatrix4(qf[s], keys_tile + Tile<D>::at(row * 16 + (group & 1) * 8 + (lane & 7), quarter * kQuarter / 8 + 2 * s + (group >> 1)));
+    ldmatrix4(qf[s], qs.at(row * 16, s));
   __syncthreads();
 
+  const Lanes<D> ks(keys_tile + quarter * kQuarter * 2, (group >> 1) * 8 + (lane & 7), group & 1);
+  const Lanes<D> vs(values_tile + quarter * kQuarter * 2, (group & 1) * 8 + (lane & 7), group >> 1);
   float out[kQuarter / 8][4];
 #pragma unroll
   for (int n = 0; n < kQuarter / 8; n++) out[n][0] = out[n][1] = out[n][2] = out[n][3] = 0;
@@ -337,13 +385,14 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   const int end = a.sees(min(query0 + kQueries, a.lq) - 1);
   const int own = query0 + row * 16 + (lane >> 2);
 
-  copy_rows<D, kTile, kThreads>(keys_tile, k, a.kv_row, a.keys, a.dim, vectors);
+  const Copier<D, kTile, kThreads> copier(a.kv_row, a.dim);
+  copy_rows(copier, keys_tile, k, a.kv_row, a.keys, a.dim, vectors);
   copy_commit();
 #pragma unroll 1
   for (int key0 = 0; key0 < end; key0 += kTile) {
     copy_wait<0>();
     __syncthreads();
-    copy_rows<D, kTile, kThreads>(values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, vectors);
+    copy_rows(copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, vectors);
     copy_commit();
     float s[kTile / 8][4];
 #pragma unroll
@@ -353,7 +402,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
 #pragma unroll
       for (int d = 0; d < kQuarter / 16; d++) {
         unsigned f[4];
-        ldmatrix4(f, keys_tile + Tile<D>::at(n * 8 + (group >> 1) * 8 + (lane & 7), quarter * kQuarter / 8 + 2 * d + (group & 1)));
+        ldmatrix4(f, ks.at(n * 8, d));
         mma16816(s[n], qf[d], f[0], f[1]);
         mma16816(s[n + 1], qf[d], f[2], f[3]);
       }
@@ -381,7 +430,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
     }
     copy_wait<0>();
     __syncthreads();
-    if (key0 + kTile < end) copy_rows<D, kTile, kThreads>(keys_tile, k + (long long)(key0 + kTile) * a.kv_row, a.kv_row, a.keys - key0 - kTile, a.dim, vectors);
+    if (key0 + kTile < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kTile) * a.kv_row, a.kv_row, a.keys - key0 - kTile, a.dim, vectors);
     copy_commit();
 #pragma unroll
     for (int t = 0; t < kTile / 16; t++) {
@@ -390,7 +439,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
 #pragma unroll
       for (int n = 0; n < kQuarter / 8; n += 2) {
         unsigned f[4];
-        ldmatrix4_trans(f, values_tile + Tile<D>::at(t * 16 + (group & 1) * 8 + (lane & 7), quarter * kQuarter / 8 + n + (group >> 1)));
+        ldmatrix4_trans(f, vs.at(t * 16, n / 2));
         mma16816(out[n], p, f[0], f[1]);
         mma16816(out[n + 1], p, f[2], f[3]);
       }
@@ -618,7 +667,7 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
 #define SHAPE_OF {lq, keys, heads, dim, share, q_row, kv_row, q_sample, kv_sample, scale, causal}
 
 #define ATTENTION(name, D, M)                                                                                                          \
-  extern "C" __global__ void __launch_bounds__(128) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) {        \
+  extern "C" __global__ void __launch_bounds__(128, M * D <= 64 ? 4 : 2) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
     const Shape a = SHAPE_OF;                                                                                                          \
     attend<D, M>(q, k, v, y, a);                                                                                                       \
   }

@@ -178,17 +178,28 @@ struct Moments {
   float n, mean, squares;
 };
 
+// Places are how threads hold V channels each: thread `column` of a row has
+// channels V column + i. What is by channel in shared memory lies in the order
+// of i, then column, so that neighbouring threads find theirs side by side.
+template <int V> struct Places {
+  int columns, rows;  // of threads
+  int column, row;    // this one's; row is rows where it has none
+
+  inline Places(int width) : columns(width / V), rows(kGroupThreads / columns), column(threadIdx.x % columns), row(min((int)threadIdx.x / columns, rows)) {}
+  inline int of(int channel) const { return channel % V * columns + channel / V; }
+  inline int channel(int place) const { return place % columns * V + place / columns; }
+  inline int own(int i) const { return i * columns + column; }
+};
+
 // collect leaves the moments of the slab's groups in out[group], of x less
-// shift[group]. V channels a thread; rows of threads share the columns.
+// shift, which is by place.
 template <typename T, int V>
-inline void collect(const Group& g, const Input<T>& x, const float* shift, float2* cell, float* part, Moments* out) {
-  const int columns = g.width / V, rows = kGroupThreads / columns;
-  const int column = threadIdx.x % columns, row = threadIdx.x / columns;
-  const bool works = row < rows;
-  float mean[V], squares[V], s[V], n = 0;
+inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, const float* shift, float2* cell, float* part, Moments* out) {
+  const int rows = places.rows, column = places.column, row = places.row;
+  if (row < rows) {
+    float mean[V], squares[V], s[V], n = 0;
 #pragma unroll
-  for (int i = 0; i < V; i++) mean[i] = squares[i] = 0, s[i] = shift[(column * V + i) / g.per];
-  if (works) {
+    for (int i = 0; i < V; i++) mean[i] = squares[i] = 0, s[i] = shift[places.own(i)];
     const int from = x.step(g.first + column * V);
     const T* p = x.at(g.first + column * V) + (long long)(g.lo + row) * from;
     const long long step = (long long)rows * from;
@@ -211,7 +222,7 @@ inline void collect(const Group& g, const Input<T>& x, const float* shift, float
       }
     }
 #pragma unroll
-    for (int i = 0; i < V; i++) cell[row * g.width + column * V + i] = make_float2(mean[i], squares[i]);
+    for (int i = 0; i < V; i++) cell[row * g.width + places.own(i)] = make_float2(mean[i], squares[i]);
   }
   __syncthreads();
   // Cells of a channel, a share of the rows a thread, then those of a group, a
@@ -220,16 +231,16 @@ inline void collect(const Group& g, const Input<T>& x, const float* shift, float
   const int shares = max(1, kGroupThreads / g.width), lane = threadIdx.x & 31;
   const auto sum_groups = [&](auto value, auto use) {
     for (int i = threadIdx.x; i < shares * g.width; i += kGroupThreads) {
-      const int ch = i % g.width;
+      const int place = i % g.width, k = places.channel(place) / g.per;
       float sum = 0;
-      for (int r = i / g.width; r < rows; r += shares) sum += value(cell[r * g.width + ch], (float)(each + (r < longer)), ch);
+      for (int r = i / g.width; r < rows; r += shares) sum += value(cell[r * g.width + place], (float)(each + (r < longer)), k);
       part[i] = sum;
     }
     __syncthreads();
     for (int k = threadIdx.x >> 5; k < g.groups; k += kGroupThreads / 32) {
       float sum = 0;
 #pragma unroll 1
-      for (int i = lane; i < shares * g.per; i += 32) sum += part[i / g.per * g.width + k * g.per + i % g.per];
+      for (int i = lane; i < shares * g.per; i += 32) sum += part[i / g.per * g.width + places.of(k * g.per + i % g.per)];
       sum = warp_sum(sum);
       if (lane == 0) use(k, sum);
     }
@@ -238,8 +249,8 @@ inline void collect(const Group& g, const Input<T>& x, const float* shift, float
   const float total = (float)slab * g.per;
   sum_groups([](float2 c, float n, int) { return n * c.x; }, [&](int k, float sum) { out[k] = {total, sum / total, 0}; });
   sum_groups(
-      [&](float2 c, float n, int ch) {
-        const float d = c.x - out[ch / g.per].mean;
+      [&](float2 c, float n, int k) {
+        const float d = c.x - out[k].mean;
         return c.y + n * d * d;
       },
       [&](int k, float sum) { out[k].squares = sum; });
@@ -250,21 +261,21 @@ inline float silu_of(float v, float) { return v / (1.0f + expf(-v)); }
 
 // scale writes ((x - shift) - mean) * rstd * gamma + beta of the slab.
 template <typename T, int V>
-inline void scale(const Group& g, const Input<T>& x, T* y, const float* gamma, const float* beta, const float* shift, const float2* stat, float2* cell, int silu) {
-  // Whole sectors of gamma and beta: a thread's eight channels would be pieces.
-  for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) cell[ch] = make_float2(stat[ch / g.per].y * gamma[g.first + ch], beta[g.first + ch]);
+inline void scale(const Group& g, const Input<T>& x, const Places<V>& places, T* y, const float* gamma, const float* beta, const float* shift, const float2* stat,
+                  float4* cell, int silu) {
+  // By way of shared memory, gamma and beta are read in whole sectors.
+  for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) {
+    const int k = ch / g.per, place = places.of(ch);
+    cell[place] = make_float4(shift[place], stat[k].x, stat[k].y * gamma[g.first + ch], beta[g.first + ch]);
+  }
   __syncthreads();
-  const int columns = g.width / V, rows = kGroupThreads / columns;
-  const int column = threadIdx.x % columns, row = threadIdx.x / columns;
+  const int rows = places.rows, column = places.column, row = places.row;
   if (row >= rows) return;
   float s[V], mean[V], mul[V], add[V];
 #pragma unroll
   for (int i = 0; i < V; i++) {
-    const int ch = column * V + i, k = ch / g.per;
-    s[i] = shift[k];
-    mean[i] = stat[k].x;
-    mul[i] = cell[ch].x;
-    add[i] = cell[ch].y;
+    const float4 f = cell[places.own(i)];
+    s[i] = f.x, mean[i] = f.y, mul[i] = f.z, add[i] = f.w;
   }
   const int from = x.step(g.first + column * V);
   const T* p = x.at(g.first + column * V) + (long long)(g.lo + row) * from;
@@ -294,16 +305,20 @@ enum Pass { kWhole, kStats, kApply };
 template <typename T, int V, Pass P>
 inline void group(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int positions, int width, int rest, int groups, int bundle, int slabs, float eps, int silu) {
   __shared__ float sums[P == kApply ? 1 : kGroupWidth];
-  __shared__ float2 cell[kGroupThreads * V];
-  __shared__ float shift[kBundle];
+  __shared__ union {
+    float2 moments[P == kApply ? 1 : kGroupThreads * V];
+    float4 factors[P == kStats ? 1 : kGroupWidth];
+  } cell;
+  __shared__ float shift[kGroupWidth];
   __shared__ Moments own[P == kApply ? 1 : kBundle];
   __shared__ float2 stat[P == kStats ? 1 : kBundle];
   const Group g(positions, width + rest, groups, bundle);
   const Input<T> in = input(x, more, width, rest, blockIdx.z, positions);
+  const Places<V> places(g.width);
   float2* cells = part == nullptr ? nullptr : part + ((long long)blockIdx.z * groups + blockIdx.y * bundle) * slabs;
-  for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) shift[k] = to_float(*in.at(g.first + k * g.per));
+  for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) shift[places.of(ch)] = to_float(*in.at(g.first + ch / g.per * g.per));
   __syncthreads();
-  if constexpr (P != kApply) collect<T, V>(g, in, shift, cell, sums, own);
+  if constexpr (P != kApply) collect<T, V>(g, in, places, shift, cell.moments, sums, own);
   if constexpr (P == kStats) {
     for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) cells[(long long)k * slabs + blockIdx.x] = make_float2(own[k].mean, own[k].squares);
     return;
@@ -335,7 +350,7 @@ inline void group(const T* x, const T* more, const float* gamma, const float* be
   }
   __syncthreads();
   if constexpr (P != kStats)
-    scale<T, V>(g, in, y + (long long)blockIdx.z * positions * g.c, gamma, beta, shift, stat, cell, silu);
+    scale<T, V>(g, in, places, y + (long long)blockIdx.z * positions * g.c, gamma, beta, shift, stat, cell.factors, silu);
 }
 
 // group_block is one sample and group, any width and alignment.

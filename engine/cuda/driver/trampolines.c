@@ -82,10 +82,10 @@
 
 #define TRAMPOLINE(name)                                                     \
     HIDDEN void *parley_slot_##name;                                         \
-    __asm__(".text\n" PAD ".globl " TEXT(name) "\n.hidden " TEXT(name)       \
+    __asm__(".pushsection .text\n" PAD ".globl " TEXT(name) "\n.hidden " TEXT(name)       \
             "\n.type " TEXT(name) ", %function\n" TEXT(name) ":\n"           \
             JUMP("parley_slot_" #name)                                       \
-            ".size " TEXT(name) ", .-" TEXT(name) "\n");
+            ".size " TEXT(name) ", .-" TEXT(name) "\n.popsection\n");
 SYMBOLS(TRAMPOLINE)
 
 // One row for each symbol: where its jump goes, and where it goes with the

@@ -85,6 +85,12 @@ func (w *warp) addresses(m *memOp) {
 func memory(w *warp, in *inst) {
 	m := in.m
 	w.addresses(m)
+	if m.atomic {
+		// Many of these may be a lane or block that waits for another: let it run.
+		if w.polls++; w.polls == 256 {
+			w.polls, w.yield = 0, true
+		}
+	}
 	if m.total > 1 {
 		low := uint64(0)
 		for i, a := range w.addr {

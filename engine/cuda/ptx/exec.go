@@ -258,6 +258,7 @@ type warp struct {
 	met    uint32 // the member mask with which the running group may pass its kSync
 	misses int    // waits for an mbarrier that failed, one after the other
 	turns  int
+	polls  int // atomics and volatile accesses since the last yield
 	status status
 	yield  bool
 
@@ -295,7 +296,7 @@ func (w *warp) reset() {
 	clear(w.p)
 	w.live = ^uint32(0) >> (warpSize - w.size)
 	w.active, w.pc, w.others, w.wait = w.live, 0, w.others[:0], noPC
-	w.status, w.cc, w.fair, w.met, w.turns, w.misses = running, 0, 0, 0, 0, 0
+	w.status, w.cc, w.fair, w.met, w.turns, w.misses, w.polls = running, 0, 0, 0, 0, 0, 0
 	w.async, w.copies = [warpSize]uint32{}, w.copies[:0]
 	clear(w.linit)
 	for i := range w.local {
@@ -528,7 +529,7 @@ func (w *warp) run() {
 			w.live &^= mask
 			w.active &^= mask
 			if w.active == 0 {
-				if len(w.others) == 0 {
+				if w.live == 0 {
 					w.status = ended
 					w.blk.left(w)
 					return
@@ -589,7 +590,7 @@ func (w *warp) take(pc int32) {
 	w.pc, w.active, w.wait = pc, 0, noPC
 	n := 0
 	for _, g := range w.others {
-		if g.pc == pc {
+		if g.pc == pc || g.mask == 0 {
 			w.active |= g.mask
 			continue
 		}
@@ -606,9 +607,6 @@ func (w *warp) take(pc int32) {
 // or that meets the lanes it waits for at another bar.warp.sync, can go; where
 // none can, the program is wrong.
 func (w *warp) stuck() {
-	if w.live == 0 {
-		return
-	}
 	code := w.blk.l.p.code
 	for _, g := range w.others {
 		in := &code[g.pc]

@@ -321,9 +321,21 @@ func (r *Reader) Only(key string, value any, why string) {
 	if !r.c.Has(key) {
 		return
 	}
-	items, ok := r.c[key].([]any)
-	if !ok {
-		items = []any{r.c[key]}
+	// A list is []any from a file, and []string where it was inferred.
+	var items []any
+	switch list := r.c[key].(type) {
+	case []any:
+		items = list
+	case []string:
+		for _, s := range list {
+			items = append(items, s)
+		}
+	case []int:
+		for _, n := range list {
+			items = append(items, n)
+		}
+	default:
+		items = []any{list}
 	}
 	for _, item := range items {
 		same := item == value

@@ -137,6 +137,33 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// TestOnly: a configuration from a file and one that was inferred from shapes
+// are read alike.
+func TestOnly(t *testing.T) {
+	file, err := ParseConfig("f", []byte(`{"types":["A","A"],"mixed":["A","B"],"n":[3,3],"x":2.0,"none":null,"object":{"A":1}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inferred := Config{"types": []string{"A", "A"}, "mixed": []string{"A", "B"}, "n": []int{3, 3}, "x": 2, "object": Config{"A": 1}}
+	for i, c := range []Config{file, inferred} {
+		r := c.Reader()
+		r.Only("types", "A", "")
+		r.Only("n", 3, "")
+		r.Only("x", 2, "")
+		r.Only("none", nil, "")
+		r.Only("missing", nil, "")
+		if err := r.Err(); err != nil {
+			t.Errorf("configuration %d: %v", i, err)
+		}
+		for key, value := range map[string]any{"mixed": "A", "types": "B", "n": 4, "x": nil, "object": "A"} {
+			r := c.Reader()
+			if r.Only(key, value, "why"); r.Err() == nil {
+				t.Errorf("configuration %d: %s passes for %v", i, key, value)
+			}
+		}
+	}
+}
+
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"a":[1,2],"b":8.5,"c":{"a":"x"}}`), "a")
 	f.Add([]byte(`{"a":1e400}`), "a")

@@ -12,6 +12,7 @@ import (
 
 	"parley/nets/pixels"
 	"parley/weights/mini"
+	"parley/weights/safetensors"
 )
 
 // call runs the program.
@@ -175,6 +176,37 @@ func TestConvertAndUse(t *testing.T) {
 	_, two, _ := call(t, "embed", "--json", "--text", "two cats", "--clip", dir)
 	if one != two {
 		t.Error("the converted model gives another embedding")
+	}
+}
+
+// TestSingleFile runs the parts of a single file, whose configurations are
+// inferred, and of the folder that it is converted to, and they give the same.
+func TestSingleFile(t *testing.T) {
+	dir := t.TempDir()
+	latents := make([]byte, 4*4*4*6)
+	for i := range latents {
+		latents[i] = byte(i % 60)
+	}
+	in := filepath.Join(dir, "in.safetensors")
+	if err := safetensors.WriteFile(in, []safetensors.Tensor{{Name: "latents", DType: "F32", Shape: []int{1, 4, 4, 6}, Data: latents}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, src := range []string{"ldm_sd1.safetensors", "ldm_sd2.ckpt", "old_vae.safetensors"} {
+		file, folder := filepath.Join("../../weights/convert/testdata", src), filepath.Join(dir, src)
+		if code, _, errs := call(t, "convert", file, folder); code != 0 {
+			t.Fatal(errs)
+		}
+		var outs [2][]byte
+		for i, model := range []string{file, folder} {
+			out := filepath.Join(dir, "out.safetensors")
+			if code, _, errs := call(t, "forward", "vae-decode", "--model", model, "--in", in, "--out", out); code != 0 {
+				t.Fatalf("%s: %s", model, errs)
+			}
+			outs[i], _ = os.ReadFile(out)
+		}
+		if len(outs[0]) == 0 || !bytes.Equal(outs[0], outs[1]) {
+			t.Errorf("%s: the folder gives another picture", src)
+		}
 	}
 }
 

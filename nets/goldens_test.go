@@ -20,8 +20,9 @@ import (
 	"parley/weights/convert"
 )
 
-// bound is on |a-b| / |b| of each output, where b was computed in float64.
-const bound = 1e-5
+// bounds are on |a-b| / |b| of each output, where b was computed in float64, by
+// the type of the device's activations.
+var bounds = map[engine.DType]float64{engine.F32: 1e-5, engine.F16: 5e-3}
 
 // golden is a model of testdata with its inputs and outputs (goldens.py).
 type golden struct {
@@ -90,34 +91,59 @@ func (g golden) ids() [][]int32 {
 
 // taps keeps copies of the scopes' outputs that the goldens ask for.
 type taps struct {
+	s    *engine.Stream
 	want map[string]bool
 	have map[string]*engine.Tensor
 }
 
 func (r *taps) Record(s engine.Span) {
 	// What is added to a module's own output has no module of that name.
-	if s.Op == "" && r.want[s.Path] {
-		r.have[s.Path] = engine.FromF32(append([]float32(nil), s.Out.F32()...), s.Out.Shape()...)
+	if s.Op != "" || !r.want[s.Path] {
+		return
 	}
+	x, err := r.s.Get(s.Out)
+	if err != nil {
+		r.s.Fail(err)
+		return
+	}
+	r.have[s.Path] = x
 }
 
-// forward is a model's run: what it is given, and what it returns by name.
-type forward func(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error)
+// forward is a loaded model's run on its inputs; it returns its outputs by name.
+type forward func(s *engine.Stream) (map[string]*engine.Tensor, error)
+
+// load builds a model.
+type load func(g golden, l *weights.Loader) (forward, error)
 
 // run computes everything and returns the errors by name.
-func (g golden) run(workers int, model *weights.Set, f forward) map[string]float64 {
+func (g golden) run(dev engine.Device, model *weights.Set, build load) map[string]float64 {
 	g.t.Helper()
-	s := engine.NewStream(g.t.Context(), host.New(workers))
-	rec := &taps{want: map[string]bool{}, have: map[string]*engine.Tensor{}}
+	f, err := build(g, model.Loader(dev))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return g.compare(engine.NewStream(g.t.Context(), dev), f)
+}
+
+// compare runs a loaded model.
+func (g golden) compare(s *engine.Stream, f forward) map[string]float64 {
+	g.t.Helper()
+	defer s.Close()
+	rec := &taps{s: s, want: map[string]bool{}, have: map[string]*engine.Tensor{}}
 	for _, name := range g.values.Names() {
 		if path, ok := strings.CutPrefix(name, "out.tap."); ok {
 			rec.want[path] = true
 		}
 	}
 	s.Attach(rec)
-	out, err := f(s, g, model.Loader(s.Device()))
+	out, err := f(s)
 	if err != nil {
 		g.t.Fatal(err)
+	}
+	for name, x := range out {
+		if out[name], err = s.Get(x); err != nil {
+			g.t.Fatal(err)
+		}
 	}
 	if path := s.Path(); path != "" {
 		g.t.Errorf("the scope %q is open at the end", path)
@@ -168,85 +194,89 @@ func worst(errs map[string]float64) (name string, e float64) {
 	return name, e
 }
 
-func runCLIP(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+func loadCLIP(g golden, l *weights.Loader) (forward, error) {
 	m, err := clip.Load(g.config, l)
-	if err != nil {
-		return nil, err
-	}
-	t, err := m.Text.Forward(s, g.ids())
-	if err != nil {
-		return nil, err
-	}
-	v, err := m.Vision.Forward(s, g.tensor("in.pixels"))
-	return map[string]*engine.Tensor{
-		"text.hidden": t.Hidden, "text.pooled": t.Pooled, "text.embeds": t.Embeds,
-		"vision.hidden": v.Hidden, "vision.pooled": v.Pooled, "vision.embeds": v.Embeds}, err
+	return func(s *engine.Stream) (map[string]*engine.Tensor, error) {
+		t, err := m.Text.Forward(s, g.ids())
+		if err != nil {
+			return nil, err
+		}
+		x := s.Put(g.tensor("in.pixels"))
+		defer s.Free(x)
+		v, err := m.Vision.Forward(s, x)
+		return map[string]*engine.Tensor{
+			"text.hidden": t.Hidden, "text.pooled": t.Pooled, "text.embeds": t.Embeds,
+			"vision.hidden": v.Hidden, "vision.pooled": v.Pooled, "vision.embeds": v.Embeds}, err
+	}, err
 }
 
-func runBLIP(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+func loadBLIP(g golden, l *weights.Loader) (forward, error) {
 	m, err := blip.Load(g.config, l)
-	if err != nil {
-		return nil, err
-	}
-	hidden, err := m.Vision.Forward(s, g.tensor("in.pixels"))
-	if err != nil {
-		return nil, err
-	}
-	ids := g.ids()
-	c, err := m.Text.Start(s, hidden, len(ids), len(ids[0]))
-	if err != nil {
-		return nil, err
-	}
-	logits, err := c.Step(s, ids)
-	c.Free(s)
-	return map[string]*engine.Tensor{"hidden": hidden, "logits": logits}, err
+	return func(s *engine.Stream) (map[string]*engine.Tensor, error) {
+		x := s.Put(g.tensor("in.pixels"))
+		defer s.Free(x)
+		hidden, err := m.Vision.Forward(s, x)
+		if err != nil {
+			return nil, err
+		}
+		ids := g.ids()
+		c, err := m.Text.Start(s, hidden, len(ids), len(ids[0]))
+		if err != nil {
+			return nil, err
+		}
+		logits, err := c.Step(s, ids)
+		c.Free(s)
+		return map[string]*engine.Tensor{"hidden": hidden, "logits": logits}, err
+	}, err
 }
 
-func runUNet(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+func loadUNet(g golden, l *weights.Loader) (forward, error) {
 	m, err := unet.Load(g.config, l)
-	if err != nil {
-		return nil, err
-	}
 	var times []float64
 	for _, t := range g.tensor("in.timesteps").F32() {
 		times = append(times, float64(t))
 	}
-	y, err := m.Forward(s, g.tensor("in.sample"), times, g.tensor("in.context"))
-	return map[string]*engine.Tensor{"sample": y}, err
+	return func(s *engine.Stream) (map[string]*engine.Tensor, error) {
+		x, context := s.Put(g.tensor("in.sample")), s.Put(g.tensor("in.context"))
+		defer s.Free(x, context)
+		y, err := m.Forward(s, x, times, context)
+		return map[string]*engine.Tensor{"sample": y}, err
+	}, err
 }
 
-func runVAE(s *engine.Stream, g golden, l *weights.Loader) (map[string]*engine.Tensor, error) {
+func loadVAE(g golden, l *weights.Loader) (forward, error) {
 	m, err := vae.Load(g.config, l)
-	if err != nil {
-		return nil, err
-	}
-	mean, err := m.Encode(s, g.tensor("in.pixels"))
-	if err != nil {
-		return nil, err
-	}
-	y, err := m.Decode(s, g.tensor("in.latents"))
-	return map[string]*engine.Tensor{"mean": mean, "pixels": y}, err
+	return func(s *engine.Stream) (map[string]*engine.Tensor, error) {
+		x, z := s.Put(g.tensor("in.pixels")), s.Put(g.tensor("in.latents"))
+		defer s.Free(x, z)
+		mean, err := m.Encode(s, x)
+		if err != nil {
+			return nil, err
+		}
+		y, err := m.Decode(s, z)
+		return map[string]*engine.Tensor{"mean": mean, "pixels": y}, err
+	}, err
 }
 
 var models = []struct {
 	name, part string
-	run        forward
+	load       load
 	spoil      string // a weight whose change has to show
 }{
-	{"clip_quick", convert.CLIP, runCLIP, "vision_model.encoder.layers.1.self_attn.k_proj.weight"},
-	{"clip_gelu", convert.CLIP, runCLIP, "text_model.encoder.layers.0.mlp.fc1.bias"},
-	{"clip_mixed", convert.CLIP, runCLIP, "text_model.embeddings.position_embedding.weight"},
-	{"blip_narrow", convert.BLIP, runBLIP, "text_decoder.bert.encoder.layer.1.crossattention.self.value.weight"},
-	{"blip_wide", convert.BLIP, runBLIP, "vision_model.encoder.layers.0.self_attn.qkv.bias"},
-	{"blip_untied", convert.BLIP, runBLIP, "text_decoder.cls.predictions.decoder.weight"},
-	{"unet_sd1", convert.UNet, runUNet, "mid_block.resnets.0.time_emb_proj.weight"},
-	{"unet_sd2", convert.UNet, runUNet, "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"},
-	{"unet_odd", convert.UNet, runUNet, "down_blocks.0.resnets.0.conv2.weight"},
-	{"unet_flip", convert.UNet, runUNet, "down_blocks.0.resnets.0.conv2.weight"},
-	{"unet_deep", convert.UNet, runUNet, "up_blocks.2.upsamplers.0.conv.weight"},
-	{"vae_three", convert.VAE, runVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
-	{"vae_old", convert.VAE, runVAE, "decoder.mid_block.attentions.0.to_v.weight"},
-	{"vae_deep", convert.VAE, runVAE, "decoder.conv_norm_out.bias"},
+	{"clip_quick", convert.CLIP, loadCLIP, "vision_model.encoder.layers.1.self_attn.k_proj.weight"},
+	{"clip_gelu", convert.CLIP, loadCLIP, "text_model.encoder.layers.0.mlp.fc1.bias"},
+	{"clip_mixed", convert.CLIP, loadCLIP, "text_model.embeddings.position_embedding.weight"},
+	{"blip_narrow", convert.BLIP, loadBLIP, "text_decoder.bert.encoder.layer.1.crossattention.self.value.weight"},
+	{"blip_wide", convert.BLIP, loadBLIP, "vision_model.encoder.layers.0.self_attn.qkv.bias"},
+	{"blip_untied", convert.BLIP, loadBLIP, "text_decoder.cls.predictions.decoder.weight"},
+	{"unet_sd1", convert.UNet, loadUNet, "mid_block.resnets.0.time_emb_proj.weight"},
+	{"unet_sd2", convert.UNet, loadUNet, "up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"},
+	{"unet_odd", convert.UNet, loadUNet, "down_blocks.0.resnets.0.conv2.weight"},
+	{"unet_flip", convert.UNet, loadUNet, "down_blocks.0.resnets.0.conv2.weight"},
+	{"unet_deep", convert.UNet, loadUNet, "up_blocks.2.upsamplers.0.conv.weight"},
+	{"vae_three", convert.VAE, loadVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
+	{"vae_old", convert.VAE, loadVAE, "decoder.mid_block.attentions.0.to_v.weight"},
+	{"vae_deep", convert.VAE, loadVAE, "decoder.conv_norm_out.bias"},
 }
 
 // TestGoldens compares each net, and some of its inner modules, with
@@ -256,17 +286,22 @@ func TestGoldens(t *testing.T) {
 		for _, workers := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s/%d", c.name, workers), func(t *testing.T) {
 				g := open(t, c.name, c.part)
-				errs := g.run(workers, g.model, c.run)
-				for name, e := range errs {
-					if !(e <= bound) {
-						t.Errorf("%s: relative error %.3g, want at most %g", name, e, bound)
-					}
-				}
-				name, e := worst(errs)
-				t.Logf("worst of %d: %.2g (%s)", len(errs), e, name)
+				hold(t, engine.F32, g.run(host.New(workers), g.model, c.load))
 			})
 		}
 	}
+}
+
+// hold fails for errors beyond the bound of activations of the type.
+func hold(t *testing.T, float engine.DType, errs map[string]float64) {
+	t.Helper()
+	for name, e := range errs {
+		if !(e <= bounds[float]) {
+			t.Errorf("%s: relative error %.3g, want at most %g", name, e, bounds[float])
+		}
+	}
+	name, e := worst(errs)
+	t.Logf("worst of %d: %.2g (%s)", len(errs), e, name)
 }
 
 // TestGoldensNotice changes one weight by a thousandth and asks that the
@@ -275,9 +310,9 @@ func TestGoldensNotice(t *testing.T) {
 	for _, c := range models {
 		t.Run(c.name, func(t *testing.T) {
 			g := open(t, c.name, c.part)
-			errs := g.run(1, spoil(t, g.model, c.spoil), c.run)
-			if name, e := worst(errs); !(e > bound) {
-				t.Errorf("%s changed: worst relative error %.3g (%s), want more than %g", c.spoil, e, name, bound)
+			errs := g.run(host.New(1), spoil(t, g.model, c.spoil), c.load)
+			if name, e := worst(errs); !(e > bounds[engine.F32]) {
+				t.Errorf("%s changed: worst relative error %.3g (%s), want more than %g", c.spoil, e, name, bounds[engine.F32])
 			}
 		})
 	}
@@ -308,9 +343,11 @@ func spoil(t *testing.T, set *weights.Set, name string) *weights.Set {
 
 // TestBLIPSteps reads a text word by word and in pieces, and with rows
 // exchanged on the way: the logits stay those of one step.
-func TestBLIPSteps(t *testing.T) {
+func TestBLIPSteps(t *testing.T) { testBLIPSteps(t, host.New(2)) }
+
+func testBLIPSteps(t *testing.T, dev engine.Device) {
 	g := open(t, "blip_wide", convert.BLIP)
-	m, err := blip.Load(g.config, g.model.Loader(host.New(2)))
+	m, err := blip.Load(g.config, g.model.Loader(dev))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,13 +365,14 @@ func TestBLIPSteps(t *testing.T) {
 		{"exchanged", []int{4, 1, length - 5}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := engine.NewStream(t.Context(), host.New(2))
+			s := engine.NewStream(t.Context(), dev)
+			defer s.Close()
 			ids := g.ids()
 			from := make([]int32, rows)
 			for i := range from {
 				from[i] = int32(i)
 			}
-			cache, err := m.Text.Start(s, g.tensor("out.hidden"), rows, length)
+			cache, err := m.Text.Start(s, s.Put(g.tensor("out.hidden")), rows, length)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -351,7 +389,11 @@ func TestBLIPSteps(t *testing.T) {
 				for _, r := range from {
 					next = append(next, ids[r][at:at+n])
 				}
-				y, err := cache.Step(s, next)
+				logits, err := cache.Step(s, next)
+				if err != nil {
+					t.Fatal(err)
+				}
+				y, err := s.Get(logits)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -359,10 +401,10 @@ func TestBLIPSteps(t *testing.T) {
 				for j, r := range from {
 					copy(part.Rows(j, j+1).F32(), want.Rows(int(r), int(r)+1).F32()[at*vocab:(at+n)*vocab])
 				}
-				if e, err := relative(y, part); err != nil || !(e <= bound) {
+				if e, err := relative(y, part); err != nil || !(e <= bounds[dev.Float()]) {
 					t.Errorf("words %d to %d: relative error %.3g, %v", at, at+n, e, err)
 				}
-				s.Free(y)
+				s.Free(logits)
 				at += n
 			}
 			if _, err := cache.Step(s, g.ids()); err == nil {
@@ -484,8 +526,12 @@ func TestMemory(t *testing.T) {
 			var peaks [4]int
 			for i, dev := range []engine.Device{host.New(2), engine.Like(host.New(2))} {
 				s := engine.NewStream(t.Context(), dev)
+				f, err := c.load(g, g.model.Loader(s.Device()))
+				if err != nil {
+					t.Fatal(err)
+				}
 				for j := range 2 {
-					out, err := c.run(s, g, g.model.Loader(s.Device()))
+					out, err := f(s)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -2,6 +2,7 @@ package attention
 
 import (
 	_ "embed"
+	"fmt"
 	"strconv"
 
 	"parley/engine"
@@ -86,7 +87,10 @@ func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v, y *engine.Tensor, o Optio
 	l := a.choose(q.DType(), d.SMs())
 	args := []any{q, k, v, y, a.lq, a.keys, a.heads, a.dim, a.share, width, width, int64(a.lq * width), int64(k.Dim(1) * width), float32(o.Scale), causal}
 	if l.few {
-		args = append(args, nil)
+		args = append(args, o.More)
+	} else if o.More != nil {
+		s.Fail(fmt.Errorf("attention: %s: %s takes no number of keys from the device", s.Path(), l.kernel))
+		return
 	}
 	d.Launch(s, module, l.kernel, l.grid, l.block, l.shared, args...)
 }

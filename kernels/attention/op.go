@@ -17,6 +17,10 @@ type Options struct {
 	Scale  float64 // 0 means 1/sqrt(head dim)
 	Causal bool    // the last query sees every key, the one before all but one; each sees one at least
 	Keys   int     // only the first Keys rows of k and v; 0 means all
+	// More, unless it is nil, is a number on the device that is added to Keys,
+	// so that one recording serves every length: for a query or few, of heads
+	// of a multiple of 8. The caller sees to it that the rows are there.
+	More *engine.Tensor
 }
 
 // Attend takes q [N, Lq, Heads*D] and k, v [M, Lk, Heads*D] and returns
@@ -47,6 +51,9 @@ func Attend(s *engine.Stream, q, k, v *engine.Tensor, o Options) *engine.Tensor 
 			return
 		}
 		if h, ok := host.On(d); ok {
+			if o.More != nil {
+				keys += int(o.More.I32()[0])
+			}
 			a := attn{d: h, q: q.F32(), k: k.F32(), v: v.F32(), y: y.F32(), n: q.Dim(0), lq: q.Dim(1),
 				share: q.Dim(0) / k.Dim(0), room: k.Dim(1), keys: keys, heads: o.Heads, dim: width / o.Heads,
 				scale: float32(o.Scale), causal: o.Causal}

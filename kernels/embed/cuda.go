@@ -28,12 +28,12 @@ func rowsOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, y *engine.Tensor) 
 		table, ids, y, c, int64(c), int64(c))
 }
 
-func tokensOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, positions, y *engine.Tensor) {
+func tokensOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, positions, y *engine.Tensor, at int, more *engine.Tensor) {
 	if y.Elems() == 0 {
 		return
 	}
 	d.Launch(s, module, "tokens_"+y.DType().String(), blocks(ids.Elems(), 0), cuda.Dim{X: threads}, 0,
-		table, ids, positions, y, positions.Dim(0), y.Dim(-1), 0, nil)
+		table, ids, positions, y, ids.Dim(1), y.Dim(-1), at, more)
 }
 
 func patchesOnCUDA(d *cuda.Device, s *engine.Stream, patches, class, positions, y *engine.Tensor) {
@@ -45,20 +45,20 @@ func patchesOnCUDA(d *cuda.Device, s *engine.Stream, patches, class, positions, 
 		patches, class, positions, y, rows, c)
 }
 
-func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, at int) {
+func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.Tensor) {
 	if rows.Elems() == 0 {
 		return
 	}
 	c := rows.Dim(2)
 	d.Launch(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
-		rows, nil, cache, nil, rows.Dim(1), c, c, cache.Dim(1), at, nil)
+		rows, nil, cache, nil, rows.Dim(1), c, c, cache.Dim(1), at, more)
 }
 
-func selectOnCUDA(d *cuda.Device, s *engine.Stream, cache, ids, y *engine.Tensor, used int) {
-	row, room := used*cache.Dim(2), cache.Dim(1)*cache.Dim(2)
-	if row == 0 || ids.Elems() == 0 {
+func selectOnCUDA(d *cuda.Device, s *engine.Stream, cache, ids, y *engine.Tensor) {
+	if y.Elems() == 0 {
 		return
 	}
+	row, room := y.Elems()/ids.Elems(), cache.Dim(1)*cache.Dim(2)
 	d.Launch(s, module, "rows_"+y.DType().String(), blocks(ids.Elems(), row*y.DType().Size()), cuda.Dim{X: threads}, 0,
-		cache, ids, y, row, int64(room), int64(room))
+		cache, ids, y, row, int64(room), int64(row))
 }

@@ -43,27 +43,37 @@ func inside(s *engine.Stream, table, ids *engine.Tensor) bool {
 	return true
 }
 
-// Tokens returns table[ids] + positions as [N, L, C], for ids of [N, L] and
-// positions of [L, C].
-func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor) *engine.Tensor {
+// Tokens returns table[ids] + positions from row at on as [N, L, C], for ids of
+// [N, L] and positions of [P, C]. more, unless it is nil, is a number on the
+// device that is added to at, so that one recording serves every place; the
+// caller sees to it that the rows are there.
+func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor, at int, more *engine.Tensor) *engine.Tensor {
 	c := table.Dim(-1)
-	if len(ids.Shape()) != 2 || ids.Dim(1) != positions.Dim(0) || positions.Dim(-1) != c {
-		s.Fail(fmt.Errorf("embed: %s: ids %v, table %v, positions %v", s.Path(), ids.Shape(), table.Shape(), positions.Shape()))
+	if len(ids.Shape()) != 2 || at < 0 || at+ids.Dim(1) > positions.Dim(0) || positions.Dim(-1) != c {
+		s.Fail(fmt.Errorf("embed: %s: ids %v at %d, table %v, positions %v", s.Path(), ids.Shape(), at, table.Shape(), positions.Shape()))
 		return s.New(s.Float(), 1, 1, c)
 	}
 	y := s.New(s.Float(), ids.Dim(0), ids.Dim(1), c)
 	return s.Do(engine.Work{Op: "tokens", Out: y, FLOPs: int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
-			tokensOnCUDA(g, s, table, ids, positions, y)
+			tokensOnCUDA(g, s, table, ids, positions, y, at, more)
 			return
 		}
 		if _, ok := host.On(d); ok && inside(s, table, ids) {
-			ts, ps, ys := table.F32(), positions.F32(), y.F32()
+			ts, ps, ys := table.F32(), positions.F32()[plus(at, more)*c:], y.F32()
 			for i, id := range ids.I32() {
 				simd.Add(ys[i*c:(i+1)*c], ts[int(id)*c:(int(id)+1)*c], ps[i%ids.Dim(1)*c:][:c])
 			}
 		}
 	})
+}
+
+// plus is at with a number of the host's memory; nil is none.
+func plus(at int, more *engine.Tensor) int {
+	if more != nil {
+		at += int(more.I32()[0])
+	}
+	return at
 }
 
 // Patches puts a class token [C] before the patches [N, ..., C] of each picture
@@ -91,8 +101,8 @@ func Patches(s *engine.Stream, patches, class, positions *engine.Tensor) *engine
 }
 
 // Append writes rows [N, L, C] to a cache [N, room, C] from row at of each
-// sample on.
-func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
+// sample on. more is as in Tokens.
+func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.Tensor) {
 	n, room, c, length := cache.Dim(0), cache.Dim(1), cache.Dim(2), rows.Dim(1)
 	if rows.Dim(0) != n || rows.Dim(2) != c || at < 0 || at+length > room {
 		s.Fail(fmt.Errorf("embed: %s: rows %v at %d of a cache of %v", s.Path(), rows.Shape(), at, cache.Shape()))
@@ -100,10 +110,11 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
 	}
 	s.Do(engine.Work{Op: "append", Out: cache, Bytes: 2 * int64(rows.Bytes())}, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
-			appendOnCUDA(g, s, cache, rows, at)
+			appendOnCUDA(g, s, cache, rows, at, more)
 			return
 		}
 		if _, ok := host.On(d); ok {
+			at := plus(at, more)
 			for b := range n {
 				copy(cache.F32()[(b*room+at)*c:], rows.F32()[b*length*c:(b+1)*length*c])
 			}
@@ -111,23 +122,23 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int) {
 	})
 }
 
-// Select returns a cache of the same shape whose i-th sample has the first used
-// rows of cache [N, room, C]'s ids[i]-th; what lies behind them is undefined.
+// Select returns the first used rows of samples ids [M] of a cache [N, room, C]:
+// [M, used, C].
 func Select(s *engine.Stream, cache, ids *engine.Tensor, used int) *engine.Tensor {
-	n, room, c := cache.Dim(0), cache.Dim(1), cache.Dim(2)
-	if ids.Elems() != n || used < 0 || used > room {
-		s.Fail(fmt.Errorf("embed: %s: %d rows of samples %v of a cache of %v", s.Path(), used, ids.Shape(), cache.Shape()))
+	room, c := cache.Dim(1), cache.Dim(2)
+	if used < 0 || used > room {
+		s.Fail(fmt.Errorf("embed: %s: %d rows of a cache of %v", s.Path(), used, cache.Shape()))
 		used = 0
 	}
-	y := s.New(cache.DType(), n, room, c)
-	return s.Do(engine.Work{Op: "select", Out: y, Bytes: 2 * int64(n*used*c*y.DType().Size())}, func(d engine.Device) {
+	y := s.New(cache.DType(), ids.Elems(), used, c)
+	return s.Do(engine.Work{Op: "select", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
-			selectOnCUDA(g, s, cache, ids, y, used)
+			selectOnCUDA(g, s, cache, ids, y)
 			return
 		}
 		if _, ok := host.On(d); ok && inside(s, cache, ids) {
 			for i, id := range ids.I32() {
-				copy(y.F32()[i*room*c:], cache.F32()[int(id)*room*c:][:used*c])
+				copy(y.F32()[i*used*c:(i+1)*used*c], cache.F32()[int(id)*room*c:])
 			}
 		}
 	})

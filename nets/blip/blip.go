@@ -175,6 +175,13 @@ type Cache struct {
 	used int
 	self []pair // [rows, room, Width]
 	look []pair // [pictures, Lk, Width]
+
+	// One word more of each row: the words, how far behind base they stand, and
+	// the operations, which a GPU records.
+	words, more *engine.Tensor
+	base        int
+	next        layer.Recording
+	logits      *engine.Tensor // of Next, where it is not next's
 }
 
 type pair struct{ k, v *engine.Tensor }
@@ -201,6 +208,8 @@ func (t *Text) Start(s *engine.Stream, pictures *engine.Tensor, rows, room int) 
 
 // Free gives the cache's memory back.
 func (c *Cache) Free(s *engine.Stream) {
+	c.next.Free(s)
+	s.Free(c.words, c.more, c.logits)
 	for i := range c.self {
 		s.Free(c.self[i].k, c.self[i].v, c.look[i].k, c.look[i].v)
 	}
@@ -218,9 +227,12 @@ func (c *Cache) Select(s *engine.Stream, from []int32) {
 	}
 	rows := s.Put(engine.FromI32(from, len(from)))
 	for i := range c.self {
-		k, v := embed.Select(s, c.self[i].k, rows, c.used), embed.Select(s, c.self[i].v, rows, c.used)
-		s.Free(c.self[i].k, c.self[i].v)
-		c.self[i] = pair{k, v}
+		// Back to where they were, which a recording knows.
+		for _, cache := range []*engine.Tensor{c.self[i].k, c.self[i].v} {
+			t := embed.Select(s, cache, rows, c.used)
+			embed.Append(s, cache, t, 0, nil)
+			s.Free(t)
+		}
 	}
 	s.Free(rows)
 }
@@ -228,36 +240,65 @@ func (c *Cache) Select(s *engine.Stream, from []int32) {
 // Step reads L more words of each row and returns the logits [rows, L, Vocab]
 // of the word behind each, f32.
 func (c *Cache) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	x, err := c.read(s, ids)
+	words, err := c.take(s, ids)
 	if err != nil {
 		return nil, err
 	}
+	x := c.read(s, words, c.used, nil)
+	c.used += len(ids[0])
+	s.Free(words)
 	return c.text.logits(s, x), s.Err()
 }
 
 // Next reads L more words of each row and returns the logits [rows, Vocab] of
-// the word behind the last, f32.
+// the word behind the last, f32, which are good until the next call.
 func (c *Cache) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	x, err := c.read(s, ids)
+	words, err := c.take(s, ids)
 	if err != nil {
 		return nil, err
 	}
-	if length := x.Dim(1); length > 1 {
-		last := make([]int32, c.rows)
-		for i := range last {
-			last[i] = int32((i+1)*length - 1)
+	defer s.Free(words)
+	length := len(ids[0])
+	if length == 1 {
+		if c.words == nil {
+			c.words, c.more, c.base = s.New(engine.I32, c.rows, 1), s.New(engine.I32, 1), c.used
+			c.next = layer.Recording{Plain: c.text.layers[0].self.HeadDim()%8 != 0, Run: func() (*engine.Tensor, error) {
+				x := c.read(s, c.words, c.base, c.more)
+				return c.text.logits(s, x.Reshape(c.rows, c.text.Width)), s.Err()
+			}}
 		}
-		rows := s.Put(engine.FromI32(last, c.rows))
-		y := embed.Rows(s, x.Reshape(c.rows*length, c.text.Width), rows)
-		s.Free(rows, x)
-		x = y
+		if !c.next.Plain || s.Device().Local() {
+			s.Set(c.words, flat(ids))
+			s.Set(c.more, engine.FromI32([]int32{int32(c.used - c.base)}, 1))
+			c.used++
+			return c.next.Next(s)
+		}
 	}
-	return c.text.logits(s, x.Reshape(c.rows, c.text.Width)), s.Err()
+	x := c.read(s, words, c.used, nil)
+	c.used += length
+	last := make([]int32, c.rows)
+	for i := range last {
+		last[i] = int32((i+1)*length - 1)
+	}
+	rows := s.Put(engine.FromI32(last, c.rows))
+	y := embed.Rows(s, x.Reshape(c.rows*length, c.text.Width), rows)
+	s.Free(rows, x, c.logits)
+	c.logits = c.text.logits(s, y)
+	return c.logits, s.Err()
 }
 
-// read runs the layers on L more words of each row: [rows, L, Width].
-func (c *Cache) read(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	t := c.text
+// flat is rows of one length as a host tensor.
+func flat(ids [][]int32) *engine.Tensor {
+	all := make([]int32, 0, len(ids)*len(ids[0]))
+	for _, row := range ids {
+		all = append(all, row...)
+	}
+	return engine.FromI32(all, len(ids), len(ids[0]))
+}
+
+// take checks words of each row, for which there has to be room, and brings
+// them to the device.
+func (c *Cache) take(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	if len(ids) != c.rows || len(ids[0]) == 0 {
 		return nil, fmt.Errorf("blip text: %d rows of ids, want %d", len(ids), c.rows)
 	}
@@ -265,30 +306,34 @@ func (c *Cache) read(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	if c.used+length > c.room {
 		return nil, fmt.Errorf("blip text: %d words, there is room for %d", c.used+length, c.room)
 	}
-	flat := make([]int32, 0, c.rows*length)
 	for i, row := range ids {
 		if len(row) != length {
 			return nil, fmt.Errorf("blip text: row %d has %d ids, row 0 has %d", i, len(row), length)
 		}
 		for _, id := range row {
-			if id < 0 || int(id) >= t.Vocab {
-				return nil, fmt.Errorf("blip text: row %d has the id %d, the vocabulary has %d", i, id, t.Vocab)
+			if id < 0 || int(id) >= c.text.Vocab {
+				return nil, fmt.Errorf("blip text: row %d has the id %d, the vocabulary has %d", i, id, c.text.Vocab)
 			}
 		}
-		flat = append(flat, row...)
 	}
+	return s.Put(flat(ids)), nil
+}
+
+// read runs the layers on words [rows, L], the first of which stands at `at`
+// and, where more is not nil, as much further on: [rows, L, Width].
+func (c *Cache) read(s *engine.Stream, words *engine.Tensor, at int, more *engine.Tensor) *engine.Tensor {
+	t, length := c.text, words.Dim(1)
 	s.Enter("text_decoder.bert")
-	words := s.Put(engine.FromI32(flat, c.rows, length))
-	e := embed.Tokens(s, t.words, words, t.positions.Rows(c.used, c.used+length))
+	e := embed.Tokens(s, t.words, words, t.positions, at, more)
 	x := t.normIn.Forward(s, e)
-	s.Free(words, e)
+	s.Free(e)
 	for i, l := range t.layers {
 		s.Enter("encoder.layer." + l.name)
 		k, v := l.self.Keys(s, x)
-		embed.Append(s, c.self[i].k, k, c.used)
-		embed.Append(s, c.self[i].v, v, c.used)
+		embed.Append(s, c.self[i].k, k, at, more)
+		embed.Append(s, c.self[i].v, v, at, more)
 		s.Free(k, v)
-		h := l.self.Query(s, x, c.self[i].k, c.self[i].v, x, attention.Options{Causal: true, Keys: c.used + length})
+		h := l.self.Query(s, x, c.self[i].k, c.self[i].v, x, attention.Options{Causal: true, Keys: at + length, More: more})
 		y := l.norm1.Forward(s, h)
 		s.Free(h, x)
 		h = l.cross.Query(s, y, c.look[i].k, c.look[i].v, y, attention.Options{})
@@ -302,8 +347,7 @@ func (c *Cache) read(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 		s.Leave(x)
 	}
 	s.Leave(nil)
-	c.used += length
-	return x, s.Err()
+	return x
 }
 
 // logits maps hidden states x [..., Width] to [..., Vocab], and frees them.

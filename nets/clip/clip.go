@@ -127,7 +127,7 @@ func (t *Text) Forward(s *engine.Stream, ids [][]int32) (TextOutput, error) {
 	}
 	s.Enter("text_model")
 	words := s.Put(engine.FromI32(flat, n, length))
-	x := embed.Tokens(s, t.tokens, words, t.positions.Rows(0, length))
+	x := embed.Tokens(s, t.tokens, words, t.positions, 0, nil)
 	s.Free(words)
 	s.Enter("encoder.layers")
 	for _, b := range t.blocks {

@@ -15,7 +15,7 @@ import (
 // Writer is a model that has read some words of every row (blip.Cache).
 type Writer interface {
 	// Next reads more words of each row: the logits [rows, vocabulary] of the
-	// word behind the last.
+	// word behind the last, which are good until the next call.
 	Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error)
 	// Select makes row i go on from what row from[i] has read.
 	Select(s *engine.Stream, from []int32)
@@ -124,7 +124,6 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		c := o.choice(length)
 		c.Streams, c.Offset = streams, uint64(length-prompt)
 		words, err := sample.Words(s, logits, ids, c)
-		s.Free(logits)
 		if err != nil {
 			return nil, err
 		}
@@ -202,7 +201,6 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 			}
 		}
 		best, err := sample.Continuations(s, logits, ids, scores, k, o.choice(length))
-		s.Free(logits)
 		if err != nil {
 			return nil, err
 		}

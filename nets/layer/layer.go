@@ -230,6 +230,9 @@ func LoadPacked(l *weights.Loader, name string, width, heads int) Attention {
 		o: LoadLinear(p, "projection", width, width)}
 }
 
+// HeadDim is the width of a head.
+func (a Attention) HeadDim() int { return a.q.w.Out / a.heads }
+
 // Keys projects the context to keys and values, [M, Lk, inner] each.
 func (a Attention) Keys(s *engine.Stream, context *engine.Tensor) (k, v *engine.Tensor) {
 	return a.k.Forward(s, context), a.v.Forward(s, context)

@@ -130,5 +130,6 @@ func (c *Captioner) texts(ctx context.Context, pictures []*pixels.Image, prompt 
 	if err != nil {
 		return nil, err
 	}
+	defer cache.Free(s)
 	return decode.Generate(s, cache, prompts, o)
 }

@@ -268,6 +268,7 @@ func (r *run) blipGenerate() error {
 	if err != nil {
 		return err
 	}
+	defer c.Free(r.s)
 	texts, err := decode.Generate(r.s, c, ids, o)
 	if err != nil {
 		return err

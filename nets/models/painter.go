@@ -11,6 +11,7 @@ import (
 	"parley/kernels/resample"
 	"parley/kernels/sample"
 	"parley/nets/clip"
+	"parley/nets/layer"
 	"parley/nets/pixels"
 	"parley/nets/schedule"
 	"parley/nets/unet"
@@ -327,19 +328,19 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	}
 	in := s.New(s.Float(), rows, h, w, p.VAE.Latents)
 	now := s.New(engine.I32, 1)
-	net := recording{steps: plan.Steps(), run: func() (*engine.Tensor, error) {
+	net := layer.Recording{Plain: plan.Steps() < 3, Run: func() (*engine.Tensor, error) {
 		s.Enter("unet")
 		defer s.Leave(nil)
 		return p.UNet.Step(s, in, cond, now)
 	}}
-	defer net.free(s)
+	defer net.Free(s)
 	for i := range plan.Steps() {
 		scale := plan.Scale(i)
 		for r := range rows / n {
 			sample.Scale(s, in.Rows(r*n, (r+1)*n), x, scale)
 		}
 		s.Set(now, engine.FromI32([]int32{int32(i)}, 1))
-		e, err := net.next(s)
+		e, err := net.Next(s)
 		if err != nil {
 			return nil, err
 		}
@@ -349,7 +350,6 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		}
 		next := run.Step(s, i, x, e, z, p.Guidance)
 		s.Free(x, z)
-		net.done(s, e)
 		x = next
 		if err := s.Err(); err != nil {
 			return nil, err

@@ -92,3 +92,26 @@ func TestKernels(t *testing.T) {
 		}
 	}
 }
+
+func TestCounts(t *testing.T) {
+	r := kernel.Open(t, text)
+	const n = 8192
+	for _, half := range []bool{true, false} {
+		size := kernel.Size(half)
+		x, b, y := r.Float(half, make([]float32, n)), r.Float(half, make([]float32, 512)), r.New(n, size)
+		run := func(name string, load, store int, args ...any) {
+			t.Helper()
+			c := r.Run(name, kernel.Dim{4}, kernel.Dim{256}, 0, args...)
+			if int(c.Load.Bytes) != load || int(c.Store.Bytes) != store || c.Load.Efficiency() < 1 || c.Store.Efficiency() < 1 || c.LocalBytes > 0 {
+				t.Errorf("%s: %+v loaded, %+v stored, %d bytes of local memory", name, c.Load, c.Store, c.LocalBytes)
+			}
+		}
+		run("act_"+kernel.Type(half), n*size, n*size, x, y, int64(n), int(matmul.GELU))
+		run("add_"+kernel.Type(half), 2*n*size, n*size, x, b, y, int64(n), int64(512))
+		other := "cast_f32_f16"
+		if half {
+			other = "cast_f16_f32"
+		}
+		run(other, n*size, n*(6-size), x, r.New(n, 6-size), int64(n))
+	}
+}

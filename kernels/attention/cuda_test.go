@@ -212,3 +212,54 @@ func TestFewQueries(t *testing.T) {
 		}
 	}
 }
+
+// TestCounts holds what the kernels cost: no bank conflicts, whole sectors, and
+// the FLOPs of the arithmetic where tiles are full.
+func TestCounts(t *testing.T) {
+	r := kernel.Open(t, text)
+	check := func(name string, c call, efficiency float64) {
+		t.Helper()
+		n := run(t, r, c, true, name)
+		if n.SharedLoad.Conflicts() > 0 || n.SharedStore.Conflicts() > 0 {
+			t.Errorf("%s: bank conflicts: %d wavefronts of loads, %d of stores", name, n.SharedLoad.Conflicts(), n.SharedStore.Conflicts())
+		}
+		if n.Load.Efficiency() < efficiency || n.Store.Efficiency() < efficiency {
+			t.Errorf("%s: %.0f %% of what is loaded was asked for, %.0f %% of what is stored", name, 100*n.Load.Efficiency(), 100*n.Store.Efficiency())
+		}
+		if n.LocalBytes > 0 {
+			t.Errorf("%s: %d bytes of local memory", name, n.LocalBytes)
+		}
+		want := uint64(4 * c.n * c.heads * c.lq * c.keys * c.dim)
+		if n.MMAFLOPs < want || n.MMAFLOPs > want*21/20 {
+			t.Errorf("%s: %d FLOPs on tensor cores, the arithmetic is %d", name, n.MMAFLOPs, want)
+		}
+		// q and the result once, keys and values once for each block of queries.
+		tile := 64
+		if name == "attention_f16_d512" {
+			tile = 32
+		} else if name[len(name)-3:] == "_m2" {
+			tile = 128
+		}
+		bytes := uint64(2 * c.n * c.heads * c.dim * (c.lq + 2*c.keys*(c.lq/tile)))
+		if n.Load.Bytes < bytes || n.Load.Bytes > bytes*21/20 {
+			t.Errorf("%s: %d bytes loaded, want %d", name, n.Load.Bytes, bytes)
+		}
+	}
+	for _, dim := range []int{16, 32, 48, 64, 80, 96, 128, 160} {
+		check(fmt.Sprintf("attention_f16_d%d", dim), call{n: 1, share: 1, lq: 128, room: 128, keys: 128, heads: 2, dim: dim}, 0.9)
+	}
+	for _, dim := range []int{48, 64} {
+		check(fmt.Sprintf("attention_f16_d%d_m2", dim), call{n: 1, share: 1, lq: 128, room: 192, keys: 192, heads: 2, dim: dim}, 0.9)
+	}
+	check("attention_f16_d512", call{n: 1, share: 1, lq: 64, room: 64, keys: 64, heads: 1, dim: 512}, 0.9)
+	// A decoding step of 16 sequences reads the keys and values that they share
+	// once, in whole sectors, and the queries once for each of four warps.
+	c := call{n: 16, share: 16, lq: 1, room: 192, keys: 192, heads: 2, dim: 64}
+	n := run(t, r, c, true, "few:4:attention_few_f16_d64")
+	if want := uint64(2 * c.heads * c.dim * (4*c.n + 2*c.keys)); n.Load.Efficiency() < 0.9 || n.Load.Bytes < want || n.Load.Bytes > want*21/20 {
+		t.Errorf("few: %d bytes loaded, want %d; %.0f %% was asked for", n.Load.Bytes, want, 100*n.Load.Efficiency())
+	}
+	if n.SharedLoad.Conflicts() > 0 || n.SharedStore.Conflicts() > 0 {
+		t.Errorf("few: bank conflicts %d and %d", n.SharedLoad.Conflicts(), n.SharedStore.Conflicts())
+	}
+}

@@ -14,29 +14,31 @@ template <> inline __half from_float<__half>(float v) { return __float2half_rn(v
 // Elements of T in 16 bytes.
 template <typename T> constexpr int kVec = 16 / sizeof(T);
 
-inline void unpack(const uint4& raw, float (&v)[8]) {
-  const __half2* h = reinterpret_cast<const __half2*>(&raw);
+// Words are taken apart by value: by reference, the compiler would load and
+// store them one by one.
+inline void unpack(uint4 raw, float (&v)[8]) {
+  const unsigned w[4] = {raw.x, raw.y, raw.z, raw.w};
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    const float2 f = __half22float2(h[i]);
-    v[2 * i] = f.x;
-    v[2 * i + 1] = f.y;
+    v[2 * i] = __half2float(__ushort_as_half((unsigned short)w[i]));
+    v[2 * i + 1] = __half2float(__ushort_as_half((unsigned short)(w[i] >> 16)));
   }
 }
 
-inline void unpack(const uint4& raw, float (&v)[4]) {
+inline void unpack(uint4 raw, float (&v)[4]) {
   v[0] = __uint_as_float(raw.x);
   v[1] = __uint_as_float(raw.y);
   v[2] = __uint_as_float(raw.z);
   v[3] = __uint_as_float(raw.w);
 }
 
+inline unsigned half2_bits(float lo, float hi) {
+  const __half2 h = __floats2half2_rn(lo, hi);
+  return *reinterpret_cast<const unsigned*>(&h);
+}
+
 inline uint4 pack(const float (&v)[8]) {
-  uint4 raw;
-  __half2* h = reinterpret_cast<__half2*>(&raw);
-#pragma unroll
-  for (int i = 0; i < 4; i++) h[i] = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
-  return raw;
+  return make_uint4(half2_bits(v[0], v[1]), half2_bits(v[2], v[3]), half2_bits(v[4], v[5]), half2_bits(v[6], v[7]));
 }
 
 inline uint4 pack(const float (&v)[4]) {
@@ -47,7 +49,8 @@ inline uint4 pack(const float (&v)[4]) {
 // else one by one.
 template <int V, typename T> inline void load(float (&v)[V], const T* p) {
   if constexpr (V == kVec<T>) {
-    unpack(*reinterpret_cast<const uint4*>(p), v);
+    const uint4 raw = *reinterpret_cast<const uint4*>(p);
+    unpack(raw, v);
   } else {
 #pragma unroll
     for (int i = 0; i < V; i++) v[i] = to_float(p[i]);

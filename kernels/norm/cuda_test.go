@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"parley/engine/cuda/ptx"
 	"parley/kernels/optest/kernel"
 )
 
@@ -172,5 +173,32 @@ func TestL2Kernels(t *testing.T) {
 			r.Run("l2_"+kernel.Type(half), kernel.Dim{c[0]}, kernel.Dim{256}, 0, xs, y, c[1])
 			r.Close(fmt.Sprintf("l2_%s %v", kernel.Type(half), c), r.Floats(y), want, false, 1)
 		}
+	}
+}
+
+// TestCounts holds what the kernels cost: the bytes of the operation, in whole
+// sectors.
+func TestCounts(t *testing.T) {
+	r := kernel.Open(t, text)
+	rng := rand.New(rand.NewPCG(4, 4))
+	check := func(name string, c ptx.Counts, load, store int) {
+		t.Helper()
+		if c.Load.Efficiency() < 0.9 || c.Store.Efficiency() < 0.9 || c.LocalBytes > 0 {
+			t.Errorf("%s: %.0f %% of what is loaded was asked for, %.0f %% of what is stored, %d bytes of local memory", name, 100*c.Load.Efficiency(), 100*c.Store.Efficiency(), c.LocalBytes)
+		}
+		if float64(c.Load.Bytes) > 1.05*float64(load) || int(c.Store.Bytes) != store {
+			t.Errorf("%s: %d bytes loaded and %d stored, want %d and %d", name, c.Load.Bytes, c.Store.Bytes, load, store)
+		}
+	}
+	for _, half := range []bool{true, false} {
+		size := kernel.Size(half)
+		const rows, c = 16, 768
+		x, g, b, y := r.Float(half, randoms(rng, rows*c, 0, 1)), r.Put(randoms(rng, c, 0, 1)), r.Put(randoms(rng, c, 0, 1)), r.New(rows*c, size)
+		n := r.Run(fmt.Sprintf("layer_%s_v8", kernel.Type(half)), kernel.Dim{4}, kernel.Dim{128}, 0, x, g, b, y, rows, c, float32(1e-5))
+		check("layer "+kernel.Type(half), n, rows*c*(size+8), rows*c*size)
+		const positions, ch = 512, 320
+		x, g, b, y = r.Float(half, randoms(rng, positions*ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.New(positions*ch, size)
+		n = r.Run("group_"+kernel.Type(half), kernel.Dim{1, 4, 1}, kernel.Dim{512}, 0, x, nil, g, b, y, nil, positions, ch, 0, 32, 8, 1, float32(1e-5), 1)
+		check("group "+kernel.Type(half), n, 2*positions*ch*size, positions*ch*size)
 	}
 }

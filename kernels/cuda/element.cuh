@@ -1,19 +1,8 @@
-// Elements: f16 or f32 in memory, f32 in registers. Reductions over a warp,
-// activations.
+// Four elements at a time, and the activations.
 #pragma once
-#include <cuda_fp16.h>
+#include "vec.cuh"
 
 using f16 = __half;
-
-__device__ __forceinline__ float to_f32(float v) { return v; }
-__device__ __forceinline__ float to_f32(f16 v) { return __half2float(v); }
-
-template <class T>
-__device__ __forceinline__ T from_f32(float v);
-template <>
-__device__ __forceinline__ float from_f32<float>(float v) { return v; }
-template <>
-__device__ __forceinline__ f16 from_f32<f16>(float v) { return __float2half_rn(v); }
 
 // Four elements; p is aligned to all four.
 __device__ __forceinline__ float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
@@ -29,44 +18,6 @@ __device__ __forceinline__ void store4(f16* p, float4 v)
 {
     __half2 lo = __floats2half2_rn(v.x, v.y), hi = __floats2half2_rn(v.z, v.w);
     *reinterpret_cast<uint2*>(p) = {*reinterpret_cast<unsigned*>(&lo), *reinterpret_cast<unsigned*>(&hi)};
-}
-
-// Eight elements of 16 bytes of f16.
-__device__ __forceinline__ void load8(float (&v)[8], const f16* p)
-{
-    uint4 u = *reinterpret_cast<const uint4*>(p);
-    const unsigned w[4] = {u.x, u.y, u.z, u.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float2 f = __half22float2(*reinterpret_cast<const __half2*>(&w[i]));
-        v[2 * i] = f.x, v[2 * i + 1] = f.y;
-    }
-}
-__device__ __forceinline__ void store8(f16* p, const float (&v)[8])
-{
-    unsigned w[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        __half2 h = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
-        w[i] = *reinterpret_cast<unsigned*>(&h);
-    }
-    *reinterpret_cast<uint4*>(p) = {w[0], w[1], w[2], w[3]};
-}
-
-// The sum and the largest over WIDTH neighbouring lanes, in every lane.
-template <int WIDTH = 32>
-__device__ __forceinline__ float warp_sum(float v)
-{
-#pragma unroll
-    for (int d = WIDTH / 2; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
-    return v;
-}
-template <int WIDTH = 32>
-__device__ __forceinline__ float warp_max(float v)
-{
-#pragma unroll
-    for (int d = WIDTH / 2; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, d));
-    return v;
 }
 
 // The activations of matmul.Act, in its order.

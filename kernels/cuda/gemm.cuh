@@ -73,7 +73,7 @@ __device__ __forceinline__ float4 load_at(const void* p, int out_f32, long long 
 template <class T>
 __device__ __forceinline__ float load1_at(const void* p, int out_f32, long long at)
 {
-    return out_f32 ? static_cast<const float*>(p)[at] : to_f32(static_cast<const T*>(p)[at]);
+    return out_f32 ? static_cast<const float*>(p)[at] : to_float(static_cast<const T*>(p)[at]);
 }
 
 template <class T>
@@ -82,7 +82,7 @@ __device__ __forceinline__ void store1_at(void* p, int out_f32, long long at, fl
     if (out_f32)
         static_cast<float*>(p)[at] = v;
     else
-        static_cast<T*>(p)[at] = from_f32<T>(v);
+        static_cast<T*>(p)[at] = from_float<T>(v);
 }
 
 // Four columns of a vector of n, which may be null; columns past n have 0.
@@ -115,7 +115,7 @@ __device__ __forceinline__ void write4(const Epilogue<T>& e, float4 sum, float4 
         } else {
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                if (col + i < e.n) v[i] += to_f32(s[i]);
+                if (col + i < e.n) v[i] += to_float(s[i]);
         }
     }
     activate(v, e.act);
@@ -144,7 +144,7 @@ __device__ __forceinline__ void write1(const Epilogue<T>& e, float sum, float bi
 {
     long long at = static_cast<long long>(row) * e.n + col;
     float v[1] = {fmaf(sum, e.scale, bias)};
-    if (e.each) v[0] += to_f32(e.each[static_cast<long long>(row / e.each_rows) * e.n + col]);
+    if (e.each) v[0] += to_float(e.each[static_cast<long long>(row / e.each_rows) * e.n + col]);
     activate(v, e.act);
     if (e.residual) v[0] += load1_at<T>(e.residual, e.out_f32, at);
     store1_at<T>(e.y, e.out_f32, at, v[0]);

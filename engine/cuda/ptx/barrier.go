@@ -31,7 +31,7 @@ func bar(x *ins, aligned bool) {
 		return
 	}
 	x.has("cta")
-	x.has("aligned")
+	x.out.strict = x.has("aligned") || aligned
 	if x.has("cluster") {
 		x.fail("clusters are not supported")
 	}
@@ -92,6 +92,9 @@ func (w *warp) barrier(in *inst, op, red string, not bool) {
 		w.fault(in, first, 0, "barrier %d waits for %d threads, this one for %d", id, bar.expected, expected)
 	}
 	if b.check != nil {
+		if all := ^uint32(0) >> (warpSize - w.size); w.mask != all && in.strict {
+			w.fault(in, first, 0, "divergent barrier: lanes %#08x have ended without it, and it is for whole warps", all&^w.mask)
+		}
 		if expected == 0 && bar.arrived > 0 && bar.pc != in.index {
 			w.fault(in, first, 0, "divergent barrier: other warps of the block wait for barrier %d at line %d", id, bar.line)
 		}

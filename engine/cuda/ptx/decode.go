@@ -31,7 +31,8 @@ type inst struct {
 	kind    kind
 	neg     bool // predicate negated
 	wide    bool // d is a 64-bit register
-	aligned bool
+	aligned bool // all living lanes have to be here
+	strict  bool // and none may have ended (bar, barrier.aligned)
 	class   Class
 	pred    int32 // -1: none
 	d, d2   int32

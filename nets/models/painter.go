@@ -96,6 +96,9 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	if p.words, err = src.clipTokens("tokenizer"); err != nil {
 		return nil, err
 	}
+	if !src.hasTokens("tokenizer") && p.Text.Width == 1024 {
+		p.words.Pad = 0 // Stable Diffusion 2's; its single files bring no tokenizer
+	}
 	if s, ok := src.in("scheduler"); ok {
 		p.scheduler, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "scheduler_config.json"))
 	} else {

@@ -136,13 +136,23 @@ func load[T any](s Source, dev engine.Device, folder, part string, build func(we
 	return net, nil
 }
 
-func (s Source) clipTokens(folder string) (*vocab.CLIP, error) {
+// tokens is the folder of a tokenizer's files, if there is one.
+func (s Source) tokens(folder string) (Source, bool) {
 	for _, f := range []string{folder, "tokenizer"} {
 		if t, ok := s.in(f); ok || f == "" {
 			if t.has("vocab.json", "tokenizer.json") && !t.file {
-				return vocab.LoadCLIP(t.fsys, t.dir)
+				return t, true
 			}
 		}
+	}
+	return s, false
+}
+
+func (s Source) hasTokens(folder string) bool { _, ok := s.tokens(folder); return ok }
+
+func (s Source) clipTokens(folder string) (*vocab.CLIP, error) {
+	if t, ok := s.tokens(folder); ok {
+		return vocab.LoadCLIP(t.fsys, t.dir)
 	}
 	return vocab.DefaultCLIP()
 }

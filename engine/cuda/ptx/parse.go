@@ -753,6 +753,9 @@ func (p *parser) registers(f *function, line int) {
 
 func (p *parser) instruction(s *stmt, op token) {
 	s.name = op.text
+	if name, _, _ := strings.Cut(op.text, "."); decoders[name] == nil {
+		failAt(op.line, op.text, "unknown instruction")
+	}
 	if p.accept(";") {
 		return
 	}

@@ -124,7 +124,14 @@ func pair(a, b rune) (rune, bool) {
 	}
 	s := norm.NFC.String(string([]rune{a, b}))
 	r, n := utf8.DecodeRuneInString(s)
-	return r, n == len(s)
+	if n != len(s) {
+		return 0, false
+	}
+	// x/text looks pairs up by the lower 16 bits: it takes U+E0047 (a tag) for a G.
+	if a > 0xffff || b > 0xffff {
+		return r, norm.NFD.String(s) == norm.NFD.String(string(a))+norm.NFD.String(string(b))
+	}
+	return r, true
 }
 
 func ascii(s string) bool {

@@ -101,6 +101,20 @@ func TestBERTAsTransformers(t *testing.T) {
 	hold(t, g.Texts, g.MiniBERT, m.Encode, m.Decode)
 }
 
+// TestPairs: what Unicode composes, and what only the lower 16 bits of two
+// characters would.
+func TestPairs(t *testing.T) {
+	for _, c := range []struct{ a, b, want rune }{
+		{'e', 0x301, 'é'}, {'G', 0x30c, 0x1e6}, {0x1100, 0x1161, 0xac00}, {0x11099, 0x110ba, 0x1109a},
+		{'e', 'e', 0}, {0xe0047, 0x30c, 0}, {0x10047, 0x30c, 0}, {0x21099, 0x110ba, 0}, {'G', 0x1030c, 0},
+	} {
+		r, ok := pair(c.a, c.b)
+		if ok != (c.want != 0) || ok && r != c.want {
+			t.Errorf("%U %U: have %U %v, want %U", c.a, c.b, r, ok, c.want)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	for name, c := range map[string]struct {

@@ -55,11 +55,11 @@ const sector, alone, slab = 32, 96 << 10, 48 << 10
 // bytes, of two tensors of width and rest channels.
 func cut(positions, width, rest, groups, size int) layout {
 	const most, widest = 64, 1024 // groups and channels of a block, in op.cu
-	c, vec := width+rest, 16/size
-	per := c / groups
-	if width%vec != 0 || rest%vec != 0 {
+	vec := 16 / size
+	if groups < 1 || width%vec != 0 || rest%vec != 0 {
 		return layout{slabs: 1}
 	}
+	per := (width + rest) / groups
 	// The narrowest bundle of whole sectors; of a large map, of four.
 	fit := func(bytes int) int {
 		for b := 1; b <= min(groups, most); b++ {

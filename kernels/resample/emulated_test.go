@@ -1,0 +1,11 @@
+//go:build cuda
+
+package resample_test
+
+import (
+	"testing"
+
+	"parley/kernels/optest"
+)
+
+func TestResampleEmulated(t *testing.T) { optest.Emulated(t, optest.Resample) }

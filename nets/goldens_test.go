@@ -30,6 +30,7 @@ type golden struct {
 	config weights.Config
 	model  *weights.Set
 	values *weights.Set
+	half   bool // what operations on the CPU give is rounded to f16
 }
 
 // open reads a folder and brings its tensors to their canonical names.
@@ -109,6 +110,17 @@ func (r *taps) Record(s engine.Span) {
 	r.have[s.Path] = x
 }
 
+// halves rounds what each operation gives to f16, as a device does that stores
+// activations in it and computes as ours does.
+type halves struct{ taps *taps }
+
+func (r halves) Record(s engine.Span) {
+	if s.Op != "" && s.Out.DType() == engine.F32 {
+		copy(s.Out.F32(), engine.Convert(engine.F32, engine.Convert(engine.F16, s.Out)).F32())
+	}
+	r.taps.Record(s)
+}
+
 // forward is a loaded model's run on its inputs; it returns its outputs by name.
 type forward func(s *engine.Stream) (map[string]*engine.Tensor, error)
 
@@ -136,6 +148,9 @@ func (g golden) compare(s *engine.Stream, f forward) map[string]float64 {
 		}
 	}
 	s.Attach(rec)
+	if g.half {
+		s.Attach(halves{rec})
+	}
 	out, err := f(s)
 	if err != nil {
 		g.t.Fatal(err)
@@ -302,6 +317,18 @@ func hold(t *testing.T, float engine.DType, errs map[string]float64) {
 	}
 	name, e := worst(errs)
 	t.Logf("worst of %d: %.2g (%s)", len(errs), e, name)
+}
+
+// TestGoldensHalf says what f16 as the type of activations costs by itself: the
+// errors of a GPU are to be held against these.
+func TestGoldensHalf(t *testing.T) {
+	for _, c := range models {
+		t.Run(c.name, func(t *testing.T) {
+			g := open(t, c.name, c.part)
+			g.half = true
+			hold(t, engine.F16, g.run(host.New(2), g.model, c.load))
+		})
+	}
 }
 
 // TestGoldensNotice changes one weight by a thousandth and asks that the

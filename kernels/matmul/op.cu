@@ -24,15 +24,16 @@
 // start at multiples of 16 bytes. linear_*_finish adds the shares of a depth: 256
 // threads, four columns each, grid.x = m * ceil(n/4) / 256 rounded up.
 //
-// Bounds. 128 x 128 tiles read 2 x 64 bytes of operands for each 128 x 128 x 32 x 2
-// FLOPs from the second-level cache: 128 FLOPs a byte, and 256 x 128 tiles 171: the
-// faster the tensor cores against the cache, the more the larger tile is worth. The
-// 16 x 16 kernel is bound by the bytes of w, each read once.
+// Bounds. A slice of a 128 x 128 tile is 16 KiB from the second-level cache for
+// 2^20 FLOPs, 64 a byte; of a 256 x 128 tile 85: the faster the tensor cores against
+// the cache, the more the larger tile is worth. The 16 x 16 kernel is bound by the
+// bytes of w, which blocks of other rows of x read out of the cache. Registers per
+// kernel stand in ../RESOURCES.md: warps of 64 x 64 hold 128 sums a thread.
 //
-// Considered and left: 128-byte rows (96 KiB for the largest tile at two stages, no
-// better hidden, and sm_86 has 99 KiB); wgmma, which needs sm_90a and would be a
-// second core; stream-K, whose fix-up costs more than a second wave at these sizes;
-// f16 accumulation, twice as fast on consumer cards and outside of the error bound.
+// Considered and left: 128-byte rows (two stages of the largest tile would fill the
+// 99 KiB of sm_86, and hide less than four of half the depth); wgmma, which needs
+// sm_90a and would be a second core; stream-K, whose blocks wait for each other's
+// sums; f16 accumulation, outside of the error bound.
 #include "gemm.cuh"
 
 template <class T, class G, bool ALIGNED, bool GATED>

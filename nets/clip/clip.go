@@ -11,6 +11,7 @@ import (
 	"parley/kernels/embed"
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
+	"parley/kernels/resample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -106,29 +107,46 @@ func loadBlocks(l *weights.Loader, layers, heads, width, inner int, eps float64,
 
 // Forward encodes texts: rows of ids of one length, at most Length.
 func (t *Text) Forward(s *engine.Stream, ids [][]int32) (TextOutput, error) {
+	words, ends, err := t.Words(ids)
+	if err != nil {
+		return TextOutput{}, err
+	}
+	w, e := s.Put(words), s.Put(ends)
+	defer s.Free(w, e)
+	return t.Run(s, w, e), s.Err()
+}
+
+// Words checks rows of ids and returns them as host tensors: [N, L], and [N],
+// where in all of them each text is pooled.
+func (t *Text) Words(ids [][]int32) (words, ends *engine.Tensor, err error) {
 	if len(ids) == 0 || len(ids[0]) == 0 {
-		return TextOutput{}, fmt.Errorf("clip text: no ids")
+		return nil, nil, fmt.Errorf("clip text: no ids")
 	}
 	n, length := len(ids), len(ids[0])
 	if length > t.Length {
-		return TextOutput{}, fmt.Errorf("clip text: %d ids in a row, the model takes %d", length, t.Length)
+		return nil, nil, fmt.Errorf("clip text: %d ids in a row, the model takes %d", length, t.Length)
 	}
-	flat := make([]int32, 0, n*length)
+	flat, last := make([]int32, 0, n*length), make([]int32, n)
 	for i, row := range ids {
 		if len(row) != length {
-			return TextOutput{}, fmt.Errorf("clip text: row %d has %d ids, row 0 has %d", i, len(row), length)
+			return nil, nil, fmt.Errorf("clip text: row %d has %d ids, row 0 has %d", i, len(row), length)
 		}
 		for _, id := range row {
 			if id < 0 || int(id) >= t.Vocab {
-				return TextOutput{}, fmt.Errorf("clip text: row %d has the id %d, the vocabulary has %d", i, id, t.Vocab)
+				return nil, nil, fmt.Errorf("clip text: row %d has the id %d, the vocabulary has %d", i, id, t.Vocab)
 			}
 		}
 		flat = append(flat, row...)
+		last[i] = int32(i*length + t.end(row))
 	}
+	return engine.FromI32(flat, n, length), engine.FromI32(last, n), nil
+}
+
+// Run encodes what Words returns, brought to the device.
+func (t *Text) Run(s *engine.Stream, words, ends *engine.Tensor) TextOutput {
+	n, length := words.Dim(0), words.Dim(1)
 	s.Enter("text_model")
-	words := s.Put(engine.FromI32(flat, n, length))
 	x := embed.Tokens(s, t.tokens, words, t.positions, 0, nil)
-	s.Free(words)
 	s.Enter("encoder.layers")
 	for _, b := range t.blocks {
 		y := b.Forward(s, x)
@@ -138,20 +156,14 @@ func (t *Text) Forward(s *engine.Stream, ids [][]int32) (TextOutput, error) {
 	s.Leave(nil)
 	out := TextOutput{Hidden: t.final.Forward(s, x)}
 	s.Free(x)
-	last := make([]int32, n)
-	for i, row := range ids {
-		last[i] = int32(i*length + t.end(row))
-	}
-	ends := s.Put(engine.FromI32(last, n))
 	out.Pooled = embed.Rows(s, out.Hidden.Reshape(n*length, t.Width), ends)
-	s.Free(ends)
 	s.Leave(nil)
 	if t.projection != nil {
 		p := t.projection.Forward(s, out.Pooled)
 		out.Embeds = norm.L2(s, p)
 		s.Free(p)
 	}
-	return out, s.Err()
+	return out
 }
 
 // end is where a text is pooled: the first eos. Old configurations say that
@@ -229,13 +241,8 @@ func (v *Vision) Forward(s *engine.Stream, x *engine.Tensor) (VisionOutput, erro
 	s.Leave(nil)
 	out := VisionOutput{Hidden: h}
 	n, rows, width := h.Dim(0), h.Dim(1), h.Dim(2)
-	class := make([]int32, n)
-	for i := range class {
-		class[i] = int32(i * rows)
-	}
-	firsts := s.Put(engine.FromI32(class, n))
-	c := embed.Rows(s, h.Reshape(n*rows, width), firsts)
-	s.Free(firsts)
+	// The class token of each picture is the first of its rows.
+	c := resample.Crop(s, h.Reshape(n, rows, 1, width), 0, 0, 1, 1).Reshape(n, width)
 	out.Pooled = v.post.Forward(s, c)
 	s.Free(c)
 	s.Leave(nil)

@@ -3,12 +3,15 @@ package models
 import (
 	"context"
 	"path"
+	"sync"
 
 	"gorgonia.org/tensor"
 
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/kernels/norm"
 	"parley/nets/clip"
+	"parley/nets/layer"
 	"parley/nets/pixels"
 	"parley/weights/convert"
 	"parley/weights/vocab"
@@ -24,6 +27,19 @@ type Judge struct {
 	words   *vocab.CLIP
 	process *pixels.Processor
 	device  engine.Device
+
+	mu       sync.Mutex
+	programs map[shape]*program
+}
+
+// Close gives back what a GPU has recorded; the judge can be used on.
+func (j *Judge) Close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, p := range j.programs {
+		p.close()
+	}
+	j.programs = nil
 }
 
 // OpenJudge loads a CLIP.
@@ -50,33 +66,53 @@ func OpenJudge(src Source, dev engine.Device) (*Judge, error) {
 
 // Images gives an embedding of each picture, [N, D], of length 1.
 func (j *Judge) Images(ctx context.Context, pictures []*pixels.Image) (*tensor.Dense, error) {
-	return j.embed(ctx, len(pictures), func(s *engine.Stream, lo, hi int) (pooled, embeds *engine.Tensor, err error) {
-		x, err := j.process.Apply(pictures[lo:hi])
-		if err != nil {
-			return nil, nil, err
-		}
-		o, err := j.Net.Vision.Forward(s, s.Put(x))
-		return o.Pooled, o.Embeds, err
-	})
+	return j.embed(ctx, len(pictures), tower{
+		inputs: func(lo, hi int) ([]*engine.Tensor, error) {
+			x, err := j.process.Apply(pictures[lo:hi])
+			return []*engine.Tensor{x}, err
+		},
+		run: func(s *engine.Stream, in []*engine.Tensor) (pooled, embeds *engine.Tensor, err error) {
+			o, err := j.Net.Vision.Forward(s, in[0])
+			s.Free(o.Hidden)
+			return o.Pooled, o.Embeds, err
+		}})
 }
 
 // Texts gives an embedding of each text, [N, D], of length 1.
 func (j *Judge) Texts(ctx context.Context, texts []string) (*tensor.Dense, error) {
-	return j.embed(ctx, len(texts), func(s *engine.Stream, lo, hi int) (pooled, embeds *engine.Tensor, err error) {
-		var ids [][]int32
-		for _, t := range texts[lo:hi] {
-			ids = append(ids, j.words.Encode(t, j.Net.Text.Length))
-		}
-		o, err := j.Net.Text.Forward(s, ids)
-		return o.Pooled, o.Embeds, err
-	})
+	return j.embed(ctx, len(texts), tower{texts: true,
+		inputs: func(lo, hi int) ([]*engine.Tensor, error) {
+			var ids [][]int32
+			for _, t := range texts[lo:hi] {
+				ids = append(ids, j.words.Encode(t, j.Net.Text.Length))
+			}
+			words, ends, err := j.Net.Text.Words(ids)
+			return []*engine.Tensor{words, ends}, err
+		},
+		run: func(s *engine.Stream, in []*engine.Tensor) (pooled, embeds *engine.Tensor, err error) {
+			o := j.Net.Text.Run(s, in[0], in[1])
+			s.Free(o.Hidden)
+			return o.Pooled, o.Embeds, s.Err()
+		}})
 }
 
-func (j *Judge) embed(ctx context.Context, n int, forward func(s *engine.Stream, lo, hi int) (pooled, embeds *engine.Tensor, err error)) (*tensor.Dense, error) {
+// tower is one of CLIP's two: what it takes of items lo to hi, on the host, and
+// its operations.
+type tower struct {
+	texts  bool
+	inputs func(lo, hi int) ([]*engine.Tensor, error)
+	run    func(s *engine.Stream, in []*engine.Tensor) (pooled, embeds *engine.Tensor, err error)
+}
+
+func (j *Judge) embed(ctx context.Context, n int, t tower) (*tensor.Dense, error) {
 	const chunk = 16
 	var all []float32
 	for lo := 0; lo < n; lo += chunk {
-		rows, err := j.chunk(ctx, lo, min(lo+chunk, n), forward)
+		in, err := t.inputs(lo, min(lo+chunk, n))
+		if err != nil {
+			return nil, err
+		}
+		rows, err := j.rows(ctx, t, in)
 		if err != nil {
 			return nil, err
 		}
@@ -88,19 +124,90 @@ func (j *Judge) embed(ctx context.Context, n int, forward func(s *engine.Stream,
 	return tensor.New(tensor.WithShape(n, len(all)/n), tensor.WithBacking(all)), nil
 }
 
-func (j *Judge) chunk(ctx context.Context, lo, hi int, forward func(s *engine.Stream, lo, hi int) (pooled, embeds *engine.Tensor, err error)) ([]float32, error) {
-	s := engine.NewStream(ctx, j.device)
-	defer s.Close()
-	pooled, embeds, err := forward(s, lo, hi)
+// rows embeds one batch. On a GPU each shape of a batch is recorded once and
+// kept.
+func (j *Judge) rows(ctx context.Context, t tower, in []*engine.Tensor) ([]float32, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if _, ok := cuda.On(j.device); !ok {
+		p := j.start(ctx, t, in)
+		defer p.s.Close()
+		return p.next(in)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	key := shape{t.texts, in[0].Dim(0), j.Pooled}
+	p := j.programs[key]
+	if p == nil {
+		p = j.start(context.Background(), t, in)
+		if j.programs == nil {
+			j.programs = map[shape]*program{}
+		}
+		j.programs[key] = p
+	}
+	out, err := p.next(in)
+	if err != nil {
+		p.close()
+		delete(j.programs, key)
+	}
+	return out, err
+}
+
+// shape tells programs apart.
+type shape struct {
+	texts  bool
+	n      int
+	pooled bool
+}
+
+// program is a tower with the tensors that it works on.
+type program struct {
+	s   *engine.Stream
+	in  []*engine.Tensor
+	rec layer.Recording
+}
+
+func (j *Judge) start(ctx context.Context, t tower, in []*engine.Tensor) *program {
+	p := &program{s: engine.NewStream(ctx, j.device)}
+	for _, x := range in {
+		dtype := x.DType()
+		if dtype == engine.F32 {
+			dtype = p.s.Float()
+		}
+		p.in = append(p.in, p.s.New(dtype, x.Shape()...))
+	}
+	p.rec.Run = func() (*engine.Tensor, error) {
+		pooled, embeds, err := t.run(p.s, p.in)
+		if err != nil {
+			return nil, err
+		}
+		if j.Pooled {
+			p.s.Free(embeds)
+			embeds = norm.L2(p.s, pooled)
+		}
+		p.s.Free(pooled)
+		return embeds, p.s.Err()
+	}
+	return p
+}
+
+func (p *program) next(in []*engine.Tensor) ([]float32, error) {
+	for i, x := range in {
+		p.s.Set(p.in[i], engine.Convert(p.in[i].DType(), x))
+	}
+	y, err := p.rec.Next(p.s)
 	if err != nil {
 		return nil, err
 	}
-	if j.Pooled {
-		embeds = norm.L2(s, pooled)
-	}
-	h, err := s.Get(embeds)
+	h, err := p.s.Get(y)
 	if err != nil {
 		return nil, err
 	}
 	return h.F32(), nil
+}
+
+func (p *program) close() {
+	p.rec.Free(p.s)
+	p.s.Close()
 }

@@ -199,7 +199,7 @@ func TestWordKernels(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, vocab := range []int{1, 2, 31, 33, 1000, 30524} {
 		for _, spread := range []float64{0.001, 1, 6, 60} {
-			if vocab > 10000 && spread == 60 {
+			if vocab > 10000 && spread != 6 {
 				continue
 			}
 			const rows, room = 3, 7
@@ -235,15 +235,18 @@ func TestWordKernels(t *testing.T) {
 				out, next := r.New(rows, 16), r.New(rows, 4)
 				r.Run("words_f32", kernel.Dim{rows}, kernel.Dim{512}, (vocab+31)/32*4, r.Put(logits), r.Put(flat), r.Put(counts), setting(r, c), r.Put(c.Streams), out, next, vocab, room)
 				for i := range rows {
-					if ids[i] == nil {
-						continue
-					}
 					var w struct {
 						ID, Unused int32
 						Log        float64
 					}
 					var n [1]int32
 					r.Get(out.At(i), &w)
+					if ids[i] == nil {
+						if w.ID != -1 {
+							t.Errorf("row %d, which is passed over, has word %d", i, w.ID)
+						}
+						continue
+					}
 					r.Get(next.At(i), n[:])
 					if w.ID != want[i].ID || n[0] != w.ID || !(math.Abs(w.Log-want[i].Log) < 1e-10) && want[i].Log != w.Log {
 						t.Errorf("%d words, spread %g, %+v, row %d: %+v, next %d, want %+v", vocab, spread, c, i, w, n[0], want[i])
@@ -260,7 +263,7 @@ func TestWordKernels(t *testing.T) {
 func TestDrawsFollowTheirProbabilities(t *testing.T) {
 	r := kernel.Open(t, ptx)
 	c := Choice{Sample: true, TopP: 0.99, Seed: 11}
-	rows := 400
+	rows := 150
 	logits := []float32{}
 	for i := range rows {
 		logits = append(logits, 0, 1, 2, -9)

@@ -369,7 +369,10 @@ inline void words(const float* logits, const int* ids, const int* counts, const 
   __shared__ double buf[32];
   u64* ubuf = reinterpret_cast<u64*>(buf);
   const int n = counts[blockIdx.x];
-  if (n < 0) return;
+  if (n < 0) {  // passed over
+    if (threadIdx.x == 0) out[blockIdx.x] = {-1, 0, 0};
+    return;
+  }
   const Choice c = *choice;
   const float* x = logits + (long long)blockIdx.x * vocab;
   mark(bits, ids + (long long)blockIdx.x * room, c.penalty == 1.0f ? 0 : n, vocab);

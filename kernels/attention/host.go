@@ -17,8 +17,14 @@ type attn struct {
 	causal                 bool
 }
 
-// keyBlock scores of a strip of queries at a time stay in the cache.
-const keyBlock = 256
+// keyBlock keys' scores with a strip of queries stay in the first-level cache:
+// a multiple of every kernel's MR. A job takes few strips, so that a block of
+// keys and values is read from the second-level cache for all but the first.
+const (
+	keyBlock  = 252
+	most      = 4
+	outFloats = 1 << 15 // of the strips' results
+)
 
 func (a *attn) run() {
 	if a.lq <= 2 {
@@ -32,7 +38,7 @@ func (a *attn) run() {
 	a.d.For(a.n*a.heads*parts, func(i int) {
 		p := i % parts
 		i /= parts
-		a.strip(i/a.heads, i%a.heads, p*a.lq/parts, (p+1)*a.lq/parts)
+		a.strips(i/a.heads, i%a.heads, p*a.lq/parts, (p+1)*a.lq/parts)
 	})
 }
 
@@ -64,67 +70,96 @@ func (a *attn) few(b, h int) {
 	}
 }
 
-// strip serves queries lo to hi of one head: blocks of scores with a running
-// maximum and sum, the output rescaled when the maximum grows.
-func (a *attn) strip(b, h, lo, hi int) {
+// strips serves queries lo to hi of one head: blocks of scores with a running
+// maximum and sum, the results rescaled when a maximum grows.
+//
+// Scores lie as [key][query], so that they are, as the first product leaves
+// them, an operand of the second, that a softmax runs down columns without
+// adding up the lanes of a register, and that the head's size fills panels of
+// rows, which are finer than those of columns.
+func (a *attn) strips(b, h, lo, hi int) {
 	g := simd.Gemm()
-	width, dim := a.heads*a.dim, a.dim
-	rows := 4 * g.MR
-	kLen, vLen := simd.PackedLen(a.keys, dim, g.NR), simd.PackedLen(dim, a.keys, g.NR)
-	qLen, pLen := simd.PackedLen(rows, dim, g.MR), simd.PackedLen(rows, keyBlock, g.MR)
-	mem, _ := a.d.Alloc(4 * (kLen + vLen + qLen + pLen + rows*(keyBlock+dim+2)))
+	width, dim, nr := a.heads*a.dim, a.dim, g.NR
+	dims := (dim + g.MR - 1) / g.MR * g.MR
+	kLen, vLen := simd.PackedLen(a.keys, dim, g.MR), a.keys*dims
+	count := max(1, min(most, outFloats/(dim*nr), (hi-lo+nr-1)/nr))
+	mem, _ := a.d.Alloc(4 * (kLen + vLen + 2*count*dim*nr + (keyBlock+2*count+1)*nr))
 	defer a.d.Free(mem)
 	buf := unsafe.Slice((*float32)(unsafe.Pointer(&mem.Host[0])), len(mem.Host)/4)
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
-	kp, vp, qp, pp := take(kLen), take(vLen), take(qLen), take(pLen)
-	score, out, top, sum := take(rows*keyBlock), take(rows*dim), take(rows), take(rows)
+	kp, vp, qp, out := take(kLen), take(vLen), take(count*dim*nr), take(count*dim*nr)
+	score, tops, sums, factor := take(keyBlock*nr), take(count*nr), take(count*nr), take(nr)
 
 	kv := b/a.share*a.room*width + h*dim
-	simd.PackRows(kp, a.k[kv:], width, a.keys, dim, g.NR)
-	simd.PackCols(vp, a.v[kv:], width, a.keys, dim, g.NR)
-	for i0 := lo; i0 < hi; i0 += rows {
-		n := min(rows, hi-i0)
-		simd.PackRows(qp, a.q[(b*a.lq+i0)*width+h*dim:], width, n, dim, g.MR)
+	simd.PackRows(kp, a.k[kv:], width, a.keys, dim, g.MR)
+	simd.PackCols(vp, a.v[kv:], width, a.keys, dim, g.MR)
+	for i0 := lo; i0 < hi; i0 += count * nr {
+		n := min(count*nr, hi-i0)
+		simd.PackRows(qp, a.q[(b*a.lq+i0)*width+h*dim:], width, n, dim, nr)
 		simd.Scale(qp, qp, a.scale)
-		clear(out)
-		clear(sum)
-		for i := range top {
-			top[i] = float32(math.Inf(-1))
+		clear(sums)
+		for i := range tops {
+			tops[i] = float32(math.Inf(-1))
 		}
 		for k0 := 0; k0 < a.sees(i0+n-1); k0 += keyBlock {
-			kc := min(keyBlock, a.keys-k0)
-			clear(score)
-			for j := 0; j < kc; j += g.NR {
-				for i := 0; i < n; i += g.MR {
-					g.Tile(dim, qp[i*dim:], kp[(k0+j)*dim:], score[i*keyBlock+j:], keyBlock, min(g.MR, n-i), min(g.NR, kc-j))
-				}
-			}
-			for i := range n {
-				row := score[i*keyBlock : i*keyBlock+kc]
-				seen := max(0, min(kc, a.sees(i0+i)-k0))
-				clear(row[seen:])
-				if seen == 0 {
+			for s := 0; s*nr < n; s++ {
+				first := i0 + s*nr
+				cols := min(nr, hi-first)
+				kc := min(keyBlock, a.sees(first+cols-1)-k0)
+				if kc <= 0 {
 					continue
 				}
-				m := max(top[i], simd.MaxVal(row[:seen]))
-				if m > top[i] {
-					f := float32(math.Exp(float64(top[i] - m)))
-					sum[i] *= f
-					simd.Scale(out[i*dim:(i+1)*dim], out[i*dim:(i+1)*dim], f)
-					top[i] = m
+				g.Set(dim, kp[k0*dim:], dim*g.MR, qp[s*dim*nr:], score, nr, kc, cols)
+				score := score[:kc*nr]
+				if cols < nr {
+					for j := range kc {
+						clear(score[j*nr+cols : (j+1)*nr])
+					}
 				}
-				sum[i] += simd.ExpSub(row[:seen], row[:seen], m)
-			}
-			simd.PackRows(pp, score, keyBlock, n, kc, g.MR)
-			for j := 0; j < dim; j += g.NR {
-				for i := 0; i < n; i += g.MR {
-					g.Tile(kc, pp[i*kc:], vp[j*a.keys+k0*g.NR:], out[i*dim+j:], dim, min(g.MR, n-i), min(g.NR, dim-j))
+				if a.causal {
+					for j := max(0, a.sees(first)-k0); j < kc; j++ {
+						unseen := score[j*nr:][:min(cols, k0+j+1-a.sees(first))]
+						for i := range unseen {
+							unseen[i] = float32(math.Inf(-1))
+						}
+					}
 				}
+				top, sum, y := tops[s*nr:(s+1)*nr], sums[s*nr:(s+1)*nr], out[s*dim*nr:(s+1)*dim*nr]
+				copy(factor, top)
+				simd.ColumnMax(top, score)
+				product := g.Set
+				if k0 > 0 {
+					product = g.Tile
+					grown := false
+					for i, t := range top {
+						grown = grown || t > factor[i]
+						factor[i] = float32(math.Exp(float64(factor[i] - t)))
+					}
+					if grown {
+						simd.Mul(sum, sum, factor)
+						for j := range dim {
+							simd.Mul(y[j*nr:(j+1)*nr], y[j*nr:(j+1)*nr], factor)
+						}
+					}
+				}
+				simd.ColumnExp(score, top, sum)
+				product(kc, vp[k0*g.MR:], a.keys*g.MR, score, y, nr, dim, cols)
 			}
 		}
-		for i := range n {
-			at := (b*a.lq+i0+i)*width + h*dim
-			simd.Scale(a.y[at:at+dim], out[i*dim:(i+1)*dim], 1/sum[i])
+		for s := 0; s*nr < n; s++ {
+			sum, y := sums[s*nr:(s+1)*nr], out[s*dim*nr:(s+1)*dim*nr]
+			cols := min(nr, n-s*nr)
+			for i := range cols {
+				sum[i] = 1 / sum[i]
+			}
+			for j := range dim {
+				simd.Mul(y[j*nr:j*nr+cols], y[j*nr:j*nr+cols], sum)
+			}
+			// The queries are packed anew for the next strips.
+			simd.PackRows(qp[:cols*dim], y, nr, dim, cols, dim)
+			for i := range cols {
+				copy(a.y[(b*a.lq+i0+s*nr+i)*width+h*dim:][:dim], qp[i*dim:])
+			}
 		}
 	}
 }

@@ -194,7 +194,6 @@ func (c *winograd) product(strip, p0, p1 int) {
 	filters := c.mat.Strip(strip)
 	blocks := (c.in + depth - 1) / depth
 	for i := range a {
-		clear(sums)
 		for b := range blocks {
 			k0, k1 := b*c.in/blocks, (b+1)*c.in/blocks
 			for at := k0; at < k1; at += piece {
@@ -204,10 +203,11 @@ func (c *winograd) product(strip, p0, p1 int) {
 				c.t.Filter(simd.Lines{Data: u[(at-k0)*k.NR:], Stride: uLen}, simd.Lines{Data: taps, Stride: n}, n, 1)
 			}
 			for q := range a {
-				for p := p0; p < p1; p++ {
-					at := (p - p0) * k.MR
-					k.Tile(k1-k0, c.v[(((i*a+q)*c.panels+p)*c.in+k0)*k.MR:], u[q*uLen:], sums[q*sLen+at*k.NR:], k.NR, min(k.MR, tiles-at), j1-j0)
+				product := k.Tile
+				if b == 0 {
+					product = k.Set
 				}
+				product(k1-k0, c.v[(((i*a+q)*c.panels+p0)*c.in+k0)*k.MR:], c.in*k.MR, u[q*uLen:], sums[q*sLen:], k.NR, tiles, j1-j0)
 			}
 		}
 		c.t.Output(simd.Lines{Data: rows[i*(rowLen+gap):], Stride: tiles * k.NR}, simd.Lines{Data: sums, Stride: sLen}, tiles*k.NR, 1)

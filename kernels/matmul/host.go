@@ -35,12 +35,15 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	if mBlocks >= 2*d.Workers() {
 		nBlocks = 1
 	}
+	plain := e.Bias == nil && e.Each == nil && (e.Residual == nil || e.Act != None) && depth > 0
 	d.For(mBlocks*nBlocks, func(job int) {
 		i0 := job / nBlocks * mc
 		rows := min(mc, m-i0)
 		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
 		j0, j1 := s0*g.NR, min(s1*g.NR, n)
-		e.Start(c, m, n, i0, rows, j0, j1)
+		if !plain {
+			e.Start(c, m, n, i0, rows, j0, j1)
+		}
 		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, DepthBlock), g.MR))
 		a := floats(mem.Host)
 		for k := 0; k < depth; k += DepthBlock {
@@ -49,9 +52,11 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 			for st := s0; st < s1; st++ {
 				b := w.packed[(st*depth+k)*g.NR:][:kc*g.NR]
 				cols := min(g.NR, n-st*g.NR)
-				for i := 0; i < rows; i += g.MR {
-					g.Tile(kc, a[i*kc:], b, c[(i0+i)*n+st*g.NR:], n, min(g.MR, rows-i), cols)
+				product := g.Tile
+				if plain && k == 0 {
+					product = g.Set
 				}
+				product(kc, a, kc*g.MR, b, c[i0*n+st*g.NR:], n, rows, cols)
 			}
 		}
 		d.Free(mem)

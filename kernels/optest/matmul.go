@@ -195,7 +195,7 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		{name: "levels of a unet", n: 2, h: 13, w: 18, in: 40, out: 48, k: 3, o: conv.Options{Pad: same3}, bias: true, parts: 2, act: 1, residual: true},
 		{name: "upsampler of a unet", n: 1, h: 7, w: 6, in: 136, out: 40, k: 3, o: conv.Options{Pad: same3, Upsample: true}, bias: true},
 		{name: "upsample, one row, padding of two", n: 2, h: 1, w: 9, in: 20, out: 34, k: 3, o: conv.Options{Pad: conv.Pad{Top: 2, Left: 1, Bottom: 2}, Upsample: true}},
-		{name: "beside, three chunks", n: 2, h: 6, w: 9, in: 150, out: 65, k: 3, o: conv.Options{Pad: same3}, beside: 60, bias: true, residual: true},
+		{name: "beside, three chunks", n: 1, h: 5, w: 9, in: 150, out: 65, k: 3, o: conv.Options{Pad: same3}, beside: 60, bias: true, residual: true},
 		{name: "beside, a chunk's border", n: 1, h: 8, w: 8, in: 128, out: 32, k: 3, o: conv.Options{Pad: same3}, beside: 64, bias: true},
 		{name: "valid, many channels", n: 1, h: 12, w: 15, in: 32, out: 64, k: 3, act: 2, bias: true},
 		{name: "depth above a block", n: 1, h: 8, w: 9, in: 400, out: 33, k: 3, o: conv.Options{Pad: same3}, bias: true},

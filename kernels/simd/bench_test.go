@@ -28,7 +28,7 @@ func BenchmarkTile(b *testing.B) {
 			b.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], k), func(b *testing.B) {
 				a, x, c := random(b, k*g.MR), random(b, k*g.NR), random(b, g.MR*320)
 				for b.Loop() {
-					g.Tile(k, a, x, c, 320, s[0], s[1])
+					g.Tile(k, a, 0, x, c, 320, s[0], s[1])
 				}
 				rate(b, float64(2*s[0]*s[1]*k), "GFLOP/s")
 			})

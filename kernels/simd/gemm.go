@@ -1,6 +1,6 @@
 package simd
 
-// Kernel is a matrix product's innermost tile: MR rows by NR columns whose
+// Kernel is a matrix product's innermost tiles: MR rows by NR columns whose
 // sums stay in registers while k runs.
 type Kernel struct {
 	MR, NR int
@@ -13,21 +13,53 @@ var gemmGo = Kernel{MR: 4, NR: 8, level: Go}
 // Gemm is the kernel of the active level.
 func Gemm() Kernel { return gemmOf(active) }
 
-// Tile adds the product of two packed panels to the first m rows and n
-// columns of a tile of C.
+// Tile adds the product of packed panels to the first m rows and n columns of
+// C. The tile has as many columns as one panel of B, and any number of rows.
 //
-//	a    [k][MR], a panel of PackRows
+//	a    panels of PackRows, [k][MR] each, one every lda elements
 //	b    [k][NR], a panel of PackRows or PackCols
-//	c    row-major with stride ldc; only rows below m <= MR and columns
-//	     below n <= NR are read or written
-func (g Kernel) Tile(k int, a, b, c []float32, ldc, m, n int) {
-	if k <= 0 || m <= 0 || n <= 0 {
+//	c    row-major with stride ldc; only rows below m and columns below n <= NR
+//	     are read or written
+func (g Kernel) Tile(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+	if k > 0 && m > 0 && n > 0 {
+		a, b, c = g.fit(k, a, lda, b, c, ldc, m, n)
+		g.tile(k, a, lda, b, c, ldc, m, n)
+	}
+}
+
+// Set is Tile, but writes the product over what was in C.
+func (g Kernel) Set(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+	if k > 0 && m > 0 && n > 0 {
+		a, b, c = g.fit(k, a, lda, b, c, ldc, m, n)
+		g.tileSet(k, a, lda, b, c, ldc, m, n)
 		return
 	}
-	if m > g.MR || n > g.NR || ldc < n {
-		panic("simd: a tile larger than the kernel's or its matrix")
+	clearTile(c, ldc, m, n)
+}
+
+// fit cuts the operands to what is read and written, or panics.
+func (g Kernel) fit(k int, a []float32, lda int, b, c []float32, ldc, m, n int) (_, _, _ []float32) {
+	if n > g.NR || ldc < n || lda < 0 {
+		panic("simd: a tile wider than the kernel's or its matrix")
 	}
-	g.tile(k, a[:k*g.MR], b[:k*g.NR], c[:(m-1)*ldc+n], ldc, m, n)
+	return a[:(m-1)/g.MR*lda+k*g.MR], b[:k*g.NR], c[:(m-1)*ldc+n]
+}
+
+func clearTile(c []float32, ldc, m, n int) {
+	for i := range max(m, 0) {
+		clear(c[i*ldc:][:max(n, 0)])
+	}
+}
+
+func (g Kernel) tilesGo(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+	for i := 0; i < m; i += g.MR {
+		tileGo(k, a[i/g.MR*lda:], b, c[i*ldc:], ldc, min(g.MR, m-i), n)
+	}
+}
+
+func (g Kernel) setGo(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+	clearTile(c, ldc, m, n)
+	g.tilesGo(k, a, lda, b, c, ldc, m, n)
 }
 
 // tileGo takes two columns at a time: eight sums, as many as the compiler

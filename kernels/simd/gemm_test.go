@@ -69,24 +69,32 @@ func TestPackStaysInside(t *testing.T) {
 func TestTile(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		g := Gemm()
-		for _, k := range []int{0, 1, 2, 7, 64} {
-			a, b := random(t, k*g.MR), random(t, k*g.NR)
-			for m := 1; m <= g.MR; m++ {
-				for n := 1; n <= g.NR; n++ {
-					ldc := n + 2
-					c := random(t, (m-1)*ldc+n)
-					was := append([]float32(nil), c...)
-					g.Tile(k, a, b, c, ldc, m, n)
-					for i, got := range c {
-						want, abs := float64(was[i]), 0.0
-						if row, col := i/ldc, i%ldc; col < n {
-							for p := range k {
-								x := float64(a[p*g.MR+row]) * float64(b[p*g.NR+col])
-								want += x
-								abs += math.Abs(x)
+		for _, op := range []struct {
+			name string
+			run  func(k int, a []float32, lda int, b, c []float32, ldc, m, n int)
+			keep float64 // of what was there
+		}{{"added", g.Tile, 1}, {"set", g.Set, 0}} {
+			for _, k := range []int{0, 1, 2, 7, 64} {
+				lda := k*g.MR + 5
+				a, b := random(t, 2*lda+k*g.MR), random(t, k*g.NR)
+				for m := 1; m <= 2*g.MR+1; m++ {
+					for n := 1; n <= g.NR; n++ {
+						ldc := n + 2
+						c := random(t, (m-1)*ldc+n)
+						was := append([]float32(nil), c...)
+						op.run(k, a, lda, b, c, ldc, m, n)
+						for i, got := range c {
+							want, abs := float64(was[i]), 0.0
+							if row, col := i/ldc, i%ldc; col < n {
+								want *= op.keep
+								for p := range k {
+									x := float64(a[row/g.MR*lda+p*g.MR+row%g.MR]) * float64(b[p*g.NR+col])
+									want += x
+									abs += math.Abs(x)
+								}
 							}
+							near(t, fmt.Sprintf("k %d, tile %dx%d %s, element %d", k, m, n, op.name, i), got, want, abs+math.Abs(want), 16*eps)
 						}
-						near(t, fmt.Sprintf("k %d, tile %dx%d, element %d", k, m, n, i), got, want, abs+math.Abs(want), 16*eps)
 					}
 				}
 			}

@@ -6,8 +6,15 @@ func detect() Level { return Go }
 
 func gemmOf(Level) Kernel { return gemmGo }
 
-func (g Kernel) tile(k int, a, b, c []float32, ldc, m, n int) { tileGo(k, a, b, c, ldc, m, n) }
+func (g Kernel) tile(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+	g.tilesGo(k, a, lda, b, c, ldc, m, n)
+}
+func (g Kernel) tileSet(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+	g.setGo(k, a, lda, b, c, ldc, m, n)
+}
 
+func columnMax(top, x []float32)                                     { columnMaxGo(top, x) }
+func columnExp(x, top, sum []float32)                                { columnExpGo(x, top, sum) }
 func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) { return rows, 0 }
 func packPanel(dst, src []float32, ld, k, r int) bool                { return false }
 func dot(a, b []float32) float32                                     { return dotGo(a, b) }

@@ -95,6 +95,23 @@ func ExpSub(dst, x []float32, sub float32) float32 {
 	return expSub(dst, x[:len(dst)], sub)
 }
 
+// ColumnMax raises top to the largest element of each column of x, whose rows
+// are as long as top.
+func ColumnMax(top, x []float32) {
+	if len(top) > 0 {
+		columnMax(top, x[:len(x)/len(top)*len(top)])
+	}
+}
+
+// ColumnExp sets each element of x, whose rows are as long as top, to exp(x -
+// top) and adds the columns to sum: a softmax over the columns whose maxima are
+// top. An x of -Inf gives 0 under a finite top, and no x is above its top.
+func ColumnExp(x, top, sum []float32) {
+	if len(top) > 0 {
+		columnExp(x[:len(x)/len(top)*len(top)], top, sum[:len(top)])
+	}
+}
+
 // Sigmoid sets dst to 1/(1+exp(-x)).
 func Sigmoid(dst, x []float32) { sigmoid(dst, x[:len(dst)]) }
 

@@ -33,14 +33,49 @@ func gemmOf(l Level) Kernel {
 	return gemmGo
 }
 
-func (g Kernel) tile(k int, a, b, c []float32, ldc, m, n int) {
+func (g Kernel) tile(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
 	switch g.level {
 	case AVX512:
-		tileAVX512(k, p(a), p(b), p(c), ldc, m, n)
+		tileAVX512(k, p(a), lda, p(b), p(c), ldc, m, n)
 	case AVX2:
-		tileAVX2(k, p(a), p(b), p(c), ldc, m, n)
+		tileAVX2(k, p(a), lda, p(b), p(c), ldc, m, n)
 	default:
-		tileGo(k, a, b, c, ldc, m, n)
+		g.tilesGo(k, a, lda, b, c, ldc, m, n)
+	}
+}
+
+func (g Kernel) tileSet(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+	switch g.level {
+	case AVX512:
+		tileSetAVX512(k, p(a), lda, p(b), p(c), ldc, m, n)
+	case AVX2:
+		tileSetAVX2(k, p(a), lda, p(b), p(c), ldc, m, n)
+	default:
+		g.setGo(k, a, lda, b, c, ldc, m, n)
+	}
+}
+
+func columnMax(top, x []float32) {
+	switch {
+	case len(x) == 0:
+	case active == AVX512 && len(top) == 32:
+		columnMaxAVX512(p(top), p(x), len(x)/32)
+	case active == AVX2 && len(top) == 16:
+		columnMaxAVX2(p(top), p(x), len(x)/16)
+	default:
+		columnMaxGo(top, x)
+	}
+}
+
+func columnExp(x, top, sum []float32) {
+	switch {
+	case len(x) == 0:
+	case active == AVX512 && len(top) == 32:
+		columnExpAVX512(p(x), p(top), p(sum), len(x)/32)
+	case active == AVX2 && len(top) == 16:
+		columnExpAVX2(p(x), p(top), p(sum), len(x)/16)
+	default:
+		columnExpGo(x, top, sum)
 	}
 }
 

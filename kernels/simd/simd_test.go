@@ -26,8 +26,8 @@ func TestShortSlicesPanic(t *testing.T) {
 		"ExpSub":     func() { ExpSub(long, short, 0) },
 		"FromF16":    func() { FromF16(long, make([]uint16, 7)) },
 		"PackRows":   func() { PackRows(make([]float32, 15), make([]float32, 16), 4, 4, 4, 4) },
-		"Tile of a":  func() { g.Tile(2, make([]float32, 2*g.MR-1), make([]float32, 2*g.NR), long, 8, 1, 8) },
-		"Tile of c":  func() { g.Tile(1, make([]float32, g.MR), make([]float32, g.NR), short, 8, 1, 8) },
+		"Tile of a":  func() { g.Tile(2, make([]float32, 2*g.MR-1), 0, make([]float32, 2*g.NR), long, 8, 1, 8) },
+		"Tile of c":  func() { g.Tile(1, make([]float32, g.MR), 0, make([]float32, g.NR), short, 8, 1, 8) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

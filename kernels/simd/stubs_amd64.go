@@ -4,10 +4,15 @@
 
 package simd
 
-// tileAVX2 adds the product of two packed panels to m rows and n columns of c.
+// tileAVX2 adds the product of packed panels to m rows and n columns of c.
 //
 //go:noescape
-func tileAVX2(k int, a *float32, b *float32, c *float32, ldc int, m int, n int)
+func tileAVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, m int, n int)
+
+// tileSetAVX2 writes the product of packed panels to m rows and n columns of c.
+//
+//go:noescape
+func tileSetAVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, m int, n int)
 
 // strip6AVX2 transposes 6 rows of 4 groups columns to stride r.
 //
@@ -104,6 +109,16 @@ func geluAVX2(dst *float32, x *float32, n int)
 //go:noescape
 func tanhAVX2(dst *float32, x *float32, n int)
 
+// columnMaxAVX2 raises top to the columns' maxima.
+//
+//go:noescape
+func columnMaxAVX2(top *float32, x *float32, rows int)
+
+// columnExpAVX2 sets x to exp(x-top) and adds up its columns.
+//
+//go:noescape
+func columnExpAVX2(x *float32, top *float32, sum *float32, rows int)
+
 // fromF16AVX2 widens half floats.
 //
 //go:noescape
@@ -164,10 +179,15 @@ func winogradOutput6AVX2(dst *float32, src *float32, dstStride int, dstStep int,
 //go:noescape
 func peakAVX2(n int)
 
-// tileAVX512 adds the product of two packed panels to m rows and n columns of c.
+// tileAVX512 adds the product of packed panels to m rows and n columns of c.
 //
 //go:noescape
-func tileAVX512(k int, a *float32, b *float32, c *float32, ldc int, m int, n int)
+func tileAVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, m int, n int)
+
+// tileSetAVX512 writes the product of packed panels to m rows and n columns of c.
+//
+//go:noescape
+func tileSetAVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, m int, n int)
 
 // strip14AVX512 transposes 14 rows of 4 groups columns to stride r.
 //
@@ -263,6 +283,16 @@ func geluAVX512(dst *float32, x *float32, n int)
 //
 //go:noescape
 func tanhAVX512(dst *float32, x *float32, n int)
+
+// columnMaxAVX512 raises top to the columns' maxima.
+//
+//go:noescape
+func columnMaxAVX512(top *float32, x *float32, rows int)
+
+// columnExpAVX512 sets x to exp(x-top) and adds up its columns.
+//
+//go:noescape
+func columnExpAVX512(x *float32, top *float32, sum *float32, rows int)
 
 // fromF16AVX512 widens half floats.
 //

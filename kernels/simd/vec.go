@@ -140,6 +140,26 @@ func expSubGo(dst, x []float32, sub float32) float32 {
 	return s[0] + s[1] + (s[2] + s[3])
 }
 
+func columnMaxGo(top, x []float32) {
+	for ; len(x) > 0; x = x[len(top):] {
+		for j, v := range x[:len(top)] {
+			if v > top[j] {
+				top[j] = v
+			}
+		}
+	}
+}
+
+func columnExpGo(x, top, sum []float32) {
+	for ; len(x) > 0; x = x[len(top):] {
+		for j, v := range x[:len(top)] {
+			e := exp(v - top[j])
+			x[j] = e
+			sum[j] += e
+		}
+	}
+}
+
 func sigmoidGo(dst, x []float32) {
 	x = x[:len(dst)]
 	for i, v := range x {

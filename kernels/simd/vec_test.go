@@ -129,6 +129,39 @@ func TestExpSub(t *testing.T) {
 	})
 }
 
+func TestColumns(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, width := range []int{1, 5, 8, 16, 32, 33} {
+			for rows := range 8 {
+				x, top, sum := random(t, rows*width), fence[float32](t, width), random(t, width)
+				want, most := make([]float64, width), make([]float64, width)
+				for j := range width {
+					top[j], most[j], want[j] = -0.5, -0.5, float64(sum[j])
+					for i := range rows {
+						most[j] = max(most[j], float64(x[i*width+j]))
+					}
+				}
+				ColumnMax(top, x)
+				if rows > 1 {
+					x[width] = float32(math.Inf(-1))
+				}
+				was := append([]float32(nil), x...)
+				ColumnExp(x, top, sum)
+				for j := range width {
+					at := fmt.Sprintf("%d rows of %d, column %d", rows, width, j)
+					near(t, "maximum, "+at, top[j], most[j], 0, 0)
+					for i := range rows {
+						e := math.Exp(float64(was[i*width+j]) - most[j])
+						want[j] += e
+						near(t, "exp, "+at, x[i*width+j], e, e, 8*eps)
+					}
+					near(t, "sum, "+at, sum[j], want[j], math.Abs(want[j])+10, 8*eps)
+				}
+			}
+		}
+	})
+}
+
 // TestFunctions compares with float64 over the whole range. The tolerance is
 // in half ulps of the result and grows with |x| where the function multiplies
 // its argument's rounding error; below tiny, results may be flushed to zero.

@@ -43,9 +43,12 @@ func (v isa) horner(x vec, coef ...float32) vec {
 }
 
 // exp is vec.go's exp.
-func (v isa) exp(x vec) vec {
+func (v isa) exp(x vec) vec { return v.expBelow(v.clampMax(x, expMax)) }
+
+// expBelow is exp of what is at most expMax.
+func (v isa) expBelow(x vec) vec {
 	const magic = 3 << 22
-	r := v.clampMin(v.clampMax(x, expMax), expMin)
+	r := v.clampMin(x, expMin)
 	n := v.reg()
 	VMOVUPS(float(magic), n)
 	VFMADD231PS(float(1.44269504), r, n)
@@ -133,6 +136,72 @@ func (v isa) activations() {
 	})
 	v.activation("gelu", "sets dst to x Φ(x).", v.gelu)
 	v.activation("tanh", "sets dst to tanh(x).", v.tanh)
+}
+
+// columns makes the steps of a softmax over the columns of rows of two
+// registers, two rows at a time.
+func (v isa) columns() {
+	const nv = 2
+	pairs := func(x, rows reg.Register, body func(u int)) {
+		Label("two")
+		CMPQ(rows, Imm(2))
+		JLT(LabelRef("last"))
+		for u := range 2 {
+			body(u)
+		}
+		ADDQ(I32(2*4*nv*v.w), x)
+		SUBQ(Imm(2), rows)
+		JMP(LabelRef("two"))
+		Label("last")
+		TESTQ(rows, rows)
+		JZ(LabelRef("done"))
+		body(0)
+		Label("done")
+	}
+	v.text("columnMax", "(top, x *float32, rows int)", "raises top to the columns' maxima.")
+	top, x, rows := ptr("top"), ptr("x"), ptr("rows")
+	var acc [2][nv]vec
+	for u := range acc {
+		for j := range nv {
+			acc[u][j] = v.reg()
+			VMOVUPS(at(top, 4*v.w*j), acc[u][j])
+		}
+	}
+	pairs(x, rows, func(u int) {
+		for j := range nv {
+			VMAXPS(at(x, 4*v.w*(nv*u+j)), acc[u][j], acc[u][j])
+		}
+	})
+	for j := range nv {
+		VMAXPS(acc[1][j], acc[0][j], acc[0][j])
+		VMOVUPS(acc[0][j], at(top, 4*v.w*j))
+	}
+	end()
+
+	v.text("columnExp", "(x, top, sum *float32, rows int)", "sets x to exp(x-top) and adds up its columns.")
+	x, top, rows = ptr("x"), ptr("top"), ptr("rows")
+	sum := ptr("sum")
+	var total [2]vec
+	var below [2]vec
+	for j := range nv {
+		below[j], total[j] = v.reg(), v.reg()
+		VMOVUPS(at(top, 4*v.w*j), below[j])
+		VMOVUPS(at(sum, 4*v.w*j), total[j])
+	}
+	pairs(x, rows, func(u int) {
+		for j := range nv {
+			t, m := v.reg(), at(x, 4*v.w*(nv*u+j))
+			VMOVUPS(m, t)
+			VSUBPS(below[j], t, t)
+			e := v.expBelow(t)
+			VMOVUPS(e, m)
+			VADDPS(e, total[j], total[j])
+		}
+	})
+	for j := range nv {
+		VMOVUPS(total[j], at(sum, 4*v.w*j))
+	}
+	end()
 }
 
 func (v isa) activation(name, doc string, f func(x vec) vec) {

@@ -12,29 +12,49 @@ import (
 // registers of B and two broadcasts of A are all the registers there are. A
 // tile of at most half as many rows, or of one register's columns, runs a
 // loop without the rest.
-func (v isa) gemm() {
+//
+// add says whether the product is added to c or written over it.
+func (v isa) gemm(name string, add bool) {
 	mr := 6
 	if v.wide() {
 		mr = 14
 	}
 	const nv = 2
-	v.text("tile", "(k int, a, b, c *float32, ldc, m, n int)",
-		"adds the product of two packed panels to m rows and n columns of c.")
-	k, a, b := ptr("k"), ptr("a"), ptr("b")
-	m, n := ptr("m"), ptr("n")
+	doc := "writes the product of packed panels to m rows and n columns of c."
+	if add {
+		doc = "adds the product of packed panels to m rows and n columns of c."
+	}
+	v.text(name, "(k int, a *float32, lda int, b, c *float32, ldc, m, n int)", doc)
+	again := func(name string, r reg.Register) { // a parameter that the last panel has used up
+		m, err := Param(name).Resolve()
+		if err != nil {
+			panic(err)
+		}
+		MOVQ(m.Addr, r)
+	}
+	panel, lda, c, ldc, m := ptr("a"), ptr("lda"), ptr("c"), ptr("ldc"), ptr("m")
+	SHLQ(Imm(2), lda)
+	SHLQ(Imm(2), ldc)
+	k, a, b, n := GP64(), GP64(), GP64(), GP64()
 	acc := make([][nv]vec, mr)
+	Label("panel")
+	again("k", k)
+	again("b", b)
+	again("n", n)
+	MOVQ(panel, a)
 	for i := range acc {
 		for j := range nv {
 			acc[i][j] = v.zero()
 		}
 	}
-	c, ldc, row := ptr("c"), ptr("ldc"), GP64()
-	SHLQ(Imm(2), ldc)
-	MOVQ(c, row)
-	for range mr { // the tile of C comes while k runs
-		PREFETCHT0(at(row, 0))
-		PREFETCHT0(at(row, 4*nv*v.w-4))
-		ADDQ(ldc, row)
+	if add { // the tile of C comes while k runs
+		row := GP64()
+		MOVQ(c, row)
+		for range mr {
+			PREFETCHT0(at(row, 0))
+			PREFETCHT0(at(row, 4*nv*v.w-4))
+			ADDQ(ldc, row)
+		}
 	}
 
 	loop := func(label string, rows, cols int) {
@@ -56,21 +76,24 @@ func (v isa) gemm() {
 		DECQ(k)
 		JNZ(LabelRef(label))
 	}
-	// Rows are stored until m of them are.
+	// Rows are stored until m of them are, or the panel has no more.
 	store := func(masks ...*mask) {
 		for i := range mr {
 			for j, mask := range masks {
-				to, t := at(c, 4*v.w*j), v.reg()
-				v.load(mask, to, t)
-				VADDPS(t, acc[i][j], t)
-				v.store(mask, t, to)
+				to := at(c, 4*v.w*j)
+				if add {
+					t := v.reg()
+					v.load(mask, to, t)
+					VADDPS(t, acc[i][j], acc[i][j])
+				}
+				v.store(mask, acc[i][j], to)
 			}
-			if i < mr-1 {
-				DECQ(m)
-				JZ(LabelRef("done"))
-				ADDQ(ldc, c)
-			}
+			DECQ(m)
+			JZ(LabelRef("done"))
+			ADDQ(ldc, c)
 		}
+		ADDQ(lda, panel)
+		JMP(LabelRef("panel"))
 	}
 
 	CMPQ(n, Imm(uint64(v.w)))
@@ -85,10 +108,8 @@ func (v isa) gemm() {
 	CMPQ(n, Imm(uint64(v.w)))
 	JLT(LabelRef("edge"))
 	store(nil, nil)
-	JMP(LabelRef("done"))
 	Label("edge")
 	store(nil, v.first(n))
-	JMP(LabelRef("done"))
 
 	Label("narrow")
 	CMPQ(m, Imm(uint64(mr/2)))

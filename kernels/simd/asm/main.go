@@ -18,10 +18,12 @@ func main() {
 	ConstraintExpr("amd64,!noasm")
 	tailTable()
 	for _, v := range []isa{{"AVX2", 8}, {"AVX512", 16}} {
-		v.gemm()
+		v.gemm("tile", true)
+		v.gemm("tileSet", false)
 		v.pack()
 		v.vec()
 		v.activations()
+		v.columns()
 		v.half()
 		v.combine()
 		v.winograd(math.Sqrt2/2, math.Sqrt2)

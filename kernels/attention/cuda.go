@@ -2,7 +2,6 @@ package attention
 
 import (
 	_ "embed"
-	"fmt"
 	"strconv"
 
 	"parley/engine"
@@ -19,7 +18,6 @@ type launch struct {
 	kernel      string
 	grid, block cuda.Dim
 	shared      int
-	few         bool // takes a count of keys in device memory, too
 }
 
 // shape is an attention as the kernels see it: n samples of lq queries, share
@@ -44,7 +42,7 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 	ceil := func(x, y int) int { return (x + y - 1) / y }
 	if dtype == engine.F32 {
 		d := smallest(a.dim, 32, 64, 96, 160, 512)
-		return launch{kernel: "attention_f32_d" + strconv.Itoa(d), grid: cuda.Dim{X: ceil(a.lq, 4), Y: a.heads, Z: a.n}, block: cuda.Dim{X: 128}, few: true}
+		return launch{kernel: "attention_f32_d" + strconv.Itoa(d), grid: cuda.Dim{X: ceil(a.lq, 4), Y: a.heads, Z: a.n}, block: cuda.Dim{X: 128}}
 	}
 	if d := smallest(a.dim, 64, 128, 192); d > 0 && a.aligned && a.share*a.lq <= 16 {
 		warps, most := 1, 8
@@ -54,7 +52,7 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 		for warps < most && 16*warps < a.keys {
 			warps *= 2
 		}
-		return launch{kernel: "attention_few_f16_d" + strconv.Itoa(d), grid: cuda.Dim{X: a.heads, Y: a.n / a.share}, block: cuda.Dim{X: 32 * warps}, few: true}
+		return launch{kernel: "attention_few_f16_d" + strconv.Itoa(d), grid: cuda.Dim{X: a.heads, Y: a.n / a.share}, block: cuda.Dim{X: 32 * warps}}
 	}
 	d := smallest(a.dim, 16, 32, 48, 64, 80, 96, 128, 160, 512)
 	l := launch{kernel: "attention_f16_d" + strconv.Itoa(d), grid: cuda.Dim{X: ceil(a.lq, 64), Y: a.heads, Z: a.n}, block: cuda.Dim{X: 128}}
@@ -85,12 +83,6 @@ func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v, y *engine.Tensor, o Optio
 		causal = 1
 	}
 	l := a.choose(q.DType(), d.SMs())
-	args := []any{q, k, v, y, a.lq, a.keys, a.heads, a.dim, a.share, width, width, int64(a.lq * width), int64(k.Dim(1) * width), float32(o.Scale), causal}
-	if l.few {
-		args = append(args, o.More)
-	} else if o.More != nil {
-		s.Fail(fmt.Errorf("attention: %s: %s takes no number of keys from the device", s.Path(), l.kernel))
-		return
-	}
+	args := []any{q, k, v, y, a.lq, a.keys, a.heads, a.dim, a.share, width, width, int64(a.lq * width), int64(k.Dim(1) * width), float32(o.Scale), causal, o.More}
 	d.Launch(s, module, l.kernel, l.grid, l.block, l.shared, args...)
 }

@@ -27,8 +27,8 @@ func (c call) String() string {
 	return fmt.Sprintf("q [%d %d], k [%d %d of %d], %d heads of %d, stride %d, causal %t, spread %g", c.n, c.lq, c.n/c.share, c.keys, c.room, c.heads, c.dim, c.stride, c.causal, c.spread)
 }
 
-// run holds kernels against a loop in float64. more is for the kernels that
-// take a place in device memory.
+// run holds kernels against a loop in float64. Those for few queries get the
+// last key from device memory.
 func run(t *testing.T, r *kernel.Room, c call, half bool, names ...string) (last ptx.Counts) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(uint64(c.lq), uint64(c.dim)))
@@ -117,7 +117,7 @@ func run(t *testing.T, r *kernel.Room, c call, half bool, names ...string) (last
 			} else if name[len(name)-3:] == "_m2" {
 				queries = 128
 			}
-			last = r.Run(name, kernel.Dim{kernel.Blocks(c.lq, queries), c.heads, c.n}, kernel.Dim{block}, shared, shape(c.keys)...)
+			last = r.Run(name, kernel.Dim{kernel.Blocks(c.lq, queries), c.heads, c.n}, kernel.Dim{block}, shared, append(shape(c.keys), nil)...)
 		}
 		more := max(1, spread/2)
 		if !half {

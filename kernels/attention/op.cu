@@ -42,7 +42,7 @@ namespace {
 
 constexpr float kNever = -1e30f;  // the maximum before the first key
 constexpr float kLog2e = 1.4426950408889634f;
-#define kMinusInf __int_as_float(0xff800000)
+#define MINUS_INF __int_as_float(0xff800000)
 
 struct Shape {
   int lq, keys, heads, dim, share;      // share: samples of q to a sample of k and v
@@ -188,8 +188,8 @@ template <int N> inline void mask(float (&s)[N][4], const Shape& a, int query, i
     const int sees = a.sees(query + 8 * h);
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      if (key + 8 * n >= sees) s[n][2 * h] = kMinusInf;
-      if (key + 8 * n + 1 >= sees) s[n][2 * h + 1] = kMinusInf;
+      if (key + 8 * n >= sees) s[n][2 * h] = MINUS_INF;
+      if (key + 8 * n + 1 >= sees) s[n][2 * h + 1] = MINUS_INF;
     }
   }
 }
@@ -459,14 +459,13 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   store_rows<kQuarter>(rows, y + quarter * kQuarter, query0 + row * 16, a.lq, y_row, a.dim - quarter * kQuarter, even && aligned16(y) && y_row % 8 == 0);
 }
 
-// attend_few: `rows` queries, share of them a sample's... see the header. G
-// times 64 dims. Block (head, sample of k and v).
+// attend_few: all queries of a head on one sample of k and v, share * lq of them
+// and 16 at most, in heads of up to 64 G dims. Block (head, sample of k and v).
 template <int G>
-inline void attend_few(const __half* q, const __half* k, const __half* v, __half* y, Shape a, const int* more) {
+inline void attend_few(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
   constexpr int kMost = G == 1 ? 8 : 4;  // warps
   __shared__ float merge[kMost / 2][G * 32][32];
   __shared__ float2 stats[kMost][16];
-  if (more != nullptr) a.keys += *more;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
   const int g = lane >> 2, t = lane & 3, head = blockIdx.x, sample = blockIdx.y;
   const int rows = a.share * a.lq, width = a.heads * a.dim;
@@ -527,7 +526,7 @@ inline void attend_few(const __half* q, const __half* k, const __half* v, __half
     for (int n = 0; n < 2; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        if (key0 + n * 8 + 2 * t + (i & 1) >= sees[i >> 1]) s[n][i] = kMinusInf;
+        if (key0 + n * 8 + 2 * t + (i & 1) >= sees[i >> 1]) s[n][i] = MINUS_INF;
     float again[2];
     soft.next(s, c, again);
     const unsigned p[4] = {half2_of(s[0][0], s[0][1]), half2_of(s[0][2], s[0][3]), half2_of(s[1][0], s[1][1]), half2_of(s[1][2], s[1][3])};
@@ -637,7 +636,7 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
     float one = (lane & 2 ? a1 : a0) + __shfl_xor_sync(0xffffffffu, lane & 2 ? a0 : a1, 2);
 #pragma unroll
     for (int d = 4; d < 32; d <<= 1) one += __shfl_xor_sync(0xffffffffu, one, d);
-    if (key0 + (lane & 3) >= sees) one = kMinusInf;
+    if (key0 + (lane & 3) >= sees) one = MINUS_INF;
     float m = fmaxf(one, __shfl_xor_sync(0xffffffffu, one, 1));
     m = fmaxf(fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2)), top);
     const float again = expf(top - m), p = expf(one - m);
@@ -663,8 +662,11 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
 
 }  // namespace
 
-#define SHAPE int lq, int keys, int heads, int dim, int share, int q_row, int kv_row, long long q_sample, long long kv_sample, float scale, int causal
-#define SHAPE_OF {lq, keys, heads, dim, share, q_row, kv_row, q_sample, kv_sample, scale, causal}
+// What grows from one decoding step to the next may lie in device memory, so
+// that a captured graph serves all steps: *more, unless it is null, is added to
+// keys.
+#define SHAPE int lq, int keys, int heads, int dim, int share, int q_row, int kv_row, long long q_sample, long long kv_sample, float scale, int causal, const int* more
+#define SHAPE_OF {lq, more == nullptr ? keys : keys + *more, heads, dim, share, q_row, kv_row, q_sample, kv_sample, scale, causal}
 
 #define ATTENTION(name, D, M)                                                                                                          \
   extern "C" __global__ void __launch_bounds__(128, M * D <= 64 ? 4 : 2) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
@@ -688,19 +690,17 @@ extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const __hal
 }
 
 #define FEW(name, G)                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE, \
-                                                                        const int* more) {                                             \
+  extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
     const Shape a = SHAPE_OF;                                                                                                          \
-    attend_few<G>(q, k, v, y, a, more);                                                                                                \
+    attend_few<G>(q, k, v, y, a);                                                                                                \
   }
 FEW(attention_few_f16_d64, 1)
 FEW(attention_few_f16_d128, 2)
 FEW(attention_few_f16_d192, 3)
 
 #define ATTENTION_F32(name, E)                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(128) name(const float* q, const float* k, const float* v, float* y, SHAPE, const int* more) { \
-    Shape a = SHAPE_OF;                                                                                                                \
-    if (more != nullptr) a.keys += *more;                                                                                              \
+  extern "C" __global__ void __launch_bounds__(128) name(const float* q, const float* k, const float* v, float* y, SHAPE) { \
+    const Shape a = SHAPE_OF;                                                                                                          \
     attend_f32<E>(q, k, v, y, a);                                                                                                      \
   }
 ATTENTION_F32(attention_f32_d32, 1)

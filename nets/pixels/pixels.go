@@ -5,7 +5,6 @@ package pixels
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -54,12 +53,15 @@ func Read(path string) (*Image, error) {
 	return m, nil
 }
 
-// Decode reads a PNG, JPEG, WebP, GIF (the first frame) or BMP. A JPEG is
-// turned as its EXIF orientation says; transparent pixels lie over white.
+// Decode reads a PNG, JPEG, WebP, GIF or BMP, of moving ones the first frame.
+// It is turned as its EXIF orientation says; transparent pixels lie over white.
 func Decode(r io.Reader) (*Image, error) {
 	data, err := io.ReadAll(bufio.NewReader(r))
 	if err != nil {
 		return nil, err
+	}
+	if still, ok := firstFrame(data); ok {
+		data = still
 	}
 	format, config, decode := sniff(data)
 	if format == "" {
@@ -77,10 +79,7 @@ func Decode(r io.Reader) (*Image, error) {
 		return nil, fmt.Errorf("%s: %w", format, err)
 	}
 	out := convert(m, format == "WebP")
-	if format == "JPEG" {
-		out = out.oriented(orientation(data))
-	}
-	return out, nil
+	return out.oriented(orientation(exif(format, data))), nil
 }
 
 func sniff(data []byte) (string, func(io.Reader) (image.Config, error), func(io.Reader) (image.Image, error)) {
@@ -121,10 +120,10 @@ func convert(src image.Image, studio bool) *Image {
 		if studio {
 			to = bt601
 		}
-		upsample(s, func(y, cb, cr int) { put(to(y, cb, cr)) })
+		upsample(s, studio, func(y, cb, cr int) { put(to(y, cb, cr)) })
 	case *image.NYCbCrA: // WebP's with transparency
 		j := 0
-		upsample(&s.YCbCr, func(y, cb, cr int) {
+		upsample(&s.YCbCr, true, func(y, cb, cr int) {
 			a := s.A[j/m.W*s.AStride+j%m.W]
 			j++
 			r, g, b := bt601(y, cb, cr)
@@ -175,8 +174,9 @@ func bt601(y, cb, cr int) (r, g, b uint8) {
 }
 
 // upsample gives the values of each pixel from a JPEG's or WebP's planes, the
-// chroma by libjpeg's triangle filter ("fancy upsampling").
-func upsample(s *image.YCbCr, put func(y, cb, cr int)) {
+// chroma by libjpeg's triangle filter ("fancy upsampling"), which is libwebp's
+// too, there at any width.
+func upsample(s *image.YCbCr, video bool, put func(y, cb, cr int)) {
 	b := s.Bounds()
 	w, h := b.Dx(), b.Dy()
 	sx, sy := 1, 1
@@ -185,6 +185,8 @@ func upsample(s *image.YCbCr, put func(y, cb, cr int)) {
 		sx, sy = 2, 2
 	case image.YCbCrSubsampleRatio422:
 		sx = 2
+	case image.YCbCrSubsampleRatio440:
+		sy = 2
 	case image.YCbCrSubsampleRatio444:
 	default: // rare: take the nearest
 		for y := b.Min.Y; y < b.Max.Y; y++ {
@@ -200,8 +202,14 @@ func upsample(s *image.YCbCr, put func(y, cb, cr int)) {
 		at := func(r, x int) int { return int(plane[min(max(r, 0), ch-1)*s.CStride+x]) }
 		// Vertically 3 parts of the near row and 1 of the far one, then the
 		// same horizontally; libjpeg's rounding.
-		if sx == 1 {
+		if sx*sy == 1 {
 			copy(out[:w], plane[y*s.CStride:y*s.CStride+w])
+			return
+		}
+		if sx == 2 && cw <= 2 && !video { // too narrow for libjpeg to smooth
+			for x := range w {
+				out[x] = plane[y/sy*s.CStride+x/2]
+			}
 			return
 		}
 		sum := func(x int) int {
@@ -214,6 +222,12 @@ func upsample(s *image.YCbCr, put func(y, cb, cr int)) {
 				far = near + 1
 			}
 			return 3*at(near, x) + at(far, x)
+		}
+		if sx == 1 {
+			for x := range w {
+				out[x] = uint8((sum(x) + 1 + y%2) >> 2)
+			}
+			return
 		}
 		for x := range w {
 			c := x / 2
@@ -250,43 +264,6 @@ func upsample(s *image.YCbCr, put func(y, cb, cr int)) {
 			put(int(s.Y[y*s.YStride+x]), int(cb[x]), int(cr[x]))
 		}
 	}
-}
-
-// orientation is the EXIF orientation of a JPEG, 1 to 8; 1 where it has none.
-func orientation(data []byte) int {
-	for i := 2; i+4 <= len(data) && data[i] == 0xff; {
-		kind, n := data[i+1], int(binary.BigEndian.Uint16(data[i+2:]))
-		if kind == 0xda || n < 2 || i+2+n > len(data) {
-			break
-		}
-		seg := data[i+4 : i+2+n]
-		i += 2 + n
-		if kind != 0xe1 || len(seg) < 14 || string(seg[:6]) != "Exif\x00\x00" {
-			continue
-		}
-		t := seg[6:]
-		var o binary.ByteOrder = binary.LittleEndian
-		if t[0] == 'M' {
-			o = binary.BigEndian
-		}
-		at := int64(o.Uint32(t[4:]))
-		if at+2 > int64(len(t)) {
-			continue
-		}
-		entries := int64(o.Uint16(t[at:]))
-		for e := range entries {
-			p := at + 2 + 12*e
-			if p+12 > int64(len(t)) {
-				break
-			}
-			if o.Uint16(t[p:]) == 0x0112 {
-				if v := int(o.Uint16(t[p+8:])); v >= 1 && v <= 8 {
-					return v
-				}
-			}
-		}
-	}
-	return 1
 }
 
 // oriented turns a picture upright.

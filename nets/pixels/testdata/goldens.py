@@ -54,6 +54,14 @@ for o in range(1, 9):
     keep(s.crop((0, 0, 21, 13)), f"exif{o}.jpg", exif=e, quality=95, subsampling=0)
 keep(s, "lossless.webp", lossless=True); keep(s, "lossy.webp", quality=90); keep(rgba, "alpha.webp", lossless=True, exact=True)
 
+# Planes of chroma of one and two columns are not smoothed across; those of half the height are, downwards.
+keep(s.crop((0, 0, 2, 29)), "thin2.jpg", quality=95, subsampling=2); keep(s.crop((0, 0, 4, 29)), "thin4.jpg", quality=95, subsampling=1); keep(s.crop((0, 0, 5, 28)), "thin5.jpg", quality=95, subsampling=2)
+# Pillow does not write 4:4:0, which a turn of 4:2:2 gives; OpenCV 5 wrote this one.
+out["file.440.jpg"] = white(Image.open(os.path.join(HERE, "440.jpg")))
+e = Image.Exif(); e[0x0112] = 6
+keep(s.crop((0, 0, 21, 13)), "exif6.png", exif=e); keep(s.crop((0, 0, 21, 13)), "exif6.webp", exif=e, lossless=True)
+keep(s, "moving.webp", save_all=True, append_images=[s.transpose(0)], lossless=True); keep(rgba, "moving-alpha.webp", save_all=True, append_images=[rgba.transpose(0)], quality=80)
+
 for w, h in ((64, 48), (37, 91)):
     m = scene(w, h); out[f"source.{w}x{h}"] = np.asarray(m)
     for f in (0, 1, 2, 3, 4):

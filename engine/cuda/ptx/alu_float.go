@@ -75,16 +75,16 @@ func (x *ins) arith(class Class, t string, n int, f32 func(a, b, c uint32) uint3
 		})
 		return
 	case "f16", "bf16", "f16x2", "bf16x2":
-		if f16 == nil || f == fmtBF16 && (ftz || sat) {
+		if f16 == nil || f == fmtBF16 && (ftz && x.op != "ex2" || sat) {
 			break
 		}
 		one := func(a, b, c uint32) uint32 {
 			if ftz {
-				a, b, c = ftz16(a), ftz16(b), ftz16(c)
+				a, b, c = f.flush(a), f.flush(b), f.flush(c)
 			}
 			v := f16(f, a, b, c)
 			if ftz {
-				v = ftz16(v)
+				v = f.flush(v)
 			}
 			if sat {
 				v = sat16(v)
@@ -123,6 +123,14 @@ func (x *ins) arith(class Class, t string, n int, f32 func(a, b, c uint32) uint3
 		return
 	}
 	x.fail("not supported for .%s with these modifiers", t)
+}
+
+// flush makes a subnormal of 16 bits a zero of its sign.
+func (f format) flush(v uint32) uint32 {
+	if v>>f.mant&(1<<f.exp-1) == 0 {
+		return v & 0x8000
+	}
+	return v
 }
 
 func ftz16(v uint32) uint32 {
@@ -293,13 +301,17 @@ func minMaxFloat(x *ins, hi bool) {
 	x.arith(classOf(t), t, 2,
 		func(a, b, _ uint32) uint32 {
 			if xor {
-				return minMax32(a&^(1<<31), b&^(1<<31), hi, nan) | (a^b)&(1<<31)
+				return nanOr(minMax32(a&^(1<<31), b&^(1<<31), hi, nan), minMax32(a&^(1<<31), b&^(1<<31), hi, nan)|(a^b)&(1<<31))
 			}
 			return minMax32(a, b, hi, nan)
 		},
 		func(f format, a, b, _ uint32) uint32 {
 			if xor {
-				return minMax16(f, a&0x7fff, b&0x7fff, hi, nan) | (a^b)&0x8000
+				v := minMax16(f, a&0x7fff, b&0x7fff, hi, nan)
+				if v == nan16 {
+					return v
+				}
+				return v | (a^b)&0x8000
 			}
 			return minMax16(f, a, b, hi, nan)
 		},
@@ -394,7 +406,7 @@ func testp(x *ins) {
 			case "notanumber":
 				ok = e == top && m != 0
 			case "normal":
-				ok = e != top && e != 0
+				ok = e != top && (e != 0 || m == 0) // zeros count as normal
 			case "subnormal":
 				ok = e == 0 && m != 0
 			}

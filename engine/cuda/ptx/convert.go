@@ -188,7 +188,7 @@ func (x *ins) conversion(dt, st string, m rounding, integral, ftz, sat, relu boo
 			return saturate(v, sign, dn, signed(dt))
 		}
 	case sf && !df:
-		return func(v uint64) uint64 { return floatToInt(load(v), m, uint(dn), signed(dt)) }
+		return func(v uint64) uint64 { return floatToInt(load(v), m, uint(dn), signed(dt), dn == 64 || st == "f64") }
 	case !sf && df:
 		sign := signed(st)
 		if dt == "f64" {

@@ -68,6 +68,17 @@ type Counts struct {
 	SharedLoad, SharedStore Banks
 
 	Barriers uint64 // completed barriers of blocks
+
+	Lines []Line // the instructions that touch global or shared memory, as they stand in the text
+}
+
+// A Line is what one instruction of the PTX text did in a launch.
+type Line struct {
+	Line                    int
+	Instruction             string
+	Warp, Thread            uint64 // how often warps ran it, and in how many threads
+	Load, Store             Traffic
+	SharedLoad, SharedStore Banks
 }
 
 // Traffic is what went over the bus to global memory.
@@ -89,11 +100,15 @@ func (b Banks) Conflicts() uint64 { return b.Wavefronts - b.Ideal }
 
 // stats is the part of Counts that a worker gathers while it runs.
 type stats struct {
-	mmaFLOPs                uint64
+	mmaFLOPs   uint64
+	localBytes uint64
+	barriers   uint64
+	sites      []site // by instruction; nil without Options.Count
+}
+
+type site struct {
 	load, store             Traffic
 	sharedLoad, sharedStore Banks
-	localBytes              uint64
-	barriers                uint64
 }
 
 func (t *Traffic) add(o Traffic) {
@@ -127,17 +142,34 @@ func (m *Machine) ResetCounts() {
 
 func (m *Machine) record(l *launch, workers []*worker) {
 	c := Counts{Kernel: l.f.name, Grid: l.grid, Block: l.block, Shared: l.p.dynamic + int(l.shared)}
-	for _, w := range workers {
-		for pc := range l.p.code {
-			in := &l.p.code[pc]
-			c.Warp[in.class] += w.runs[pc]
-			c.Thread[in.class] += w.lanes[pc]
+	for pc := range l.p.code {
+		in := &l.p.code[pc]
+		line := Line{Line: int(in.line)}
+		var s site
+		for _, w := range workers {
+			line.Warp += w.runs[pc]
+			line.Thread += w.lanes[pc]
+			o := &w.stats.sites[pc]
+			s.load.add(o.load)
+			s.store.add(o.store)
+			s.sharedLoad.add(o.sharedLoad)
+			s.sharedStore.add(o.sharedStore)
 		}
+		c.Warp[in.class] += line.Warp
+		c.Thread[in.class] += line.Thread
+		if s == (site{}) {
+			continue
+		}
+		line.Load, line.Store, line.SharedLoad, line.SharedStore = s.load, s.store, s.sharedLoad, s.sharedStore
+		c.Load.add(s.load)
+		c.Store.add(s.store)
+		c.SharedLoad.add(s.sharedLoad)
+		c.SharedStore.add(s.sharedStore)
+		line.Instruction = in.st.text()
+		c.Lines = append(c.Lines, line)
+	}
+	for _, w := range workers {
 		c.MMAFLOPs += w.stats.mmaFLOPs
-		c.Load.add(w.stats.load)
-		c.Store.add(w.stats.store)
-		c.SharedLoad.add(w.stats.sharedLoad)
-		c.SharedStore.add(w.stats.sharedStore)
 		c.LocalBytes += w.stats.localBytes
 		c.Barriers += w.stats.barriers
 	}
@@ -166,10 +198,10 @@ func (w *warp) countGlobal(in *inst, m *memOp, mask uint32) {
 	bytes := uint64(bits.OnesCount32(mask)) * m.total
 	t := Traffic{Requests: 1, Bytes: bytes, Sectors: uint64(len(u)), Ideal: (bytes + 31) / 32}
 	if m.write {
-		w.wk.stats.store.add(t)
+		w.wk.stats.sites[in.index].store.add(t)
 	}
 	if m.read {
-		w.wk.stats.load.add(t)
+		w.wk.stats.sites[in.index].load.add(t)
 	}
 }
 
@@ -217,9 +249,9 @@ func (w *warp) countShared(in *inst, m *memOp, mask uint32) {
 		b.Ideal++
 	}
 	if m.write {
-		w.wk.stats.sharedStore.add(b)
+		w.wk.stats.sites[in.index].sharedStore.add(b)
 	}
 	if m.read {
-		w.wk.stats.sharedLoad.add(b)
+		w.wk.stats.sites[in.index].sharedLoad.add(b)
 	}
 }

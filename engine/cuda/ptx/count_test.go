@@ -123,6 +123,14 @@ func TestCounts(t *testing.T) {
 	if want := uint64(2 * (64*96 + 64*96) * 2); c.Load.Bytes != want {
 		t.Errorf("%d bytes loaded, want %d", c.Load.Bytes, want)
 	}
+	for _, l := range c.Lines {
+		if l.SharedLoad.Conflicts() != 0 || l.Line == 0 || l.Warp == 0 || l.Instruction == "" {
+			t.Errorf("%+v", l)
+		}
+	}
+	if len(c.Lines) < 8 {
+		t.Errorf("%d lines", len(c.Lines))
+	}
 	if c.Load.Efficiency() != 1 {
 		t.Errorf("efficiency %v", c.Load.Efficiency())
 	}

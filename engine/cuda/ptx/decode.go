@@ -57,9 +57,10 @@ type inst struct {
 const scratch = 0
 
 type special struct {
-	name string
-	slot int32
-	wide bool
+	name  string
+	slot  int32
+	wide  bool
+	block bool // has the block's index
 }
 
 type program struct {
@@ -435,7 +436,7 @@ func (c *compiler) specialReg(name string) (register, bool) {
 			c.prog.n32++
 		}
 		c.special[name] = s
-		c.prog.specials = append(c.prog.specials, special{name, s, b == 64})
+		c.prog.specials = append(c.prog.specials, special{name, s, b == 64, strings.HasPrefix(name, "%ctaid") || strings.HasPrefix(name, "%clusterid")})
 	}
 	return register{s, b, "b" + strconv.Itoa(b)}, true
 }

@@ -122,8 +122,12 @@ type worker struct {
 const resident = 64
 
 func newWorker(l *launch, id int) *worker {
-	return &worker{l: l, id: id, hits: make([]*region, len(l.p.code)),
-		runs: make([]uint64, len(l.p.code)), lanes: make([]uint64, len(l.p.code))}
+	n := len(l.p.code)
+	wk := &worker{l: l, id: id, hits: make([]*region, n), runs: make([]uint64, n), lanes: make([]uint64, n)}
+	if l.count {
+		wk.stats.sites = make([]site, n)
+	}
+	return wk
 }
 
 func (wk *worker) run() {
@@ -262,11 +266,12 @@ type warp struct {
 	status status
 	yield  bool
 
-	blk  *block
-	wk   *worker
-	id   int
-	size int
-	addr [warpSize]uint64
+	blk      *block
+	wk       *worker
+	id       int
+	specials [][warpSize]uint64 // values of program.specials
+	size     int
+	addr     [warpSize]uint64
 
 	local []byte // of all lanes
 	linit []byte
@@ -281,6 +286,13 @@ func newWarp(b *block, id, size int) *warp {
 		r32: make([][warpSize]uint32, len(p.init32)),
 		r64: make([][warpSize]uint64, len(p.init64)),
 		p:   make([]uint32, p.npred+1),
+	}
+	for _, s := range p.specials {
+		var v [warpSize]uint64
+		for i := range v {
+			v[i] = w.special(s.name, i)
+		}
+		w.specials = append(w.specials, v)
 	}
 	w.local = make([]byte, p.local*warpSize)
 	if b.l.check {
@@ -302,14 +314,19 @@ func (w *warp) reset() {
 	for i := range w.local {
 		w.local[i] = 0xff
 	}
-	for _, s := range p.specials {
-		for i := range warpSize {
-			v := w.special(s.name, i)
-			if s.wide {
-				w.r64[s.slot][i] = v
-			} else {
-				w.r32[s.slot][i] = uint32(v)
+	for k, s := range p.specials {
+		if s.block { // the same in all threads, other in the next block
+			v := w.special(s.name, 0)
+			for i := range w.specials[k] {
+				w.specials[k][i] = v
 			}
+		}
+		if s.wide {
+			w.r64[s.slot] = w.specials[k]
+			continue
+		}
+		for i, v := range w.specials[k] {
+			w.r32[s.slot][i] = uint32(v)
 		}
 	}
 }

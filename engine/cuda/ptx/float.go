@@ -371,12 +371,12 @@ func roundInt(x float64, mode rounding) float64 {
 	return math.Ceil(x)
 }
 
-// floatToInt converts with saturation; a NaN gives 0 below 64 bits and
-// 0x8000000000000000 for 64.
-func floatToInt(x float64, mode rounding, nbits uint, signed bool) uint64 {
+// floatToInt converts with saturation. A NaN gives 0, but for f64 sources and
+// 64-bit results (wide) the value with only the top bit set.
+func floatToInt(x float64, mode rounding, nbits uint, signed, wide bool) uint64 {
 	if x != x {
-		if nbits == 64 {
-			return 1 << 63
+		if wide {
+			return 1 << (nbits - 1)
 		}
 		return 0
 	}

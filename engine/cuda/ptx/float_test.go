@@ -316,6 +316,23 @@ func TestMinMax(t *testing.T) {
 			}
 		}
 	}
+	for _, op := range []string{"min", "max"} { // the sign is that of the product
+		instrCase{op + ".xorsign.abs.f16 %d, %a, %b;", "f16", []string{"f16", "f16"}, func(v []uint64) uint64 {
+			a, b := floatOf(v[0], "f16"), floatOf(v[1], "f16")
+			r := (v[0] ^ v[1]) & 0x8000
+			switch {
+			case a == nil && b == nil:
+				return 0x7fff
+			case a == nil:
+				return r | v[1]&0x7fff
+			case b == nil:
+				return r | v[0]&0x7fff
+			case (exact().Abs(a).Cmp(exact().Abs(b)) < 0) == (op == "min"):
+				return r | v[0]&0x7fff
+			}
+			return r | v[1]&0x7fff
+		}}.run(t)
+	}
 	for _, typ := range []string{"f32", "f64"} {
 		instrCase{"copysign." + typ + " %d, %a, %b;", typ, []string{typ, typ}, func(v []uint64) uint64 {
 			s := uint64(1) << (width(typ) - 1)
@@ -324,7 +341,7 @@ func TestMinMax(t *testing.T) {
 		for prop, f := range map[string]func(v float64, sub bool) bool{
 			"finite": func(v float64, _ bool) bool { return !math.IsInf(v, 0) && v == v }, "infinite": func(v float64, _ bool) bool { return math.IsInf(v, 0) },
 			"number": func(v float64, _ bool) bool { return v == v }, "notanumber": func(v float64, _ bool) bool { return v != v },
-			"normal":    func(v float64, sub bool) bool { return v == v && !math.IsInf(v, 0) && v != 0 && !sub },
+			"normal":    func(v float64, sub bool) bool { return v == v && !math.IsInf(v, 0) && !sub }, /* zeros too */
 			"subnormal": func(v float64, sub bool) bool { return sub },
 		} {
 			instrCase{"testp." + prop + "." + typ + " %d, %a;", "pred", []string{typ}, func(v []uint64) uint64 {
@@ -344,8 +361,10 @@ func intOf(v uint64, st, dt, mode string) uint64 {
 	n, sign := width(dt), dt[0] == 's'
 	f := floatOf(v, st)
 	if f == nil {
-		if n == 64 {
-			return 1 << 63
+		// The manual: zero if the source is not .f64 and the destination not .s64
+		// or .u64, else 1 << (BitWidth(dst) - 1).
+		if n == 64 || st == "f64" {
+			return 1 << (n - 1)
 		}
 		return 0
 	}

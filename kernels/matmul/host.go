@@ -81,16 +81,23 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 		Run(h, m, w, y, e, gather)
 		return
 	}
-	mem, _ := h.Alloc(4 * m * w.Out)
+	// The product is halved while it is in the third-level cache.
+	_, third := simd.Caches()
+	most := max(1, min(m, min(third/4, 8<<20)/(4*w.Out)))
+	mem, _ := h.Alloc(4 * most * w.Out)
 	wide, c := floats(mem.Host), w.Out/2
-	Run(h, m, w, wide, Epilogue{Bias: e.Bias}, gather)
-	h.Range(m, 1+16384/w.Out, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			row := y[i*c : (i+1)*c]
-			simd.GELU(row, wide[(2*i+1)*c:(2*i+2)*c])
-			simd.Mul(row, row, wide[2*i*c:(2*i+1)*c])
-		}
-	})
+	blocks := (m + most - 1) / most
+	for b := range blocks {
+		i0, i1 := b*m/blocks, (b+1)*m/blocks
+		Run(h, i1-i0, w, wide, Epilogue{Bias: e.Bias}, func(dst []float32, row, rows, k, kc int) { gather(dst, i0+row, rows, k, kc) })
+		h.Range(i1-i0, 1+16384/w.Out, func(lo, hi int) {
+			for i := lo; i < hi; i++ {
+				row := y[(i0+i)*c : (i0+i+1)*c]
+				simd.GELU(row, wide[(2*i+1)*c:(2*i+2)*c])
+				simd.Mul(row, row, wide[2*i*c:(2*i+1)*c])
+			}
+		})
+	}
 	h.Free(mem)
 }
 

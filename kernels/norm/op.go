@@ -30,25 +30,7 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 		if !ok {
 			return
 		}
-		xs, ys, g, b := x.F32(), y.F32(), gamma.F32(), beta.F32()
-		h.Range(len(xs)/c, 1+4096/c, func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				row, out := xs[i*c:(i+1)*c], ys[i*c:(i+1)*c]
-				var sum float64
-				for _, v := range row {
-					sum += float64(v)
-				}
-				// Where the mean is large, its rounding shows: low is the rest.
-				exact := sum / float64(c)
-				mean := float32(exact)
-				low := float32(exact - float64(mean))
-				variance := max(0, float64(simd.SumSquares(row, mean))/float64(c)-float64(low)*float64(low))
-				rstd := float32(1 / math.Sqrt(variance+eps))
-				for j, v := range row {
-					out[j] = (v-mean-low)*rstd*g[j] + b[j]
-				}
-			}
-		})
+		layerOnHost(h, c, x.F32(), y.F32(), gamma.F32(), beta.F32(), eps)
 	})
 }
 
@@ -107,72 +89,6 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 func sample(x *engine.Tensor, i int) []float32 {
 	size := x.Elems() / x.Dim(0)
 	return x.F32()[i*size : (i+1)*size]
-}
-
-// grouped normalises one sample, whose channels lie in up to two inputs.
-type grouped struct {
-	d           *host.Device
-	in          [2][]float32
-	widths      [2]int
-	positions   int
-	groups      int
-	gamma, beta []float32
-	eps         float64
-	silu        bool
-}
-
-func (g *grouped) run(y []float32) {
-	c := g.widths[0] + g.widths[1]
-	parts := max(1, min(4*g.d.Workers(), len(y)/16384))
-	// Sums of each part and channel; float64 leaves nothing to lose in
-	// E[x²] - E[x]².
-	sums := make([]float64, parts*2*c)
-	g.d.For(parts, func(p int) {
-		sum, sq := sums[p*2*c:p*2*c+c], sums[p*2*c+c:(p+1)*2*c]
-		for i := p * g.positions / parts; i < (p+1)*g.positions/parts; i++ {
-			at := 0
-			for k, w := range g.widths {
-				for j, v := range g.in[k][i*w : (i+1)*w] {
-					f := float64(v)
-					sum[at+j] += f
-					sq[at+j] += f * f
-				}
-				at += w
-			}
-		}
-	})
-	scale, shift := make([]float32, c), make([]float32, c)
-	per := c / g.groups
-	for k := range g.groups {
-		var sum, sq float64
-		for p := range parts {
-			for j := k * per; j < (k+1)*per; j++ {
-				sum += sums[p*2*c+j]
-				sq += sums[p*2*c+c+j]
-			}
-		}
-		count := float64(g.positions * per)
-		mean := sum / count
-		rstd := 1 / math.Sqrt(max(sq/count-mean*mean, 0)+g.eps)
-		for j := k * per; j < (k+1)*per; j++ {
-			scale[j] = float32(rstd * float64(g.gamma[j]))
-			// With the rounded scale, whose error the mean would multiply.
-			shift[j] = float32(float64(g.beta[j]) - mean*float64(scale[j]))
-		}
-	}
-	g.d.For(parts, func(p int) {
-		for i := p * g.positions / parts; i < (p+1)*g.positions/parts; i++ {
-			row := y[i*c : (i+1)*c]
-			at := 0
-			for k, w := range g.widths {
-				simd.ScaleShift(row[at:at+w], g.in[k][i*w:(i+1)*w], scale[at:at+w], shift[at:at+w])
-				at += w
-			}
-			if g.silu {
-				simd.SiLU(row, row)
-			}
-		}
-	})
 }
 
 // L2 divides each row of x [..., C] by its Euclidean length. The result is f32

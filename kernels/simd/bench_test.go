@@ -73,7 +73,7 @@ func BenchmarkVec(b *testing.B) {
 		{"Add", func() { Add(z, x, y) }},
 		{"ScaleShift", func() { ScaleShift(z, x, y, w) }},
 		{"Sum", func() { Sum(x) }},
-		{"SumSquares", func() { SumSquares(x, 1) }},
+		{"Moments", func() { Moments(x, 1) }},
 		{"MaxVal", func() { MaxVal(x) }},
 		{"ExpSub", func() { ExpSub(z, x, 1) }},
 		{"Sigmoid", func() { Sigmoid(z, x) }},

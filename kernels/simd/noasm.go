@@ -24,19 +24,23 @@ func mul(dst, a, b []float32)                                        { mulGo(dst
 func scale(dst, a []float32, alpha float32)                          { scaleGo(dst, a, alpha) }
 func scaleShift(dst, x, scale, shift []float32)                      { scaleShiftGo(dst, x, scale, shift) }
 func sum(x []float32) float32                                        { return sumGo(x) }
-func sumSquares(x []float32, mean float32) float32                   { return sumSquaresGo(x, mean) }
-func maxVal(x []float32) float32                                     { return maxValGo(x) }
-func expSub(dst, x []float32, sub float32) float32                   { return expSubGo(dst, x, sub) }
-func sigmoid(dst, x []float32)                                       { sigmoidGo(dst, x) }
-func silu(dst, x []float32)                                          { siluGo(dst, x) }
-func quickGELU(dst, x []float32)                                     { quickGELUGo(dst, x) }
-func gelu(dst, x []float32)                                          { geluGo(dst, x) }
-func geluTanh(dst, x []float32)                                      { geluTanhGo(dst, x) }
-func tanh(dst, x []float32)                                          { tanhGo(dst, x) }
-func fromF16(dst []float32, src []uint16)                            { fromF16Go(dst, src) }
-func fromBF16(dst []float32, src []uint16)                           { fromBF16Go(dst, src) }
-func toF16(dst []uint16, src []float32)                              { toF16Go(dst, src) }
-func toBF16(dst []uint16, src []float32)                             { toBF16Go(dst, src) }
+func moments(x []float32, at float32) (sum, squares float32)         { return momentsGo(x, at) }
+func columnMoments(sum, squares, x, at []float32)                    { columnMomentsGo(sum, squares, x, at) }
+func normalise(dst, x, gamma, beta []float32, mean, low, rstd float32) {
+	normaliseGo(dst, x, gamma, beta, mean, low, rstd)
+}
+func maxVal(x []float32) float32                   { return maxValGo(x) }
+func expSub(dst, x []float32, sub float32) float32 { return expSubGo(dst, x, sub) }
+func sigmoid(dst, x []float32)                     { sigmoidGo(dst, x) }
+func silu(dst, x []float32)                        { siluGo(dst, x) }
+func quickGELU(dst, x []float32)                   { quickGELUGo(dst, x) }
+func gelu(dst, x []float32)                        { geluGo(dst, x) }
+func geluTanh(dst, x []float32)                    { geluTanhGo(dst, x) }
+func tanh(dst, x []float32)                        { tanhGo(dst, x) }
+func fromF16(dst []float32, src []uint16)          { fromF16Go(dst, src) }
+func fromBF16(dst []float32, src []uint16)         { fromBF16Go(dst, src) }
+func toF16(dst []uint16, src []float32)            { toF16Go(dst, src) }
+func toBF16(dst []uint16, src []float32)           { toBF16Go(dst, src) }
 
 func (w *Winograd) input(dst, src Lines, n, count int)   { w.inputGo(dst, src, n, count) }
 func (w *Winograd) filter(dst, src Lines, n, count int)  { w.filterGo(dst, src, n, count) }

@@ -78,8 +78,27 @@ func ScaleShift(dst, x, scale, shift []float32) {
 // Sum returns the sum of x.
 func Sum(x []float32) float32 { return sum(x) }
 
-// SumSquares returns the sum of (x-mean)².
-func SumSquares(x []float32, mean float32) float32 { return sumSquares(x, mean) }
+// Moments returns the sums of x-at and of (x-at)².
+func Moments(x []float32, at float32) (sum, squares float32) { return moments(x, at) }
+
+// ColumnMoments sets sum and squares to the sums of x-at and of (x-at)² down
+// the columns of x, whose rows are as long as sum.
+func ColumnMoments(sum, squares, x, at []float32) {
+	n := len(sum)
+	if n == 0 || len(x) < n {
+		clear(sum)
+		clear(squares[:n])
+		return
+	}
+	columnMoments(sum, squares[:n], x[:len(x)/n*n], at[:n])
+}
+
+// Normalise sets dst to (x-mean-low) rstd gamma + beta, elementwise in gamma
+// and beta. The mean has two parts because its rounding shows where it is
+// large.
+func Normalise(dst, x, gamma, beta []float32, mean, low, rstd float32) {
+	normalise(dst, x[:len(dst)], gamma[:len(dst)], beta[:len(dst)], mean, low, rstd)
+}
 
 // MaxVal returns the largest element, -Inf for an empty slice. What it
 // returns where x holds a NaN is not defined.

@@ -193,14 +193,36 @@ func sum(x []float32) float32 {
 	}
 }
 
-func sumSquares(x []float32, mean float32) float32 {
+func moments(x []float32, at float32) (sum, squares float32) {
 	switch active {
 	case AVX512:
-		return sumSquaresAVX512(p(x), mean, len(x))
+		return momentsAVX512(p(x), at, len(x))
 	case AVX2:
-		return sumSquaresAVX2(p(x), mean, len(x))
+		return momentsAVX2(p(x), at, len(x))
 	default:
-		return sumSquaresGo(x, mean)
+		return momentsGo(x, at)
+	}
+}
+
+func columnMoments(sum, squares, x, at []float32) {
+	switch active {
+	case AVX512:
+		columnMomentsAVX512(p(sum), p(squares), p(x), p(at), len(x)/len(sum), len(sum))
+	case AVX2:
+		columnMomentsAVX2(p(sum), p(squares), p(x), p(at), len(x)/len(sum), len(sum))
+	default:
+		columnMomentsGo(sum, squares, x, at)
+	}
+}
+
+func normalise(dst, x, gamma, beta []float32, mean, low, rstd float32) {
+	switch active {
+	case AVX512:
+		normaliseAVX512(p(dst), p(x), p(gamma), p(beta), mean, low, rstd, len(dst))
+	case AVX2:
+		normaliseAVX2(p(dst), p(x), p(gamma), p(beta), mean, low, rstd, len(dst))
+	default:
+		normaliseGo(dst, x, gamma, beta, mean, low, rstd)
 	}
 }
 

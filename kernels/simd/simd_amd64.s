@@ -1086,32 +1086,40 @@ done:
 	VZEROUPPER
 	RET
 
-// func sumSquaresAVX2(x *float32, mean float32, n int) float32
+// func momentsAVX2(x *float32, at float32, n int) (sum float32, squares float32)
 // Requires: AVX, FMA3, SSE
-TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-28
-	VBROADCASTSS mean+8(FP), Y0
+TEXT ·momentsAVX2(SB), NOSPLIT, $0-32
+	VBROADCASTSS at+8(FP), Y0
 	VXORPS       Y1, Y1, Y1
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
 	MOVQ         x+0(FP), AX
 	MOVQ         n+16(FP), CX
 
 four:
 	CMPQ        CX, $+32
 	JLT         one
-	VMOVUPS     (AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y1
-	VMOVUPS     32(AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y2
-	VMOVUPS     64(AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y3
-	VMOVUPS     96(AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y4
+	VMOVUPS     (AX), Y9
+	VSUBPS      Y0, Y9, Y9
+	VADDPS      Y9, Y1, Y1
+	VFMADD231PS Y9, Y9, Y5
+	VMOVUPS     32(AX), Y9
+	VSUBPS      Y0, Y9, Y9
+	VADDPS      Y9, Y2, Y2
+	VFMADD231PS Y9, Y9, Y6
+	VMOVUPS     64(AX), Y9
+	VSUBPS      Y0, Y9, Y9
+	VADDPS      Y9, Y3, Y3
+	VFMADD231PS Y9, Y9, Y7
+	VMOVUPS     96(AX), Y9
+	VSUBPS      Y0, Y9, Y9
+	VADDPS      Y9, Y4, Y4
+	VFMADD231PS Y9, Y9, Y8
 	ADDQ        $+128, AX
 	SUBQ        $+32, CX
 	JMP         four
@@ -1119,9 +1127,10 @@ four:
 one:
 	CMPQ        CX, $+8
 	JLT         tail
-	VMOVUPS     (AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y1
+	VMOVUPS     (AX), Y9
+	VSUBPS      Y0, Y9, Y9
+	VADDPS      Y9, Y1, Y1
+	VFMADD231PS Y9, Y9, Y5
 	ADDQ        $+32, AX
 	SUBQ        $+8, CX
 	JMP         one
@@ -1131,11 +1140,12 @@ tail:
 	JZ          done
 	LEAQ        tails<>+0(SB), DX
 	NEGQ        CX
-	VMOVUPS     32(DX)(CX*4), Y5
-	VMASKMOVPS  (AX), Y5, Y6
-	VSUBPS      Y0, Y6, Y6
-	VANDPS      Y5, Y6, Y6
-	VFMADD231PS Y6, Y6, Y1
+	VMOVUPS     32(DX)(CX*4), Y9
+	VMASKMOVPS  (AX), Y9, Y10
+	VSUBPS      Y0, Y10, Y10
+	VANDPS      Y9, Y10, Y10
+	VADDPS      Y10, Y1, Y1
+	VFMADD231PS Y10, Y10, Y5
 
 done:
 	VADDPS       Y3, Y1, Y1
@@ -1147,7 +1157,216 @@ done:
 	VADDPS       X0, X1, X1
 	VPERMILPS    $0x01, X1, X0
 	VADDPS       X0, X1, X1
-	MOVSS        X1, ret+24(FP)
+	MOVSS        X1, sum+24(FP)
+	VADDPS       Y7, Y5, Y5
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X0
+	VADDPS       X0, X5, X5
+	VPERMILPS    $0x0e, X5, X0
+	VADDPS       X0, X5, X5
+	VPERMILPS    $0x01, X5, X0
+	VADDPS       X0, X5, X5
+	MOVSS        X5, squares+28(FP)
+	VZEROUPPER
+	RET
+
+// func normaliseAVX2(dst *float32, x *float32, gamma *float32, beta *float32, mean float32, low float32, rstd float32, n int)
+// Requires: AVX, FMA3
+TEXT ·normaliseAVX2(SB), NOSPLIT, $0-56
+	VBROADCASTSS mean+32(FP), Y0
+	VBROADCASTSS low+36(FP), Y1
+	VBROADCASTSS rstd+40(FP), Y2
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         gamma+16(FP), DX
+	MOVQ         beta+24(FP), BX
+	MOVQ         n+48(FP), SI
+
+four:
+	CMPQ        SI, $+32
+	JLT         one
+	VMOVUPS     (CX), Y3
+	VMOVUPS     (DX), Y4
+	VMOVUPS     (BX), Y5
+	VSUBPS      Y0, Y3, Y3
+	VSUBPS      Y1, Y3, Y3
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y5, Y4, Y3
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     32(CX), Y3
+	VMOVUPS     32(DX), Y4
+	VMOVUPS     32(BX), Y5
+	VSUBPS      Y0, Y3, Y3
+	VSUBPS      Y1, Y3, Y3
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y5, Y4, Y3
+	VMOVUPS     Y3, 32(AX)
+	VMOVUPS     64(CX), Y3
+	VMOVUPS     64(DX), Y4
+	VMOVUPS     64(BX), Y5
+	VSUBPS      Y0, Y3, Y3
+	VSUBPS      Y1, Y3, Y3
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y5, Y4, Y3
+	VMOVUPS     Y3, 64(AX)
+	VMOVUPS     96(CX), Y3
+	VMOVUPS     96(DX), Y4
+	VMOVUPS     96(BX), Y5
+	VSUBPS      Y0, Y3, Y3
+	VSUBPS      Y1, Y3, Y3
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y5, Y4, Y3
+	VMOVUPS     Y3, 96(AX)
+	ADDQ        $+128, CX
+	ADDQ        $+128, DX
+	ADDQ        $+128, BX
+	ADDQ        $+128, AX
+	SUBQ        $+32, SI
+	JMP         four
+
+one:
+	CMPQ        SI, $+8
+	JLT         tail
+	VMOVUPS     (CX), Y3
+	VMOVUPS     (DX), Y4
+	VMOVUPS     (BX), Y5
+	VSUBPS      Y0, Y3, Y3
+	VSUBPS      Y1, Y3, Y3
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y5, Y4, Y3
+	VMOVUPS     Y3, (AX)
+	ADDQ        $+32, CX
+	ADDQ        $+32, DX
+	ADDQ        $+32, BX
+	ADDQ        $+32, AX
+	SUBQ        $+8, SI
+	JMP         one
+
+tail:
+	TESTQ       SI, SI
+	JZ          done
+	LEAQ        tails<>+0(SB), DI
+	NEGQ        SI
+	VMOVUPS     32(DI)(SI*4), Y3
+	VMASKMOVPS  (CX), Y3, Y4
+	VMASKMOVPS  (DX), Y3, Y5
+	VMASKMOVPS  (BX), Y3, Y6
+	VSUBPS      Y0, Y4, Y4
+	VSUBPS      Y1, Y4, Y4
+	VMULPS      Y2, Y4, Y4
+	VFMADD213PS Y6, Y5, Y4
+	VMASKMOVPS  Y4, Y3, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func columnMomentsAVX2(sum *float32, squares *float32, x *float32, at *float32, rows int, n int)
+// Requires: AVX, FMA3
+TEXT ·columnMomentsAVX2(SB), NOSPLIT, $0-48
+	MOVQ sum+0(FP), AX
+	MOVQ squares+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ at+24(FP), BX
+	MOVQ n+40(FP), SI
+	MOVQ SI, R9
+	SHLQ $0x02, R9
+
+wide:
+	CMPQ    SI, $+24
+	JLT     one
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS (BX), Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VMOVUPS 32(BX), Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VMOVUPS 64(BX), Y8
+	MOVQ    rows+32(FP), DI
+	MOVQ    DX, R8
+
+wideRow:
+	VMOVUPS     (R8), Y9
+	VSUBPS      Y2, Y9, Y9
+	VADDPS      Y9, Y0, Y0
+	VFMADD231PS Y9, Y9, Y1
+	VMOVUPS     32(R8), Y9
+	VSUBPS      Y5, Y9, Y9
+	VADDPS      Y9, Y3, Y3
+	VFMADD231PS Y9, Y9, Y4
+	VMOVUPS     64(R8), Y9
+	VSUBPS      Y8, Y9, Y9
+	VADDPS      Y9, Y6, Y6
+	VFMADD231PS Y9, Y9, Y7
+	ADDQ        R9, R8
+	DECQ        DI
+	JNZ         wideRow
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, (CX)
+	VMOVUPS     Y3, 32(AX)
+	VMOVUPS     Y4, 32(CX)
+	VMOVUPS     Y6, 64(AX)
+	VMOVUPS     Y7, 64(CX)
+	ADDQ        $+96, AX
+	ADDQ        $+96, CX
+	ADDQ        $+96, DX
+	ADDQ        $+96, BX
+	SUBQ        $+24, SI
+	JMP         wide
+
+one:
+	CMPQ    SI, $+8
+	JLT     tail
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS (BX), Y2
+	MOVQ    rows+32(FP), DI
+	MOVQ    DX, R8
+
+oneRow:
+	VMOVUPS     (R8), Y3
+	VSUBPS      Y2, Y3, Y3
+	VADDPS      Y3, Y0, Y0
+	VFMADD231PS Y3, Y3, Y1
+	ADDQ        R9, R8
+	DECQ        DI
+	JNZ         oneRow
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, (CX)
+	ADDQ        $+32, AX
+	ADDQ        $+32, CX
+	ADDQ        $+32, DX
+	ADDQ        $+32, BX
+	SUBQ        $+8, SI
+	JMP         one
+
+tail:
+	TESTQ      SI, SI
+	JZ         done
+	LEAQ       tails<>+0(SB), DI
+	NEGQ       SI
+	VMOVUPS    32(DI)(SI*4), Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VMASKMOVPS (BX), Y0, Y3
+	MOVQ       rows+32(FP), DI
+	MOVQ       DX, R8
+
+tailRow:
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y3, Y4, Y4
+	VADDPS      Y4, Y1, Y1
+	VFMADD231PS Y4, Y4, Y2
+	ADDQ        R9, R8
+	DECQ        DI
+	JNZ         tailRow
+	VMASKMOVPS  Y1, Y0, (AX)
+	VMASKMOVPS  Y2, Y0, (CX)
+
+done:
 	VZEROUPPER
 	RET
 
@@ -7130,32 +7349,40 @@ done:
 	VZEROUPPER
 	RET
 
-// func sumSquaresAVX512(x *float32, mean float32, n int) float32
+// func momentsAVX512(x *float32, at float32, n int) (sum float32, squares float32)
 // Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-28
-	VBROADCASTSS mean+8(FP), Z0
+TEXT ·momentsAVX512(SB), NOSPLIT, $0-32
+	VBROADCASTSS at+8(FP), Z0
 	VPXORD       Z1, Z1, Z1
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
 	MOVQ         x+0(FP), AX
 	MOVQ         n+16(FP), CX
 
 four:
 	CMPQ        CX, $+64
 	JLT         one
-	VMOVUPS     (AX), Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD231PS Z5, Z5, Z1
-	VMOVUPS     64(AX), Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD231PS Z5, Z5, Z2
-	VMOVUPS     128(AX), Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD231PS Z5, Z5, Z3
-	VMOVUPS     192(AX), Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD231PS Z5, Z5, Z4
+	VMOVUPS     (AX), Z9
+	VSUBPS      Z0, Z9, Z9
+	VADDPS      Z9, Z1, Z1
+	VFMADD231PS Z9, Z9, Z5
+	VMOVUPS     64(AX), Z9
+	VSUBPS      Z0, Z9, Z9
+	VADDPS      Z9, Z2, Z2
+	VFMADD231PS Z9, Z9, Z6
+	VMOVUPS     128(AX), Z9
+	VSUBPS      Z0, Z9, Z9
+	VADDPS      Z9, Z3, Z3
+	VFMADD231PS Z9, Z9, Z7
+	VMOVUPS     192(AX), Z9
+	VSUBPS      Z0, Z9, Z9
+	VADDPS      Z9, Z4, Z4
+	VFMADD231PS Z9, Z9, Z8
 	ADDQ        $+256, AX
 	SUBQ        $+64, CX
 	JMP         four
@@ -7163,9 +7390,10 @@ four:
 one:
 	CMPQ        CX, $+16
 	JLT         tail
-	VMOVUPS     (AX), Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD231PS Z5, Z5, Z1
+	VMOVUPS     (AX), Z9
+	VSUBPS      Z0, Z9, Z9
+	VADDPS      Z9, Z1, Z1
+	VFMADD231PS Z9, Z9, Z5
 	ADDQ        $+64, AX
 	SUBQ        $+16, CX
 	JMP         one
@@ -7176,10 +7404,11 @@ tail:
 	MOVQ        $-1, DX
 	BZHIQ       CX, DX, DX
 	KMOVW       DX, K1
-	VMOVUPS.Z   (AX), K1, Z5
-	VSUBPS      Z0, Z5, Z5
-	VMOVAPS.Z   Z5, K1, Z5
-	VFMADD231PS Z5, Z5, Z1
+	VMOVUPS.Z   (AX), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMOVAPS.Z   Z9, K1, Z9
+	VADDPS      Z9, Z1, Z1
+	VFMADD231PS Z9, Z9, Z5
 
 done:
 	VADDPS        Z3, Z1, Z1
@@ -7193,7 +7422,218 @@ done:
 	VADDPS        X0, X1, X1
 	VPERMILPS     $0x01, X1, X0
 	VADDPS        X0, X1, X1
-	MOVSS         X1, ret+24(FP)
+	MOVSS         X1, sum+24(FP)
+	VADDPS        Z7, Z5, Z5
+	VADDPS        Z8, Z6, Z6
+	VADDPS        Z6, Z5, Z5
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X0
+	VADDPS        X0, X5, X5
+	VPERMILPS     $0x0e, X5, X0
+	VADDPS        X0, X5, X5
+	VPERMILPS     $0x01, X5, X0
+	VADDPS        X0, X5, X5
+	MOVSS         X5, squares+28(FP)
+	VZEROUPPER
+	RET
+
+// func normaliseAVX512(dst *float32, x *float32, gamma *float32, beta *float32, mean float32, low float32, rstd float32, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·normaliseAVX512(SB), NOSPLIT, $0-56
+	VBROADCASTSS mean+32(FP), Z0
+	VBROADCASTSS low+36(FP), Z1
+	VBROADCASTSS rstd+40(FP), Z2
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         gamma+16(FP), DX
+	MOVQ         beta+24(FP), BX
+	MOVQ         n+48(FP), SI
+
+four:
+	CMPQ        SI, $+64
+	JLT         one
+	VMOVUPS     (CX), Z3
+	VMOVUPS     (DX), Z4
+	VMOVUPS     (BX), Z5
+	VSUBPS      Z0, Z3, Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z2, Z3, Z3
+	VFMADD213PS Z5, Z4, Z3
+	VMOVUPS     Z3, (AX)
+	VMOVUPS     64(CX), Z3
+	VMOVUPS     64(DX), Z4
+	VMOVUPS     64(BX), Z5
+	VSUBPS      Z0, Z3, Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z2, Z3, Z3
+	VFMADD213PS Z5, Z4, Z3
+	VMOVUPS     Z3, 64(AX)
+	VMOVUPS     128(CX), Z3
+	VMOVUPS     128(DX), Z4
+	VMOVUPS     128(BX), Z5
+	VSUBPS      Z0, Z3, Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z2, Z3, Z3
+	VFMADD213PS Z5, Z4, Z3
+	VMOVUPS     Z3, 128(AX)
+	VMOVUPS     192(CX), Z3
+	VMOVUPS     192(DX), Z4
+	VMOVUPS     192(BX), Z5
+	VSUBPS      Z0, Z3, Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z2, Z3, Z3
+	VFMADD213PS Z5, Z4, Z3
+	VMOVUPS     Z3, 192(AX)
+	ADDQ        $+256, CX
+	ADDQ        $+256, DX
+	ADDQ        $+256, BX
+	ADDQ        $+256, AX
+	SUBQ        $+64, SI
+	JMP         four
+
+one:
+	CMPQ        SI, $+16
+	JLT         tail
+	VMOVUPS     (CX), Z3
+	VMOVUPS     (DX), Z4
+	VMOVUPS     (BX), Z5
+	VSUBPS      Z0, Z3, Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z2, Z3, Z3
+	VFMADD213PS Z5, Z4, Z3
+	VMOVUPS     Z3, (AX)
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	ADDQ        $+64, BX
+	ADDQ        $+64, AX
+	SUBQ        $+16, SI
+	JMP         one
+
+tail:
+	TESTQ       SI, SI
+	JZ          done
+	MOVQ        $-1, DI
+	BZHIQ       SI, DI, DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   (CX), K1, Z3
+	VMOVUPS.Z   (DX), K1, Z4
+	VMOVUPS.Z   (BX), K1, Z5
+	VSUBPS      Z0, Z3, Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z2, Z3, Z3
+	VFMADD213PS Z5, Z4, Z3
+	VMOVUPS     Z3, K1, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func columnMomentsAVX512(sum *float32, squares *float32, x *float32, at *float32, rows int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·columnMomentsAVX512(SB), NOSPLIT, $0-48
+	MOVQ sum+0(FP), AX
+	MOVQ squares+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ at+24(FP), BX
+	MOVQ n+40(FP), SI
+	MOVQ SI, R9
+	SHLQ $0x02, R9
+
+wide:
+	CMPQ    SI, $+48
+	JLT     one
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VMOVUPS (BX), Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VMOVUPS 64(BX), Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VMOVUPS 128(BX), Z8
+	MOVQ    rows+32(FP), DI
+	MOVQ    DX, R8
+
+wideRow:
+	VMOVUPS     (R8), Z9
+	VSUBPS      Z2, Z9, Z9
+	VADDPS      Z9, Z0, Z0
+	VFMADD231PS Z9, Z9, Z1
+	VMOVUPS     64(R8), Z9
+	VSUBPS      Z5, Z9, Z9
+	VADDPS      Z9, Z3, Z3
+	VFMADD231PS Z9, Z9, Z4
+	VMOVUPS     128(R8), Z9
+	VSUBPS      Z8, Z9, Z9
+	VADDPS      Z9, Z6, Z6
+	VFMADD231PS Z9, Z9, Z7
+	ADDQ        R9, R8
+	DECQ        DI
+	JNZ         wideRow
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, (CX)
+	VMOVUPS     Z3, 64(AX)
+	VMOVUPS     Z4, 64(CX)
+	VMOVUPS     Z6, 128(AX)
+	VMOVUPS     Z7, 128(CX)
+	ADDQ        $+192, AX
+	ADDQ        $+192, CX
+	ADDQ        $+192, DX
+	ADDQ        $+192, BX
+	SUBQ        $+48, SI
+	JMP         wide
+
+one:
+	CMPQ    SI, $+16
+	JLT     tail
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VMOVUPS (BX), Z0
+	MOVQ    rows+32(FP), DI
+	MOVQ    DX, R8
+
+oneRow:
+	VMOVUPS     (R8), Z1
+	VSUBPS      Z0, Z1, Z1
+	VADDPS      Z1, Z10, Z10
+	VFMADD231PS Z1, Z1, Z11
+	ADDQ        R9, R8
+	DECQ        DI
+	JNZ         oneRow
+	VMOVUPS     Z10, (AX)
+	VMOVUPS     Z11, (CX)
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	ADDQ        $+64, BX
+	SUBQ        $+16, SI
+	JMP         one
+
+tail:
+	TESTQ     SI, SI
+	JZ        done
+	MOVQ      $-1, DI
+	BZHIQ     SI, DI, DI
+	KMOVW     DI, K1
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VMOVUPS.Z (BX), K1, Z0
+	MOVQ      rows+32(FP), DI
+	MOVQ      DX, R8
+
+tailRow:
+	VMOVUPS.Z   (R8), K1, Z1
+	VSUBPS      Z0, Z1, Z1
+	VADDPS      Z1, Z12, Z12
+	VFMADD231PS Z1, Z1, Z13
+	ADDQ        R9, R8
+	DECQ        DI
+	JNZ         tailRow
+	VMOVUPS     Z12, K1, (AX)
+	VMOVUPS     Z13, K1, (CX)
+
+done:
 	VZEROUPPER
 	RET
 

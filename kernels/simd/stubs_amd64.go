@@ -64,10 +64,20 @@ func dotAVX2(a *float32, b *float32, n int) float32
 //go:noescape
 func sumAVX2(x *float32, n int) float32
 
-// sumSquaresAVX2 returns the sum of (x-mean)².
+// momentsAVX2 returns the sums of x-at and of (x-at)².
 //
 //go:noescape
-func sumSquaresAVX2(x *float32, mean float32, n int) float32
+func momentsAVX2(x *float32, at float32, n int) (sum float32, squares float32)
+
+// normaliseAVX2 sets dst to (x-mean-low) rstd gamma + beta.
+//
+//go:noescape
+func normaliseAVX2(dst *float32, x *float32, gamma *float32, beta *float32, mean float32, low float32, rstd float32, n int)
+
+// columnMomentsAVX2 sets sum and squares to the columns' sums of x-at and of (x-at)².
+//
+//go:noescape
+func columnMomentsAVX2(sum *float32, squares *float32, x *float32, at *float32, rows int, n int)
 
 // maxValAVX2 returns the largest element.
 //
@@ -239,10 +249,20 @@ func dotAVX512(a *float32, b *float32, n int) float32
 //go:noescape
 func sumAVX512(x *float32, n int) float32
 
-// sumSquaresAVX512 returns the sum of (x-mean)².
+// momentsAVX512 returns the sums of x-at and of (x-at)².
 //
 //go:noescape
-func sumSquaresAVX512(x *float32, mean float32, n int) float32
+func momentsAVX512(x *float32, at float32, n int) (sum float32, squares float32)
+
+// normaliseAVX512 sets dst to (x-mean-low) rstd gamma + beta.
+//
+//go:noescape
+func normaliseAVX512(dst *float32, x *float32, gamma *float32, beta *float32, mean float32, low float32, rstd float32, n int)
+
+// columnMomentsAVX512 sets sum and squares to the columns' sums of x-at and of (x-at)².
+//
+//go:noescape
+func columnMomentsAVX512(sum *float32, squares *float32, x *float32, at *float32, rows int, n int)
 
 // maxValAVX512 returns the largest element.
 //

@@ -70,17 +70,38 @@ func sumGo(x []float32) float32 {
 	return s[0] + s[1] + (s[2] + s[3])
 }
 
-func sumSquaresGo(x []float32, mean float32) float32 {
-	var s [4]float32
+func momentsGo(x []float32, at float32) (sum, squares float32) {
+	var s, q [4]float32
 	for ; len(x) >= 4; x = x[4:] {
 		for j, v := range x[:4] {
-			s[j] += (v - mean) * (v - mean)
+			s[j] += v - at
+			q[j] += (v - at) * (v - at)
 		}
 	}
 	for _, v := range x {
-		s[0] += (v - mean) * (v - mean)
+		s[0] += v - at
+		q[0] += (v - at) * (v - at)
 	}
-	return s[0] + s[1] + (s[2] + s[3])
+	return s[0] + s[1] + (s[2] + s[3]), q[0] + q[1] + (q[2] + q[3])
+}
+
+func columnMomentsGo(sum, squares, x, at []float32) {
+	clear(sum)
+	clear(squares)
+	for ; len(x) > 0; x = x[len(sum):] {
+		for j, v := range x[:len(sum)] {
+			d := v - at[j]
+			sum[j] += d
+			squares[j] += d * d
+		}
+	}
+}
+
+func normaliseGo(dst, x, gamma, beta []float32, mean, low, rstd float32) {
+	x, gamma, beta = x[:len(dst)], gamma[:len(dst)], beta[:len(dst)]
+	for i, v := range x {
+		dst[i] = (v-mean-low)*rstd*gamma[i] + beta[i]
+	}
 }
 
 func maxValGo(x []float32) float32 {

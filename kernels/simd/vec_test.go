@@ -91,7 +91,9 @@ func TestReductions(t *testing.T) {
 		at := func(s string) string { return fmt.Sprintf("%s of %d", s, n) }
 		near(t, at("Dot"), Dot(a, b), dot, abs, 16*eps)
 		near(t, at("Sum"), Sum(a), sum, abs, 16*eps)
-		near(t, at("SumSquares"), SumSquares(a, 0.25), squares, squares, 16*eps)
+		s1, s2 := Moments(a, 0.25)
+		near(t, at("Moments' sum"), s1, sum-float64(n)/4, abs+float64(n)/4, 16*eps)
+		near(t, at("Moments' squares"), s2, squares, squares, 16*eps)
 		near(t, at("MaxVal"), MaxVal(a), top, 0, 0)
 		Scale(a, a, 1e-3)
 		for i := range a {
@@ -125,6 +127,38 @@ func TestExpSub(t *testing.T) {
 		x := []float32{inf, inf, inf}
 		if s := ExpSub(x, x, inf); s != 0 || x[0] != 0 || x[2] != 0 {
 			t.Errorf("a masked row: %v, sum %v", x, s)
+		}
+	})
+}
+
+func TestColumnMoments(t *testing.T) {
+	eachLength(t, func(t *testing.T, n int) {
+		for _, rows := range []int{0, 1, 2, 7} {
+			x, from := random(t, rows*n), random(t, n)
+			sum, squares := fence[float32](t, n), fence[float32](t, n)
+			ColumnMoments(sum, squares, x, from)
+			for j := range n {
+				var s, q, abs float64
+				for i := range rows {
+					d := float64(x[i*n+j]) - float64(from[j])
+					s, q, abs = s+d, q+d*d, abs+math.Abs(d)
+				}
+				at := fmt.Sprintf("%d rows of %d, column %d", rows, n, j)
+				near(t, "sum, "+at, sum[j], s, abs, 8*eps)
+				near(t, "squares, "+at, squares[j], q, q, 8*eps)
+			}
+		}
+	})
+}
+
+func TestNormalise(t *testing.T) {
+	eachLength(t, func(t *testing.T, n int) {
+		dst, x := fence[float32](t, n), random(t, n)
+		gamma, beta := random(t, n+1)[1:], random(t, n+2)[2:]
+		Normalise(dst, x, gamma, beta, 0.5, 1e-3, 3)
+		for i, v := range dst {
+			want := (float64(x[i])-0.5-float64(float32(1e-3)))*3*float64(gamma[i]) + float64(beta[i])
+			near(t, fmt.Sprintf("n %d, element %d", n, i), v, want, 60, 2*eps)
 		}
 	})
 }

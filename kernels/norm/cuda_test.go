@@ -126,15 +126,16 @@ func TestGroupKernels(t *testing.T) {
 						}
 					}
 				}
-				// The mean's part of an element is what f16 cannot hold.
 				name := fmt.Sprintf("%s: [%d %d %d+%d] in %d, %d a block, mean %g, silu %d", kernel.Type(half), c.n, c.positions, c.width, c.rest, c.groups, c.bundle, c.mean, silu)
-				y := r.New(len(want), kernel.Size(half))
-				r.Run("group_"+kernel.Type(half)+"_any", kernel.Dim{c.n * c.groups}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, c.positions, c.width, c.rest, c.groups, float32(eps), silu)
-				r.Close("any "+name, r.Floats(y), want, half, 1)
+				if silu == 0 || c.bundle == 0 {
+					y := r.New(len(want), kernel.Size(half))
+					r.Run("group_"+kernel.Type(half)+"_any", kernel.Dim{c.n * c.groups}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, c.positions, c.width, c.rest, c.groups, float32(eps), silu)
+					r.Close("any "+name, r.Floats(y), want, half, 1)
+				}
 				if c.bundle == 0 {
 					continue
 				}
-				y = r.New(len(want), kernel.Size(half))
+				y := r.New(len(want), kernel.Size(half))
 				r.Run("group_"+kernel.Type(half), kernel.Dim{1, c.groups / c.bundle, c.n}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, nil, c.positions, c.width, c.rest, c.groups, c.bundle, 1, float32(eps), silu)
 				r.Close("whole "+name, r.Floats(y), want, half, 1)
 				for _, slabs := range []int{3, 40} {

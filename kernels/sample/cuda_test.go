@@ -197,8 +197,8 @@ func TestWordKernels(t *testing.T) {
 	r := kernel.Open(t, ptx)
 	s := engine.NewStream(t.Context(), host.New(1))
 	rng := rand.New(rand.NewPCG(5, 5))
-	for _, vocab := range []int{1, 2, 31, 33, 1000, 30524} {
-		for _, spread := range []float64{0.001, 1, 6, 60} {
+	for _, vocab := range []int{1, 2, 33, 1000, 30524} {
+		for _, spread := range []float64{0.001, 6, 60} {
 			if vocab > 10000 && spread != 6 {
 				continue
 			}
@@ -209,7 +209,7 @@ func TestWordKernels(t *testing.T) {
 					logits[i] = float32(math.Round(float64(logits[i])))
 				}
 			}
-			if spread == 0.001 && vocab > 31 {
+			if spread == 0.001 && vocab > 33 {
 				clear(logits[:vocab]) // all alike: more than a range's list holds
 				logits[2*vocab-1] = float32(math.Inf(-1))
 			}

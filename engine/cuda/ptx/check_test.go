@@ -64,6 +64,12 @@ var planted = []struct {
 	{"read by many, then write by one of them",
 		"st.shared.u32 [%a], %t; bar.sync 0; ld.shared.u32 %r0, [%s]; setp.eq.u32 %p, %t, 127; @%p st.shared.u32 [%s], %t;",
 		"st.shared.u32 [%a], %t; bar.sync 0; ld.shared.u32 %r0, [%s]; bar.sync 0; setp.eq.u32 %p, %t, 127; @%p st.shared.u32 [%s], %t;", "race", false},
+	{"read by two warps, then write by the first of them", // the last to come to the barrier is the first to go on
+		"st.shared.u32 [%a], %t; bar.sync 0; and.b32 %r1, %t, 31; setp.eq.u32 %q, %r1, 0; @%q ld.shared.u32 %r0, [%s]; setp.eq.u32 %p, %t, 96; @%p nanosleep.u32 20; @%p st.shared.u32 [%s], %t;",
+		"st.shared.u32 [%a], %t; bar.sync 0; ld.shared.u32 %r0, [%s]; bar.sync 0; setp.eq.u32 %p, %t, 96; @%p nanosleep.u32 20; @%p st.shared.u32 [%s], %t;", "read with no barrier", false},
+	{"read by the lanes of a warp, then write by the last of them",
+		"setp.lt.u32 %p, %t, 32; @!%p exit; st.shared.u32 [%a], %t; bar.warp.sync -1; ld.shared.u32 %r0, [%s]; setp.eq.u32 %p, %t, 31; @%p st.shared.u32 [%s], %t;",
+		"setp.lt.u32 %p, %t, 32; @!%p exit; st.shared.u32 [%a], %t; bar.warp.sync -1; ld.shared.u32 %r0, [%s]; bar.warp.sync -1; setp.eq.u32 %p, %t, 31; @%p st.shared.u32 [%s], %t;", "read with no barrier", false},
 	{"two writers",
 		"st.shared.u32 [%s], %t;",
 		"setp.eq.u32 %p, %t, 5; @%p st.shared.u32 [%s], %t;", "race", false},

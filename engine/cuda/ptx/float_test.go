@@ -253,6 +253,38 @@ func TestFloatArithmetic(t *testing.T) {
 	}}.run(t)
 }
 
+// TestFMATies: sums so near to the middle of two floats that a float64 cannot
+// tell them from it: (1+2^-23)(1-2^-23) = 1-2^-46 times half a unit of c.
+func TestFMATies(t *testing.T) {
+	var in [][]uint64
+	for e := -60; e <= 60; e++ {
+		for _, c := range []float32{1 + 0x1p-23, 1, 1 + 0x1p-22, 2 - 0x1p-23} {
+			for _, s := range []float32{1, -1} {
+				scale := float32(math.Ldexp(1, e))
+				in = append(in, []uint64{
+					uint64(math.Float32bits(s * (1 + 0x1p-23) * scale)),
+					uint64(math.Float32bits((1 - 0x1p-23) * 0x1p-24)),
+					uint64(math.Float32bits(c * scale)),
+				})
+			}
+		}
+	}
+	for k := uint64(1<<20 - 8); k < 1<<20+8; k++ { // and of subnormals
+		for _, s := range []float32{1, -1} {
+			in = append(in, []uint64{
+				uint64(math.Float32bits(s * (1 + 0x1p-23) * 0x1p-75)),
+				uint64(math.Float32bits((1 - 0x1p-23) * 0x1p-75)), k})
+		}
+	}
+	for i, got := range lanes(t, "fma.rn.f32 %d, %a, %b, %c;", "f32", []string{"f32", "f32", "f32"}, in) {
+		v := in[i]
+		want, _ := sumBig(mulBig(floatOf(v[0], "f32"), floatOf(v[1], "f32")), floatOf(v[2], "f32"), "f32", "rn")
+		if got != want {
+			t.Errorf("of %#x: %#x, want %#x", v, got, want)
+		}
+	}
+}
+
 func TestFloatDouble(t *testing.T) {
 	same := func(got, want float64) bool {
 		return got != got && want != want || math.Float64bits(got) == math.Float64bits(want)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/schollz/progressbar/v3"
@@ -143,15 +145,31 @@ func (f *paintFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.negative, "negative", "", "text to stay away from")
 }
 
+// check says what no model can do, before one is loaded.
+func (f *paintFlags) check(c *cobra.Command) error {
+	changed := c.Flags().Changed
+	switch {
+	case changed("steps") && f.steps < 1:
+		return usage("--steps %d: at least 1 is needed", f.steps)
+	case changed("guidance") && !(f.guidance >= 0 && f.guidance <= math.MaxFloat32):
+		return usage("--guidance %v: want 0 or more", f.guidance)
+	case f.scheduler != "" && !slices.Contains(schedule.Kinds, f.scheduler):
+		return usage("--scheduler %s: choose one of %s", f.scheduler, strings.Join(schedule.Kinds, ", "))
+	case changed("width") && f.width < 1 || changed("height") && f.height < 1:
+		return usage("%d x %d pixels: want 1 or more", f.width, f.height)
+	}
+	return nil
+}
+
 func (f *paintFlags) set(c *cobra.Command, p *models.Painter) error {
+	if err := f.check(c); err != nil {
+		return err
+	}
 	changed := c.Flags().Changed
 	if changed("steps") {
 		p.Steps = f.steps
 	}
 	if changed("guidance") {
-		if f.guidance < 0 {
-			return usage("--guidance %v: want 0 or more", f.guidance)
-		}
 		p.Guidance = f.guidance
 	}
 	if changed("scheduler") {
@@ -183,6 +201,21 @@ func (f *captionFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.low, "min-length", 5, "words at least, the prompt's included")
 	c.Flags().IntVar(&f.high, "max-length", 20, "words at most, the prompt's included")
 	c.Flags().StringVar(&f.prompt, "prompt", "a picture of ", "what captions begin with")
+}
+
+// check says what no model can do, before one is loaded.
+func (f *captionFlags) check() error {
+	switch {
+	case f.beam < 0 || f.topK < 0 || f.low < 0 || f.high < 0:
+		return usage("--beam %d --top-k %d --min-length %d --max-length %d: none may be negative", f.beam, f.topK, f.low, f.high)
+	case !(f.topP > 0 && f.topP <= 1):
+		return usage("--top-p %v: want more than 0, at most 1", f.topP)
+	case !(f.temperature > 0 && f.temperature <= math.MaxFloat32):
+		return usage("--temperature %v: want more than 0", f.temperature)
+	case !(f.repeat > 0 && f.repeat <= math.MaxFloat32):
+		return usage("--repetition-penalty %v: want more than 0", f.repeat)
+	}
+	return nil
 }
 
 // set chooses between beam search and sampling; search says which where no flag

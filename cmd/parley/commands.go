@@ -50,6 +50,9 @@ func (a *app) caption() *cobra.Command {
 		if k < 1 {
 			return usage("-k %d: want 1 or more", k)
 		}
+		if err := f.check(); err != nil {
+			return err
+		}
 		m, err := a.captioner()
 		if err != nil {
 			return err
@@ -157,6 +160,12 @@ func (a *app) draw() *cobra.Command {
 		if k < 1 {
 			return usage("-k %d: want 1 or more", k)
 		}
+		if err := f.check(cmd); err != nil {
+			return err
+		}
+		if !(strength > 0 && strength <= 1) {
+			return usage("--strength %v: want more than 0, at most 1", strength)
+		}
 		p, err := a.painter()
 		if err != nil {
 			return err
@@ -232,18 +241,7 @@ func (a *app) embed() *cobra.Command {
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.Flags().BoolVar(&pooled, "pooled", false, "before the projection, as the paper's authors did")
 	c.RunE = func(cmd *cobra.Command, files []string) error {
-		// `--text A B C`: what follows and is no file is text too.
-		if len(lines) > 0 {
-			var rest []string
-			for _, f := range files {
-				if _, err := os.Stat(f); err != nil {
-					lines = append(lines, f)
-				} else {
-					rest = append(rest, f)
-				}
-			}
-			files = rest
-		}
+		files, lines := apart(files, lines)
 		if len(files)+len(lines) == 0 {
 			return usage("embed: name picture files, or texts with --text")
 		}
@@ -301,6 +299,25 @@ func (a *app) embed() *cobra.Command {
 	return c
 }
 
+// apart tells pictures from texts in `--text A B C`: what follows a text and is no file is text
+// too, unless it is named as a picture, whose absence is told when it is read.
+func apart(args, texts []string) (files, all []string) {
+	all = texts
+	for _, a := range args {
+		switch strings.ToLower(filepath.Ext(a)) {
+		case ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp":
+			files = append(files, a)
+			continue
+		}
+		if _, err := os.Stat(a); err != nil && len(texts) > 0 {
+			all = append(all, a)
+		} else {
+			files = append(files, a)
+		}
+	}
+	return files, all
+}
+
 func row(data []float32, n, i int) []float32 {
 	d := len(data) / n
 	return data[i*d : (i+1)*d]
@@ -313,15 +330,7 @@ func (a *app) score() *cobra.Command {
 		Long:    "The cosine of each picture with each text. JSON: {\"files\", \"texts\", \"scores\": [[…]]}, a row for each file."}
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.RunE = func(cmd *cobra.Command, files []string) error {
-		var rest []string
-		for _, f := range files {
-			if _, err := os.Stat(f); err != nil && len(lines) > 0 {
-				lines = append(lines, f)
-			} else {
-				rest = append(rest, f)
-			}
-		}
-		files = rest
+		files, lines := apart(files, lines)
 		if len(lines) == 0 || len(files) == 0 {
 			return usage("score: name picture files, and texts with --text")
 		}
@@ -386,6 +395,9 @@ Without --models the words are OpenAI CLIP's and bert-base-uncased's.`}
 		}
 		if length < 0 || length == 1 || length > 1<<16 {
 			return usage("--length %d: want 0, or 2 and more", length)
+		}
+		if bert && length > 0 {
+			return usage("--length: only with --clip")
 		}
 		if len(lines) == 0 {
 			s := bufio.NewScanner(cmd.InOrStdin())

@@ -59,7 +59,10 @@ func TestExitCodes(t *testing.T) {
 		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "arg"}, {"embed", 2, "--text"}, {"score " + png, 2, "--text"}, {"tokenize x", 2, "--clip or --bert"},
 		{"convert a", 2, "arg"}, {"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"}, {"forward what --model . --in x --out y", 2, "unet"},
 		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"}, {"caption " + png + " --blip nowhere", 1, "nowhere"},
-		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc --out " + t.TempDir(), 1, "choose one of"}, {"draw x --width 63 --out " + t.TempDir(), 1, "multiples of"},
+		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc", 2, "choose one of"}, {"draw x --steps 0", 2, "--steps 0"}, {"draw x --guidance nan", 2, "--guidance NaN"}, {"draw x --guidance inf", 2, "--guidance"}, {"draw x --width 0", 2, "0 x"}, {"draw x --strength nan", 2, "--strength"},
+		{"caption " + png + " --temperature nan", 2, "--temperature"}, {"caption " + png + " --top-p 0", 2, "--top-p 0"}, {"caption " + png + " --beam -1", 2, "--beam -1"}, {"reconstruct text x --repetition-penalty 0", 2, "--repetition-penalty"}, {"demo --steps -1", 2, "--steps -1"},
+		{"tokenize --bert --length 5 x", 2, "--length"}, {"score " + png + " missing.png --text x", 1, "missing.png"}, {"embed missing.JPG --text x", 1, "missing.JPG"},
+		{"draw x --steps 1 --out main_test.go", 1, "main_test.go"}, {"draw x --width 63 --out " + t.TempDir(), 1, "multiples of"},
 		{"convert main_test.go " + t.TempDir() + "/x", 1, "main_test.go"}, {"caption " + png + " --max-length 3", 1, "max length 3"},
 		{"doctor", 0, "kernels"}, {"tokenize --bert cat", 0, "cat"},
 	} {

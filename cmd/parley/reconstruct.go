@@ -42,6 +42,9 @@ func (a *app) loop(cmd *cobra.Command, f *loopFlags) (*rerank.Loop, *models.Capt
 	if f.k < 1 {
 		return nil, nil, nil, usage("-k %d: want 1 or more", f.k)
 	}
+	if err := errors.Join(f.paint.check(cmd), f.caption.check()); err != nil {
+		return nil, nil, nil, err
+	}
 	c, err := a.captioner()
 	if err != nil {
 		return nil, nil, nil, err

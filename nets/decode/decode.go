@@ -58,8 +58,11 @@ func (o Options) Check(prompts [][]int32) error {
 		return fmt.Errorf("decode: max length %d leaves no room behind the prompt's %d ids", o.MaxLength, len(prompts[0]))
 	case o.MinLength > o.MaxLength:
 		return fmt.Errorf("decode: min length %d is above max length %d", o.MinLength, o.MaxLength)
-	case o.Temperature < 0 || o.TopP < 0 || o.TopP > 1 || o.TopK < 0 || o.RepetitionPenalty < 0 || o.Beams < 0:
+	// Written so that NaN fails.
+	case !(o.Temperature >= 0) || !(o.TopP >= 0 && o.TopP <= 1) || o.TopK < 0 || !(o.RepetitionPenalty >= 0) || o.Beams < 0:
 		return fmt.Errorf("decode: temperature %v, top p %v, top k %d, repetition penalty %v, beams %d: none may be negative, top p at most 1", o.Temperature, o.TopP, o.TopK, o.RepetitionPenalty, o.Beams)
+	case math.IsInf(o.Temperature, 0) || math.IsInf(o.RepetitionPenalty, 0) || math.IsInf(o.LengthPenalty, 0) || math.IsNaN(o.LengthPenalty):
+		return fmt.Errorf("decode: temperature %v, repetition penalty %v, length penalty %v: want finite numbers", o.Temperature, o.RepetitionPenalty, o.LengthPenalty)
 	case o.Sample && o.Beams > 1:
 		return fmt.Errorf("decode: sampling and beam search exclude each other")
 	case o.Keep > max(1, o.Beams):

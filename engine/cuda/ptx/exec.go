@@ -287,6 +287,8 @@ func newWarp(b *block, id, size int) *warp {
 		r64: make([][warpSize]uint64, len(p.init64)),
 		p:   make([]uint32, p.npred+1),
 	}
+	copy(w.r32, p.init32)
+	copy(w.r64, p.init64)
 	for _, s := range p.specials {
 		var v [warpSize]uint64
 		for i := range v {
@@ -303,9 +305,13 @@ func newWarp(b *block, id, size int) *warp {
 
 func (w *warp) reset() {
 	p := w.blk.l.p
-	copy(w.r32, p.init32)
-	copy(w.r64, p.init64)
-	clear(w.p)
+	// Constants are never written, and what a program reads of its other registers
+	// it wrote before; where programs are checked they begin as zeros all the same.
+	if w.blk.l.check {
+		copy(w.r32, p.init32)
+		copy(w.r64, p.init64)
+		clear(w.p)
+	}
 	w.live = ^uint32(0) >> (warpSize - w.size)
 	w.active, w.pc, w.others, w.wait = w.live, 0, w.others[:0], noPC
 	w.status, w.cc, w.fair, w.met, w.turns, w.misses, w.polls = running, 0, 0, 0, 0, 0, 0

@@ -1,7 +1,7 @@
 # Two commands set everything up: `make demo` and `make test`.
 export CGO_ENABLED ?= 0
 
-.PHONY: all bin/parley demo test vet ptx ptx-check abi parity clean
+.PHONY: all bin/parley demo test vet ptx ptx-check gpu-bundle abi parity clean
 all: bin/parley
 
 # The CUDA side is bound by cgo against a header and an archive of ours, so that
@@ -10,6 +10,7 @@ all: bin/parley
 driver := $(CURDIR)/engine/cuda/driver
 cuda := CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(driver)/include" CGO_LDFLAGS="-L$(driver)/lib" CC="$(CC)"
 tags := -tags cuda,netgo,osusergo
+compiler := $(and $(CC),$(shell command -v $(CC)))
 compiler := $(and $(CC),$(shell command -v $(CC)))
 
 bin/parley:
@@ -28,14 +29,19 @@ vet:
 	gofmt -l . | (! grep .)
 	go vet ./...
 
+# Where a C compiler is, all tests run with the CUDA side, whose kernels run on
+# the interpreter of PTX. The CPU's own build is tested besides, without
+# assembly.
 test: vet
-	go test ./...
-	go test -tags noasm ./kernels/... ./nets/
 ifneq (,$(compiler))
 	$(cuda) go vet $(tags) ./...
-	$(cuda) go test $(tags) ./engine/cuda/...
+	$(cuda) go test $(tags) -timeout 60m ./...
 	$(cuda) go test -race $(tags) ./engine/cuda ./engine/cuda/driver
+	go test ./cmd/... ./engine/...
+else
+	go test ./...
 endif
+	go test -tags noasm ./kernels/... ./nets/
 
 # Regenerates kernels/*/op.ptx and kernels/RESOURCES.md; the check compares, and
 # fails where a kernel spills. Both need Python 3 and pip, and no GPU.
@@ -44,6 +50,11 @@ ptx:
 
 ptx-check:
 	python3 kernels/cuda/ptx.py --check
+
+# What a machine with a GPU needs to prove and to measure everything: out/gpu, to
+# be carried there; out/gpu/run does it.
+gpu-bundle:
+	$(cuda) bench/gpu/bundle
 
 # Compares our header of the CUDA driver with NVIDIA's, which it downloads.
 abi:

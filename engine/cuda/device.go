@@ -30,6 +30,7 @@ type Device struct {
 	ctx       cu.CUContext
 	machine   *ptx.Machine // of an emulated device
 	emulation *driver.Emulation
+	watch     func(Launched) bool
 
 	capturing atomic.Pointer[capture]
 	captures  sync.Mutex // one capture at a time

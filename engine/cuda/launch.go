@@ -92,6 +92,9 @@ func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Di
 	if s.Err() != nil {
 		return
 	}
+	if f := d.watch; f != nil && !f(Launched{m, name, grid.ones(), block.ones(), shared, kept(args)}) {
+		return
+	}
 	if err := d.launch(m, name, grid.ones(), block.ones(), shared, args); err != nil {
 		if p := s.Path(); p != "" {
 			err = fmt.Errorf("%s: %s: %w", p, name, err)
@@ -100,6 +103,25 @@ func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Di
 		}
 		s.Fail(err)
 	}
+}
+
+// Watch has f told of every launch before it starts; one that f says no to is
+// not started, nor looked at. nil ends that. It is not for use while others work
+// on the device. A launch of a capture can be started again as long as the graph
+// is there, whose memory it works on.
+func (d *Device) Watch(f func(Launched) bool) { d.watch = f }
+
+// kept are arguments whose tensors stay where they are when their owner frees
+// them.
+func kept(args []any) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		if t, ok := a.(*engine.Tensor); ok && t != nil {
+			a = engine.NewTensor(t.DType(), t.Memory(), t.Shape()...)
+		}
+		out[i] = a
+	}
+	return out
 }
 
 func (d *Device) launch(m *Module, name string, grid, block Dim, shared int, args []any) error {

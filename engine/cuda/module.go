@@ -33,6 +33,15 @@ type Dim struct{ X, Y, Z int }
 
 func (d Dim) ones() Dim { return Dim{max(d.X, 1), max(d.Y, 1), max(d.Z, 1)} }
 
+// Launched is a launch as Watch is told of it: the arguments of Device.Launch.
+type Launched struct {
+	Module      *Module
+	Kernel      string
+	Grid, Block Dim
+	Shared      int // dynamic shared memory in bytes
+	Args        []any
+}
+
 // Options say which device Open opens, and how.
 type Options struct {
 	Ordinal  int  // the driver's number of the device

@@ -74,6 +74,9 @@ func (*Device) Launch(s *engine.Stream, m *Module, kernel string, grid, block Di
 	panic(errBuild)
 }
 
+// Watch has f told of every launch.
+func (*Device) Watch(f func(Launched) bool) { panic(errBuild) }
+
 // Occupancy is how many blocks of a kernel a multiprocessor holds.
 func (*Device) Occupancy(m *Module, kernel string, threads, shared int) (int, error) { panic(errBuild) }
 

@@ -56,7 +56,7 @@ func read(t *testing.T) (g goldens) {
 	return g
 }
 
-func load(t *testing.T, fsys fs.FS, dir string) *blip.Model {
+func load(t *testing.T, dev engine.Device, fsys fs.FS, dir string) *blip.Model {
 	set, err := weights.OpenFS(fsys, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func load(t *testing.T, fsys fs.FS, dir string) *blip.Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := blip.Load(cfg, set.Loader(host.New(0)))
+	m, err := blip.Load(cfg, set.Loader(dev))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,14 +83,23 @@ func pictures(n, size, seed int) *engine.Tensor {
 }
 
 func TestGenerateAsTransformers(t *testing.T) {
-	models := map[string]*blip.Model{"mini": load(t, mini.FS(), "blip")}
+	testGenerate(t, host.New(2), func(int, string) bool { return true })
+}
+
+// testGenerate compares the runs that are chosen, by number and model, with
+// transformers'.
+func testGenerate(t *testing.T, dev engine.Device, choose func(i int, model string) bool) {
+	models := map[string]*blip.Model{"mini": load(t, dev, mini.FS(), "blip")}
 	for i, g := range read(t).Generate {
+		if !choose(i, g.Model) {
+			continue
+		}
 		m := models[g.Model]
 		if m == nil {
-			m = load(t, os.DirFS("../testdata"), g.Model)
+			m = load(t, dev, os.DirFS("../testdata"), g.Model)
 			models[g.Model] = m
 		}
-		s := engine.NewStream(context.Background(), host.New(2))
+		s := engine.NewStream(context.Background(), dev)
 		v, err := m.Vision.Forward(s, s.Put(pictures(len(g.Prompt), m.Vision.Size(), g.Seed)))
 		if err != nil {
 			t.Fatal(err)
@@ -105,6 +114,8 @@ func TestGenerateAsTransformers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		c.Free(s)
+		s.Close()
 		for j, want := range g.Sequences {
 			got := texts[j].IDs
 			// transformers fills shorter rows up.
@@ -164,7 +175,7 @@ func TestSampling(t *testing.T) {
 }
 
 func TestSeedsAndStreams(t *testing.T) {
-	m := load(t, mini.FS(), "blip")
+	m := load(t, host.New(2), mini.FS(), "blip")
 	captions := func(seed uint64, streams []int) (out []string) {
 		s := engine.NewStream(context.Background(), host.New(2))
 		v, err := m.Vision.Forward(s, s.Put(pictures(1, m.Vision.Size(), 3)))

@@ -11,7 +11,7 @@
 // Options.Check the machine is a sanitizer as well (check.go), with
 // Options.Count it counts what each launch did (count.go).
 //
-// The PTX ISA manual, version 8.4, is the source for all of it.
+// The PTX ISA manual is the source for all of it.
 package ptx
 
 import (

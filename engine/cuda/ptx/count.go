@@ -55,7 +55,7 @@ type Counts struct {
 	Warp   [Classes]uint64 // instructions that warps ran
 	Thread [Classes]uint64 // the same, by the threads that took part
 
-	FLOPs    uint64 // scalar ones of f32: an FMA counts 2, an add or mul 1; divisions and the like are not in it
+	FMAs     uint64 // scalar ones of f32: an FMA counts 2, an add or mul 1; divisions and the like are not in it
 	MMAFLOPs uint64 // 2·m·n·k of each mma
 
 	// Global memory: requests are warps' instructions, sectors the 32 bytes that
@@ -173,7 +173,7 @@ func (m *Machine) record(l *launch, workers []*worker) {
 		c.LocalBytes += w.stats.localBytes
 		c.Barriers += w.stats.barriers
 	}
-	c.FLOPs = 2*c.Thread[ClassFMA] + c.Thread[ClassFloat]
+	c.FMAs = 2*c.Thread[ClassFMA] + c.Thread[ClassFloat]
 	m.mu.Lock()
 	m.counts = append(m.counts, c)
 	m.mu.Unlock()

@@ -95,7 +95,7 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		const warps = (n + 31) / 32
-		if c.Thread[ClassFMA] != n || c.Warp[ClassFMA] != warps || c.FLOPs != 2*n {
+		if c.Thread[ClassFMA] != n || c.Warp[ClassFMA] != warps || c.FMAs != 2*n {
 			t.Errorf("fma: %d threads, %d warps", c.Thread[ClassFMA], c.Warp[ClassFMA])
 		}
 		if want := (Traffic{2 * warps, 8 * n, 2 * n / 8, 2 * n / 8}); c.Load != want {

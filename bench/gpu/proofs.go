@@ -1,0 +1,536 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/kernels/activate"
+	"parley/kernels/conv"
+	"parley/kernels/embed"
+	"parley/kernels/matmul"
+	"parley/kernels/norm"
+	"parley/kernels/optest"
+	"parley/kernels/resample"
+	"parley/kernels/sample"
+	"parley/nets/models"
+	"parley/nets/pixels"
+	"parley/nets/rerank"
+	"parley/weights"
+)
+
+// operations are optest's suites.
+var operations = []struct {
+	name  string
+	suite func(*testing.T, engine.Device)
+	quick bool // on the interpreter
+}{
+	{"Activate", optest.Activate, true},
+	{"Embed", optest.Embed, true},
+	{"Resample", optest.Resample, false},
+	{"Norm", optest.Norm, false},
+	{"Linear", optest.Linear, false},
+	{"Conv2D", optest.Conv2D, false},
+	{"Attend", optest.Attend, false},
+}
+
+// runOperations runs the suites as `go test -v` would, and ends the process.
+func runOperations(o options) {
+	var tests []testing.InternalTest
+	for _, op := range operations {
+		if o.small && !op.quick {
+			continue
+		}
+		tests = append(tests, testing.InternalTest{Name: op.name, F: func(t *testing.T) {
+			for _, float := range []engine.DType{engine.F16, engine.F32} {
+				t.Run(float.String(), func(t *testing.T) {
+					b := &bench{options: o, part: &part{}}
+					if err := b.open(float); err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() {
+						if b.close(); len(b.Failures) > 0 {
+							t.Error(b.Failures)
+						}
+					})
+					op.suite(t, b.dev)
+				})
+			}
+		}})
+	}
+	os.Args = []string{os.Args[0], "-test.v"}
+	testing.Main(func(pat, str string) (bool, error) { return regexp.MatchString(pat, str) }, tests, nil, nil)
+}
+
+var (
+	running = regexp.MustCompile(`^=== (?:RUN|NAME|CONT) +(\S+)`)
+	worst   = regexp.MustCompile(`worst of (\d+) cases: (\S+) `)
+	verdict = regexp.MustCompile(`^ *--- (PASS|FAIL|SKIP): (\S+)`)
+)
+
+// suites runs the operations' suites in one more process: a test that panics
+// would take the figures with it.
+func suites(b *bench) error {
+	cmd, err := b.self(b.ctx, "operations")
+	if err != nil {
+		return err
+	}
+	out, failed := cmd.CombinedOutput()
+	name, passed := "", 0
+	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+		line := s.Text()
+		if m := running.FindStringSubmatch(line); m != nil {
+			name = m[1]
+		} else if m := worst.FindStringSubmatch(line); m != nil {
+			var e float64
+			if _, err := fmt.Sscan(m[2], &e); err != nil {
+				return fmt.Errorf("%q: %w", line, err)
+			}
+			b.figure(name+", worst of "+m[1]+" cases", e, "relative error")
+		} else if m := verdict.FindStringSubmatch(line); m != nil {
+			switch m[1] {
+			case "PASS":
+				passed++
+			case "FAIL":
+				b.fail("%s", m[2])
+			}
+		}
+	}
+	if failed != nil || passed == 0 {
+		tail := string(out)
+		if len(tail) > 4000 {
+			tail = "…" + tail[len(tail)-4000:]
+		}
+		return fmt.Errorf("the suites: %v, %d passed:\n%s", failed, passed, tail)
+	}
+	b.figure("suites passed", float64(passed), "tests")
+	return nil
+}
+
+// find is a folder of the bundle, or where a checkout has it.
+func (o options) find(bundled, checkout string) (string, error) {
+	roots := []string{o.data}
+	if o.data == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return "", err
+		}
+		dir := filepath.Dir(exe)
+		roots = []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir)), "."}
+	}
+	for _, r := range roots {
+		for _, name := range []string{bundled, checkout} {
+			dir := filepath.Join(r, name)
+			if st, err := os.Stat(dir); err == nil && st.IsDir() {
+				return dir, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("neither %s of a bundle nor %s of a checkout in %q", bundled, checkout, roots)
+}
+
+// check is what a golden's model is asked, with the names of Forward's inputs and
+// outputs beside the golden's.
+type check struct {
+	net     string
+	in, out map[string]string
+}
+
+var checks = map[string][]check{
+	"clip": {
+		{"clip-text", map[string]string{"input_ids": "in.ids"}, map[string]string{"last_hidden_state": "out.text.hidden", "pooler_output": "out.text.pooled", "text_embeds": "out.text.embeds"}},
+		{"clip-image", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.vision.hidden", "pooler_output": "out.vision.pooled", "image_embeds": "out.vision.embeds"}},
+	},
+	"blip": {
+		{"blip-vision", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.hidden"}},
+		{"blip-text", map[string]string{"input_ids": "in.ids", "encoder_hidden_states": "out.hidden"}, map[string]string{"logits": "out.logits"}},
+	},
+	"unet": {{"unet", map[string]string{"sample": "in.sample", "timestep": "in.timesteps", "encoder_hidden_states": "in.context"}, map[string]string{"sample": "out.sample"}}},
+	"vae": {
+		{"vae-encode", map[string]string{"sample": "in.pixels"}, map[string]string{"latent_mean": "out.mean"}},
+		{"vae-decode", map[string]string{"latents": "in.latents"}, map[string]string{"sample": "out.pixels"}},
+	},
+}
+
+// goldens holds each net on the device against nets/testdata.
+func goldens(b *bench) error {
+	root, err := b.find("goldens", filepath.Join("nets", "testdata"))
+	if err != nil {
+		return err
+	}
+	dirs, err := filepath.Glob(filepath.Join(root, "*_*"))
+	if err != nil {
+		return err
+	}
+	kinds, floats := map[string]bool{}, []engine.DType{engine.F16, engine.F32}
+	if b.small {
+		floats = floats[:1]
+	}
+	for _, float := range floats {
+		bound := map[engine.DType]float64{engine.F16: 5e-3, engine.F32: 1e-5}[float]
+		if err := b.open(float); err != nil {
+			return err
+		}
+		for _, dir := range dirs {
+			kind, _, _ := strings.Cut(filepath.Base(dir), "_")
+			if b.small && kinds[kind] {
+				continue
+			}
+			kinds[kind] = true
+			for _, c := range checks[kind] {
+				name := fmt.Sprintf("%s %s %v", filepath.Base(dir), c.net, float)
+				e, err := b.golden(dir, c)
+				if err != nil {
+					b.fail("%s: %v", name, err)
+					continue
+				}
+				b.figure(name, e, "relative error")
+				if !(e <= bound) {
+					b.fail("%s: relative error %.3g, want at most %g", name, e, bound)
+				}
+			}
+		}
+		b.close()
+	}
+	if len(kinds) != len(checks) {
+		return fmt.Errorf("goldens of %d kinds of nets in %s, want %d", len(kinds), root, len(checks))
+	}
+	return nil
+}
+
+// golden is the worst relative error of one net's outputs.
+func (b *bench) golden(dir string, c check) (float64, error) {
+	set, err := weights.Open(filepath.Join(dir, "golden.safetensors"))
+	if err != nil {
+		return 0, err
+	}
+	defer set.Close()
+	values, err := models.ReadTensors(set)
+	if err != nil {
+		return 0, err
+	}
+	src, err := models.At(dir)
+	if err != nil {
+		return 0, err
+	}
+	// Goldens of maps are [N, H, W, C], Forward's are [N, C, H, W].
+	value := func(name string) *engine.Tensor {
+		t := values[name]
+		if t != nil && len(t.Shape()) == 4 {
+			t = resample.ToNCHW(t)
+		}
+		return t
+	}
+	in := models.Tensors{}
+	for ours, golden := range c.in {
+		in[ours] = value(golden)
+	}
+	out, err := models.Forward(b.ctx, c.net, src, b.dev, in, models.ForwardOptions{})
+	if err != nil {
+		return 0, err
+	}
+	worst := 0.0
+	for ours, golden := range c.out {
+		have, want := out[ours], value(golden)
+		if have == nil || want == nil {
+			return 0, fmt.Errorf("%s or %s is missing", ours, golden)
+		}
+		e, err := relative(have, want)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", ours, err)
+		}
+		if !(e <= worst) {
+			worst = e
+		}
+	}
+	return worst, nil
+}
+
+// bitwise is an operation whose result PTX defines to the last bit: it moves
+// values, or its arithmetic is IEEE's in an order that the code fixes. Sums of
+// mma have no such order: there the operands are whole numbers, and every order
+// gives the same.
+type bitwise struct {
+	name  string
+	float engine.DType
+	run   func(s *engine.Stream) (*engine.Tensor, error)
+}
+
+func bitwises() []bitwise {
+	both := func(name string, run func(s *engine.Stream) (*engine.Tensor, error)) []bitwise {
+		return []bitwise{{name + " f16", engine.F16, run}, {name + " f32", engine.F32, run}}
+	}
+	only := func(float engine.DType, name string, run func(s *engine.Stream) (*engine.Tensor, error)) []bitwise {
+		return []bitwise{{name + " " + float.String(), float, run}}
+	}
+	linear := func(m, k, n int, x func(uint64, ...int) *engine.Tensor) func(s *engine.Stream) (*engine.Tensor, error) {
+		return func(s *engine.Stream) (*engine.Tensor, error) {
+			w, err := matmul.Pack(s.Device(), x(2, n, k).F32(), n, k)
+			if err != nil {
+				return nil, err
+			}
+			return matmul.Linear(s, s.Put(x(1, m, k)), w, matmul.Epilogue{Bias: s.PutAs(engine.F32, x(3, n)), Residual: s.Put(x(4, m, n))}), nil
+		}
+	}
+	convolve := func(size, in, out int, o conv.Options, x func(uint64, ...int) *engine.Tensor) func(s *engine.Stream) (*engine.Tensor, error) {
+		return func(s *engine.Stream) (*engine.Tensor, error) {
+			w, err := conv.Pack(s.Device(), x(2, out, in, 3, 3).F32(), out, in, 3, 3)
+			if err != nil {
+				return nil, err
+			}
+			return conv.Conv2D(s, s.Put(x(1, 2, size, size, in)), w, o), nil
+		}
+	}
+	normal := func(seed uint64, dims ...int) *engine.Tensor { return random(seed, 1, dims...) }
+	return slices.Concat(
+		only(engine.F16, "matmul 300x136x132", linear(300, 136, 132, whole)),
+		only(engine.F16, "matmul 130x320x640", linear(130, 320, 640, whole)),
+		only(engine.F16, "matmul 3x200x333", linear(3, 200, 333, whole)),
+		only(engine.F16, "matmul 65x33x37", linear(65, 33, 37, whole)),
+		only(engine.F32, "matmul 70x200x40", linear(70, 200, 40, normal)),
+		only(engine.F32, "matmul 5x13x7", linear(5, 13, 7, normal)),
+		only(engine.F16, "conv 9x9 24 to 40", convolve(9, 24, 40, conv.Options{Pad: conv.Same(3)}, whole)),
+		only(engine.F16, "conv 8x8 16 to 72, upsampled", convolve(8, 16, 72, conv.Options{Pad: conv.Same(3), Upsample: true}, whole)),
+		only(engine.F16, "conv 11x11 3 to 8, stride 2", convolve(11, 3, 8, conv.Options{Pad: conv.Pad{Bottom: 1, Right: 1}, Stride: 2}, whole)),
+		only(engine.F32, "conv 9x9 12 to 20", convolve(9, 12, 20, conv.Options{Pad: conv.Same(3)}, normal)),
+		both("add", func(s *engine.Stream) (*engine.Tensor, error) {
+			return activate.Add(s, s.Put(normal(1, 33, 77)), s.Put(normal(2, 77))), nil
+		}),
+		both("channels", func(s *engine.Stream) (*engine.Tensor, error) {
+			return resample.Channels(s, s.Put(normal(1, 2, 5, 7, 19)), 3, 14), nil
+		}),
+		both("crop", func(s *engine.Stream) (*engine.Tensor, error) {
+			return resample.Crop(s, s.Put(normal(1, 2, 9, 8, 5)), 2, 1, 6, 7), nil
+		}),
+		both("rows", func(s *engine.Stream) (*engine.Tensor, error) {
+			return embed.Rows(s, s.Put(normal(1, 50, 37)), s.Put(engine.FromI32([]int32{49, 0, 7, 7}, 4))), nil
+		}),
+		both("patches", func(s *engine.Stream) (*engine.Tensor, error) {
+			return embed.Patches(s, s.Put(normal(1, 3, 4, 4, 20)), s.Put(normal(2, 20)), s.Put(normal(3, 17, 20))), nil
+		}),
+		both("fade", func(s *engine.Stream) (*engine.Tensor, error) {
+			y := s.Put(normal(2, 1, 9, 8, 3))
+			resample.Fade(s, s.Put(normal(1, 1, 9, 8, 3)), y, 4, true)
+			return y, nil
+		}),
+		both("layer norm of 320", func(s *engine.Stream) (*engine.Tensor, error) {
+			return norm.Layer(s, s.Put(normal(1, 9, 320)), s.PutAs(engine.F32, normal(2, 320)), s.PutAs(engine.F32, normal(3, 320)), 1e-5), nil
+		}),
+		both("layer norm of 77", func(s *engine.Stream) (*engine.Tensor, error) {
+			return norm.Layer(s, s.Put(normal(1, 9, 77)), s.PutAs(engine.F32, normal(2, 77)), s.PutAs(engine.F32, normal(3, 77)), 1e-5), nil
+		}),
+		both("group norm of two inputs", func(s *engine.Stream) (*engine.Tensor, error) {
+			return norm.Group(s, s.Put(normal(1, 2, 8, 8, 64)), s.Put(normal(4, 2, 8, 8, 32)), 32, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
+		}),
+		both("group norm of a large map", func(s *engine.Stream) (*engine.Tensor, error) {
+			return norm.Group(s, s.Put(normal(1, 1, 40, 32, 96)), nil, 4, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
+		}),
+		both("lengths of rows", func(s *engine.Stream) (*engine.Tensor, error) { return norm.L2(s, s.Put(normal(1, 5, 513))), nil }),
+		both("cast by scale", func(s *engine.Stream) (*engine.Tensor, error) {
+			y := s.New(s.Float(), 1000)
+			sample.Scale(s, y, s.PutAs(engine.F32, normal(1, 1000)), 0.8125)
+			return y, nil
+		}),
+		both("mix", func(s *engine.Stream) (*engine.Tensor, error) {
+			return sample.Mix(s, 0.3, s.PutAs(engine.F32, normal(1, 999)), -1.7, s.PutAs(engine.F32, normal(2, 999))), nil
+		}),
+		both("scheduler step with guidance", func(s *engine.Stream) (*engine.Tensor, error) {
+			r := sample.Recipe{PX: 1.1, PE: -0.4, X: 0.2, E: 0.1, P: 0.9, Past: []float64{0.5, -0.25}, Guidance: 7.5}
+			past := []*engine.Tensor{s.PutAs(engine.F32, normal(3, 2, 500)), s.PutAs(engine.F32, normal(4, 2, 500))}
+			next, _ := sample.Step(s, r, s.PutAs(engine.F32, normal(1, 2, 500)), s.Put(normal(2, 4, 500)), past, nil, nil)
+			return next, nil
+		}),
+	)
+}
+
+// bits compares the hardware's results with the interpreter's.
+func bits(b *bench) error {
+	cases := bitwises()
+	results := func() ([][]byte, error) {
+		out := make([][]byte, len(cases))
+		for _, float := range []engine.DType{engine.F16, engine.F32} {
+			if err := b.open(float); err != nil {
+				return nil, err
+			}
+			for i, c := range cases {
+				if c.float != float {
+					continue
+				}
+				s := engine.NewStream(b.ctx, b.dev)
+				y, err := c.run(s)
+				if err == nil {
+					err = s.Err()
+				}
+				if err == nil {
+					out[i] = make([]byte, y.Bytes())
+					err = b.dev.Download(out[i], y)
+				}
+				s.Close()
+				if err != nil {
+					return nil, fmt.Errorf("%s on %s: %w", c.name, b.dev.Name(), err)
+				}
+			}
+			b.close()
+		}
+		return out, nil
+	}
+	have, err := results()
+	if err != nil {
+		return err
+	}
+	b.device = "ptx"
+	want, err := results()
+	if err != nil {
+		return err
+	}
+	equal := 0
+	for i, c := range cases {
+		at := 0
+		for at < len(want[i]) && have[i][at] == want[i][at] {
+			at++
+		}
+		if at == len(want[i]) {
+			equal++
+			continue
+		}
+		size := c.float.Size()
+		b.fail("%s: element %d is %x, the interpreter gives %x", c.name, at/size, have[i][at/size*size:at/size*size+size], want[i][at/size*size:at/size*size+size])
+	}
+	b.figure(fmt.Sprintf("operations of %d that give the same bits", len(cases)), float64(equal), "operations")
+	return nil
+}
+
+// trio are the miniature models on a device.
+type trio struct{ loop rerank.Loop }
+
+func openTrio(dir string, dev engine.Device, steps int) (t trio, err error) {
+	source := func(name string) models.Source {
+		src, e := models.At(filepath.Join(dir, name))
+		err = errors.Join(err, e)
+		return src
+	}
+	blip, sd, clip := source("blip"), source("sd"), source("clip")
+	if err != nil {
+		return t, err
+	}
+	c, err := models.OpenCaptioner(blip, dev)
+	if err != nil {
+		return t, err
+	}
+	p, err := models.OpenPainter(sd, dev)
+	if err != nil {
+		return t, err
+	}
+	p.Steps, p.Guidance = steps, 4
+	j, err := models.OpenJudge(clip, dev)
+	t.loop = rerank.Loop{Captioner: c, Painter: p, Judge: j, DrawTwins: true}
+	return t, err
+}
+
+// run gives both reconstructions of a scene.
+func (t trio) run(ctx context.Context, i int, picture *pixels.Image, text string, k int) ([2]*rerank.Result, error) {
+	t.loop.Seed = uint64(i * k)
+	image, err := t.loop.Image(ctx, fmt.Sprint(i), picture, k)
+	if err != nil {
+		return [2]*rerank.Result{}, err
+	}
+	texts, err := t.loop.Text(ctx, text, k)
+	return [2]*rerank.Result{image, texts}, err
+}
+
+// tie is how close two cosines are that f16 may exchange.
+const tie = 1e-3
+
+// same says whether the device chose what the CPU did, ties aside.
+func same(cpu, dev *rerank.Result) bool {
+	return cpu.Selected == dev.Selected || math.Abs(cpu.Candidates[cpu.Selected].Score-cpu.Candidates[dev.Selected].Score) <= tie
+}
+
+// loops runs both reconstructions on the miniature models, on the CPU and on the
+// device: in at least 95 of 100 scenes they choose the same candidate.
+func loops(b *bench) error {
+	mini, err := b.find("mini", filepath.Join("weights", "mini", "models"))
+	if err != nil {
+		return err
+	}
+	dir, err := b.find("scenes", filepath.Join("weights", "mini", "test"))
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.png"))
+	if err != nil || len(files) < b.scenes {
+		return fmt.Errorf("%d scenes in %s, want %d: %w", len(files), dir, b.scenes, err)
+	}
+	k, steps, n := 3, 4, b.scenes
+	if b.small {
+		k, steps, n = 2, 1, 1
+	}
+	cpu, err := openTrio(mini, host.New(0), steps)
+	if err != nil {
+		return err
+	}
+	if err := b.open(engine.F16); err != nil {
+		return err
+	}
+	dev, err := openTrio(mini, b.dev, steps)
+	if err != nil {
+		return err
+	}
+	var chosen, alike [2]int
+	captions, words := 0, 0
+	for i, f := range files[:n] {
+		picture, err := pixels.Read(f)
+		if err != nil {
+			return err
+		}
+		// The text of a scene is what the CPU's captioner says of it.
+		text, err := cpu.loop.Captioner.Captions(b.ctx, []*pixels.Image{picture}, 1, 99)
+		if err != nil {
+			return err
+		}
+		want, err := cpu.run(b.ctx, i, picture, text[0][0].Text, k)
+		if err != nil {
+			return fmt.Errorf("%s on the CPU: %w", f, err)
+		}
+		have, err := dev.run(b.ctx, i, picture, text[0][0].Text, k)
+		if err != nil {
+			return fmt.Errorf("%s on %s: %w", f, b.dev.Name(), err)
+		}
+		for l := range 2 {
+			if have[l].Selected == want[l].Selected {
+				alike[l]++
+			}
+			if same(want[l], have[l]) {
+				chosen[l]++
+			}
+		}
+		for j, c := range want[0].Candidates {
+			words++
+			if c.Text == have[0].Candidates[j].Text {
+				captions++
+			}
+		}
+	}
+	for l, name := range []string{"image", "text"} {
+		share := float64(chosen[l]) / float64(n)
+		b.figure(name+" reconstruction, same candidate, ties aside", 100*share, "% of scenes")
+		b.figure(name+" reconstruction, same candidate", 100*float64(alike[l])/float64(n), "% of scenes")
+		if share < 0.95 {
+			b.fail("%s reconstruction: the same candidate in %d of %d scenes, want 95 %%", name, chosen[l], n)
+		}
+	}
+	b.figure("captions that are equal, word by word", 100*float64(captions)/float64(words), "% of captions")
+	b.figure("scenes", float64(n), "scenes")
+	return nil
+}

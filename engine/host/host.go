@@ -23,28 +23,23 @@ const (
 	// F32 computes in f32 by whatever method is fastest, such as Winograd's
 	// convolutions: 1e-4.
 	F32
-	// Fast also takes 16-bit formats where the machine multiplies them faster.
-	Fast
 )
 
 func (p Precision) String() string {
-	switch p {
-	case Exact:
+	if p == Exact {
 		return "exact"
-	case F32:
-		return "f32"
 	}
-	return "fast"
+	return "f32"
 }
 
-// ParsePrecision reads exact, f32 or fast.
+// ParsePrecision reads exact or f32.
 func ParsePrecision(name string) (Precision, error) {
-	for p := Exact; p <= Fast; p++ {
+	for p := Exact; p <= F32; p++ {
 		if name == p.String() {
 			return p, nil
 		}
 	}
-	return Exact, fmt.Errorf("precision %q: want exact, f32 or fast", name)
+	return Exact, fmt.Errorf("precision %q: want exact or f32", name)
 }
 
 // Options are how the CPU is to be used; the zero value is exact on every core

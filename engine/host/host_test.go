@@ -78,7 +78,7 @@ func TestRangeCoversAll(t *testing.T) {
 }
 
 func TestPrecisionsHaveNames(t *testing.T) {
-	for _, p := range []Precision{Exact, F32, Fast} {
+	for _, p := range []Precision{Exact, F32} {
 		got, err := ParsePrecision(p.String())
 		if err != nil || got != p || NewWith(Options{Precision: got}).Precision() != p {
 			t.Errorf("%v reads as %v, %v", p, got, err)

@@ -20,6 +20,17 @@ func rate(b *testing.B, perOp float64, unit string) {
 	b.ReportMetric(perOp*float64(b.N)/b.Elapsed().Seconds()/1e9, unit)
 }
 
+// BenchmarkPeak is what BenchmarkTile is to be held against.
+func BenchmarkPeak(b *testing.B) {
+	benchLevels(b, func(b *testing.B) {
+		n := 0
+		for b.Loop() {
+			n = Peak(1000)
+		}
+		rate(b, float64(n), "GFLOP/s")
+	})
+}
+
 func BenchmarkTile(b *testing.B) {
 	benchLevels(b, func(b *testing.B) {
 		g := Gemm()

@@ -55,6 +55,10 @@ func Best() Level {
 // was when the program started.
 func Active() Level { return active }
 
+// Peak runs n rounds of multiply-adds that wait for nothing, and returns how many
+// floating-point operations these were: the speed that others are held against.
+func Peak(n int) int { return peak(max(n, 1)) }
+
 // Dot returns the inner product of a and b.
 func Dot(a, b []float32) float32 { return dot(a, b[:len(a)]) }
 

@@ -55,6 +55,20 @@ func (g Kernel) tileSet(k int, a []float32, lda int, b, c []float32, ldc, m, n i
 	}
 }
 
+func peak(n int) int {
+	const sums = 12
+	switch active {
+	case AVX512:
+		peakAVX512(n)
+		return 2 * 16 * sums * n
+	case AVX2:
+		peakAVX2(n)
+		return 2 * 8 * sums * n
+	default:
+		return peakGo(n)
+	}
+}
+
 func columnMax(top, x []float32) {
 	switch {
 	case len(x) == 0:

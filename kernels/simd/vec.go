@@ -2,6 +2,19 @@ package simd
 
 import "math"
 
+func peakGo(n int) int {
+	const x = 1e-30
+	var a, b, c, d, e, f, g, h float32
+	for range n {
+		a, b, c, d = a*x+x, b*x+x, c*x+x, d*x+x
+		e, f, g, h = e*x+x, f*x+x, g*x+x, h*x+x
+	}
+	if s := a + b + c + d + e + f + g + h; s < 0 { // never, but the compiler does not know
+		return 0
+	}
+	return 16 * n
+}
+
 // The loops in pure Go. A reduction keeps four partial sums: that is what
 // lets the processor overlap the additions, and it rounds less than one.
 

@@ -11,7 +11,6 @@ driver := $(CURDIR)/engine/cuda/driver
 cuda := CGO_ENABLED=1 CGO_CFLAGS="-O2 -I$(driver)/include" CGO_LDFLAGS="-L$(driver)/lib" CC="$(CC)"
 tags := -tags cuda,netgo,osusergo
 compiler := $(and $(CC),$(shell command -v $(CC)))
-compiler := $(and $(CC),$(shell command -v $(CC)))
 
 bin/parley:
 ifneq (,$(compiler))

@@ -100,6 +100,15 @@ func TestFailures(t *testing.T) {
 	if len(r.Failures) != 1 || !strings.Contains(r.Failures[0], "goldens: neither") {
 		t.Errorf("failures %v", r.Failures)
 	}
+	for _, device := range []string{"nowhere", "cuda:999"} {
+		none := t.TempDir()
+		if code := command(t.Context(), []string{"-device", device, "-out", none}); code != 1 {
+			t.Errorf("%s: exit code %d, want 1", device, code)
+		}
+		if l, err := os.ReadDir(none); err != nil || len(l) > 0 {
+			t.Errorf("%s: results without a device: %v, %v", device, l, err)
+		}
+	}
 	if code := command(t.Context(), []string{"-only", "everything"}); code != 2 {
 		t.Errorf("exit code %d for a part that is not there, want 2", code)
 	}

@@ -245,7 +245,11 @@ func all(ctx context.Context, o options) int {
 			}
 		}
 	}
-	r := describe(o)
+	r, err := describe(o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gpu:", err)
+		return 1
+	}
 	for _, s := range sections() {
 		if only != nil && !slices.Contains(only, s.name) {
 			continue

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"parley/engine"
-	"parley/engine/cuda"
 )
 
 // commit is what was built; the linker sets it.
@@ -47,31 +46,27 @@ type device struct {
 	Free     int     `json:"free_bytes"`
 	PeakF16  float64 `json:"peak_f16_tflops,omitempty"` // dense, f32 accumulation, of the data sheet
 	PeakGBps float64 `json:"peak_memory_gbps,omitempty"`
-	Error    string  `json:"error,omitempty"`
 }
 
 // sheets are NVIDIA's data sheets: dense f16 TFLOP/s with f32 accumulation, and
 // GB/s of memory. The first whose words are all in a device's name counts.
 var sheets = []struct {
-	words   string
-	tflops  float64
-	gbps    float64
-	tensor  float64 // share of tflops that mma.sync reaches at most
-	sms     int
-	l2, l2s float64 // MB, and GB/s from it
+	words        string
+	tflops, gbps float64
 }{
-	{"H100 HBM3", 989.4, 3352, 0.63, 132, 50, 5500},
-	{"H100 NVL", 835.5, 3938, 0.63, 132, 50, 5500},
-	{"H100 PCIe", 756.5, 2039, 0.63, 114, 50, 4400},
-	{"H200", 989.4, 4800, 0.63, 132, 50, 5500},
-	{"A100 80GB", 311.9, 2039, 1, 108, 40, 4000},
-	{"A100", 311.9, 1555, 1, 108, 40, 4000},
-	{"L40S", 362, 864, 1, 142, 96, 4000},
-	{"L4", 121, 300, 1, 58, 48, 1500},
-	{"RTX 4090", 165.2, 1008, 1, 128, 72, 4000},
-	{"RTX 3090", 71, 936, 1, 82, 6, 2000},
+	{"H100 HBM3", 989.4, 3352},
+	{"H100 NVL", 835.5, 3938},
+	{"H100 PCIe", 756.5, 2039},
+	{"H200", 989.4, 4800},
+	{"A100 80GB", 311.9, 2039},
+	{"A100", 311.9, 1555},
+	{"L40S", 362, 864},
+	{"L4", 121, 300},
+	{"RTX 4090", 165.2, 1008},
+	{"RTX 3090", 71, 936},
 }
 
+// peak is a device's, 0 where it is not known.
 func peak(name string) (tflops, gbps float64) {
 sheet:
 	for _, s := range sheets {
@@ -85,24 +80,23 @@ sheet:
 	return 0, 0
 }
 
-func describe(o options) *report {
+// describe opens the device for a moment.
+func describe(o options) (*report, error) {
 	r := &report{Date: time.Now().UTC().Format("2006-01-02"), Commit: commit, Small: o.small, Hardware: o.device != "ptx", Failures: []string{}}
 	r.Machine = machine{System: first("/etc/os-release", "PRETTY_NAME="), CPU: first("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(),
 		Memory: first("/proc/meminfo", "MemTotal"), Driver: first("/proc/driver/nvidia/version", "NVRM version")}
 	b := &bench{options: o, part: &part{}}
 	if err := b.open(engine.F16); err != nil {
-		r.Device.Error = err.Error()
-		r.Failures = append(r.Failures, err.Error())
-		return r
+		return nil, err
 	}
 	i := b.dev.Info()
 	r.Device = device{Name: i.Name, Compute: fmt.Sprintf("%d.%d", i.Major, i.Minor), SMs: b.dev.SMs(), Memory: i.Total, Free: i.Free}
 	r.Device.PeakF16, r.Device.PeakGBps = peak(i.Name)
 	b.close()
 	if !r.Hardware {
-		_, r.Machine.Driver = cuda.Driver()
+		r.Machine.Driver = "the interpreter of PTX"
 	}
-	return r
+	return r, nil
 }
 
 // first is what follows a key in a text of keys and values.
@@ -139,9 +133,6 @@ func (r *report) save(dir string) (string, error) {
 		}
 		return '-'
 	}, strings.ToLower(r.Device.Name))
-	if name == "" {
-		name = "no-device"
-	}
 	if r.Small {
 		name += "-small"
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -383,28 +384,18 @@ func (c chip) table(w io.Writer, all []forecast, batch int) {
 			span(s.blocks, "%d"), span(s.resident, "%d"), span(s.waves, "%.2f"), s.bound(), s.time/1e3, s.flops/s.time/1e6, s.bytes/s.time/1e3)
 	}
 	kernels := gather(all, func(f forecast) string { return "`" + f.kernel + "`" })
-	slices.SortStableFunc(kernels, func(a, b *sum) int { return cmpFloat(b.time, a.time) })
+	slices.SortStableFunc(kernels, func(a, b *sum) int { return cmp.Compare(b.time, a.time) })
 	fmt.Fprint(w, "| kernel | "+head)
 	for _, s := range kernels {
 		row(s)
 	}
 	// What the bounds alone would leave: the most to win comes first.
 	shapes := gather(all, func(f forecast) string { return "`" + f.kernel + "` " + f.what })
-	slices.SortStableFunc(shapes, func(a, b *sum) int { return cmpFloat(b.time-b.ideal, a.time-a.ideal) })
+	slices.SortStableFunc(shapes, func(a, b *sum) int { return cmp.Compare(b.time-b.ideal, a.time-a.ideal) })
 	titles, rule, _ := strings.Cut(head, "\n")
 	fmt.Fprintln(w, "\nWhere the most is lost against the larger of FLOPs at mma.sync's rate and bytes at memory's:\n\n| kernel and result | lost ms | "+titles+"\n| --- "+strings.TrimSpace(rule))
 	for _, s := range shapes[:min(16, len(shapes))] {
 		s.name += fmt.Sprintf(" | %.3f", (s.time-s.ideal)/1e3)
 		row(s)
 	}
-}
-
-func cmpFloat(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 
 	"parley/engine"
 	"parley/engine/cuda"
@@ -320,9 +319,9 @@ func (b *bench) batch(p *models.Painter, size painting, n, loaded int) error {
 		b.fail("batch %d: %v", n, err)
 	}
 	parts := float64(p.Steps)*step + float64(n)*decode
-	b.figure(name(fmt.Sprintf("pipeline of %d steps", p.Steps)), whole, "s")
+	b.figure(name(fmt.Sprintf("pipeline of %d steps, by the host's clock", p.Steps)), whole, "s")
 	b.figure(name("pipeline, of it steps and decoding"), 100*parts/whole, "%")
-	b.figure(name("pictures"), 60*float64(n)/whole, "pictures/min")
+	b.figure(name("pictures, by the host's clock"), 60*float64(n)/whole, "pictures/min")
 	used, err := b.used()
 	if err != nil {
 		return err
@@ -436,7 +435,7 @@ func (b *bench) step(p *models.Painter, size painting) error {
 	sums, known := map[string]*tally{}, map[string]float64{}
 	total, launches := 0.0, 0
 	for _, o := range ops {
-		for _, l := range o.launches {
+		for i, l := range o.launches {
 			key := fmt.Sprint(l.Kernel, l.Grid, o.shape, o.Op, o.FLOPs)
 			t, ok := known[key]
 			if !ok {
@@ -456,8 +455,15 @@ func (b *bench) step(p *models.Painter, size painting) error {
 			}
 			k.launches++
 			k.seconds += t
-			k.flops += float64(o.FLOPs) / float64(len(o.launches))
-			k.bytes += float64(o.Bytes) / float64(len(o.launches))
+			// The first launch does the work; a second adds shares, but for a
+			// group norm's, which read the map a second time.
+			switch {
+			case o.Op == "groupnorm":
+				k.bytes += float64(o.Bytes) / float64(len(o.launches))
+			case i == 0:
+				k.flops += float64(o.FLOPs)
+				k.bytes += float64(o.Bytes)
+			}
 			total += t
 			launches++
 		}
@@ -465,13 +471,19 @@ func (b *bench) step(p *models.Painter, size painting) error {
 	for _, name := range order {
 		k := sums[name]
 		b.figure(fmt.Sprintf("step, %s, %d launches", name, k.launches), 1e3*k.seconds, "ms")
-		b.figure("step, "+name, k.flops/k.seconds/1e12, "TFLOP/s")
-		b.figure("step, "+name+" ", k.bytes/k.seconds/1e9, "GB/s")
+		if k.flops > 0 {
+			b.figure("step, "+name+", operations", k.flops/k.seconds/1e12, "TFLOP/s")
+		}
+		if k.bytes > 0 {
+			b.figure("step, "+name+", operands and results", k.bytes/k.seconds/1e9, "GB/s")
+		}
 	}
 	b.figure("step, launches", float64(launches), "launches")
 	b.figure("step, whole graph", 1e3*whole, "ms")
 	b.figure("step, sum of its launches", 100*total/whole, "% of the whole")
-	if r := total / whole; b.hardware() && math.Abs(r-1) > 0.25 {
+	// One by one, again and again, launches find their operands in the cache,
+	// which in the step they do not: the sum may be less, but not much more.
+	if r := total / whole; b.hardware() && (r < 0.6 || r > 1.2) {
 		b.fail("the launches of a step take %.3g ms one by one, %.3g ms as a graph", 1e3*total, 1e3*whole)
 	}
 	return nil
@@ -542,8 +554,8 @@ func captions(b *bench) error {
 				b.fail("a caption of %d ids, want %d", len(x.IDs), o.MaxLength)
 			}
 		}
-		b.figure(fmt.Sprintf("%d captions of a picture", k), 1e3*t, "ms")
-		b.figure(fmt.Sprintf("%d captions of a picture, words", k), float64(words)/t, "words/s")
+		b.figure(fmt.Sprintf("%d captions of a picture, by the host's clock", k), 1e3*t, "ms")
+		b.figure(fmt.Sprintf("%d captions of a picture, words, by the host's clock", k), float64(words)/t, "words/s")
 	}
 	return nil
 }

@@ -520,6 +520,15 @@ func TestConfigsRefused(t *testing.T) {
 		{"unet_odd", convert.UNet, "only_cross_attention", "[false, false, false]", ""},
 		{"unet_odd", convert.UNet, "downsample_padding", "2", "downsample_padding is 2"},
 		{"vae_three", convert.VAE, "down_block_types", `["AttnDownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"]`, "down_block_types is"},
+		{"unet_odd", convert.UNet, "transformer_layers_per_block", "1000000000", "transformer_layers_per_block has 1000000000, want 1 to 1000"},
+		{"unet_odd", convert.UNet, "cross_attention_dim", "4611686018427387904", "cross_attention_dim is 4611686018427387904"},
+		{"unet_odd", convert.UNet, "block_out_channels", "[8, 4611686018427387904, 40]", "block_out_channels is [8 4611686018427387904 40]"},
+		{"unet_odd", convert.UNet, "norm_num_groups", "0", "norm_num_groups is 0"},
+		{"unet_odd", convert.UNet, "norm_eps", "-1", "norm_eps is -1"},
+		{"clip_quick", convert.CLIP, "text_config", `{"num_hidden_layers": 0}`, "num_hidden_layers is 0, want 1 to 1000"},
+		{"clip_quick", convert.CLIP, "text_config", `{"hidden_size": 4611686018427387904}`, "hidden_size is 4611686018427387904"},
+		{"clip_quick", convert.CLIP, "text_config", `{"hidden_size": 1048576, "vocab_size": 1048576}`, "token_embedding.weight"},
+		{"blip_narrow", convert.BLIP, "text_config", `{"num_hidden_layers": 1000000000}`, "num_hidden_layers is 1000000000"},
 		{"vae_three", convert.VAE, "in_channels", "4", "in_channels is 4"},
 		{"vae_three", convert.VAE, "mid_block_add_attention", "false", "has no use for it"},
 	} {
@@ -533,10 +542,15 @@ func TestConfigsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := g.model.Loader(host.New(1))
-		if c.part == convert.VAE {
+		switch c.part {
+		case convert.VAE:
 			_, err = vae.Load(config, l)
-		} else {
+		case convert.UNet:
 			_, err = unet.Load(config, l)
+		case convert.CLIP:
+			_, err = clip.Load(config, l)
+		case convert.BLIP:
+			_, err = blip.Load(config, l)
 		}
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s with %s %s: have %v, want %q", c.model, c.key, c.value, err, c.want)

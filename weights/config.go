@@ -283,6 +283,51 @@ func keep[T any](r *Reader) func(T, error) T {
 // Int is Config.Int with the error kept.
 func (r *Reader) Int(key string, def int) int { return keep[int](r)(r.c.Int(key, def)) }
 
+// Size is Int for what layers and tensors are made of, 1 to a million. A wild
+// one would ask for more memory than there is before a tensor could contradict
+// it.
+func (r *Reader) Size(key string, def int) int { return r.between(key, def, 1<<20) }
+
+// Layers is Int for how often something is repeated, 1 to 1,000.
+func (r *Reader) Layers(key string, def int) int { return r.between(key, def, 1000) }
+
+func (r *Reader) between(key string, def, most int) int {
+	n := r.Int(key, def)
+	if n < 1 || n > most {
+		r.Fail(fmt.Errorf("%s is %d, want 1 to %d%s", key, n, most, in(r.c.File())))
+		return def
+	}
+	return n
+}
+
+// Sizes is Spread for what Size reads one of.
+func (r *Reader) Sizes(key string, n, def int) []int { return r.all(key, n, def, 1<<20) }
+
+// Repeats is Spread for how often something is repeated.
+func (r *Reader) Repeats(key string, n, def int) []int { return r.all(key, n, def, 1000) }
+
+func (r *Reader) all(key string, n, def, most int) []int {
+	list := r.Spread(key, n, def)
+	for i, v := range list {
+		if v < 1 || v > most {
+			r.Fail(fmt.Errorf("%s has %d, want 1 to %d%s", key, v, most, in(r.c.File())))
+			list[i] = def
+		}
+	}
+	return list
+}
+
+// Epsilon is Float for what keeps a norm from dividing by zero: above 0 and
+// below 1.
+func (r *Reader) Epsilon(key string, def float64) float64 {
+	e := r.Float(key, def)
+	if !(e > 0 && e < 1) {
+		r.Fail(fmt.Errorf("%s is %v, want more than 0 and less than 1%s", key, e, in(r.c.File())))
+		return def
+	}
+	return e
+}
+
 // Float is Config.Float with the error kept.
 func (r *Reader) Float(key string, def float64) float64 {
 	return keep[float64](r)(r.c.Float(key, def))

@@ -173,26 +173,26 @@ func (l *Loader) Shape(name string) (engine.Shape, bool) {
 // F32 reads a tensor as f32. Its data are the file's own, only to be read,
 // where they are f32 already, and converted from f16, bf16 or f64 elsewhere.
 // When the tensor is missing or has another shape, the error is kept and the
-// slice is of zeros.
+// slice is nil.
 func (l *Loader) F32(name string, dims ...int) []float32 {
 	want := engine.Shape(dims)
 	l.faults.note(l.prefix + name)
 	e, ok := l.set.entries[l.prefix+name]
 	if !ok {
 		l.Fail(&MissingError{Name: l.prefix + name, File: l.set.origin, Want: clone(want)})
-		return l.zeros(name, want)
+		return nil
 	}
 	if !e.Shape.Equal(want) {
 		l.Fail(&ShapeError{Name: e.Name, File: e.File, Have: e.Shape, Want: clone(want)})
-		return l.zeros(name, want)
+		return nil
 	}
 	if engine.Dry(l.dev) {
-		return l.zeros(name, want) // never touched, so it takes no memory
+		return make([]float32, want.Elems()) // never touched, so it takes no memory
 	}
 	data, err := F32(e)
 	if err != nil {
 		l.Fail(err)
-		return l.zeros(name, want)
+		return nil
 	}
 	return data
 }
@@ -226,17 +226,6 @@ func (l *Loader) Unread(why string) {
 }
 
 func clone(s engine.Shape) engine.Shape { return append(engine.Shape{}, s...) }
-
-// zeros stands for a tensor that could not be read. Dimensions come from
-// configurations, so a wild one is an error and not an allocation.
-func (l *Loader) zeros(name string, shape engine.Shape) []float32 {
-	size, ok := safetensors.Size("F32", shape)
-	if !ok || size > 1<<33 {
-		l.Fail(fmt.Errorf("%s%s: a tensor of %v is too large", l.prefix, name, shape))
-		return nil
-	}
-	return make([]float32, size/4)
-}
 
 // Fail keeps an error.
 func (l *Loader) Fail(err error) {

@@ -38,8 +38,8 @@ func TestLoader(t *testing.T) {
 	}
 	z := l.F32("f32", 3)
 	l.F32("ids", 1)
-	if fmt.Sprint(z) != "[0 0 0]" || len(s.Loader(host.New(1)).In("a").In("b").F32("c", 2, 2)) != 4 {
-		t.Error("no zeros for what is missing")
+	if z != nil || s.Loader(host.New(1)).In("a").In("b").F32("c", 1<<40, 1<<40) != nil {
+		t.Error("values for what is missing")
 	}
 	var shape *ShapeError
 	if err := l.Err(); !errors.As(err, &shape) || !strings.Contains(err.Error(), "net.f32: have [2], want [3]") ||

@@ -48,9 +48,9 @@ type Vision struct {
 
 func loadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
 	r := c.Reader()
-	width, image, patch := r.Int("hidden_size", 768), r.Int("image_size", 384), r.Int("patch_size", 16)
-	layers, heads, inner := r.Int("num_hidden_layers", 12), r.Int("num_attention_heads", 12), r.Int("intermediate_size", 3072)
-	eps := r.Float("layer_norm_eps", 1e-5)
+	width, image, patch := r.Size("hidden_size", 768), r.Size("image_size", 384), r.Size("patch_size", 16)
+	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 12), r.Size("intermediate_size", 3072)
+	eps := r.Epsilon("layer_norm_eps", 1e-5)
 	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
 	if err != nil {
 		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
@@ -123,10 +123,10 @@ var bert = layer.AttentionNames{Query: "self.query", Key: "self.key", Value: "se
 
 func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
 	r := c.Reader()
-	t := &Text{Width: r.Int("hidden_size", 768), Length: r.Int("max_position_embeddings", 512), Vocab: r.Int("vocab_size", 30524),
+	t := &Text{Width: r.Size("hidden_size", 768), Length: r.Size("max_position_embeddings", 512), Vocab: r.Size("vocab_size", 30524),
 		BOS: int32(r.Int("bos_token_id", 30522)), Sep: int32(r.Int("sep_token_id", 102)), PadID: int32(r.Int("pad_token_id", 0)), encoderWidth: encoder}
-	layers, heads, inner := r.Int("num_hidden_layers", 12), r.Int("num_attention_heads", 8), r.Int("intermediate_size", 3072)
-	eps := r.Float("layer_norm_eps", 1e-12)
+	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 8), r.Size("intermediate_size", 3072)
+	eps := r.Epsilon("layer_norm_eps", 1e-12)
 	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
 	if err != nil {
 		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))

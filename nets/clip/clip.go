@@ -26,7 +26,7 @@ type Model struct {
 // Load builds a model from config.json and tensors named as transformers'.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	r := c.Reader()
-	m := &Model{Projection: r.Int("projection_dim", 512)}
+	m := &Model{Projection: r.Size("projection_dim", 512)}
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
@@ -70,9 +70,9 @@ type TextOutput struct {
 // named with or without "text_model.".
 func LoadText(c weights.Config, l *weights.Loader) (*Text, error) {
 	r := c.Reader()
-	t := &Text{Width: r.Int("hidden_size", 512), Length: r.Int("max_position_embeddings", 77), Vocab: r.Int("vocab_size", 49408), EOS: r.Int("eos_token_id", 49407)}
-	layers, heads, inner := r.Int("num_hidden_layers", 12), r.Int("num_attention_heads", 8), r.Int("intermediate_size", 2048)
-	eps := r.Float("layer_norm_eps", 1e-5)
+	t := &Text{Width: r.Size("hidden_size", 512), Length: r.Size("max_position_embeddings", 77), Vocab: r.Size("vocab_size", 49408), EOS: r.Int("eos_token_id", 49407)}
+	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 8), r.Size("intermediate_size", 2048)
+	eps := r.Epsilon("layer_norm_eps", 1e-5)
 	act, err := matmul.ParseAct(r.String("hidden_act", "quick_gelu"))
 	if err != nil {
 		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
@@ -199,9 +199,9 @@ type VisionOutput struct {
 
 func loadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
 	r := c.Reader()
-	width, image, patch := r.Int("hidden_size", 768), r.Int("image_size", 224), r.Int("patch_size", 32)
-	layers, heads, inner := r.Int("num_hidden_layers", 12), r.Int("num_attention_heads", 12), r.Int("intermediate_size", 3072)
-	eps, channels := r.Float("layer_norm_eps", 1e-5), r.Int("num_channels", 3)
+	width, image, patch := r.Size("hidden_size", 768), r.Size("image_size", 224), r.Size("patch_size", 32)
+	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 12), r.Size("intermediate_size", 3072)
+	eps, channels := r.Epsilon("layer_norm_eps", 1e-5), r.Size("num_channels", 3)
 	act, err := matmul.ParseAct(r.String("hidden_act", "quick_gelu"))
 	if err != nil {
 		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))

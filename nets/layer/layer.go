@@ -222,7 +222,9 @@ func LoadPacked(l *weights.Loader, name string, width, heads int) Attention {
 			return Linear{}
 		}
 		if p.Has("qkv.bias") {
-			b = p.F32("qkv.bias", 3*width)[i*width : (i+1)*width]
+			if all := p.F32("qkv.bias", 3*width); len(all) > 0 {
+				b = all[i*width : (i+1)*width]
+			}
 		}
 		return NewLinear(p, n, w[i*width*width:(i+1)*width*width], b, width, width)
 	}

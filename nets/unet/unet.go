@@ -59,11 +59,11 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	if n == 0 {
 		return nil, fmt.Errorf("%s: block_out_channels is empty", c.File())
 	}
-	m := &Model{In: r.Int("in_channels", 4), Out: r.Int("out_channels", 4), Cross: r.Int("cross_attention_dim", 1280), width: widths[0]}
-	layers := r.Spread("layers_per_block", n, 2)
-	heads := r.Spread("attention_head_dim", n, 8)
-	depth := r.Spread("transformer_layers_per_block", n, 1)
-	cfg := config{eps: r.Float("norm_eps", 1e-5), groups: r.Int("norm_num_groups", 32), cross: m.Cross, temb: 4 * widths[0], model: m}
+	m := &Model{In: r.Size("in_channels", 4), Out: r.Size("out_channels", 4), Cross: r.Size("cross_attention_dim", 1280), width: widths[0]}
+	layers := r.Repeats("layers_per_block", n, 2)
+	heads := r.Sizes("attention_head_dim", n, 8)
+	depth := r.Repeats("transformer_layers_per_block", n, 1)
+	cfg := config{eps: r.Epsilon("norm_eps", 1e-5), groups: r.Size("norm_num_groups", 32), cross: m.Cross, temb: 4 * widths[0], model: m}
 	downTypes := r.Strings("down_block_types", []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"})
 	upTypes := r.Strings("up_block_types", []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"})
 	if len(downTypes) != n || len(upTypes) != n {
@@ -91,7 +91,11 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		r.Fail(fmt.Errorf("%s: downsample_padding is %d, want 0 or 1", c.File(), p))
 	}
 	for _, w := range widths {
-		if cfg.groups < 1 || w%cfg.groups != 0 {
+		if w < 1 || w > 1<<20 || n > 16 {
+			r.Fail(fmt.Errorf("%s: block_out_channels is %v", c.File(), widths))
+			break
+		}
+		if w%cfg.groups != 0 {
 			r.Fail(fmt.Errorf("%s: %d channels do not divide in %d groups", c.File(), w, cfg.groups))
 		}
 	}

@@ -48,8 +48,8 @@ type block struct {
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	r := c.Reader()
 	widths := r.Ints("block_out_channels", []int{128, 256, 512, 512})
-	layers, groups, channels := r.Int("layers_per_block", 2), r.Int("norm_num_groups", 32), r.Int("in_channels", 3)
-	m := &Model{Latents: r.Int("latent_channels", 4), Scale: r.Float("scaling_factor", 0.18215)}
+	layers, groups, channels := r.Layers("layers_per_block", 2), r.Size("norm_num_groups", 32), r.Size("in_channels", 3)
+	m := &Model{Latents: r.Size("latent_channels", 4), Scale: r.Float("scaling_factor", 0.18215)}
 	midAttn := r.Bool("mid_block_add_attention", true)
 	if act := r.String("act_fn", "silu"); act != "silu" {
 		r.Fail(fmt.Errorf("%s: act_fn is %q, only silu is supported", c.File(), act))
@@ -62,7 +62,11 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		r.Fail(fmt.Errorf("%s: block_out_channels is empty", c.File()))
 	}
 	for _, w := range widths {
-		if groups < 1 || w%groups != 0 {
+		if w < 1 || w > 1<<20 || len(widths) > 16 {
+			r.Fail(fmt.Errorf("%s: block_out_channels is %v", c.File(), widths))
+			break
+		}
+		if w%groups != 0 {
 			r.Fail(fmt.Errorf("%s: %d channels do not divide in %d groups", c.File(), w, groups))
 		}
 	}

@@ -29,6 +29,9 @@ type app struct {
 	dev                            engine.Device
 }
 
+// mostK is how many captions or drawings of one source can be asked for.
+const mostK = 10000
+
 func (a *app) open() (engine.Device, error) {
 	if a.dev != nil {
 		return a.dev, nil

@@ -47,8 +47,8 @@ func (a *app) caption() *cobra.Command {
 	c.Flags().IntVarP(&k, "k", "k", 1, "captions of each picture")
 	c.Flags().Uint64Var(&seed, "seed", 0, "of sampling")
 	c.RunE = func(cmd *cobra.Command, files []string) error {
-		if k < 1 {
-			return usage("-k %d: want 1 or more", k)
+		if k < 1 || k > mostK {
+			return usage("-k %d: want 1 to %d", k, mostK)
 		}
 		if err := f.check(); err != nil {
 			return err
@@ -157,8 +157,8 @@ func (a *app) draw() *cobra.Command {
 	c.Flags().StringVar(&from, "from", "", "picture to start from")
 	c.Flags().Float64Var(&strength, "strength", 0.8, "with --from: how much is drawn anew")
 	c.RunE = func(cmd *cobra.Command, lines []string) error {
-		if k < 1 {
-			return usage("-k %d: want 1 or more", k)
+		if k < 1 || k > mostK {
+			return usage("-k %d: want 1 to %d", k, mostK)
 		}
 		if err := f.check(cmd); err != nil {
 			return err

@@ -39,8 +39,8 @@ func (f *loopFlags) add(c *cobra.Command, k int) {
 }
 
 func (a *app) loop(cmd *cobra.Command, f *loopFlags) (*rerank.Loop, *models.Captioner, *models.Painter, error) {
-	if f.k < 1 {
-		return nil, nil, nil, usage("-k %d: want 1 or more", f.k)
+	if f.k < 1 || f.k > mostK {
+		return nil, nil, nil, usage("-k %d: want 1 to %d", f.k, mostK)
 	}
 	if err := errors.Join(f.paint.check(cmd), f.caption.check()); err != nil {
 		return nil, nil, nil, err

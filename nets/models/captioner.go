@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"path"
+	"slices"
 	"strings"
 
 	"parley/engine"
@@ -47,11 +48,17 @@ type Caption struct {
 }
 
 // OpenCaptioner loads a BLIP; its captions are by Nucleus.
-func OpenCaptioner(src Source, dev engine.Device) (*Captioner, error) {
+func OpenCaptioner(src Source, dev engine.Device) (_ *Captioner, err error) {
 	if err := fits(src, dev, map[string]string{"blip": convert.BLIP}, nil); err != nil {
 		return nil, err
 	}
-	net, err := load(src, dev, "blip", convert.BLIP, blip.Load)
+	on, kept := engine.Keep(dev)
+	defer func() {
+		if err != nil {
+			kept.FreeAll()
+		}
+	}()
+	net, err := load(src, on, "blip", convert.BLIP, blip.Load)
 	if err != nil {
 		return nil, err
 	}
@@ -121,11 +128,30 @@ func (c *Captioner) texts(ctx context.Context, pictures []*pixels.Image, prompt 
 	if err != nil {
 		return nil, err
 	}
-	var prompts [][]int32
-	o.Streams = nil
-	for i := range len(pictures) * each {
-		prompts, o.Streams = append(prompts, prompt), append(o.Streams, i%each)
+	// Many captions of a picture are written some at a time, each from its own
+	// stream of chance: the memory is that of some.
+	most := max(1, 256/len(pictures))
+	out := make([][]decode.Text, len(pictures))
+	for lo := 0; lo < each; lo += most {
+		some := min(most, each-lo)
+		var prompts [][]int32
+		o.Streams = nil
+		for i := range len(pictures) * some {
+			prompts, o.Streams = append(prompts, prompt), append(o.Streams, lo+i%some)
+		}
+		texts, err := c.write(s, seen, prompts, o)
+		if err != nil {
+			return nil, err
+		}
+		n := len(texts) / len(pictures)
+		for i := range pictures {
+			out[i] = append(out[i], texts[i*n:(i+1)*n]...)
+		}
 	}
+	return slices.Concat(out...), nil
+}
+
+func (c *Captioner) write(s *engine.Stream, seen *engine.Tensor, prompts [][]int32, o decode.Options) ([]decode.Text, error) {
 	cache, err := c.Net.Text.Start(s, seen, o.Rows(len(prompts)), o.MaxLength)
 	if err != nil {
 		return nil, err

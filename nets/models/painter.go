@@ -54,7 +54,7 @@ const sd1 = `{"_class_name":"PNDMScheduler","beta_start":0.00085,"beta_end":0.01
 
 // OpenPainter loads a Stable Diffusion 1 or 2. The options are the paper's: 50
 // steps, guidance 7.5; the miniature model's own where it is embedded.
-func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
+func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 	parts := map[string]string{"unet": convert.UNet, "vae": convert.VAE, "text_encoder": convert.TextEncoder}
 	if s, ok := src.in("sd"); ok {
 		src = s
@@ -74,9 +74,14 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	if src.IsEmbedded() {
 		p.PaintOptions = PaintOptions{Steps: 12, Guidance: 4}
 	}
-	var err error
+	on, kept := engine.Keep(dev)
+	defer func() {
+		if err != nil {
+			kept.FreeAll()
+		}
+	}()
 	size := 64
-	if p.UNet, err = load(src, dev, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
+	if p.UNet, err = load(src, on, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
 		r := c.Reader()
 		size = r.Spread("sample_size", 1, 64)[0]
 		if err := r.Err(); err != nil {
@@ -86,10 +91,10 @@ func OpenPainter(src Source, dev engine.Device) (*Painter, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if p.VAE, err = load(src, dev, "vae", convert.VAE, vae.Load); err != nil {
+	if p.VAE, err = load(src, on, "vae", convert.VAE, vae.Load); err != nil {
 		return nil, err
 	}
-	if p.Text, err = load(src, dev, "text_encoder", convert.TextEncoder, loadText); err != nil {
+	if p.Text, err = load(src, on, "text_encoder", convert.TextEncoder, loadText); err != nil {
 		return nil, err
 	}
 	p.Width, p.Height = size*p.VAE.Factor, size*p.VAE.Factor
@@ -444,12 +449,20 @@ func (p *Painter) chunk(n, h, w int) (int, error) {
 	}
 	if one > p.Memory {
 		err := &MemoryError{What: fmt.Sprintf("a drawing of %d x %d pixels", p.Width, p.Height), Need: one, Free: p.Memory}
+		// The largest square that fits, by bisection.
 		step := p.VAE.Factor * p.UNet.Multiple()
-		for side := min(p.Width, p.Height) / step * step; side >= step; side -= step {
-			if need, e := p.need(1, side/p.VAE.Factor, side/p.VAE.Factor); e == nil && need <= p.Memory {
-				err.Fits = fmt.Sprintf("%d x %d pixels would fit", side, side)
-				break
+		lo, hi := 0, min(p.Width, p.Height)/step
+		for hi-lo > 1 {
+			mid := (lo + hi) / 2
+			side := mid * p.UNet.Multiple()
+			if need, e := p.need(1, side, side); e == nil && need <= p.Memory {
+				lo = mid
+			} else {
+				hi = mid
 			}
+		}
+		if lo > 0 {
+			err.Fits = fmt.Sprintf("%d x %d pixels would fit", lo*step, lo*step)
 		}
 		return 0, err
 	}
@@ -461,7 +474,7 @@ func (p *Painter) chunk(n, h, w int) (int, error) {
 }
 
 // need is the most memory that k drawings at once take beside the weights, in
-// bytes, by a dry run.
+// bytes, by a dry run; where that is more than there is, a part of it.
 func (p *Painter) need(k, h, w int) (int, error) {
 	dry := engine.Like(p.device)
 	s := engine.NewStream(context.Background(), dry)
@@ -477,6 +490,9 @@ func (p *Painter) need(k, h, w int) (int, error) {
 	latents := s.New(engine.F32, 6*k, h, w, p.VAE.Latents)
 	if _, err := p.UNet.Step(s, s.New(s.Float(), rows, h, w, p.VAE.Latents), c, s.New(engine.I32, 1)); err != nil {
 		return 0, err
+	}
+	if s.Peak() > p.Memory {
+		return s.Peak(), nil // enough to know; the decoder's tiles would be many
 	}
 	d := engine.NewStream(context.Background(), dry)
 	z := d.New(engine.F32, k, h, w, p.VAE.Latents)

@@ -1,6 +1,7 @@
 package conv
 
 import (
+	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
@@ -16,6 +17,41 @@ type geometry struct {
 	h, w, c, more, oh, ow int
 	kh, kw, stride, shift int
 	pad                   Pad
+}
+
+// channelsLast brings filters of [out, in, taps] to [out, taps, in].
+func channelsLast(d engine.Device, w []float32, out, in, taps int) []float32 {
+	to := make([]float32, out*in*taps)
+	filters := func(lo, hi int) {
+		for o := lo; o < hi; o++ {
+			from, to := w[o*in*taps:(o+1)*in*taps], to[o*in*taps:(o+1)*in*taps]
+			if taps == 1 {
+				copy(to, from)
+				continue
+			}
+			// Four channels at a time: a line of the cache is written to by more
+			// than one of its elements before the next tap's.
+			c := 0
+			for ; c+4 <= in; c += 4 {
+				f := from[c*taps : (c+4)*taps]
+				for t := range taps {
+					q := to[t*in+c : t*in+c+4]
+					q[0], q[1], q[2], q[3] = f[t], f[taps+t], f[2*taps+t], f[3*taps+t]
+				}
+			}
+			for ; c < in; c++ {
+				for t := range taps {
+					to[t*in+c] = from[c*taps+t]
+				}
+			}
+		}
+	}
+	if h, ok := host.On(d); ok {
+		h.Range(out, 1+1<<16/max(in*taps, 1), filters)
+	} else {
+		filters(0, out)
+	}
+	return to
 }
 
 // choose is plan, unless a test asks for more than would be fastest.

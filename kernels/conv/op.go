@@ -25,15 +25,7 @@ func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 		mat, err := matmul.Pack(d, w, out, depth)
 		return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
 	}
-	hwi := make([]float32, len(w))
-	for o := range out {
-		for c := range in {
-			for t := range kh * kw {
-				hwi[o*depth+t*in+c] = w[(o*in+c)*kh*kw+t]
-			}
-		}
-	}
-	mat, err := matmul.Pack(d, hwi, out, depth)
+	mat, err := matmul.Pack(d, channelsLast(d, w, out, in, kh*kw), out, depth)
 	return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
 }
 

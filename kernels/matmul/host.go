@@ -3,6 +3,7 @@ package matmul
 import (
 	"unsafe"
 
+	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/simd"
 )
@@ -62,6 +63,24 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		d.Free(mem)
 		e.Finish(c, n, i0, rows, j0, j1)
 	})
+}
+
+// strips packs rows of weights, on all workers.
+func strips(d engine.Device, w []float32, out, in int) []float32 {
+	nr := simd.Gemm().NR
+	packed := make([]float32, simd.PackedLen(out, in, nr))
+	pack := func(lo, hi int) {
+		if rows := min(hi*nr, out) - lo*nr; rows > 0 {
+			simd.PackRows(packed[lo*nr*in:], w[lo*nr*in:], in, rows, in, nr)
+		}
+	}
+	n := (out + nr - 1) / nr
+	if h, ok := host.On(d); ok {
+		h.Range(n, 1+1<<16/(nr*max(in, 1)), pack)
+	} else {
+		pack(0, n)
+	}
+	return packed
 }
 
 // Strip is one strip of columns as the host's kernel reads it, [In][NR] of

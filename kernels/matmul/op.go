@@ -8,7 +8,6 @@ import (
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/engine/host"
-	"parley/kernels/simd"
 )
 
 // Act is the activation of an epilogue.
@@ -56,9 +55,7 @@ func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
 		return p, nil
 	}
 	if d.Local() {
-		nr := simd.Gemm().NR
-		p.packed = make([]float32, simd.PackedLen(out, in, nr))
-		simd.PackRows(p.packed, w, in, out, in, nr)
+		p.packed = strips(d, w, out, in)
 		return p, nil
 	}
 	var err error

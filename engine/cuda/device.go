@@ -183,6 +183,8 @@ func On(d engine.Device) (*Device, bool) {
 		return d, true
 	case Wide:
 		return d.Device, true
+	case *engine.Kept:
+		return On(d.Device)
 	}
 	return nil, false
 }

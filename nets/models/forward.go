@@ -33,6 +33,7 @@ type ForwardOptions struct {
 
 type run struct {
 	s   *engine.Stream
+	on  engine.Device // for weights, which are given back at the end
 	in  Tensors
 	src Source
 	o   ForwardOptions
@@ -62,7 +63,9 @@ func Forward(ctx context.Context, net string, src Source, dev engine.Device, in 
 	if !ok {
 		return nil, fmt.Errorf("net %q: choose one of %v", net, Nets())
 	}
-	r := &run{s: engine.NewStream(ctx, dev), in: in, src: src, o: o, out: Tensors{}}
+	on, kept := engine.Keep(dev)
+	defer kept.FreeAll()
+	r := &run{s: engine.NewStream(ctx, dev), on: on, in: in, src: src, o: o, out: Tensors{}}
 	defer r.s.Close()
 	if o.Taps != nil {
 		r.s.Attach(tapper{r, map[string]int{}})
@@ -154,7 +157,7 @@ func (r *run) ids(name string) ([][]int32, error) {
 }
 
 func open[T any](r *run, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
-	return load(r.src, r.s.Device(), folder, part, build)
+	return load(r.src, r.on, folder, part, build)
 }
 
 func (r *run) clipImage() error {
@@ -360,7 +363,7 @@ func (r *run) vaeEncode() error {
 }
 
 func (r *run) pipeline() error {
-	p, err := OpenPainter(r.src, r.s.Device())
+	p, err := OpenPainter(r.src, r.on)
 	if err != nil {
 		return err
 	}

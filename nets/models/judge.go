@@ -43,11 +43,17 @@ func (j *Judge) Close() {
 }
 
 // OpenJudge loads a CLIP.
-func OpenJudge(src Source, dev engine.Device) (*Judge, error) {
+func OpenJudge(src Source, dev engine.Device) (_ *Judge, err error) {
 	if err := fits(src, dev, map[string]string{"clip": convert.CLIP}, nil); err != nil {
 		return nil, err
 	}
-	net, err := load(src, dev, "clip", convert.CLIP, clip.Load)
+	on, kept := engine.Keep(dev)
+	defer func() {
+		if err != nil {
+			kept.FreeAll()
+		}
+	}()
+	net, err := load(src, on, "clip", convert.CLIP, clip.Load)
 	if err != nil {
 		return nil, err
 	}

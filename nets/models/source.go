@@ -120,15 +120,18 @@ func (s Source) part(dev engine.Device, folder, part string) (weights.Config, *w
 	return c, own.Loader(dev), set, nil
 }
 
-// load builds one net and closes its files: nets hold their weights packed.
+// load builds one net and closes its files: nets hold their weights packed. One
+// that fails leaves nothing on the device.
 func load[T any](s Source, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
 	var none T
+	dev, kept := engine.Keep(dev)
 	c, l, files, err := s.part(dev, folder, part)
 	if err != nil {
 		return none, err
 	}
 	net, err := build(c, l)
 	if err != nil {
+		kept.FreeAll()
 		return none, fmt.Errorf("load %s from %s: %w", part, s, errors.Join(err, files.Close()))
 	}
 	// Tensors that are f32 in the file are used in place, so a mapped file

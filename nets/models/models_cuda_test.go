@@ -1,0 +1,174 @@
+//go:build cuda
+
+package models_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/cuda"
+	"parley/engine/host"
+	"parley/kernels/optest"
+	"parley/nets/models"
+	"parley/nets/schedule"
+)
+
+// full asks for what takes the interpreter minutes; hardware does it anyway.
+func full() bool { return os.Getenv("PARLEY_FULL") != "" || os.Getenv("PARLEY_DEVICE") != "" }
+
+// each runs a test with f16 and with f32.
+func each(t *testing.T, f func(t *testing.T, dev *cuda.Device)) {
+	optest.Emulated(t, func(t *testing.T, d engine.Device) {
+		dev, _ := cuda.On(d)
+		f(t, dev)
+	})
+}
+
+// TestPipelineCUDA takes diffusers' short runs of each scheduler.
+func TestPipelineCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) {
+		testPipelines(t, dev, func(o models.PaintOptions) bool { return o.Steps < 10 || full() })
+	})
+}
+
+func TestTiledCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) { testTiled(t, dev) })
+}
+
+// drawing is a run of the tiny Stable Diffusion.
+type drawing struct {
+	kind     string
+	steps    int
+	guidance float64
+	from     bool // of a picture, at a strength of 0.7
+	eager    bool // nothing is recorded
+}
+
+type nobody struct{}
+
+func (nobody) Record(engine.Span) {}
+
+// sketch is the tiny Stable Diffusion, for drawings of a few pixels.
+func sketch(t testing.TB, dev engine.Device) *models.Painter {
+	t.Helper()
+	src, err := models.At("testdata/sd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := models.OpenPainter(src, dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Width, p.Height = 8, 8
+	return p
+}
+
+// draw returns two drawings' latents and pictures. step is told of each step.
+func (d drawing) draw(ctx context.Context, p *models.Painter, dev engine.Device, step func()) (latents, pictures []float32, err error) {
+	p.Scheduler, p.Steps, p.Guidance, p.Strength = d.kind, d.steps, d.guidance, 0.7
+	s := engine.NewStream(ctx, dev)
+	defer s.Close()
+	if d.eager {
+		s.Attach(nobody{})
+	}
+	h, w := p.Height/p.VAE.Factor, p.Width/p.VAE.Factor
+	var from *engine.Tensor
+	if d.from {
+		x := make([]float32, h*w*p.VAE.Latents)
+		for i := range x {
+			x[i] = float32(math.Sin(float64(i)))
+		}
+		from = engine.FromF32(x, 1, h, w, p.VAE.Latents)
+	}
+	ids := [][]int32{{1, 5, 7, 2}, {1, 9, 2, 2}}
+	z, err := p.Latents(s, ids, [][]int32{{1, 2, 2, 2}, {1, 2, 2, 2}}, models.OneSeed(3), from, step)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.Get(z)
+	if err != nil {
+		return nil, nil, err
+	}
+	latents = append(latents, a.F32()...)
+	x, err := p.Decode(s, z)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := s.Get(x)
+	if err != nil {
+		return nil, nil, err
+	}
+	return latents, b.F32(), nil
+}
+
+// TestGraphsCUDA: what a recorded step of the UNet gives is to the bit what its
+// operations give one by one, and nothing of it is left.
+func TestGraphsCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) {
+		p := sketch(t, dev)
+		loaded := dev.Usage()
+		for _, kind := range []string{"pndm", "euler-a"} { // of the two kinds that there are: with a past, and with noise
+			d := drawing{kind: kind, steps: 4, guidance: 3}
+			kept := 0
+			z, x, err := d.draw(t.Context(), p, dev, func() { kept = max(kept, dev.Usage().Graphs) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kept == 0 {
+				t.Errorf("%s: no step was recorded", kind)
+			}
+			d.eager = true
+			kept = 0
+			zs, xs, err := d.draw(t.Context(), p, dev, func() { kept = max(kept, dev.Usage().Graphs) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kept != 0 {
+				t.Errorf("%s: a step was recorded while spans are", kind)
+			}
+			if !same(z, zs) || !same(x, xs) {
+				t.Errorf("%s: recorded steps give latents %v, the same steps one by one %v", kind, z[:4], zs[:4])
+			}
+		}
+		if have := dev.Usage(); have.Blocks != loaded.Blocks || have.Bytes != loaded.Bytes || have.Graphs != 0 {
+			t.Errorf("%+v is held at the end, %+v before", have, loaded)
+		}
+	})
+}
+
+func same(a, b []float32) bool {
+	for i := range b {
+		if math.Float32bits(a[i]) != math.Float32bits(b[i]) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// TestFromPictureCUDA: each scheduler goes on from a picture as the CPU does.
+func TestFromPictureCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) {
+		cpu := host.New(2)
+		p, ref := sketch(t, dev), sketch(t, cpu)
+		bound := map[engine.DType]float64{engine.F32: 5e-5, engine.F16: 5e-3}[dev.Float()]
+		for i, kind := range schedule.Kinds {
+			d := drawing{kind: kind, steps: 5, guidance: float64(1 + i%2), from: true}
+			z, x, err := d.draw(t.Context(), p, dev, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			zs, xs, err := d.draw(t.Context(), ref, cpu, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, b := far(z, zs), far(x, xs)
+			t.Logf("%s, guidance %v: latents %.2g, pictures %.2g", kind, d.guidance, a, b)
+			if !(a <= bound) || !(b <= bound) {
+				t.Errorf("%s, guidance %v: relative errors %.2g and %.2g, want at most %g", kind, d.guidance, a, b, bound)
+			}
+		}
+	})
+}

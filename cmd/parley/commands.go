@@ -188,7 +188,7 @@ func (a *app) draw() *cobra.Command {
 			Image string `json:"image"`
 			Error string `json:"error,omitempty"`
 		}
-		var out []entry
+		out := []entry{}
 		var texts []string
 		var seeds []uint64
 		for i, t := range lines {
@@ -217,7 +217,7 @@ func (a *app) draw() *cobra.Command {
 			}
 		})
 		if a.json {
-			var finished []entry
+			finished := []entry{}
 			for i, e := range out {
 				if done[i] || e.Error != "" {
 					finished = append(finished, e)

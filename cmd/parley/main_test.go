@@ -249,7 +249,12 @@ func TestBadFile(t *testing.T) {
 func TestStop(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	dir := t.TempDir()
-	time.AfterFunc(500*time.Millisecond, cancel)
+	// A short run tells how long loading takes here, and with the race detector.
+	start := time.Now()
+	if code, _, errs := call(t, "reconstruct", "text", "--steps", "1", "-k", "1", "--out", t.TempDir(), "a cat"); code != 0 {
+		t.Fatal(errs)
+	}
+	time.AfterFunc(time.Since(start)+500*time.Millisecond, cancel)
 	var out, errs bytes.Buffer
 	args := []string{"reconstruct", "text", "--steps", "400", "-k", "8", "--out", dir, "a cat"}
 	code := run(ctx, args, &out, &errs)
@@ -258,5 +263,9 @@ func TestStop(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "result.json")); err != nil {
 		t.Error(err)
+	}
+	out.Reset() // ctx is done: nothing is drawn, and JSON says so
+	if code := run(ctx, []string{"draw", "--json", "--out", dir, "a cat"}, &out, &errs); code != 1 || out.String() != "[]\n" {
+		t.Errorf("draw: code %d, %q", code, out.String())
 	}
 }

@@ -1,0 +1,248 @@
+//go:build cuda
+
+package rerank_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/cuda"
+	"parley/engine/cuda/ptx"
+	"parley/engine/host"
+	"parley/kernels/optest"
+	"parley/nets/models"
+	"parley/nets/pixels"
+	"parley/nets/rerank"
+	"parley/weights/mini"
+)
+
+// miniature is both loops' models on a device.
+func miniature(t *testing.T, dev engine.Device) (*rerank.Loop, *models.Captioner, *models.Painter) {
+	t.Helper()
+	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := models.OpenPainter(models.Embedded("sd"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := models.OpenJudge(models.Embedded("clip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(j.Close)
+	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: 5}, c, p
+}
+
+// f16's error of a score, and candidates whose scores are nearer than it are a
+// tie.
+const tie = 5e-3
+
+// TestLoopsAgreeCUDA: both loops choose on the GPU, in f16, what they choose on
+// the CPU in f32: over 2 held-out scenes on the interpreter, over 8 where
+// PARLEY_FULL is set, over 200 on hardware, where 95 % have to agree.
+func TestLoopsAgreeCUDA(t *testing.T) {
+	n, k := 2, 2
+	switch {
+	case os.Getenv("PARLEY_DEVICE") != "":
+		n, k = 200, 4
+	case os.Getenv("PARLEY_FULL") != "":
+		n, k = 8, 3
+	}
+	scenes, err := mini.Test()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gpu := optest.GPU(t, false)
+	var agree, ties, sources, texts, same int
+	worst := 0.
+	var loops [2]*rerank.Loop
+	var captioners [2]*models.Captioner
+	for i, dev := range []engine.Device{host.New(2), gpu} {
+		l, c, p := miniature(t, dev)
+		p.Steps = 4
+		loops[i], captioners[i] = l, c
+	}
+	for i := range n {
+		scene := scenes[(i*7)%len(scenes)]
+		picture, err := pixels.Decode(bytes.NewReader(scene.PNG))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, image := range []bool{true, false} {
+			var rs [2]*rerank.Result
+			for d, l := range loops {
+				if image {
+					captioners[d].CaptionOptions = models.Nucleus()
+					rs[d], err = l.Image(t.Context(), scene.File, picture, k)
+				} else {
+					captioners[d].CaptionOptions = models.Beam()
+					rs[d], err = l.Text(t.Context(), scene.Captions[0], k)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			cpu, dev := rs[0], rs[1]
+			words := fmt.Sprintf("%s, image %v:", scene.File, image)
+			alike := true
+			for j, c := range cpu.Candidates {
+				texts++
+				if c.Text == dev.Candidates[j].Text {
+					same++
+				} else {
+					alike = false
+				}
+				words += fmt.Sprintf(" %q %.4f / %q %.4f", c.Text, c.Score, dev.Candidates[j].Text, dev.Candidates[j].Score)
+				if c.Text == dev.Candidates[j].Text {
+					worst = max(worst, math.Abs(c.Score-dev.Candidates[j].Score))
+				}
+			}
+			sources++
+			best := cpu.Candidates[cpu.Selected]
+			switch gap := best.Score - cpu.Candidates[dev.Selected].Score; {
+			case dev.Selected == cpu.Selected:
+				agree++
+			case gap <= tie && alike:
+				agree++
+				ties++
+				t.Logf("%s: the CPU chooses %d, the GPU %d; to the CPU they are %.2g apart", words, cpu.Selected, dev.Selected, gap)
+			default:
+				t.Logf("%s: the CPU chooses %d, the GPU %d", words, cpu.Selected, dev.Selected)
+			}
+		}
+	}
+	t.Logf("%d of %d choices agree, %d of them ties; %d of %d captions are equal; scores differ by at most %.2g where they are", agree, sources, ties, same, texts, worst)
+	if agree*100 < 95*sources {
+		t.Errorf("%d of %d choices agree", agree, sources)
+	}
+	if !(worst <= tie) {
+		t.Errorf("scores differ by %.2g, want at most %g", worst, tie)
+	}
+}
+
+// small is a loop of three small drawings, one at a time, on a device that can
+// be made to fail.
+func small(t *testing.T) (*cuda.Device, *rerank.Loop, *models.Painter) {
+	t.Helper()
+	dev, err := cuda.Emulate(ptx.New(ptx.Options{}), engine.F16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, c, p := miniature(t, dev)
+	c.CaptionOptions = models.CaptionOptions{Prompt: "a picture of "}
+	c.MaxLength = 8
+	p.Width, p.Height, p.Steps, p.Guidance = 16, 16, 3, 1
+	p.Memory = 1
+	var memory *models.MemoryError
+	if _, err := l.Text(t.Context(), "a cat", 1); !errors.As(err, &memory) {
+		t.Fatalf("a drawing in one byte: %v", err)
+	}
+	p.Memory = memory.Need
+	return dev, l, p
+}
+
+// TestCandidatesAreKept: what goes wrong with one candidate is told in its
+// place; those before it are kept, and those after it are drawn where the
+// device still works.
+func TestCandidatesAreKept(t *testing.T) {
+	dev, l, p := small(t)
+	ask := func(ctx context.Context) (*rerank.Result, error) { return l.Text(ctx, "a cat on the grass", 3) }
+	whole, err := ask(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := dev.Usage()
+	equal := func(i int, c rerank.Candidate) {
+		t.Helper()
+		w := whole.Candidates[i]
+		if c.Err != nil || c.Rank == 0 || c.Text != w.Text || c.Score != w.Score || !bytes.Equal(c.Picture.Pix, w.Picture.Pix) {
+			t.Errorf("candidate %d: %q %.4f %v, want %q %.4f", i, c.Text, c.Score, c.Err, w.Text, w.Score)
+		}
+	}
+	// when the first candidate is done
+	first := func(f func()) {
+		l.Report = func(i int, _ rerank.Candidate) {
+			if i == 0 {
+				f()
+			}
+		}
+	}
+
+	for _, n := range []int{1, 400} {
+		first(func() { dev.Emulation().FailAlloc(n) })
+		r, err := ask(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var memory *cuda.OutOfMemory
+		if c := r.Candidates[1]; !errors.As(c.Err, &memory) || c.Rank != 0 {
+			t.Errorf("the second candidate: %+v", c)
+		}
+		equal(0, r.Candidates[0])
+		equal(2, r.Candidates[2])
+		if have := dev.Usage(); have != before {
+			t.Errorf("%+v is held, %+v before", have, before)
+		}
+	}
+
+	steps := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	first(func() {})
+	p.Progress = func(done, total int) {
+		if steps++; done == 5 { // the second step of the second candidate
+			cancel()
+		}
+	}
+	r, err := ask(ctx)
+	if !errors.Is(err, context.Canceled) || steps != 5 || r.Selected != 0 || r.Candidates[1].Rank != 0 || r.Candidates[2].Picture != nil {
+		t.Errorf("cancelled at step %d: %v, %+v", steps, err, r)
+	}
+	equal(0, r.Candidates[0])
+	if have := dev.Usage(); have != before {
+		t.Errorf("%+v is held, %+v before", have, before)
+	}
+	p.Progress = nil
+	if r, err = ask(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range r.Candidates {
+		equal(i, c)
+	}
+
+	first(dev.Emulation().Lose)
+	if r, err = ask(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var lost *cuda.Lost
+	for i, c := range r.Candidates {
+		if i == 0 {
+			equal(0, c)
+		} else if !errors.As(c.Err, &lost) || c.Rank != 0 {
+			t.Errorf("candidate %d of a lost device: %+v", i, c)
+		}
+	}
+	if r, err = ask(t.Context()); !errors.As(err, &lost) {
+		t.Errorf("a lost device: %v", err)
+	}
+	if err := dev.Close(); err != nil {
+		t.Error(err)
+	}
+	dev, l, _ = small(t)
+	if r, err = ask(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range r.Candidates {
+		equal(i, c)
+	}
+	if err := dev.Close(); err != nil {
+		t.Error(err)
+	}
+}

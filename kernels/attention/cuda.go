@@ -64,14 +64,22 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 	return l
 }
 
-func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v, y *engine.Tensor, o Options, keys int) {
+// start is a tensor that begins with the part.
+func (p part) start() *engine.Tensor {
+	m := p.t.Memory()
+	m.Addr += uintptr(p.at * p.t.DType().Size())
+	return engine.NewTensor(p.t.DType(), m)
+}
+
+func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v part, y *engine.Tensor, o Options, keys int) {
 	if y.Elems() == 0 {
 		return
 	}
-	width := q.Dim(2)
-	a := shape{n: q.Dim(0), lq: q.Dim(1), keys: keys, heads: o.Heads, dim: width / o.Heads, share: q.Dim(0) / k.Dim(0), causal: o.Causal}
-	a.aligned = a.dim%8 == 0
-	for _, t := range []*engine.Tensor{q, k, v, y} {
+	n, m := q.t.Dim(0), k.t.Dim(0)
+	a := shape{n: n, lq: q.t.Dim(1), keys: keys, heads: o.Heads, dim: y.Dim(2) / o.Heads, share: n / m, causal: o.Causal}
+	qs, ks, vs := q.start(), k.start(), v.start()
+	a.aligned = a.dim%8 == 0 && q.row()%8 == 0 && k.row()%8 == 0
+	for _, t := range []*engine.Tensor{qs, ks, vs, y} {
 		a.aligned = a.aligned && t.Memory().Addr%16 == 0
 	}
 	if !a.causal && a.share > 1 {
@@ -82,7 +90,7 @@ func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v, y *engine.Tensor, o Optio
 	if a.causal {
 		causal = 1
 	}
-	l := a.choose(q.DType(), d.SMs())
-	args := []any{q, k, v, y, a.lq, a.keys, a.heads, a.dim, a.share, width, width, int64(a.lq * width), int64(k.Dim(1) * width), float32(o.Scale), causal, o.More}
-	d.Launch(s, module, l.kernel, l.grid, l.block, l.shared, args...)
+	l := a.choose(y.DType(), d.SMs())
+	d.Launch(s, module, l.kernel, l.grid, l.block, l.shared, qs, ks, vs, y, a.lq, a.keys, a.heads, a.dim, a.share,
+		q.row(), k.row(), int64(a.lq*q.row()), int64(k.t.Dim(1)*k.row()), float32(o.Scale), causal, o.More)
 }

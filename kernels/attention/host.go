@@ -11,6 +11,7 @@ import (
 type attn struct {
 	d                      *host.Device
 	q, k, v, y             []float32
+	qRow, kvRow            int // from row to row of q, and of k and v
 	n, lq, share           int
 	room, keys, heads, dim int
 	scale                  float32
@@ -53,19 +54,19 @@ func (a *attn) sees(i int) int {
 // few serves one or two queries, as in decoding: no packing pays.
 func (a *attn) few(b, h int) {
 	width := a.heads * a.dim
-	kv := (b / a.share * a.room) * width
+	kv := b/a.share*a.room*a.kvRow + h*a.dim
 	score := make([]float32, a.keys)
 	for i := range a.lq {
-		at := (b*a.lq+i)*width + h*a.dim
-		q, y := a.q[at:at+a.dim], a.y[at:at+a.dim]
+		row := b*a.lq + i
+		q, y := a.q[row*a.qRow+h*a.dim:][:a.dim], a.y[row*width+h*a.dim:][:a.dim]
 		n := a.sees(i)
 		for j := range n {
-			score[j] = a.scale * simd.Dot(q, a.k[kv+j*width+h*a.dim:][:a.dim])
+			score[j] = a.scale * simd.Dot(q, a.k[kv+j*a.kvRow:][:a.dim])
 		}
 		sum := simd.ExpSub(score[:n], score[:n], simd.MaxVal(score[:n]))
 		clear(y)
 		for j := range n {
-			simd.Axpy(score[j]/sum, a.v[kv+j*width+h*a.dim:][:a.dim], y)
+			simd.Axpy(score[j]/sum, a.v[kv+j*a.kvRow:][:a.dim], y)
 		}
 	}
 }
@@ -90,12 +91,12 @@ func (a *attn) strips(b, h, lo, hi int) {
 	kp, vp, qp, out := take(kLen), take(vLen), take(count*dim*nr), take(count*dim*nr)
 	score, tops, sums, factor := take(keyBlock*nr), take(count*nr), take(count*nr), take(nr)
 
-	kv := b/a.share*a.room*width + h*dim
-	simd.PackRows(kp, a.k[kv:], width, a.keys, dim, g.MR)
-	simd.PackCols(vp, a.v[kv:], width, a.keys, dim, g.MR)
+	kv := b/a.share*a.room*a.kvRow + h*dim
+	simd.PackRows(kp, a.k[kv:], a.kvRow, a.keys, dim, g.MR)
+	simd.PackCols(vp, a.v[kv:], a.kvRow, a.keys, dim, g.MR)
 	for i0 := lo; i0 < hi; i0 += count * nr {
 		n := min(count*nr, hi-i0)
-		simd.PackRows(qp, a.q[(b*a.lq+i0)*width+h*dim:], width, n, dim, nr)
+		simd.PackRows(qp, a.q[(b*a.lq+i0)*a.qRow+h*dim:], a.qRow, n, dim, nr)
 		simd.Scale(qp, qp, a.scale)
 		clear(sums)
 		for i := range tops {

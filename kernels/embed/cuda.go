@@ -46,12 +46,14 @@ func patchesOnCUDA(d *cuda.Device, s *engine.Stream, patches, class, positions, 
 }
 
 func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.Tensor) {
-	if rows.Elems() == 0 {
+	if rows.Elems() == 0 || cache.Elems() == 0 {
 		return
 	}
-	c := rows.Dim(2)
+	c, wide := cache.Dim(2), rows.Dim(2)
+	from := rows.Memory()
+	from.Addr += uintptr((wide - c) * rows.DType().Size())
 	d.Launch(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
-		rows, nil, cache, nil, rows.Dim(1), c, c, cache.Dim(1), at, more)
+		engine.NewTensor(rows.DType(), from), nil, cache, nil, rows.Dim(1), c, wide, cache.Dim(1), at, more)
 }
 
 func selectOnCUDA(d *cuda.Device, s *engine.Stream, cache, ids, y *engine.Tensor) {

@@ -100,15 +100,15 @@ func Patches(s *engine.Stream, patches, class, positions *engine.Tensor) *engine
 	})
 }
 
-// Append writes rows [N, L, C] to a cache [N, room, C] from row at of each
-// sample on. more is as in Tokens.
+// Append writes the last C columns of rows [N, L, C or more] to a cache [N, room,
+// C], from row at of each sample on. more is as in Tokens.
 func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.Tensor) {
-	n, room, c, length := cache.Dim(0), cache.Dim(1), cache.Dim(2), rows.Dim(1)
-	if rows.Dim(0) != n || rows.Dim(2) != c || at < 0 || at+length > room {
+	n, room, c, length, wide := cache.Dim(0), cache.Dim(1), cache.Dim(2), rows.Dim(1), rows.Dim(2)
+	if rows.Dim(0) != n || wide < c || at < 0 || at+length > room {
 		s.Fail(fmt.Errorf("embed: %s: rows %v at %d of a cache of %v", s.Path(), rows.Shape(), at, cache.Shape()))
 		return
 	}
-	s.Do(engine.Work{Op: "append", Out: cache, Bytes: 2 * int64(rows.Bytes())}, func(d engine.Device) {
+	s.Do(engine.Work{Op: "append", Out: cache, Bytes: 2 * int64(n*length*c*cache.DType().Size())}, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			appendOnCUDA(g, s, cache, rows, at, more)
 			return
@@ -116,7 +116,9 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.T
 		if _, ok := host.On(d); ok {
 			at := plus(at, more)
 			for b := range n {
-				copy(cache.F32()[(b*room+at)*c:], rows.F32()[b*length*c:(b+1)*length*c])
+				for i := range length {
+					copy(cache.F32()[(b*room+at+i)*c:][:c], rows.F32()[(b*length+i+1)*wide-c:])
+				}
 			}
 		}
 	})

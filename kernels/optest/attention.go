@@ -123,6 +123,20 @@ func Attend(t *testing.T, dev engine.Device) {
 		u.want(name, y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
 			return attention.Attend(s, s.Put(q), s.Put(k), s.Put(v), attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal, Keys: c.keys})
 		})
+		o := attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal, Keys: c.keys}
+		u.want(name+", keys beside values", y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
+			return attention.PackedKeys(s, s.Put(q), s.Put(columns(k, v)), o)
+		})
+		if c.n == c.m && c.lq == c.lk {
+			u.want(name+", packed", y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
+				return attention.Packed(s, s.Put(columns(q, k, v)), o)
+			})
+		}
+		if c.n == c.m {
+			u.want(name+", packed queries, a cache", y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
+				return attention.Cached(s, s.Put(columns(q, q, q)), s.Put(columns(k, v)), o)
+			})
+		}
 		if c.keys > 2 && c.lq == 1 && c.dim%8 == 0 {
 			u.want(name+", two of them counted on the device", y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
 				return attention.Attend(s, s.Put(q), s.Put(k), s.Put(v), attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal, Keys: c.keys - 2, More: ids(s, []int32{2}, 1)})
@@ -142,8 +156,29 @@ func Attend(t *testing.T, dev engine.Device) {
 		{"no heads", "attention: net: q [1 2 8], k [1 3 8], v [1 3 8], 0 heads", run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{})},
 		{"samples", "attention: net: q [3 2 8], k [2 3 8], v [2 3 8], 2 heads", run([]int{3, 2, 8}, []int{2, 3, 8}, []int{2, 3, 8}, attention.Options{Heads: 2})},
 		{"four dimensions", "attention: net: q [1 2 2 8], k [1 3 8], v [1 3 8], 2 heads", run([]int{1, 2, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2})},
+		{"thirds", "attention: net: queries, keys and values in [1 2 8]", func(s *engine.Stream) *engine.Tensor {
+			return attention.Packed(s, s.New(s.Float(), 1, 2, 8), attention.Options{Heads: 2})
+		}},
+		{"halves", "attention: net: q [1 2 8], keys and values [1 3 8], 2 heads", func(s *engine.Stream) *engine.Tensor {
+			return attention.PackedKeys(s, s.New(s.Float(), 1, 2, 8), s.New(s.Float(), 1, 3, 8), attention.Options{Heads: 2})
+		}},
+		{"cache", "attention: net: queries, keys and values in [1 2 12], a cache of [1 3 12]", func(s *engine.Stream) *engine.Tensor {
+			return attention.Cached(s, s.New(s.Float(), 1, 2, 12), s.New(s.Float(), 1, 3, 12), attention.Options{Heads: 2})
+		}},
 		{"no keys", "attention: net: q [1 2 8], k [1 0 8], v [1 0 8], 2 heads", run([]int{1, 2, 8}, []int{1, 0, 8}, []int{1, 0, 8}, attention.Options{Heads: 2})},
 		{"more keys than there are", "attention: net: 4 keys of k [1 3 8] for q [1 2 8], causal false", run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2, Keys: 4})},
 		{"a query without keys", "attention: net: 3 keys of k [1 3 8] for q [1 4 8], causal true", run([]int{1, 4, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2, Causal: true})},
 	})
+}
+
+// columns puts tensors [N, L, C] side by side.
+func columns(ts ...*engine.Tensor) *engine.Tensor {
+	c := ts[0].Dim(2)
+	var all []float32
+	for i := range ts[0].Elems() / c {
+		for _, t := range ts {
+			all = append(all, t.F32()[i*c:(i+1)*c]...)
+		}
+	}
+	return engine.FromF32(all, ts[0].Dim(0), ts[0].Dim(1), len(ts)*c)
 }

@@ -219,6 +219,13 @@ func Embed(t *testing.T, dev engine.Device) {
 			embed.Append(s, to, s.Put(rows), c.at/2, ids(s, []int32{int32(c.at - c.at/2)}, 1))
 			return to
 		})
+		// Of wider rows, the last columns.
+		wide := columns(u.random(c.n, c.length, c.width), rows)
+		u.want(fmt.Sprintf("append %d at %d, of wider rows", c.length, c.at), y, u.exact(), func(s *engine.Stream) *engine.Tensor {
+			to := s.Put(cache)
+			embed.Append(s, to, s.Put(wide), c.at, nil)
+			return to
+		})
 	}
 	for _, c := range []struct{ n, room, width, used int }{{1, 1, 1, 1}, {3, 9, 8, 5}, {4, 5, 7, 5}, {2, 40, 96, 1}} {
 		cache := u.random(c.n, c.room, c.width)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"parley/engine"
-	"parley/kernels/attention"
 	"parley/kernels/embed"
 	"parley/kernels/matmul"
 	"parley/nets/layer"
@@ -143,9 +142,9 @@ func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
 	for i := range layers {
 		p := l.In("bert.encoder.layer." + strconv.Itoa(i))
 		t.layers = append(t.layers, decoderLayer{name: strconv.Itoa(i),
-			self:  layer.LoadAttention(p, "attention", bert, t.Width, t.Width, t.Width, heads),
+			self:  layer.LoadSelf(p, "attention", bert, t.Width, t.Width, heads),
 			norm1: layer.LoadLayerNorm(p, "attention.output.LayerNorm", t.Width, eps),
-			cross: layer.LoadAttention(p, "crossattention", bert, t.Width, encoder, t.Width, heads),
+			cross: layer.LoadCross(p, "crossattention", bert, t.Width, encoder, t.Width, heads),
 			norm2: layer.LoadLayerNorm(p, "crossattention.output.LayerNorm", t.Width, eps),
 			up:    layer.LoadLinear(p, "intermediate.dense", t.Width, inner),
 			down:  layer.LoadLinear(p, "output.dense", inner, t.Width),
@@ -173,8 +172,8 @@ type Cache struct {
 	rows int
 	room int
 	used int
-	self []pair // [rows, room, Width]
-	look []pair // [pictures, Lk, Width]
+	self []*engine.Tensor // keys and values of each layer, [rows, room, 2 Width]
+	look []*engine.Tensor // [pictures, Lk, 2 Width]
 
 	// One word more of each row: the words, how far behind base they stand, and
 	// the operations, which a GPU records.
@@ -183,8 +182,6 @@ type Cache struct {
 	next        layer.Recording
 	logits      *engine.Tensor // of Next, where it is not next's
 }
-
-type pair struct{ k, v *engine.Tensor }
 
 // Start prepares a cache for rows sequences of up to room words, about
 // pictures [M, Lk, encoder width], where rows is a multiple of M.
@@ -198,9 +195,8 @@ func (t *Text) Start(s *engine.Stream, pictures *engine.Tensor, rows, room int) 
 	c := &Cache{text: t, rows: rows, room: room}
 	s.Enter("text_decoder.start")
 	for _, l := range t.layers {
-		k, v := l.cross.Keys(s, pictures)
-		c.look = append(c.look, pair{k, v})
-		c.self = append(c.self, pair{s.New(s.Float(), rows, room, t.Width), s.New(s.Float(), rows, room, t.Width)})
+		c.look = append(c.look, l.cross.Keys(s, pictures))
+		c.self = append(c.self, s.New(s.Float(), rows, room, 2*t.Width))
 	}
 	s.Leave(nil)
 	return c, s.Err()
@@ -210,9 +206,8 @@ func (t *Text) Start(s *engine.Stream, pictures *engine.Tensor, rows, room int) 
 func (c *Cache) Free(s *engine.Stream) {
 	c.next.Free(s)
 	s.Free(c.words, c.more, c.logits)
-	for i := range c.self {
-		s.Free(c.self[i].k, c.self[i].v, c.look[i].k, c.look[i].v)
-	}
+	s.Free(c.self...)
+	s.Free(c.look...)
 }
 
 // Select makes row i go on from what row from[i] has seen, as a beam search
@@ -226,13 +221,11 @@ func (c *Cache) Select(s *engine.Stream, from []int32) {
 		return
 	}
 	rows := s.Put(engine.FromI32(from, len(from)))
-	for i := range c.self {
+	for _, cache := range c.self {
 		// Back to where they were, which a recording knows.
-		for _, cache := range []*engine.Tensor{c.self[i].k, c.self[i].v} {
-			t := embed.Select(s, cache, rows, c.used)
-			embed.Append(s, cache, t, 0, nil)
-			s.Free(t)
-		}
+		t := embed.Select(s, cache, rows, c.used)
+		embed.Append(s, cache, t, 0, nil)
+		s.Free(t)
 	}
 	s.Free(rows)
 }
@@ -322,21 +315,17 @@ func (c *Cache) take(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 // read runs the layers on words [rows, L], the first of which stands at `at`
 // and, where more is not nil, as much further on: [rows, L, Width].
 func (c *Cache) read(s *engine.Stream, words *engine.Tensor, at int, more *engine.Tensor) *engine.Tensor {
-	t, length := c.text, words.Dim(1)
+	t := c.text
 	s.Enter("text_decoder.bert")
 	e := embed.Tokens(s, t.words, words, t.positions, at, more)
 	x := t.normIn.Forward(s, e)
 	s.Free(e)
 	for i, l := range t.layers {
 		s.Enter("encoder.layer." + l.name)
-		k, v := l.self.Keys(s, x)
-		embed.Append(s, c.self[i].k, k, at, more)
-		embed.Append(s, c.self[i].v, v, at, more)
-		s.Free(k, v)
-		h := l.self.Query(s, x, c.self[i].k, c.self[i].v, x, attention.Options{Causal: true, Keys: at + length, More: more})
+		h := l.self.Write(s, x, c.self[i], x, at, more)
 		y := l.norm1.Forward(s, h)
 		s.Free(h, x)
-		h = l.cross.Query(s, y, c.look[i].k, c.look[i].v, y, attention.Options{})
+		h = l.cross.Cross(s, y, c.look[i], y)
 		z := l.norm2.Forward(s, h)
 		s.Free(h, y)
 		u := l.up.Fused(s, z, t.act, nil)

@@ -97,7 +97,7 @@ func loadBlocks(l *weights.Loader, layers, heads, width, inner int, eps float64,
 		p := l.In("encoder.layers").In(strconv.Itoa(i))
 		blocks = append(blocks, layer.Block{Name: strconv.Itoa(i), Act: act, Causal: causal,
 			Norm1: layer.LoadLayerNorm(p, "layer_norm1", width, eps),
-			Attn:  layer.LoadAttention(p, "self_attn", layer.CLIPNames, width, width, width, heads),
+			Attn:  layer.LoadSelf(p, "self_attn", layer.CLIPNames, width, width, heads),
 			Norm2: layer.LoadLayerNorm(p, "layer_norm2", width, eps),
 			FC1:   layer.LoadLinear(p, "mlp.fc1", width, inner),
 			FC2:   layer.LoadLinear(p, "mlp.fc2", inner, width)})

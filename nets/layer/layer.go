@@ -10,6 +10,7 @@ import (
 	"parley/engine"
 	"parley/kernels/attention"
 	"parley/kernels/conv"
+	"parley/kernels/embed"
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
 	"parley/weights"
@@ -175,11 +176,15 @@ func (n Norm) SiLU(s *engine.Stream, x, beside *engine.Tensor) *engine.Tensor {
 	return s.Leave(norm.Group(s, x, beside, n.groups, n.gamma, n.beta, n.eps, true))
 }
 
-// Attention is multi-head attention with its four projections.
+// Attention is multi-head attention with its projections. Those of one input
+// are one product: queries, keys and values side by side where all come from x,
+// keys and values where they come from a context.
 type Attention struct {
-	name       string
-	q, k, v, o Linear
-	heads      int
+	name  string
+	in    Linear  // "qkv", or the queries alone
+	kv    *Linear // of a context
+	out   Linear
+	heads int
 }
 
 // AttentionNames are a checkpoint's names of the projections.
@@ -191,83 +196,103 @@ var (
 	DiffusersNames = AttentionNames{"to_q", "to_k", "to_v", "to_out.0"}
 )
 
-// LoadAttention reads projections of queries [inner, width] and of keys and
-// values [inner, kvWidth], and the one back to [width, inner].
-func LoadAttention(l *weights.Loader, name string, names AttentionNames, width, kvWidth, inner, heads int) Attention {
-	if heads < 1 || inner%heads != 0 {
-		l.Fail(&HeadsError{Layer: l.Prefix() + name, Width: inner, Heads: heads})
-		heads = 1
-	}
-	p := l
-	if name != "" {
-		p = l.In(name)
-	}
-	return Attention{name: name, heads: heads,
-		q: LoadLinear(p, names.Query, width, inner), k: LoadLinear(p, names.Key, kvWidth, inner),
-		v: LoadLinear(p, names.Value, kvWidth, inner), o: LoadLinear(p, names.Out, inner, width)}
+// LoadSelf reads projections of [inner, width] and the one back to [width,
+// inner].
+func LoadSelf(l *weights.Loader, name string, names AttentionNames, width, inner, heads int) Attention {
+	p, heads := attentionIn(l, name, inner, heads)
+	return Attention{name: name, heads: heads, out: LoadLinear(p, names.Out, inner, width),
+		in: beside(p, "qkv", width, inner, names.Query, names.Key, names.Value)}
+}
+
+// LoadCross reads projections of queries [inner, width], of keys and values
+// [inner, context], and the one back to [width, inner].
+func LoadCross(l *weights.Loader, name string, names AttentionNames, width, context, inner, heads int) Attention {
+	p, heads := attentionIn(l, name, inner, heads)
+	kv := beside(p, "kv", context, inner, names.Key, names.Value)
+	return Attention{name: name, heads: heads, in: LoadLinear(p, names.Query, width, inner), kv: &kv,
+		out: LoadLinear(p, names.Out, inner, width)}
 }
 
 // LoadPacked reads name.qkv of [3 width, width] and name.projection, as in
 // BLIP's vision tower.
 func LoadPacked(l *weights.Loader, name string, width, heads int) Attention {
-	if heads < 1 || width%heads != 0 {
-		l.Fail(&HeadsError{Layer: l.Prefix() + name, Width: width, Heads: heads})
+	p, heads := attentionIn(l, name, width, heads)
+	return Attention{name: name, heads: heads, in: LoadLinear(p, "qkv", width, 3*width), out: LoadLinear(p, "projection", width, width)}
+}
+
+func attentionIn(l *weights.Loader, name string, inner, heads int) (*weights.Loader, int) {
+	if heads < 1 || inner%heads != 0 {
+		l.Fail(&HeadsError{Layer: l.Prefix() + name, Width: inner, Heads: heads})
 		heads = 1
 	}
-	p := l.In(name)
-	w := p.F32("qkv.weight", 3*width, width)
-	part := func(i int, n string) Linear {
-		var b []float32
-		if len(w) == 0 {
-			return Linear{}
-		}
-		if p.Has("qkv.bias") {
-			if all := p.F32("qkv.bias", 3*width); len(all) > 0 {
-				b = all[i*width : (i+1)*width]
-			}
-		}
-		return NewLinear(p, n, w[i*width*width:(i+1)*width*width], b, width, width)
+	if name == "" {
+		return l, heads
 	}
-	return Attention{name: name, heads: heads, q: part(0, "query"), k: part(1, "key"), v: part(2, "value"),
-		o: LoadLinear(p, "projection", width, width)}
+	return l.In(name), heads
+}
+
+// beside is one layer of several of [out, in] each; where one has a bias, those
+// that have none add zeros.
+func beside(l *weights.Loader, name string, in, out int, names ...string) Linear {
+	var w, b []float32
+	biased := false
+	for i, n := range names {
+		p := l.In(n)
+		w = append(w, p.F32("weight", out, in)...)
+		b = append(b, make([]float32, (i+1)*out-len(b))...)
+		if p.Has("bias") {
+			biased = true
+			copy(b[i*out:], p.F32("bias", out))
+		}
+	}
+	if !biased {
+		b = nil
+	}
+	return NewLinear(l, name, w, b, in, len(names)*out)
 }
 
 // HeadDim is the width of a head.
-func (a Attention) HeadDim() int { return a.q.w.Out / a.heads }
+func (a Attention) HeadDim() int { return a.out.w.In / a.heads }
 
-// Keys projects the context to keys and values, [M, Lk, inner] each.
-func (a Attention) Keys(s *engine.Stream, context *engine.Tensor) (k, v *engine.Tensor) {
-	return a.k.Forward(s, context), a.v.Forward(s, context)
+// Keys projects a context to keys and values side by side, [M, Lk, 2 inner].
+func (a Attention) Keys(s *engine.Stream, context *engine.Tensor) *engine.Tensor {
+	return a.kv.Forward(s, context)
 }
 
-// Query attends from x [N, L, width] to keys and values and adds residual.
-func (a Attention) Query(s *engine.Stream, x, k, v, residual *engine.Tensor, o attention.Options) *engine.Tensor {
-	o.Heads = a.heads
-	q := a.q.Forward(s, x)
-	y := attention.Attend(s, q, k, v, o)
+// Cross attends from x [N, L, width] to what Keys gives, and adds residual.
+func (a Attention) Cross(s *engine.Stream, x, kv, residual *engine.Tensor) *engine.Tensor {
+	s.Enter(fusedName(a.name, matmul.None, residual))
+	q := a.in.Forward(s, x)
+	y := attention.PackedKeys(s, q, kv, attention.Options{Heads: a.heads})
 	s.Free(q)
-	z := a.o.Fused(s, y, matmul.None, residual)
+	return s.Leave(a.back(s, y, residual))
+}
+
+// Self attends within x [N, L, width], and adds residual.
+func (a Attention) Self(s *engine.Stream, x, residual *engine.Tensor, causal bool) *engine.Tensor {
+	s.Enter(fusedName(a.name, matmul.None, residual))
+	qkv := a.in.Forward(s, x)
+	y := attention.Packed(s, qkv, attention.Options{Heads: a.heads, Causal: causal})
+	s.Free(qkv)
+	return s.Leave(a.back(s, y, residual))
+}
+
+// Write attends causally within a text of which x [N, L, width] are the words
+// from `at` and, where more is not nil, as much further on. cache [N, room, 2
+// inner] has the keys and values of those before, and gets theirs.
+func (a Attention) Write(s *engine.Stream, x, cache, residual *engine.Tensor, at int, more *engine.Tensor) *engine.Tensor {
+	s.Enter(fusedName(a.name, matmul.None, residual))
+	qkv := a.in.Forward(s, x)
+	embed.Append(s, cache, qkv, at, more)
+	y := attention.Cached(s, qkv, cache, attention.Options{Heads: a.heads, Causal: true, Keys: at + x.Dim(1), More: more})
+	s.Free(qkv)
+	return s.Leave(a.back(s, y, residual))
+}
+
+func (a Attention) back(s *engine.Stream, y, residual *engine.Tensor) *engine.Tensor {
+	z := a.out.Fused(s, y, matmul.None, residual)
 	s.Free(y)
 	return z
-}
-
-// Cross is Query in a scope of the attention's own.
-func (a Attention) Cross(s *engine.Stream, x, k, v, residual *engine.Tensor) *engine.Tensor {
-	s.Enter(fusedName(a.name, matmul.None, residual))
-	return s.Leave(a.Query(s, x, k, v, residual, attention.Options{}))
-}
-
-// Forward attends from x [N, L, width] to context [M, Lk, kvWidth], x itself
-// when context is nil, and adds residual.
-func (a Attention) Forward(s *engine.Stream, x, context, residual *engine.Tensor, o attention.Options) *engine.Tensor {
-	s.Enter(fusedName(a.name, matmul.None, residual))
-	if context == nil {
-		context = x
-	}
-	k, v := a.Keys(s, context)
-	y := a.Query(s, x, k, v, residual, o)
-	s.Free(k, v)
-	return s.Leave(y)
 }
 
 // Block is a pre-norm transformer block of CLIP and of BLIP's vision tower:
@@ -285,7 +310,7 @@ type Block struct {
 func (b Block) Forward(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	s.Enter(b.Name)
 	h := b.Norm1.Forward(s, x)
-	y := b.Attn.Forward(s, h, nil, x, attention.Options{Causal: b.Causal})
+	y := b.Attn.Self(s, h, x, b.Causal)
 	s.Free(h)
 	h = b.Norm2.Forward(s, y)
 	m := b.FC1.Fused(s, h, b.Act, nil)

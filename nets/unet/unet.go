@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"parley/engine"
-	"parley/kernels/attention"
 	"parley/kernels/conv"
 	"parley/kernels/embed"
 	"parley/kernels/matmul"
@@ -173,10 +172,8 @@ func (m *Model) Multiple() int { return 1 << (len(m.down) - 1) }
 type Conditions struct {
 	samples int              // of the text
 	each    []*engine.Tensor // by residual block, [timesteps, channels]
-	keys    []keys           // by cross-attention
+	keys    []*engine.Tensor // by cross-attention, keys and values, [samples, L, 2 inner]
 }
-
-type keys struct{ k, v *engine.Tensor } // [samples, L, inner]
 
 // Condition computes what depends on the timesteps and on the context
 // [N, L, Cross] alone, for all steps at once.
@@ -202,8 +199,7 @@ func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine
 	s.Free(temb)
 	for _, x := range m.crosses {
 		s.Enter(x.path)
-		k, v := x.attn.Keys(s, context)
-		c.keys = append(c.keys, keys{k, v})
+		c.keys = append(c.keys, x.attn.Keys(s, context))
 		s.Leave(nil)
 	}
 	return c, s.Err()
@@ -212,9 +208,7 @@ func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine
 // Free gives the memory back.
 func (c *Conditions) Free(s *engine.Stream) {
 	s.Free(c.each...)
-	for _, p := range c.keys {
-		s.Free(p.k, p.v)
-	}
+	s.Free(c.keys...)
 }
 
 // Step takes latents x [N, H, W, In] of one timestep, that of the conditions
@@ -406,11 +400,11 @@ func loadTransformer(l *weights.Loader, width, heads, depth int, c config) trans
 	for i := range depth {
 		name := "transformer_blocks." + strconv.Itoa(i)
 		p := l.In(name)
-		look := layer.LoadAttention(p, "attn2", layer.DiffusersNames, width, c.cross, width, heads)
+		look := layer.LoadCross(p, "attn2", layer.DiffusersNames, width, c.cross, width, heads)
 		c.model.crosses = append(c.model.crosses, cross{p.Prefix() + "attn2", look})
 		t.blocks = append(t.blocks, basic{name: name,
 			norm1: layer.LoadLayerNorm(p, "norm1", width, 1e-5), norm2: layer.LoadLayerNorm(p, "norm2", width, 1e-5), norm3: layer.LoadLayerNorm(p, "norm3", width, 1e-5),
-			self:  layer.LoadAttention(p, "attn1", layer.DiffusersNames, width, width, width, heads),
+			self:  layer.LoadSelf(p, "attn1", layer.DiffusersNames, width, width, heads),
 			query: look, cross: len(c.model.crosses) - 1,
 			gate: layer.LoadLinear(p, "ff.net.0.proj", width, 8*width), down: layer.LoadLinear(p, "ff.net.2", 4*width, width)})
 	}
@@ -432,13 +426,13 @@ func (t transformer) forward(s *engine.Stream, x *engine.Tensor, c *Conditions, 
 	return s.Leave(y.Reshape(x.Shape()...))
 }
 
-func (b basic) forward(s *engine.Stream, x *engine.Tensor, text keys) *engine.Tensor {
+func (b basic) forward(s *engine.Stream, x, text *engine.Tensor) *engine.Tensor {
 	s.Enter(b.name)
 	a := b.norm1.Forward(s, x)
-	h := b.self.Forward(s, a, nil, x, attention.Options{})
+	h := b.self.Self(s, a, x, false)
 	s.Free(a)
 	a = b.norm2.Forward(s, h)
-	g := b.query.Cross(s, a, text.k, text.v, h)
+	g := b.query.Cross(s, a, text, h)
 	s.Free(a, h)
 	a = b.norm3.Forward(s, g)
 	f := b.gate.GEGLU(s, a)

@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"parley/engine"
-	"parley/kernels/attention"
 	"parley/kernels/conv"
 	"parley/kernels/resample"
 	"parley/nets/layer"
@@ -89,7 +88,7 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		if midAttn {
 			a := mid.In("attentions.0")
 			t.attnNorm = layer.LoadGroupNorm(a, "group_norm", top, groups, eps)
-			at := layer.LoadAttention(mid, "attentions.0", layer.DiffusersNames, top, top, top, 1)
+			at := layer.LoadSelf(mid, "attentions.0", layer.DiffusersNames, top, top, 1)
 			t.attn = &at
 		}
 		return t
@@ -192,7 +191,7 @@ func (t tower) mid(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 		n, c := h.Dim(0), h.Dim(3)
 		dims := []int{n, h.Dim(1) * h.Dim(2), c}
 		a := t.attnNorm.Forward(s, h)
-		y := t.attn.Forward(s, a.Reshape(dims...), nil, h.Reshape(dims...), attention.Options{}).Reshape(h.Shape()...)
+		y := t.attn.Self(s, a.Reshape(dims...), h.Reshape(dims...), false).Reshape(h.Shape()...)
 		s.Free(a, h)
 		h = y
 	}

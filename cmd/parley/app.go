@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"parley/engine"
+	"parley/engine/host"
 	"parley/nets/models"
 	"parley/nets/schedule"
 )
@@ -25,6 +26,7 @@ type app struct {
 	out, errs                      io.Writer
 	json                           bool
 	models, blip, sd, clip, device string
+	precision                      string
 	threads                        int
 	dev                            engine.Device
 }
@@ -32,11 +34,19 @@ type app struct {
 // mostK is how many captions or drawings of one source can be asked for.
 const mostK = 10000
 
-func (a *app) open() (engine.Device, error) {
+func (a *app) open() (engine.Device, error) { return a.openWith(models.DeviceOptions{}) }
+
+func (a *app) openWith(o models.DeviceOptions) (engine.Device, error) {
 	if a.dev != nil {
 		return a.dev, nil
 	}
-	d, err := models.OpenDevice(a.device, a.threads)
+	if a.precision != "" {
+		if _, err := host.ParsePrecision(a.precision); err != nil {
+			return nil, usage("--precision: %w", err)
+		}
+	}
+	o.Threads, o.Precision = a.threads, a.precision
+	d, err := models.OpenDevice(a.device, o)
 	var unknown *models.UnknownDeviceError
 	if errors.As(err, &unknown) || a.threads < 0 {
 		return nil, usageError{err}

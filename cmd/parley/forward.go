@@ -66,7 +66,7 @@ JSON: the outputs' names and shapes.`}
 			}
 			o.Taps = r
 		}
-		dev, err := a.open()
+		dev, err := a.openWith(models.DeviceOptions{Exact: true}) // it is held against a reference
 		if err != nil {
 			return err
 		}

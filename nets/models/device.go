@@ -10,34 +10,61 @@ import (
 	"parley/engine/host"
 )
 
+// DeviceOptions say how a device computes.
+type DeviceOptions struct {
+	Threads int // of the CPU; 0 means all
+	// Precision is "exact": f32 sums as they stand, within 1e-5 of the reference
+	// for each net; "f32": f32 with faster methods, within 1e-4; or "", the
+	// device's own: "f32" on the CPU (or with Exact, exact), f16 on a GPU.
+	Precision string
+	Exact     bool
+}
+
 // OpenDevice opens where nets run, by name: "cpu"; "cuda:N", the N-th GPU, or
 // "cuda", the one with the most free memory; "auto", which is that GPU where
 // there is one and the CPU elsewhere; "ptx", the GPU's code on an interpreter,
-// which is slow and checks every access. threads are the CPU's; 0 means all.
-func OpenDevice(name string, threads int) (engine.Device, error) {
+// which is slow and checks every access.
+func OpenDevice(name string, o DeviceOptions) (engine.Device, error) {
+	if o.Threads < 0 {
+		return nil, fmt.Errorf("%d threads: want 0 or more", o.Threads)
+	}
+	precision := host.F32
+	if o.Exact {
+		precision = host.Exact
+	}
+	if o.Precision != "" {
+		var err error
+		if precision, err = host.ParsePrecision(o.Precision); err != nil {
+			return nil, err
+		}
+	}
+	cpu := func() engine.Device { return host.NewWith(host.Options{Workers: o.Threads, Precision: precision}) }
+	gpu := cuda.Options{Float32: o.Precision != ""}
 	switch {
-	case threads < 0:
-		return nil, fmt.Errorf("%d threads: want 0 or more", threads)
 	case name == "cpu":
-		return host.New(threads), nil
+		return cpu(), nil
 	case name == "ptx":
-		return opened(cuda.Open(cuda.Options{Emulated: true, Check: true}))
+		gpu.Emulated, gpu.Check = true, true
+		return opened(cuda.Open(gpu))
 	case name == "auto":
 		best, err := roomiest()
 		if err != nil {
-			return host.New(threads), nil
+			return cpu(), nil
 		}
-		return opened(cuda.Open(cuda.Options{Ordinal: best}))
+		gpu.Ordinal = best
+		return opened(cuda.Open(gpu))
 	case name == "cuda":
 		best, err := roomiest()
 		if err != nil {
 			return nil, fmt.Errorf("device cuda: %w", err)
 		}
-		return opened(cuda.Open(cuda.Options{Ordinal: best}))
+		gpu.Ordinal = best
+		return opened(cuda.Open(gpu))
 	}
 	if rest, ok := strings.CutPrefix(name, "cuda:"); ok {
 		if n, err := strconv.Atoi(rest); err == nil && n >= 0 {
-			return opened(cuda.Open(cuda.Options{Ordinal: n}))
+			gpu.Ordinal = n
+			return opened(cuda.Open(gpu))
 		}
 	}
 	return nil, &UnknownDeviceError{name}

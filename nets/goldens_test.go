@@ -307,6 +307,22 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// TestGoldensFast is TestGoldens with the CPU's faster methods, which may be
+// ten times as far off.
+func TestGoldensFast(t *testing.T) {
+	for _, c := range models {
+		t.Run(c.name, func(t *testing.T) {
+			g := open(t, c.name, c.part)
+			errs := g.run(host.NewWith(host.Options{Workers: 2, Precision: host.F32}), g.model, c.load)
+			if name, e := worst(errs); !(e <= 10*bounds[engine.F32]) {
+				t.Errorf("%s: relative error %.3g, want at most %g", name, e, 10*bounds[engine.F32])
+			} else {
+				t.Logf("worst of %d: %.2g (%s)", len(errs), e, name)
+			}
+		})
+	}
+}
+
 // hold fails for errors beyond the bound of activations of the type.
 func hold(t *testing.T, float engine.DType, errs map[string]float64) {
 	t.Helper()

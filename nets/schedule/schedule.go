@@ -154,7 +154,7 @@ func New(c weights.Config, kind string, steps int) (*Schedule, error) {
 		s.solver.heun = one("solver_type", "midpoint", "midpoint", "heun", "logrho", "bh1", "bh2") == "heun"
 		s.solver.lowerFinal, s.solver.eulerFinal = r.Bool("lower_order_final", true), r.Bool("euler_at_final", false)
 		s.solver.zeroFinal = one("final_sigmas_type", "zero", "zero", "sigma_min") == "zero"
-		s.dpm(spacing, steps, offset, karras, r.Float("lambda_min_clipped", math.Inf(-1)))
+		s.dpm(r, spacing, steps, offset, karras)
 	}
 	if err := r.Err(); err != nil {
 		return nil, err
@@ -385,8 +385,8 @@ func round32(v []float64) []float64 {
 	return v
 }
 
-func (s *Schedule) dpm(spacing string, steps, offset int, karras bool, clipped float64) {
-	levels := s.noiseLevels()
+func (s *Schedule) dpm(r *weights.Reader, spacing string, steps, offset int, karras bool) {
+	levels, clipped := s.noiseLevels(), r.Float("lambda_min_clipped", math.Inf(-1))
 	last := s.train
 	for i := s.train - 1; i >= 0; i-- { // the noisiest first
 		if -math.Log(levels[i]) >= clipped {
@@ -413,7 +413,7 @@ func (s *Schedule) dpm(spacing string, steps, offset int, karras bool, clipped f
 		t = trailing(last, float64(s.train)/float64(steps))
 	}
 	if karras {
-		s.sigmas = karrasLevels(levels[0], levels[s.train-1], steps)
+		s.sigmas = karrasLevels(r.Float("sigma_min", levels[0]), r.Float("sigma_max", levels[s.train-1]), steps)
 		t = t[:0]
 		for _, v := range s.sigmas {
 			t = append(t, math.RoundToEven(sigmaToT(v, levels)))

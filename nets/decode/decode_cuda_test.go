@@ -59,10 +59,12 @@ func (w *writer) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	return y, nil
 }
 
-// write generates, and keeps the logits.
-func write(t *testing.T, m *blip.Model, dev engine.Device, prompts [][]int32, o decode.Options) ([]decode.Text, *writer) {
+// write generates, and keeps the logits. Spans that somebody takes keep the
+// GPU from recording.
+func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Recorder, prompts [][]int32, o decode.Options) ([]decode.Text, *writer) {
 	t.Helper()
 	s := engine.NewStream(context.Background(), dev)
+	s.Attach(spans)
 	defer s.Close()
 	v, err := m.Vision.Forward(s, s.Put(pictures(1, m.Vision.Size(), 3)))
 	if err != nil {
@@ -100,7 +102,7 @@ func TestChoicesCUDA(t *testing.T) {
 			{"greedy", 1, true, decode.Options{MaxLength: 16}},
 			{"greedy, no repetitions", 2, false, decode.Options{MaxLength: 12, MinLength: 8, RepetitionPenalty: 1.3}},
 			{"nucleus", 3, false, decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 5, MaxLength: 16, Seed: 1}},
-			{"wide nucleus", 24, true, decode.Options{Sample: true, TopP: 0.98, Temperature: 1.5, MaxLength: 14, Seed: 77}},
+			{"wide nucleus", 64, true, decode.Options{Sample: true, TopP: 0.98, Temperature: 1.5, MaxLength: 14, Seed: 77}},
 			{"few words", 12, true, decode.Options{Sample: true, TopK: 20, Temperature: 2, MaxLength: 14, Seed: 5}},
 		} {
 			if f32 && c.half && dev.Machine() != nil {
@@ -112,8 +114,8 @@ func TestChoicesCUDA(t *testing.T) {
 				for range c.rows {
 					prompts = append(prompts, []int32{m.Text.BOS, 5})
 				}
-				have, w := write(t, m, dev, prompts, c.o)
-				want, r := write(t, ref, cpu, prompts, c.o)
+				have, w := write(t, m, dev, nil, prompts, c.o)
+				want, r := write(t, ref, cpu, nil, prompts, c.o)
 				parted := 0
 				for i := range want {
 					at := part(have[i].IDs, want[i].IDs)
@@ -167,8 +169,8 @@ func TestBeamsCUDA(t *testing.T) {
 		{Beams: 5, Keep: 5, MaxLength: 10, LengthPenalty: 2, RepetitionPenalty: 1.3},
 	} {
 		prompts := [][]int32{{m.Text.BOS, 5}}
-		have, _ := write(t, m, dev, prompts, o)
-		want, _ := write(t, ref, cpu, prompts, o)
+		have, _ := write(t, m, dev, nil, prompts, o)
+		want, _ := write(t, ref, cpu, nil, prompts, o)
 		for i := range want {
 			if !slices.Equal(have[i].IDs, want[i].IDs) {
 				t.Logf("beam %d: have %v %.5f, want %v %.5f", i, have[i].IDs, have[i].Score, want[i].IDs, want[i].Score)
@@ -177,6 +179,33 @@ func TestBeamsCUDA(t *testing.T) {
 				t.Errorf("beam %d: have %v %.5f, want %v %.5f", i, have[i].IDs, have[i].Score, want[i].IDs, want[i].Score)
 			}
 		}
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Record(engine.Span) {}
+
+// TestRecordedCUDA: a recorded word's logits are to the bit those of its
+// operations one by one, also when beams change places.
+func TestRecordedCUDA(t *testing.T) {
+	dev := optest.GPU(t, false)
+	m := load(t, dev, mini.FS(), "blip")
+	before := dev.Usage()
+	o := decode.Options{Beams: 3, MinLength: 9, MaxLength: 9}
+	prompts := [][]int32{{m.Text.BOS, 5}}
+	have, w := write(t, m, dev, nil, prompts, o)
+	want, r := write(t, m, dev, nobody{}, prompts, o)
+	if !slices.Equal(have[0].IDs, want[0].IDs) || have[0].Score != want[0].Score {
+		t.Errorf("have %v, want %v", have, want)
+	}
+	for i := range r.logits {
+		if !slices.Equal(w.logits[i].F32(), r.logits[i].F32()) {
+			t.Errorf("word %d: other logits", i)
+		}
+	}
+	if after := dev.Usage(); after.Blocks != before.Blocks || after.Graphs != 0 {
+		t.Errorf("%+v is held, %+v before", after, before)
 	}
 }
 

@@ -3,7 +3,9 @@
 package models_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"math"
 	"os"
 	"testing"
@@ -13,7 +15,9 @@ import (
 	"parley/engine/host"
 	"parley/kernels/optest"
 	"parley/nets/models"
+	"parley/nets/pixels"
 	"parley/nets/schedule"
+	"parley/weights/mini"
 )
 
 // full asks for what takes the interpreter minutes; hardware does it anyway.
@@ -171,4 +175,90 @@ func TestFromPictureCUDA(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestJudgeCUDA: embeddings are the CPU's but for f16's error, to the bit the
+// same when they are recorded and replayed, and a judge that found no memory
+// serves the next request. Close gives back what was kept.
+func TestJudgeCUDA(t *testing.T) {
+	scenes, err := mini.Test()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pictures []*pixels.Image
+	for _, s := range scenes[:2] {
+		m, err := pixels.Decode(bytes.NewReader(s.PNG))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pictures = append(pictures, m)
+	}
+	dev := optest.GPU(t, false)
+	var judges [2]*models.Judge
+	for i, d := range []engine.Device{host.New(2), dev} {
+		if judges[i], err = models.OpenJudge(models.Embedded("clip"), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loaded := dev.Usage()
+	embed := func(j *models.Judge) ([]float32, error) {
+		a, err := j.Images(t.Context(), pictures)
+		if err != nil {
+			return nil, err
+		}
+		b, err := j.Texts(t.Context(), []string{scenes[0].Captions[0], "a dog"})
+		if err != nil {
+			return nil, err
+		}
+		return append(append([]float32{}, a.Data().([]float32)...), b.Data().([]float32)...), nil
+	}
+	want, err := embed(judges[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := embed(judges[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := far(first, want); !(e <= 5e-3) {
+		t.Errorf("relative error %.2g", e)
+	} else {
+		t.Logf("relative error %.2g", e)
+	}
+	for i := range 2 {
+		if again, err := embed(judges[1]); err != nil || !same(again, first) {
+			t.Errorf("run %d: other embeddings, or %v", i+2, err)
+		}
+	}
+	if dev.Usage().Graphs == 0 {
+		t.Error("nothing is recorded")
+	}
+	judges[1].Close()
+	judges[1].Close()
+	if have := dev.Usage(); have.Blocks != loaded.Blocks || have.Bytes != loaded.Bytes || have.Graphs != 0 {
+		t.Errorf("%+v is held, %+v before", have, loaded)
+	}
+	if fail := dev.Emulation(); fail != nil {
+		fail.FailAlloc(0)
+		if _, err := embed(judges[1]); err != nil {
+			t.Fatal(err)
+		}
+		all := fail.Allocs()
+		for _, n := range []int{1, all / 3, all * 2 / 3, all} {
+			judges[1].Close()
+			fail.FailAlloc(n)
+			_, err := embed(judges[1])
+			var memory *cuda.OutOfMemory
+			if !errors.As(err, &memory) {
+				t.Errorf("allocation %d of %d fails: %v", n, all, err)
+			}
+		}
+		if again, err := embed(judges[1]); err != nil || !same(again, first) {
+			t.Errorf("the next request: other embeddings, or %v", err)
+		}
+		judges[1].Close()
+		if have := dev.Usage(); have != loaded {
+			t.Errorf("%+v is held, %+v before", have, loaded)
+		}
+	}
 }

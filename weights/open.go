@@ -116,7 +116,7 @@ func (o opener) open(base string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open weights: %w", err)
 	}
-	s.origin = o.shown(base)
+	s.origin, s.fsys, s.dir = o.shown(base), o.fsys, o.dir
 	return s, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path"
 	"sort"
 	"strings"
 	"sync"
@@ -20,10 +22,16 @@ type Entry = safetensors.Tensor
 
 // Set is the tensors of a checkpoint by name.
 type Set struct {
+	// About is what a checkpoint says beside its tensors, or what was gathered
+	// of it: "global_step" of a pickle of a training.
+	About Config
+
 	entries map[string]Entry
 	names   []string
 	closers []io.Closer
 	origin  string // the file or folder, for messages
+	fsys    fs.FS  // and dir: where it lies
+	dir     string
 }
 
 // NewSet makes a set of entries. Close closes the closers. Where a name comes
@@ -66,6 +74,15 @@ func (s *Set) Entries() []Entry {
 
 // Origin is the file or folder that the set was opened from.
 func (s *Set) Origin() string { return s.origin }
+
+// Beside reads a configuration that lies in the checkpoint's folder; without
+// one the error is fs.ErrNotExist.
+func (s *Set) Beside(name string) (Config, error) {
+	if s.fsys == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return ReadConfig(s.fsys, path.Join(s.dir, name))
+}
 
 // Close unmaps the files. What was read in place, f32 tensors among it, is not
 // to be touched afterwards.

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -11,8 +12,9 @@ import (
 // InferConfig writes the configuration of a part from the shapes of its
 // canonical tensors, for checkpoints that come without one. What shapes do not
 // say is taken from the published models: heads of 64 channels (Stable
-// Diffusion 1's UNet: 8 heads), 32 groups, quick_gelu in CLIP but for
-// Stable Diffusion 2's text encoder.
+// Diffusion 1's UNet: 8 heads), 32 groups, quick_gelu in OpenAI's CLIP, gelu in
+// open_clip's and in Stable Diffusion 2's text encoder. What an
+// open_clip_config.json beside the checkpoint says goes first.
 func InferConfig(part string, set *weights.Set) (weights.Config, error) {
 	s := shapes{set: set}
 	var c weights.Config
@@ -58,7 +60,7 @@ func (s *shapes) dim(name string, rank, i int) int {
 }
 
 func (s *shapes) fail(err error) {
-	if s.err == nil {
+	if s.err == nil && err != nil {
 		s.err = err
 	}
 }
@@ -113,6 +115,10 @@ func (s *shapes) clip() weights.Config {
 	width := s.dim(v+"embeddings.patch_embedding.weight", 4, 0)
 	patch := s.dim(v+"embeddings.patch_embedding.weight", 4, 2)
 	proj := s.dim("visual_projection.weight", 2, 0)
+	visionHeads := heads(width)
+	if s.set.About.Has(openCLIPConfig) {
+		visionHeads = s.openCLIP(text, width, proj)
+	}
 	return weights.Config{
 		"model_type": "clip", "architectures": []string{"CLIPModel"},
 		"projection_dim": proj, "logit_scale_init_value": 2.6592,
@@ -124,13 +130,49 @@ func (s *shapes) clip() weights.Config {
 			"patch_size":          patch,
 			"image_size":          patch * s.grid(s.dim(v+"embeddings.position_embedding.weight", 2, 0)),
 			"num_hidden_layers":   s.count(v + "encoder.layers."),
-			"num_attention_heads": heads(width),
+			"num_attention_heads": visionHeads,
 			"intermediate_size":   s.dim(v+"encoder.layers.0.mlp.fc1.weight", 2, 0),
 			"hidden_act":          text["hidden_act"],
 			"layer_norm_eps":      1e-5,
 			"projection_dim":      proj,
 		},
 	}
+}
+
+// openCLIP puts what open_clip's configuration says into the text tower's, and
+// gives the heads of the vision tower. Defaults are open_clip's; where there is
+// no configuration, heads have 64 channels.
+func (s *shapes) openCLIP(text weights.Config, width, proj int) int {
+	text["hidden_act"] = "gelu"
+	model, err := s.set.About.Sub(openCLIPConfig)
+	if err != nil || len(model) == 0 {
+		s.fail(err)
+		return heads(width)
+	}
+	r := model.Reader()
+	if r.Bool("quick_gelu", false) {
+		text["hidden_act"] = "quick_gelu"
+	}
+	if n := r.Size("embed_dim", proj); n != proj {
+		r.Fail(fmt.Errorf("open_clip_config.json: embed_dim is %d, the tensors have %d", n, proj))
+	}
+	s.fail(r.Err())
+	sub := func(name string) *weights.Reader {
+		c, err := model.Sub(name)
+		s.fail(err)
+		return c.Reader()
+	}
+	v, t := sub("vision_cfg"), sub("text_cfg")
+	head := v.Size("head_width", 64)
+	v.Only("pool_type", "tok", "only the class token is taken")
+	text["num_attention_heads"] = t.Size("heads", 8)
+	t.Only("pool_type", "argmax", "only the end of the text is taken")
+	s.fail(errors.Join(v.Err(), t.Err()))
+	if head < 1 || width%head != 0 {
+		s.fail(fmt.Errorf("open_clip_config.json: head_width %d does not divide %d channels", head, width))
+		return 1
+	}
+	return width / head
 }
 
 func (s *shapes) blip() weights.Config {

@@ -8,6 +8,8 @@ package convert
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"sort"
 	"strings"
 
@@ -45,7 +47,7 @@ func Canonical(set *weights.Set) (map[string]*weights.Set, error) {
 		i := sort.SearchStrings(set.Names(), prefix)
 		return i < set.Len() && strings.HasPrefix(set.Names()[i], prefix)
 	}
-	c := &converter{set: set, parts: map[string]map[string]weights.Entry{}}
+	c := &converter{set: set, about: maps.Clone(set.About), parts: map[string]map[string]weights.Entry{}}
 	switch {
 	case under("model.diffusion_model."):
 		if under("conditioner.embedders.") {
@@ -68,6 +70,12 @@ func Canonical(set *weights.Set) (map[string]*weights.Set, error) {
 		return nil, fmt.Errorf("%s: a CLIP with a ResNet; only vision transformers are read", set.Origin())
 	case has("visual.conv1.weight"):
 		c.each("", CLIP, openCLIP)
+		// OpenAI's archives say their sizes in tensors of these names.
+		if !has("input_resolution") && !has("context_length") && !has("vocab_size") {
+			if err := c.openConfig(); err != nil {
+				return nil, err
+			}
+		}
 	case under("text_decoder.") && under("vision_model."):
 		c.each("", BLIP, same)
 	case under("vision_model.") && under("text_model."):
@@ -103,11 +111,34 @@ func same(name string) ([]rename, error) {
 
 func to(name string) ([]rename, error) { return []rename{{to: name}}, nil }
 
+// openConfig keeps what open_clip's own configuration says, which lies beside
+// its checkpoints on the Hub.
+func (c *converter) openConfig() error {
+	model := weights.Config{}
+	all, err := c.set.Beside("open_clip_config.json")
+	if err == nil && all.Has("model_cfg") {
+		model, err = all.Sub("model_cfg")
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if c.about == nil {
+		c.about = weights.Config{}
+	}
+	c.about[openCLIPConfig] = model
+	return nil
+}
+
+// openCLIPConfig is the key of open_clip's model_cfg in what is known about a
+// set; OpenAI's archives have none.
+const openCLIPConfig = "open_clip"
+
 // errName is for a name inside a known prefix that no rule knows.
 var errName = errors.New("a tensor that this layout does not have")
 
 type converter struct {
 	set   *weights.Set
+	about weights.Config // of every part
 	parts map[string]map[string]weights.Entry
 	errs  []error
 }
@@ -193,6 +224,7 @@ func (c *converter) result() (map[string]*weights.Set, error) {
 			list = append(list, e)
 		}
 		out[part] = weights.NewSet(list)
+		out[part].About = c.about
 	}
 	return out, nil
 }

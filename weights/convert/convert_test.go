@@ -187,3 +187,86 @@ func TestConvert(t *testing.T) {
 		}
 	}
 }
+
+// edited is a copy of a checkpoint under testdata with its tensors renamed, in
+// a folder of its own. An empty name drops one.
+func edited(t *testing.T, from, file string, rename func(string) string, more ...weights.Entry) string {
+	t.Helper()
+	set, err := weights.Open(filepath.Join("testdata", from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	list := more
+	for _, e := range set.Entries() {
+		if e.Name = rename(e.Name); e.Name != "" {
+			list = append(list, e)
+		}
+	}
+	path := filepath.Join(t.TempDir(), file)
+	if err := safetensors.WriteFile(path, weights.NewSet(list).Entries()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func inferred(t *testing.T, path, part string) (weights.Config, error) {
+	t.Helper()
+	set, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	parts, err := Canonical(set)
+	if err != nil {
+		return nil, err
+	}
+	return InferConfig(part, parts[part])
+}
+
+func TestOpenCLIPConfig(t *testing.T) {
+	keep := func(name string) string { return name }
+	path := edited(t, "openai_clip.pt", "open_clip_model.safetensors", keep)
+	check := func(path, act string, text, vision int) {
+		t.Helper()
+		c, err := inferred(t, path, CLIP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, n := range map[string]int{"text_config": text, "vision_config": vision} {
+			sub, err := c.Sub(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sub["hidden_act"] != act || sub["num_attention_heads"] != n {
+				t.Errorf("%s: %v, %v heads; want %s, %d", name, sub["hidden_act"], sub["num_attention_heads"], act, n)
+			}
+		}
+	}
+	check(path, "gelu", 1, 1)
+	check(edited(t, "openai_clip.pt", "ViT.safetensors", keep, entry("input_resolution")), "quick_gelu", 1, 1)
+	for config, want := range map[string]string{
+		`{"model_cfg": {"embed_dim": 6, "vision_cfg": {"head_width": 4}, "text_cfg": {"heads": 4}}}`:                     "gelu",
+		`{"model_cfg": {"embed_dim": 6, "quick_gelu": true, "vision_cfg": {"head_width": 4}, "text_cfg": {"heads": 4}}}`: "quick_gelu",
+	} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), "open_clip_config.json"), []byte(config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		check(path, want, 4, 2)
+		check(filepath.Dir(path), want, 4, 2)
+	}
+	for config, want := range map[string]string{
+		`{"model_cfg": {"embed_dim": 7}}`:                     "embed_dim is 7, the tensors have 6",
+		`{"model_cfg": {"vision_cfg": {"head_width": 3}}}`:    "head_width 3 does not divide 8",
+		`{"model_cfg": {"vision_cfg": {"pool_type": "avg"}}}`: "pool_type",
+		`{"model_cfg": {"quick_gelu": "yes"}}`:                "quick_gelu",
+		`{"model_cfg": []}`:                                   "model_cfg",
+	} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), "open_clip_config.json"), []byte(config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := inferred(t, path, CLIP); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: have %v, want %s", config, err, want)
+		}
+	}
+}

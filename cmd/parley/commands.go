@@ -456,7 +456,7 @@ func (a *app) bertWords() (*vocab.BERT, error) {
 
 func (a *app) clipWords() (*vocab.CLIP, error) {
 	if a.models == "" {
-		return vocab.DefaultCLIP()
+		return vocab.DefaultCLIP(vocab.PadCLIP)
 	}
 	return vocab.LoadCLIP(os.DirFS(filepath.Join(a.models, "clip")), ".")
 }

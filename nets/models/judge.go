@@ -64,7 +64,7 @@ func OpenJudge(src Source, dev engine.Device) (_ *Judge, err error) {
 			return nil, err
 		}
 	}
-	if j.words, err = src.clipTokens(""); err != nil {
+	if j.words, err = src.clipTokens("", vocab.PadCLIP); err != nil {
 		return nil, err
 	}
 	return j, fit(src.String(), []int32{j.words.EOS}, net.Text.Vocab)

@@ -98,11 +98,8 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 		return nil, err
 	}
 	p.Width, p.Height = size*p.VAE.Factor, size*p.VAE.Factor
-	if p.words, err = src.clipTokens("tokenizer"); err != nil {
+	if p.words, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width)); err != nil {
 		return nil, err
-	}
-	if !src.hasTokens("tokenizer") && p.Text.Width == 1024 {
-		p.words.Pad = 0 // Stable Diffusion 2's; its single files bring no tokenizer
 	}
 	if s, ok := src.in("scheduler"); ok {
 		p.scheduler, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "scheduler_config.json"))

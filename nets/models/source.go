@@ -151,13 +151,12 @@ func (s Source) tokens(folder string) (Source, bool) {
 	return s, false
 }
 
-func (s Source) hasTokens(folder string) bool { _, ok := s.tokens(folder); return ok }
-
-func (s Source) clipTokens(folder string) (*vocab.CLIP, error) {
+// clipTokens is the source's own tokenizer, or the published one with a padding.
+func (s Source) clipTokens(folder, pad string) (*vocab.CLIP, error) {
 	if t, ok := s.tokens(folder); ok {
 		return vocab.LoadCLIP(t.fsys, t.dir)
 	}
-	return vocab.DefaultCLIP()
+	return vocab.DefaultCLIP(pad)
 }
 
 // fit fails where a tokenizer gives ids that a net does not have.

@@ -16,6 +16,7 @@ import (
 	"parley/engine"
 	"parley/weights"
 	"parley/weights/safetensors"
+	"parley/weights/vocab"
 )
 
 // want is what transformers and diffusers save for the parts (goldens.py).
@@ -268,5 +269,64 @@ func TestOpenCLIPConfig(t *testing.T) {
 		if _, err := inferred(t, path, CLIP); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: have %v, want %s", config, err, want)
 		}
+	}
+}
+
+// sized is a single file of Stable Diffusion whose text encoder has the
+// published number of words, and a width of its own.
+func sized(t *testing.T, width int) string {
+	t.Helper()
+	const table = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+	return edited(t, "ldm_sd1.safetensors", "sd.safetensors", func(name string) string {
+		if name == table {
+			return ""
+		}
+		return name
+	}, entry(table, 49408, width))
+}
+
+func TestTokenizer(t *testing.T) {
+	ctx := context.Background()
+	for width, want := range map[int]string{
+		8: "[49406 320 2368 256 49407 49407 49407 49407]", // "!</w>"
+		// transformers' CLIPTokenizer with pad_token "!", which takes it out of
+		// the text too.
+		1024: "[49406 320 2368 0 49407 0 0 0]",
+	} {
+		dst := filepath.Join(t.TempDir(), "sd")
+		if err := Convert(ctx, sized(t, width), dst, ""); err != nil {
+			t.Fatal(err)
+		}
+		c, err := vocab.LoadCLIP(os.DirFS(dst), "tokenizer")
+		if err != nil {
+			t.Fatal(err)
+		}
+		single, err := vocab.DefaultCLIP(Pad(width))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, have := range [][]int32{c.Encode("a cat!", 8), single.Encode("a cat!", 8)} {
+			if fmt.Sprint(have) != want {
+				t.Errorf("width %d: have %v, want %s", width, have, want)
+			}
+		}
+	}
+	const table = "text_decoder.bert.embeddings.word_embeddings.weight"
+	blip := edited(t, "salesforce_blip.pth", "blip.safetensors", func(name string) string {
+		if name == table || strings.HasPrefix(name, "text_decoder.cls.predictions.decoder") {
+			return ""
+		}
+		return name
+	}, entry(table, 30524, 8))
+	dst := filepath.Join(t.TempDir(), "blip")
+	if err := Convert(ctx, blip, dst, ""); err != nil {
+		t.Fatal(err)
+	}
+	b, err := vocab.LoadBERT(os.DirFS(dst), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := fmt.Sprint(b.Encode("a picture of [DEC]")); have != "[101 1037 3861 1997 30522 102]" {
+		t.Errorf("BLIP: have %s", have)
 	}
 }

@@ -13,12 +13,14 @@ import (
 
 	"parley/weights"
 	"parley/weights/safetensors"
+	"parley/weights/vocab"
 )
 
 // Convert writes the checkpoint at src, a file or a folder, as a folder of
 // Hugging Face's layout at dst: the tensors under their canonical names as
 // safetensors, config.json taken from src or inferred from the shapes, and the
-// small files beside (tokenizers, schedulers). The dtype is "F32", "F16" or
+// small files beside (tokenizers, schedulers). Single files bring no tokenizer: the
+// published one is written where the model has so many words. The dtype is "F32", "F16" or
 // "BF16", or "" to leave each tensor its own. The same source gives the same
 // bytes.
 //
@@ -148,6 +150,9 @@ func (w writer) checkpoint(src, dst string, folder bool) (err error) {
 			return err
 		}
 	}
+	if err := tokenizer(filepath.Join(dst, "tokenizer"), TextEncoder, parts[TextEncoder]); err != nil {
+		return err
+	}
 	if err := os.Mkdir(filepath.Join(dst, "scheduler"), 0o755); err != nil {
 		return err
 	}
@@ -176,6 +181,11 @@ func (w writer) part(src, dst string, folder bool, part string, set *weights.Set
 			return err
 		}
 	}
+	if part == CLIP || part == BLIP {
+		if err := tokenizer(dst, part, set); err != nil {
+			return err
+		}
+	}
 	entries := set.Entries()
 	if w.dtype != "" {
 		for i, e := range entries {
@@ -196,6 +206,60 @@ func (w writer) part(src, dst string, folder bool, part string, set *weights.Set
 		name = "diffusion_pytorch_model.safetensors"
 	}
 	return safetensors.WriteFile(filepath.Join(dst, name), entries)
+}
+
+// Pad is what Stable Diffusion's texts are padded with, by its text encoder.
+func Pad(width int) string {
+	if width == 1024 { // of Stable Diffusion 2
+		return vocab.PadOpenCLIP
+	}
+	return vocab.PadCLIP
+}
+
+// tokenizer writes the published words of a part into a folder that has none,
+// if the part has so many.
+func tokenizer(dst, part string, set *weights.Set) error {
+	for _, f := range []string{"tokenizer.json", "vocab.json", "vocab.txt"} {
+		if _, err := os.Stat(filepath.Join(dst, f)); err == nil {
+			return nil
+		}
+	}
+	s := shapes{set: set}
+	table := map[string]string{
+		TextEncoder: "embeddings.token_embedding.weight", CLIP: "text_model.embeddings.token_embedding.weight",
+		BLIP: "text_decoder.bert.embeddings.word_embeddings.weight",
+	}[part]
+	words, width := s.dim(table, 2, 0), s.dim(table, 2, 1)
+	if s.err != nil {
+		return s.err
+	}
+	var files map[string][]byte
+	var err error
+	switch {
+	case part == TextEncoder && words == vocab.CLIPWords:
+		files, err = vocab.CLIPFiles(Pad(width))
+	case part == CLIP && words == vocab.CLIPWords:
+		files, err = vocab.CLIPFiles(vocab.PadCLIP)
+	case part == BLIP && words == vocab.BLIPWords:
+		files, err = vocab.BERTFiles()
+	default:
+		return nil // words of its own, which the checkpoint does not bring
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dst, 0o755); err != nil {
+		return err
+	}
+	for name, data := range files {
+		if _, err := os.Stat(filepath.Join(dst, name)); err == nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dst, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // smallFile is the largest file that is copied; tokenizers have some MB.

@@ -70,7 +70,7 @@ func hold(t *testing.T, texts []string, g golden, encode func(string) []int32, d
 
 func TestCLIPAsTransformers(t *testing.T) {
 	g := read(t)
-	c, err := DefaultCLIP()
+	c, err := DefaultCLIP(PadCLIP)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func FuzzEncode(f *testing.F) {
 	for _, s := range []string{"", "a cat", "don't 123 ½", "İ漢字😀\x00\xff", "<|endoftext|>[SEP]"} {
 		f.Add(s)
 	}
-	c, err := DefaultCLIP()
+	c, err := DefaultCLIP(PadCLIP)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func FuzzLoad(f *testing.F) {
 
 func BenchmarkLoadCLIP(b *testing.B) {
 	for b.Loop() {
-		if _, err := DefaultCLIP(); err != nil {
+		if _, err := DefaultCLIP(PadCLIP); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -79,13 +79,14 @@ func (d drawing) draw(ctx context.Context, p *models.Painter, dev engine.Device,
 		s.Attach(nobody{})
 	}
 	h, w := p.Height/p.VAE.Factor, p.Width/p.VAE.Factor
-	var from *engine.Tensor
+	var from *models.Start
 	if d.from {
 		x := make([]float32, h*w*p.VAE.Latents)
 		for i := range x {
 			x[i] = float32(math.Sin(float64(i)))
 		}
-		from = engine.FromF32(x, 1, h, w, p.VAE.Latents)
+		mean := engine.FromF32(x, 1, h, w, p.VAE.Latents)
+		from = &models.Start{Mean: mean, Deviation: engine.FromF32(make([]float32, len(x)), mean.Shape()...)}
 	}
 	ids := [][]int32{{1, 5, 7, 2}, {1, 9, 2, 2}}
 	z, err := p.Latents(s, ids, [][]int32{{1, 2, 2, 2}, {1, 2, 2, 2}}, models.OneSeed(3), from, step)

@@ -218,3 +218,50 @@ func testTiled(t *testing.T, dev engine.Device) {
 		t.Error("tiles of 2 latents were taken")
 	}
 }
+
+// TestFromAPicture draws from a picture, as diffusers' pipeline with the same
+// seed: the picture's latents are drawn, too.
+func TestFromAPicture(t *testing.T) {
+	set, err := weights.Open("testdata/img2img.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	all, err := models.ReadTensors(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := models.OpenPainter(at(t, "testdata/sd"), host.New(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	chw := all["picture"]
+	h, w := chw.Dim(2), chw.Dim(3)
+	m := &pixels.Image{W: w, H: h, Pix: make([]uint8, 3*h*w)}
+	for i := range m.Pix {
+		m.Pix[i] = uint8(chw.I32()[i%3*h*w+i/3])
+	}
+	p.Width, p.Height, p.Steps, p.Guidance, p.Strength = w, h, 9, 4, 0.7
+	start, err := p.Encode(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := func(name string) [][]int32 { return [][]int32{all[name].I32()} }
+	for _, kind := range []string{"ddim", "euler", "dpmpp2m"} {
+		p.Scheduler = kind
+		s := engine.NewStream(t.Context(), host.New(2))
+		z, err := p.Latents(s, rows("input_ids"), rows("negative_ids"), models.OneSeed(9), start, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have, err := s.Get(z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := far(resample.ToNCHW(have).F32(), all[kind].F32())
+		if !(e <= 5e-5) {
+			t.Errorf("%s: relative error %.3g", kind, e)
+		}
+		t.Logf("%s: %.2g", kind, e)
+	}
+}

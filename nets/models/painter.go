@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"fmt"
+	"math"
 	"path"
 	"time"
 
@@ -170,12 +171,12 @@ func (p *Painter) Paint(ctx context.Context, texts []string, seeds []uint64, eac
 	if err != nil {
 		return err
 	}
-	var from *engine.Tensor
+	var from *Start
 	if p.From != nil {
 		if _, _, err = plan.From(p.Strength); err != nil {
 			return err
 		}
-		if from, err = p.encode(ctx, p.From); err != nil {
+		if from, err = p.Encode(ctx, p.From); err != nil {
 			return err
 		}
 	}
@@ -210,29 +211,51 @@ func (p *Painter) Paint(ctx context.Context, texts []string, seeds []uint64, eac
 	return nil
 }
 
-// encode is a picture's latents, resized and scaled, on the host.
-func (p *Painter) encode(ctx context.Context, m *pixels.Image) (*engine.Tensor, error) {
+// Start is what a picture's latents are drawn from, [1, h, w, C] on the host:
+// their mean and standard deviation.
+type Start struct{ Mean, Deviation *engine.Tensor }
+
+// Encode resizes a picture and encodes it.
+func (p *Painter) Encode(ctx context.Context, m *pixels.Image) (*Start, error) {
 	x, err := pixels.ToTensor([]*pixels.Image{m.Resize(p.Width, p.Height, pixels.Lanczos)})
 	if err != nil {
 		return nil, err
 	}
 	s := engine.NewStream(ctx, p.device)
 	defer s.Close()
-	z, err := p.VAE.Encode(s, s.Put(x))
+	h, err := p.VAE.Moments(s, s.Put(x))
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.Get(z)
+	moments, err := s.Get(h)
 	if err != nil {
 		return nil, err
 	}
-	for i, v := range out.F32() {
-		out.F32()[i] = float32(float64(v) * p.VAE.Scale)
+	c := p.VAE.Latents
+	dims := append([]int(nil), h.Shape()...)
+	dims[3] = c
+	n := h.Elems() / 2
+	out := &Start{engine.FromF32(make([]float32, n), dims...), engine.FromF32(make([]float32, n), dims...)}
+	for i := range n {
+		at := i/c*2*c + i%c
+		out.Mean.F32()[i] = moments.F32()[at]
+		// Limits as diffusers'.
+		out.Deviation.F32()[i] = float32(math.Exp(min(max(float64(moments.F32()[at+c]), -30), 20) / 2))
 	}
 	return out, nil
 }
 
-func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *engine.Tensor, step func()) ([]*pixels.Image, error) {
+// draw makes n latents of the start, scaled, from normal numbers [n, h, w, C].
+func (p *Painter) draw(from *Start, normal *engine.Tensor) *engine.Tensor {
+	mean, dev := from.Mean.F32(), from.Deviation.F32()
+	y := engine.FromF32(make([]float32, normal.Elems()), normal.Shape()...)
+	for i, v := range normal.F32() {
+		y.F32()[i] = float32((float64(mean[i%len(mean)]) + float64(dev[i%len(dev)])*float64(v)) * p.VAE.Scale)
+	}
+	return y
+}
+
+func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *Start, step func()) ([]*pixels.Image, error) {
 	s := engine.NewStream(ctx, p.device)
 	defer s.Close()
 	z, err := p.Latents(s, ids, negative, noise, from, step)
@@ -270,9 +293,9 @@ func each1(gs []*sample.Torch) Noise {
 }
 
 // Latents runs the whole denoising for ids and negative ids [N, L]: the latents
-// [N, h, w, C], not yet divided by the VAE's scale. from, if any, is a
-// picture's latents, already scaled.
-func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise, from *engine.Tensor, step func()) (*engine.Tensor, error) {
+// [N, h, w, C], not yet divided by the VAE's scale. from, if any, is what
+// a picture's latents are drawn from.
+func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise, from *Start, step func()) (*engine.Tensor, error) {
 	plan, h, w, err := p.plan()
 	if err != nil {
 		return nil, err
@@ -294,25 +317,24 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		return nil, err
 	}
 	s.Free(text.Pooled)
-	draw := func() *engine.Tensor {
+	normal := func() *engine.Tensor {
 		c := p.VAE.Latents
 		chw := make([]float32, n*c*h*w)
 		noise(n, chw)
-		// torch draws channel by channel.
-		return s.PutAs(engine.F32, resample.ToNHWC(engine.FromF32(chw, n, c, h, w)))
+		return resample.ToNHWC(engine.FromF32(chw, n, c, h, w)) // torch draws channel by channel
+	}
+	draw := func() *engine.Tensor { return s.PutAs(engine.F32, normal()) }
+	var picture *engine.Tensor
+	if from != nil { // before the noise, as diffusers
+		picture = s.PutAs(engine.F32, p.draw(from, normal()))
 	}
 	x := draw()
 	start := x
 	if from == nil {
 		x = sample.Mix(s, b, start, 0, start)
 	} else {
-		all := make([]float32, 0, n*from.Elems())
-		for range n {
-			all = append(all, from.F32()...)
-		}
-		f := s.PutAs(engine.F32, engine.FromF32(all, x.Shape()...))
-		x = sample.Mix(s, a, f, b, start)
-		s.Free(f)
+		x = sample.Mix(s, a, picture, b, start)
+		s.Free(picture)
 	}
 	s.Free(start)
 	run := plan.Begin()

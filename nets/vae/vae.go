@@ -163,6 +163,18 @@ func (m *Model) Decode(s *engine.Stream, z *engine.Tensor) (*engine.Tensor, erro
 // Encode maps pictures x [N, H, W, 3] in -1..1 to the mean of their latents,
 // [N, H/Factor, W/Factor, Latents], not multiplied by Scale.
 func (m *Model) Encode(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, error) {
+	h, err := m.Moments(s, x)
+	if err != nil {
+		return nil, err
+	}
+	y := resample.Channels(s, h, 0, m.Latents)
+	s.Free(h)
+	return y, s.Err()
+}
+
+// Moments maps pictures x [N, H, W, 3] in -1..1 to the mean of their latents and
+// the logarithm of their variance, [N, H/Factor, W/Factor, 2 Latents].
+func (m *Model) Moments(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, error) {
 	if sh := x.Shape(); len(sh) != 4 || sh[3] != 3 || sh[1]%m.Factor != 0 || sh[2]%m.Factor != 0 || sh.Elems() == 0 {
 		return nil, &layer.ShapeError{Net: "vae encoder", Input: "sample", Have: sh, Want: fmt.Sprintf("[N H W 3] with H and W multiples of %d", m.Factor)}
 	}
@@ -177,9 +189,7 @@ func (m *Model) Encode(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, erro
 		s.Free(h)
 		h = q
 	}
-	y := resample.Channels(s, h, 0, m.Latents)
-	s.Free(h)
-	return y, s.Err()
+	return h, s.Err()
 }
 
 // mid, levels and finish each free their input.

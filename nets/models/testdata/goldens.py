@@ -69,3 +69,20 @@ with torch.no_grad():
     vae.enable_tiling()
     x = vae.decode(z).sample
 save_file({"latents": z.float().contiguous(), "sample": x.float().contiguous()}, os.path.join(HERE, "tiled.safetensors"))
+
+# Drawings that start from a picture, by the pipeline itself.
+from diffusers import StableDiffusionImg2ImgPipeline
+picture = torch.randint(0, 256, (1, 3, 16, 24), generator=torch.Generator().manual_seed(6))
+ids, negative = torch.randint(0, 58, (1, 12)), torch.randint(0, 58, (1, 12))
+ids[:, 9] = negative[:, 4] = 59
+out = {"picture": picture.int(), "input_ids": ids.int(), "negative_ids": negative.int()}
+for m in (text, unet, vae):
+    m.float()
+vae.disable_tiling()
+for kind in ("ddim", "euler", "dpmpp2m"):
+    pipe = StableDiffusionImg2ImgPipeline(vae=vae, text_encoder=text, tokenizer=None, unet=unet, scheduler=CLASS[kind].from_config(scheduler.config), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        out[kind] = pipe(prompt_embeds=text(ids).last_hidden_state, negative_prompt_embeds=text(negative).last_hidden_state, image=picture.float() / 255, strength=0.7, num_inference_steps=9,
+                         guidance_scale=4.0, generator=torch.Generator().manual_seed(9), output_type="latent").images
+save_file({k: v.contiguous() for k, v in out.items()}, os.path.join(HERE, "img2img.safetensors"))

@@ -172,8 +172,14 @@ func (o opener) file(name string) (*Set, error) {
 		return nil, err
 	}
 	var entries []Entry
+	about := Config{}
 	if isPickle(name, data) {
-		entries, err = pickle.Parse(o.shown(name), data)
+		var c pickle.Checkpoint
+		c, err = pickle.Read(o.shown(name), data)
+		entries = c.Tensors
+		if c.Step != 0 {
+			about["global_step"] = c.Step
+		}
 	} else {
 		entries, _, err = safetensors.Parse(o.shown(name), data)
 	}
@@ -183,7 +189,9 @@ func (o opener) file(name string) (*Set, error) {
 		}
 		return nil, err
 	}
-	return NewSet(entries, closer), nil
+	s := NewSet(entries, closer)
+	s.About = about
+	return s, nil
 }
 
 // isPickle goes by the first bytes: people rename files.

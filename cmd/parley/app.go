@@ -19,6 +19,7 @@ import (
 	"parley/engine/host"
 	"parley/nets/models"
 	"parley/nets/schedule"
+	"parley/weights/convert"
 )
 
 // app is what all commands share: the global flags, and the device.
@@ -147,6 +148,7 @@ type paintFlags struct {
 	steps, width, height int
 	guidance             float64
 	scheduler, negative  string
+	prediction           string
 }
 
 func (f *paintFlags) add(c *cobra.Command) {
@@ -156,6 +158,18 @@ func (f *paintFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
 	c.Flags().StringVar(&f.negative, "negative", "", "text to stay away from")
+	addPrediction(c, &f.prediction)
+}
+
+func addPrediction(c *cobra.Command, to *string) {
+	c.Flags().StringVar(to, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions, ", ")+" (the checkpoint's)")
+}
+
+func checkPrediction(p string) error {
+	if p != "" && !slices.Contains(convert.Predictions, p) {
+		return usage("--prediction %s: choose one of %s", p, strings.Join(convert.Predictions, ", "))
+	}
+	return nil
 }
 
 // check says what no model can do, before one is loaded.
@@ -171,7 +185,7 @@ func (f *paintFlags) check(c *cobra.Command) error {
 	case changed("width") && f.width < 1 || changed("height") && f.height < 1:
 		return usage("%d x %d pixels: want 1 or more", f.width, f.height)
 	}
-	return nil
+	return checkPrediction(f.prediction)
 }
 
 func (f *paintFlags) set(c *cobra.Command, p *models.Painter) error {
@@ -194,7 +208,7 @@ func (f *paintFlags) set(c *cobra.Command, p *models.Painter) error {
 	if changed("height") {
 		p.Height = f.height
 	}
-	p.Negative = f.negative
+	p.Negative, p.Prediction = f.negative, f.prediction
 	return nil
 }
 

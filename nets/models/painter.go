@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"time"
@@ -41,6 +42,7 @@ type PaintOptions struct {
 	Steps         int
 	Guidance      float64 // how far from what no text would give; 1 and less: no guidance
 	Scheduler     string  // one of schedule.Kinds; "" is the checkpoint's own
+	Prediction    string  // one of convert.Predictions; "" is the checkpoint's own
 	Width, Height int     // in pixels
 	Negative      string  // what to stay away from
 	From          *pixels.Image
@@ -49,9 +51,6 @@ type PaintOptions struct {
 	// Progress is told after every step of the net, of all that a Paint does.
 	Progress func(done, total int)
 }
-
-// sd1 is Stable Diffusion 1's scheduler, for files that come without one.
-const sd1 = `{"_class_name":"PNDMScheduler","beta_start":0.00085,"beta_end":0.012,"beta_schedule":"scaled_linear","num_train_timesteps":1000,"skip_prk_steps":true,"set_alpha_to_one":false,"steps_offset":1,"clip_sample":false}`
 
 // OpenPainter loads a Stable Diffusion 1 or 2. The options are the paper's: 50
 // steps, guidance 7.5; the miniature model's own where it is embedded.
@@ -88,6 +87,7 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 		if err := r.Err(); err != nil {
 			return nil, err
 		}
+		p.scheduler = convert.InferScheduler(l.Set())
 		return unet.Load(c, l)
 	}); err != nil {
 		return nil, err
@@ -104,11 +104,9 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 	}
 	if s, ok := src.in("scheduler"); ok {
 		p.scheduler, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "scheduler_config.json"))
-	} else {
-		p.scheduler, err = weights.ParseConfig("the scheduler of Stable Diffusion 1", []byte(sd1))
-	}
-	if err != nil {
-		return nil, err
+		if err != nil {
+			return nil, err
+		}
 	}
 	// As diffusers' pipeline, whatever the scheduler's own file says or leaves
 	// out.
@@ -145,7 +143,12 @@ func (p *Painter) plan() (plan *schedule.Schedule, h, w int, err error) {
 	if p.Width < step || p.Height < step || p.Width%step != 0 || p.Height%step != 0 {
 		return nil, 0, 0, fmt.Errorf("%d x %d pixels: width and height have to be multiples of %d", p.Width, p.Height, step)
 	}
-	plan, err = schedule.New(p.scheduler, p.Scheduler, p.Steps)
+	c := p.scheduler
+	if p.Prediction != "" {
+		c = maps.Clone(c)
+		c["prediction_type"] = p.Prediction
+	}
+	plan, err = schedule.New(c, p.Scheduler, p.Steps)
 	return plan, p.Height / p.VAE.Factor, p.Width / p.VAE.Factor, err
 }
 

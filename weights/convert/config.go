@@ -262,6 +262,9 @@ func (s *shapes) unet() weights.Config {
 		"downsample_padding":    1,
 		"sample_size":           64,
 	}
+	if prediction(s.set, cross) == "v_prediction" {
+		c["sample_size"] = 96 // the 768 pixels that these were trained on
+	}
 	if linear {
 		c["attention_head_dim"] = dims
 	}
@@ -310,13 +313,41 @@ func (s *shapes) vae() weights.Config {
 	}
 }
 
-// scheduler is the noise schedule of Stable Diffusion 1 and 2. Whether a
-// checkpoint of 2 predicts v is not in its tensors: epsilon is written.
-func scheduler() weights.Config {
+// predictionType is the key of what a UNet predicts, where it is told, in what
+// is known about a set.
+const predictionType = "prediction_type"
+
+// Steps of the trainings of Stable Diffusion 2's base models, 2.0 and 2.1.
+const base20, base21 = 875000, 220000
+
+// prediction is what a UNet predicts: noise in Stable Diffusion 1, v in 2 but
+// for its base models. Tensors do not say which of the two they are: diffusers
+// takes v, too, where the step of the training does not say that it was the
+// base model of 2.0. Files in safetensors have no step.
+func prediction(unet *weights.Set, cross int) string {
+	if p, err := unet.About.String(predictionType, ""); err == nil && p != "" {
+		return p
+	}
+	step, _ := unet.About.Int("global_step", 0)
+	if cross != 1024 || step == base20 || step == base21 {
+		return "epsilon"
+	}
+	return "v_prediction"
+}
+
+// InferScheduler is the noise schedule of Stable Diffusion 1 and 2, for a UNet
+// that comes without one.
+func InferScheduler(unet *weights.Set) weights.Config {
+	cross := 0
+	for _, e := range unet.Entries() {
+		if strings.HasSuffix(e.Name, ".attn2.to_k.weight") && len(e.Shape) == 2 {
+			cross = e.Shape[1]
+		}
+	}
 	return weights.Config{
 		"_class_name": "PNDMScheduler", "num_train_timesteps": 1000,
 		"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
-		"skip_prk_steps": true, "set_alpha_to_one": false, "steps_offset": 1, "prediction_type": "epsilon",
+		"skip_prk_steps": true, "set_alpha_to_one": false, "steps_offset": 1, predictionType: prediction(unet, cross),
 	}
 }
 

@@ -114,7 +114,7 @@ func TestConvert(t *testing.T) {
 	dir := t.TempDir()
 	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
 	for _, dst := range []string{one, two} {
-		if err := Convert(ctx, "testdata/ldm_sd1.safetensors", dst, ""); err != nil {
+		if err := Convert(ctx, "testdata/ldm_sd1.safetensors", dst, Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -138,7 +138,7 @@ func TestConvert(t *testing.T) {
 	}
 	// The folder converts to itself, and the same source to the same bytes.
 	three := filepath.Join(dir, "three")
-	if err := Convert(ctx, one, three, ""); err != nil {
+	if err := Convert(ctx, one, three, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	err = filepath.WalkDir(one, func(path string, d fs.DirEntry, err error) error {
@@ -158,15 +158,15 @@ func TestConvert(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Convert(ctx, one, two, ""); !errors.Is(err, fs.ErrExist) {
+	if err := Convert(ctx, one, two, Options{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over an existing folder: %v", err)
 	}
-	if err := Convert(ctx, one, filepath.Join(dir, "x"), "int4"); err == nil || !strings.Contains(err.Error(), "want F32, F16 or BF16") {
+	if err := Convert(ctx, one, filepath.Join(dir, "x"), Options{DType: "int4"}); err == nil || !strings.Contains(err.Error(), "want F32, F16 or BF16") {
 		t.Errorf("have %v", err)
 	}
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()
-	if err := Convert(stopped, one, filepath.Join(dir, "x"), "f32"); !errors.Is(err, context.Canceled) {
+	if err := Convert(stopped, one, filepath.Join(dir, "x"), Options{DType: "f32"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	left, _ := os.ReadDir(dir)
@@ -174,7 +174,7 @@ func TestConvert(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 	wide := filepath.Join(dir, "wide")
-	if err := Convert(ctx, "testdata/openai_clip.pt", wide, "f32"); err != nil {
+	if err := Convert(ctx, "testdata/openai_clip.pt", wide, Options{DType: "f32"}); err != nil {
 		t.Fatal(err)
 	}
 	f, err := safetensors.Map(filepath.Join(wide, "model.safetensors"))
@@ -294,7 +294,7 @@ func TestTokenizer(t *testing.T) {
 		1024: "[49406 320 2368 0 49407 0 0 0]",
 	} {
 		dst := filepath.Join(t.TempDir(), "sd")
-		if err := Convert(ctx, sized(t, width), dst, ""); err != nil {
+		if err := Convert(ctx, sized(t, width), dst, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		c, err := vocab.LoadCLIP(os.DirFS(dst), "tokenizer")
@@ -319,7 +319,7 @@ func TestTokenizer(t *testing.T) {
 		return name
 	}, entry(table, 30524, 8))
 	dst := filepath.Join(t.TempDir(), "blip")
-	if err := Convert(ctx, blip, dst, ""); err != nil {
+	if err := Convert(ctx, blip, dst, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := vocab.LoadBERT(os.DirFS(dst), ".")
@@ -328,5 +328,74 @@ func TestTokenizer(t *testing.T) {
 	}
 	if have := fmt.Sprint(b.Encode("a picture of [DEC]")); have != "[101 1037 3861 1997 30522 102]" {
 		t.Errorf("BLIP: have %s", have)
+	}
+}
+
+// ldm2 is a set of the names of Stable Diffusion 2's UNet, after a number of
+// steps of training.
+func ldm2(step int) *weights.Set {
+	const u = "model.diffusion_model."
+	s := weights.NewSet([]weights.Entry{
+		entry(u+"input_blocks.0.0.weight", 8, 4, 3, 3), entry(u+"out.2.weight", 4, 8, 3, 3),
+		entry(u+"input_blocks.1.0.in_layers.2.weight", 8, 8, 3, 3), entry(u+"input_blocks.1.1.proj_in.weight", 8, 8),
+		entry(u+"input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 8, 1024),
+	})
+	if step != 0 {
+		s.About = weights.Config{"global_step": step}
+	}
+	return s
+}
+
+func TestPrediction(t *testing.T) {
+	for step, want := range map[int]string{0: "v_prediction 96", 140000: "v_prediction 96", base20: "epsilon 64", base21: "epsilon 64"} {
+		parts, err := Canonical(ldm2(step))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := InferConfig(UNet, parts[UNet])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := fmt.Sprint(InferScheduler(parts[UNet])["prediction_type"], " ", c["sample_size"]); have != want {
+			t.Errorf("step %d: have %s, want %s", step, have, want)
+		}
+	}
+	// The pickle says its step; the file's UNet is no 2 by its width.
+	set, err := weights.Open("testdata/ldm_sd2.ckpt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	parts, err := Canonical(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if step, err := parts[UNet].About.Int("global_step", 0); step != 1 || err != nil {
+		t.Errorf("global_step %d, %v", step, err)
+	}
+	ctx := context.Background()
+	dir := t.TempDir()
+	last := "testdata/ldm_sd2.ckpt"
+	for _, want := range []string{"", "v_prediction", "sample"} { // the later ones from the folder
+		dst := filepath.Join(dir, "sd"+want)
+		if err := Convert(ctx, last, dst, Options{Prediction: want}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := weights.ReadConfig(os.DirFS(dst), "scheduler/scheduler_config.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == "" {
+			want = "epsilon"
+		}
+		if c["prediction_type"] != want {
+			t.Errorf("have %v, want %s", c["prediction_type"], want)
+		}
+		last = dst
+	}
+	for src, prediction := range map[string]string{last: "noise", "testdata/openai_clip.pt": "epsilon"} {
+		if err := Convert(ctx, src, filepath.Join(dir, "x"), Options{Prediction: prediction}); err == nil || !strings.Contains(err.Error(), "prediction") {
+			t.Errorf("%s, %s: have %v", src, prediction, err)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"parley/weights"
@@ -16,27 +17,38 @@ import (
 	"parley/weights/vocab"
 )
 
+// Options say how a checkpoint is written.
+type Options struct {
+	DType      string // of all tensors: "F32", "F16" or "BF16"; "" leaves each its own
+	Prediction string // what Stable Diffusion's UNet predicts, one of Predictions; "" is what the source says, or a guess
+}
+
+// Predictions are what a UNet can predict, as schedulers' prediction_type.
+var Predictions = []string{"epsilon", "v_prediction", "sample"}
+
 // Convert writes the checkpoint at src, a file or a folder, as a folder of
 // Hugging Face's layout at dst: the tensors under their canonical names as
 // safetensors, config.json taken from src or inferred from the shapes, and the
 // small files beside (tokenizers, schedulers). Single files bring no tokenizer: the
-// published one is written where the model has so many words. The dtype is "F32", "F16" or
-// "BF16", or "" to leave each tensor its own. The same source gives the same
-// bytes.
+// published one is written where the model has so many words. The same source
+// gives the same bytes.
 //
 // The folder appears complete or not at all; a dst that exists is an error that
 // is fs.ErrExist.
-func Convert(ctx context.Context, src, dst, dtype string) (err error) {
+func Convert(ctx context.Context, src, dst string, o Options) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("convert %s: %w", src, err)
 		}
 	}()
-	dtype = strings.ToUpper(dtype)
-	switch dtype {
+	o.DType = strings.ToUpper(o.DType)
+	switch o.DType {
 	case "", "F32", "F16", "BF16":
 	default:
-		return fmt.Errorf("dtype %q: want F32, F16 or BF16", dtype)
+		return fmt.Errorf("dtype %q: want F32, F16 or BF16", o.DType)
+	}
+	if o.Prediction != "" && !slices.Contains(Predictions, o.Prediction) {
+		return fmt.Errorf("prediction %q: want one of %s", o.Prediction, strings.Join(Predictions, ", "))
 	}
 	dst = filepath.Clean(dst)
 	if err := absent(dst); err != nil {
@@ -54,7 +66,7 @@ func Convert(ctx context.Context, src, dst, dtype string) (err error) {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
-	w := writer{ctx: ctx, dtype: dtype}
+	w := writer{ctx: ctx, Options: o}
 	pipeline := false
 	if st.IsDir() {
 		_, err := os.Stat(filepath.Join(src, "model_index.json"))
@@ -86,8 +98,8 @@ func absent(path string) error {
 }
 
 type writer struct {
-	ctx   context.Context
-	dtype string
+	ctx context.Context
+	Options
 }
 
 // pipeline converts the parts of a Stable Diffusion folder one by one.
@@ -106,7 +118,23 @@ func (w writer) pipeline(src, dst string) error {
 			return err
 		}
 	}
+	if w.Prediction != "" {
+		if err := w.predict(dst); err != nil {
+			return err
+		}
+	}
 	return copySmall(src, dst)
+}
+
+// predict puts what is predicted into a folder's scheduler.
+func (w writer) predict(dst string) error {
+	const file = "scheduler/scheduler_config.json"
+	c, err := weights.ReadConfig(os.DirFS(dst), file)
+	if err != nil {
+		return err
+	}
+	c[predictionType] = w.Prediction
+	return writeJSON(filepath.Join(dst, filepath.FromSlash(file)), c)
 }
 
 // one converts a checkpoint that has to hold one part.
@@ -133,9 +161,15 @@ func (w writer) checkpoint(src, dst string, folder bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
+	if w.Prediction != "" {
+		set.About = weights.Config{predictionType: w.Prediction}
+	}
 	parts, err := Canonical(set)
 	if err != nil {
 		return err
+	}
+	if len(parts) == 1 && w.Prediction != "" {
+		return errors.New("a prediction, but no whole Stable Diffusion to write it for")
 	}
 	if len(parts) == 1 {
 		for part, s := range parts {
@@ -156,7 +190,7 @@ func (w writer) checkpoint(src, dst string, folder bool) (err error) {
 	if err := os.Mkdir(filepath.Join(dst, "scheduler"), 0o755); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(dst, "scheduler", "scheduler_config.json"), scheduler()); err != nil {
+	if err := writeJSON(filepath.Join(dst, "scheduler", "scheduler_config.json"), InferScheduler(parts[UNet])); err != nil {
 		return err
 	}
 	return writeJSON(filepath.Join(dst, "model_index.json"), modelIndex())
@@ -187,13 +221,13 @@ func (w writer) part(src, dst string, folder bool, part string, set *weights.Set
 		}
 	}
 	entries := set.Entries()
-	if w.dtype != "" {
+	if w.DType != "" {
 		for i, e := range entries {
 			if err := w.ctx.Err(); err != nil {
 				return err
 			}
 			var err error
-			if entries[i], err = weights.To(e, w.dtype); err != nil {
+			if entries[i], err = weights.To(e, w.DType); err != nil {
 				return err
 			}
 		}

@@ -28,17 +28,37 @@ import (
 // slices of data, copies only where strides or the file's layout ask for them.
 // The name is for messages and for Tensor.File.
 func Parse(name string, data []byte) ([]safetensors.Tensor, error) {
-	tensors, err := parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	for i := range tensors {
-		tensors[i].File = name
-	}
-	return tensors, nil
+	c, err := Read(name, data)
+	return c.Tensors, err
 }
 
-func parse(data []byte) ([]safetensors.Tensor, error) {
+// Checkpoint is what a file holds.
+type Checkpoint struct {
+	Tensors []safetensors.Tensor
+	Step    int // the training's global_step, which Lightning saves; 0 where it is not said
+}
+
+// Read is Parse with what the file says beside its tensors.
+func Read(name string, data []byte) (Checkpoint, error) {
+	v, err := parse(data)
+	var c Checkpoint
+	if err == nil {
+		c.Tensors, err = collect(v, len(data))
+	}
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%s: %w", name, err)
+	}
+	for i := range c.Tensors {
+		c.Tensors[i].File = name
+	}
+	if d, ok := v.(*dict); ok {
+		step, _ := d.get("global_step").(int64)
+		c.Step = int(step)
+	}
+	return c, nil
+}
+
+func parse(data []byte) (any, error) {
 	switch {
 	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
 		return parseZip(data)
@@ -281,7 +301,7 @@ func (st *storage) bytes() []byte {
 }
 
 // parseZip reads name/data.pkl and the storages name/data/0, 1, ...
-func parseZip(data []byte) ([]safetensors.Tensor, error) {
+func parseZip(data []byte) (any, error) {
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, fmt.Errorf("zip: %w (a truncated file?)", err)
@@ -339,7 +359,7 @@ func parseZip(data []byte) ([]safetensors.Tensor, error) {
 			return nil, err
 		}
 	}
-	return collect(v, len(data))
+	return v, nil
 }
 
 func (s storages) keys() []string {
@@ -357,7 +377,7 @@ const legacyMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 // parseLegacy reads torch's format before 1.6: pickles of a magic number, a
 // version, the machine's facts, the value and the storages' keys; then, by key,
 // the number of elements and the elements.
-func parseLegacy(data []byte) ([]safetensors.Tensor, error) {
+func parseLegacy(data []byte) (any, error) {
 	stores := storages{}
 	m := &machine{data: data, persistent: stores.load, reduce: reduce}
 	var vals [5]any
@@ -417,7 +437,7 @@ func parseLegacy(data []byte) ([]safetensors.Tensor, error) {
 			return nil, fmt.Errorf("storage %s is in no list of keys", key)
 		}
 	}
-	return collect(vals[3], len(data))
+	return vals[3], nil
 }
 
 // wrappers are the keys that training scripts keep a state dict under.

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
 
 	"parley/bench/score"
 	"parley/engine/host"
@@ -27,15 +26,16 @@ func main() {
 	k := flag.Int("k", 8, "captions of each")
 	steps := flag.Int("steps", 10, "denoising steps")
 	twins := flag.Bool("draw-twins", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
+	each := flag.Int("drawings", 1, "of each caption; the closest one counts")
 	seed := flag.Uint64("seed", 1, "of all chance")
 	flag.Parse()
-	if err := run(context.Background(), *n, *k, *steps, *seed, *twins); err != nil {
+	if err := run(context.Background(), *n, *k, *steps, *each, *seed, *twins); err != nil {
 		fmt.Fprintln(os.Stderr, "mini:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n, k, steps int, seed uint64, twins bool) error {
+func run(ctx context.Context, n, k, steps, each int, seed uint64, twins bool) error {
 	scenes, err := mini.Test()
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func run(ctx context.Context, n, k, steps int, seed uint64, twins bool) error {
 		refs = append(refs, s.Captions)
 	}
 	cider := score.NewCIDErD(refs)
-	dev := host.New(runtime.GOMAXPROCS(0))
+	dev := host.NewWith(host.Options{Precision: host.F32})
 	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func run(ctx context.Context, n, k, steps int, seed uint64, twins bool) error {
 		if err != nil {
 			return err
 		}
-		l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: seed + uint64(i*k), DrawTwins: twins}
+		l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: seed + uint64(i*k*each), DrawTwins: twins, Drawings: each}
 		r, err := l.Image(ctx, s.File, m, k)
 		if err != nil {
 			return err

@@ -26,6 +26,7 @@ type loopFlags struct {
 	dir     string
 	pooled  bool
 	twins   bool
+	each    int
 }
 
 func (f *loopFlags) add(c *cobra.Command, k int) {
@@ -35,6 +36,7 @@ func (f *loopFlags) add(c *cobra.Command, k int) {
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "of everything that is left to chance")
 	c.Flags().StringVarP(&f.dir, "out", "o", "out", "folder of pictures, contact sheet and result.json")
 	c.Flags().BoolVar(&f.pooled, "pooled", false, "judge before CLIP's projection, as the paper's authors did")
+	c.Flags().IntVar(&f.each, "drawings", 1, "of each caption of a picture; the closest one counts")
 	c.Flags().BoolVar(&f.twins, "draw-twins", false, "draw a caption again that comes twice")
 }
 
@@ -44,6 +46,9 @@ func (a *app) loop(cmd *cobra.Command, f *loopFlags) (*rerank.Loop, *models.Capt
 	}
 	if err := errors.Join(f.paint.check(cmd), f.caption.check()); err != nil {
 		return nil, nil, nil, err
+	}
+	if f.each < 1 || f.each > mostK {
+		return nil, nil, nil, usage("--drawings %d: want 1 to %d", f.each, mostK)
 	}
 	c, err := a.captioner()
 	if err != nil {
@@ -60,7 +65,7 @@ func (a *app) loop(cmd *cobra.Command, f *loopFlags) (*rerank.Loop, *models.Capt
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: f.seed, DrawTwins: f.twins}, c, p, nil
+	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: f.seed, DrawTwins: f.twins, Drawings: f.each}, c, p, nil
 }
 
 // entry and candidate are result.json and what --json prints.

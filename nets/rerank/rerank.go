@@ -73,6 +73,9 @@ type Loop struct {
 	Judge     Judge
 	Seed      uint64
 	DrawTwins bool // draw a caption again that an earlier candidate has too
+	// Drawings of each caption, of which the one closest to the picture counts;
+	// 0 means 1, as in the paper. Chance in the painter weighs less with more.
+	Drawings int
 	// Report, if any, is told of each candidate as soon as it has its score;
 	// ranks are known at the end.
 	Report func(i int, c Candidate)
@@ -102,33 +105,52 @@ func (l *Loop) Image(ctx context.Context, name string, picture *pixels.Image, k 
 	var texts []string
 	var seeds []uint64
 	var own []int // the candidates that are drawn
+	each := max(l.Drawings, 1)
+	left := make([]int, len(captions[0])) // drawings that are to come
 	for i, c := range captions[0] {
 		r.Candidates[i] = Candidate{Text: c.Text, Seed: l.Seed + uint64(i), Twin: -1}
 		if j, ok := first[c.Text]; ok && !l.DrawTwins {
 			r.Candidates[i].Twin, r.Candidates[i].Seed = j, r.Candidates[j].Seed
 			continue
 		}
-		first[c.Text] = i
-		texts, seeds, own = append(texts, c.Text), append(seeds, l.Seed+uint64(i)), append(own, i)
+		first[c.Text], left[i] = i, each
+		for d := range each {
+			texts, seeds, own = append(texts, c.Text), append(seeds, l.Seed+uint64(d*k+i)), append(own, i)
+		}
 	}
 	err = l.Painter.Paint(ctx, texts, seeds, func(n int, d models.Painted) {
 		c := &r.Candidates[own[n]]
-		c.Picture, c.Err, c.Time = d.Picture, d.Err, d.Time
-		if c.Err == nil {
-			var e *tensor.Dense
-			if e, c.Err = l.Judge.Images(ctx, []*pixels.Image{d.Picture}); c.Err == nil {
-				c.Score, c.Err = cosine(source, e)
-			}
+		c.Time += d.Time
+		score, err := 0., d.Err
+		if err == nil {
+			score, err = l.compare(ctx, source, d.Picture)
+		}
+		switch {
+		case err != nil && c.Picture == nil:
+			c.Err = err
+		case err == nil && (c.Picture == nil || score > c.Score):
+			c.Picture, c.Score, c.Seed, c.Err = d.Picture, score, seeds[n], nil
+		}
+		if left[own[n]]--; left[own[n]] > 0 {
+			return
 		}
 		l.report(own[n], *c)
 		for i := range r.Candidates {
 			if t := &r.Candidates[i]; t.Twin == own[n] {
-				t.Picture, t.Err, t.Score = c.Picture, c.Err, c.Score
+				t.Picture, t.Err, t.Score, t.Seed = c.Picture, c.Err, c.Score, c.Seed
 				l.report(i, *t)
 			}
 		}
 	})
 	return l.finish(r, err)
+}
+
+func (l *Loop) compare(ctx context.Context, source *tensor.Dense, picture *pixels.Image) (float64, error) {
+	e, err := l.Judge.Images(ctx, []*pixels.Image{picture})
+	if err != nil {
+		return 0, err
+	}
+	return cosine(source, e)
 }
 
 // Text draws a text k times and describes each drawing.

@@ -188,3 +188,22 @@ func TestMiniature(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+// TestDrawings: of several drawings of a caption the closest counts.
+func TestDrawings(t *testing.T) {
+	toy := &toys{captions: []string{"20", "90", "20"}, fail: "90"}
+	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, Drawings: 4}
+	r, err := l.Image(t.Context(), "grey", grey(25), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Seeds 0, 3, 6 and 9 make 20 to 20, 23, 26 and 22.
+	for i, c := range r.Candidates {
+		if failed := i == 1; failed != (c.Err != nil) || !failed && (c.Picture.Pix[0] != 26 || c.Seed != 6) {
+			t.Errorf("candidate %d: %+v", i, c)
+		}
+	}
+	if len(toy.painted) != 8 || r.Selected != 0 || r.Candidates[2].Twin != 0 {
+		t.Errorf("%d drawings, selected %d", len(toy.painted), r.Selected)
+	}
+}

@@ -51,6 +51,14 @@ func NewSet(entries []Entry, closers ...io.Closer) *Set {
 	return s
 }
 
+// With is a set of other entries that is for the rest as s, which stays to be
+// closed.
+func (s *Set) With(entries []Entry) *Set {
+	out := NewSet(entries)
+	out.About, out.origin, out.fsys, out.dir = s.About, s.origin, s.fsys, s.dir
+	return out
+}
+
 // Names lists the tensors, sorted; the caller does not change the list.
 func (s *Set) Names() []string { return s.names }
 

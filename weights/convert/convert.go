@@ -42,6 +42,7 @@ func (e *UnknownError) Error() string {
 // set, which has to stay open while they are used. Buffers that are no weights
 // (position_ids, the noise schedule, EMA copies) are dropped.
 func Canonical(set *weights.Set) (map[string]*weights.Set, error) {
+	set = unwrapped(set)
 	has := func(name string) bool { _, ok := set.Entry(name); return ok }
 	under := func(prefix string) bool {
 		i := sort.SearchStrings(set.Names(), prefix)
@@ -91,6 +92,23 @@ func Canonical(set *weights.Set) (map[string]*weights.Set, error) {
 		return nil, &UnknownError{File: set.Origin(), Names: names[:min(len(names), 4)]}
 	}
 	return c.result()
+}
+
+// wrapper is what torch's DistributedDataParallel puts before every name.
+const wrapper = "module."
+
+// unwrapped is the set without the wrapper; the set itself where a name has
+// none.
+func unwrapped(set *weights.Set) *weights.Set {
+	list := set.Entries()
+	for i, e := range list {
+		name, ok := strings.CutPrefix(e.Name, wrapper)
+		if !ok {
+			return set
+		}
+		list[i].Name = name
+	}
+	return set.With(list)
 }
 
 // rename says where (a part of) a tensor goes.

@@ -399,3 +399,33 @@ func TestPrediction(t *testing.T) {
 		}
 	}
 }
+
+func TestWrapped(t *testing.T) {
+	path := edited(t, "openai_clip.pt", "epoch.safetensors", func(name string) string { return "module." + name })
+	config := `{"model_cfg": {"quick_gelu": true, "vision_cfg": {"head_width": 8}}}`
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), "open_clip_config.json"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	set, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	parts, err := Canonical(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same3(t, CLIP, parts[CLIP], want(t)[CLIP])
+	c, err := inferred(t, path, CLIP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := c.Sub("text_config"); err != nil || text["hidden_act"] != "quick_gelu" {
+		t.Errorf("%v, %v: the configuration beside is not read", text, err)
+	}
+	// A name without it leaves all as they are.
+	_, err = Canonical(weights.NewSet([]weights.Entry{entry("module.a", 1), entry("b", 1)}))
+	if err == nil || !strings.Contains(err.Error(), "begins with b, module.a") {
+		t.Errorf("have %v", err)
+	}
+}

@@ -81,9 +81,9 @@ func (a *app) caption() *cobra.Command {
 						continue
 					}
 					if len(files) > 1 {
-						fmt.Fprintf(a.out, "%s: ", names[i])
+						fmt.Fprintf(a.out, "%s: ", plain(names[i]))
 					}
-					fmt.Fprintln(a.out, c.Text)
+					fmt.Fprintln(a.out, plain(c.Text))
 				}
 				out = append(out, e)
 			}
@@ -288,7 +288,7 @@ func (a *app) embed() *cobra.Command {
 			if e.Error != "" {
 				continue // told at the end
 			}
-			fmt.Fprintf(a.out, "%s\t%d numbers:", name, len(e.Embedding))
+			fmt.Fprintf(a.out, "%s\t%d numbers:", plain(name), len(e.Embedding))
 			for _, v := range e.Embedding[:min(4, len(e.Embedding))] {
 				fmt.Fprintf(a.out, " %.4f", v)
 			}
@@ -365,9 +365,12 @@ func (a *app) score() *cobra.Command {
 			return a.print(map[string]any{"files": files, "texts": lines, "scores": scores})
 		}
 		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "\t"+strings.Join(lines, "\t"))
+		for _, l := range lines {
+			fmt.Fprint(w, "\t"+plain(l))
+		}
+		fmt.Fprintln(w)
 		for i, f := range files {
-			fmt.Fprint(w, f)
+			fmt.Fprint(w, plain(f))
 			for _, v := range scores[i] {
 				fmt.Fprintf(w, "\t%.3f", v)
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"parley/nets/pixels"
+	"parley/nets/rerank"
 	"parley/weights/mini"
 	"parley/weights/safetensors"
 )
@@ -268,5 +270,30 @@ func TestStop(t *testing.T) {
 	out.Reset() // ctx is done: nothing is drawn, and JSON says so
 	if code := run(ctx, []string{"draw", "--json", "--out", dir, "a cat"}, &out, &errs); code != 1 || out.String() != "[]\n" {
 		t.Errorf("draw: code %d, %q", code, out.String())
+	}
+}
+
+// TestControlCharacters: a text cannot steer the terminal nor break the table.
+func TestControlCharacters(t *testing.T) {
+	const text = "a\x1b[2Jcat\n\ta\u202edog\x9b"
+	const quoted = `"a\x1b[2Jcat\n\ta\u202edog\x9b"`
+	var out bytes.Buffer
+	a := &app{out: &out}
+	a.table(&rerank.Result{Source: text, Candidates: []rerank.Candidate{
+		{Text: text, Err: errors.New(text)}, {Text: text}, {Text: text, Picture: &pixels.Image{}, Rank: 1}, {Text: "naïve café"},
+	}})
+	if n := strings.Count(out.String(), quoted); n != 5 || strings.ContainsAny(out.String(), "\x1b\x9b\u202e\t") || !strings.Contains(out.String(), "  naïve café\n") {
+		t.Errorf("%d texts of 5 are quoted in %q", n, out.String())
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 7 {
+		t.Errorf("%d lines, want 7: %s", lines, out.String())
+	}
+	_, told, _ := call(t, "embed", "--text", text)
+	if !strings.HasPrefix(told, quoted) {
+		t.Errorf("embed prints %q", told)
+	}
+	_, told, _ = call(t, "score", scene(t, 0), "--text", text)
+	if !strings.Contains(told, quoted) {
+		t.Errorf("score prints %q", told)
 	}
 }

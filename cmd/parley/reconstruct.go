@@ -130,17 +130,17 @@ func (a *app) save(dir string, results []*rerank.Result) ([]entry, error) {
 }
 
 func (a *app) table(r *rerank.Result) {
-	fmt.Fprintf(a.out, "\n%s\n", r.Source)
+	fmt.Fprintf(a.out, "\n%s\n", plain(r.Source))
 	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "  rank\tscore\tseed\tcaption")
 	for _, c := range r.Ranked() {
 		switch {
 		case c.Err != nil:
-			fmt.Fprintf(w, "  failed\t\t%d\t%s: %v\n", c.Seed, c.Text, c.Err)
+			fmt.Fprintf(w, "  failed\t\t%d\t%s: %s\n", c.Seed, plain(c.Text), plain(c.Err.Error()))
 		case c.Picture == nil:
-			fmt.Fprintf(w, "  not drawn\t\t%d\t%s\n", c.Seed, c.Text)
+			fmt.Fprintf(w, "  not drawn\t\t%d\t%s\n", c.Seed, plain(c.Text))
 		default:
-			fmt.Fprintf(w, "  %d\t%.3f\t%d\t%s\n", c.Rank, c.Score, c.Seed, c.Text)
+			fmt.Fprintf(w, "  %d\t%.3f\t%d\t%s\n", c.Rank, c.Score, c.Seed, plain(c.Text))
 		}
 	}
 	_ = w.Flush()

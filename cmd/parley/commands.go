@@ -519,10 +519,9 @@ func (a *app) doctor() *cobra.Command {
 			Models   []model  `json:"models"`
 		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Kernels: simd.Active().String(), Free: models.FreeMemory(host.New(0)), Devices: []string{"cpu"}}
 		_, report.GPU = cuda.Driver()
-		if gpus, err := cuda.Devices(); err == nil {
-			for _, g := range gpus {
-				report.Devices = append(report.Devices, g.String())
-			}
+		gpus, _ := cuda.Devices() // the driver's words say why there are none
+		for _, g := range gpus {
+			report.Devices = append(report.Devices, g.String())
 		}
 		for _, f := range []cpuid.FeatureID{cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512BF16, cpuid.AVX512VNNI, cpuid.AVX512FP16, cpuid.AMXBF16} {
 			if cpuid.CPU.Supports(f) {

@@ -46,8 +46,9 @@ func miniature(t *testing.T, dev engine.Device) (*rerank.Loop, *models.Captioner
 const tie = 5e-3
 
 // TestLoopsAgreeCUDA: both loops choose on the GPU, in f16, what they choose on
-// the CPU in f32: over 2 held-out scenes on the interpreter, over 8 where
-// PARLEY_FULL is set, over 200 on hardware, where 95 % have to agree.
+// the CPU in f32, in at least 95 % of the choices: over a held-out scene each on
+// the interpreter, over 8 where PARLEY_FULL is set (10 minutes of a core), over
+// 200 on hardware.
 func TestLoopsAgreeCUDA(t *testing.T) {
 	n, k := 2, 2
 	switch {
@@ -77,6 +78,9 @@ func TestLoopsAgreeCUDA(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, image := range []bool{true, false} {
+			if n == 2 && image != (i == 0) {
+				continue // one loop each
+			}
 			var rs [2]*rerank.Result
 			for d, l := range loops {
 				if image {
@@ -95,20 +99,20 @@ func TestLoopsAgreeCUDA(t *testing.T) {
 			alike := true
 			for j, c := range cpu.Candidates {
 				texts++
-				if c.Text == dev.Candidates[j].Text {
-					same++
-				} else {
-					alike = false
-				}
 				words += fmt.Sprintf(" %q %.4f / %q %.4f", c.Text, c.Score, dev.Candidates[j].Text, dev.Candidates[j].Score)
-				if c.Text == dev.Candidates[j].Text {
-					worst = max(worst, math.Abs(c.Score-dev.Candidates[j].Score))
+				if c.Text != dev.Candidates[j].Text {
+					alike = false
+					t.Logf("%s, image %v, candidate %d: the CPU writes %q, the GPU %q", scene.File, image, j, c.Text, dev.Candidates[j].Text)
+					continue
 				}
+				same++
+				worst = max(worst, math.Abs(c.Score-dev.Candidates[j].Score))
 			}
 			sources++
-			best := cpu.Candidates[cpu.Selected]
+			best, theirs := cpu.Candidates[cpu.Selected], dev.Candidates[dev.Selected]
+			// A candidate of a picture is its caption, one of a text its drawing.
 			switch gap := best.Score - cpu.Candidates[dev.Selected].Score; {
-			case dev.Selected == cpu.Selected:
+			case image && theirs.Text == best.Text || !image && dev.Selected == cpu.Selected:
 				agree++
 			case gap <= tie && alike:
 				agree++

@@ -4,16 +4,24 @@
 // text.
 //
 //	go run ./bench/mini -n 200 -k 8 -steps 10
+//
+// With -as-python the captions are those that weights/mini/train/evaluate.py
+// drew (testdata/captions.json), and the drawings begin with its noise: what it
+// prints for the same models is to be met.
 package main
 
 import (
 	"bytes"
 	"context"
+	_ "embed"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 
 	"parley/bench/score"
+	"parley/engine"
 	"parley/engine/host"
 	"parley/nets/models"
 	"parley/nets/pixels"
@@ -22,98 +30,197 @@ import (
 )
 
 func main() {
-	n := flag.Int("n", 200, "scenes")
-	k := flag.Int("k", 8, "captions of each")
-	steps := flag.Int("steps", 10, "denoising steps")
-	twins := flag.Bool("draw-twins", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
-	each := flag.Int("drawings", 1, "of each caption; the closest one counts")
-	seed := flag.Uint64("seed", 1, "of all chance")
+	b := bench{}
+	flag.IntVar(&b.n, "n", 200, "scenes")
+	flag.IntVar(&b.k, "k", 8, "captions of each")
+	flag.IntVar(&b.steps, "steps", 10, "denoising steps")
+	flag.IntVar(&b.each, "drawings", 1, "of each caption; the closest one counts")
+	flag.BoolVar(&b.twins, "draw-twins", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
+	flag.Uint64Var(&b.seed, "seed", 1, "of all chance")
+	python := flag.Bool("as-python", false, "the captions and the noise of evaluate.py")
 	flag.Parse()
-	if err := run(context.Background(), *n, *k, *steps, *each, *seed, *twins); err != nil {
+	if err := b.run(context.Background(), *python); err != nil {
 		fmt.Fprintln(os.Stderr, "mini:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n, k, steps, each int, seed uint64, twins bool) error {
-	scenes, err := mini.Test()
-	if err != nil {
+type bench struct {
+	n, k, steps, each int
+	twins             bool
+	seed              uint64
+
+	scenes    []mini.Scene
+	pictures  []*pixels.Image
+	cider     *score.CIDErD
+	device    engine.Device
+	captioner *models.Captioner
+	painter   *models.Painter
+	judge     *models.Judge
+}
+
+func (b *bench) open() (err error) {
+	if b.scenes, err = mini.Test(); err != nil {
 		return err
 	}
-	if n < 1 || n > len(scenes) {
-		return fmt.Errorf("-n %d: want 1 to %d", n, len(scenes))
+	if b.n < 1 || b.n > len(b.scenes) {
+		return fmt.Errorf("-n %d: want 1 to %d", b.n, len(b.scenes))
 	}
 	var refs [][]string
-	for _, s := range scenes {
+	for _, s := range b.scenes {
 		refs = append(refs, s.Captions)
-	}
-	cider := score.NewCIDErD(refs)
-	dev := host.NewWith(host.Options{Precision: host.F32})
-	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
-	if err != nil {
-		return err
-	}
-	p, err := models.OpenPainter(models.Embedded("sd"), dev)
-	if err != nil {
-		return err
-	}
-	p.Steps = steps
-	j, err := models.OpenJudge(models.Embedded("clip"), dev)
-	if err != nil {
-		return err
-	}
-	byRank, best, direct := make([]float64, k), 0.0, 0.0
-	for i, s := range scenes[:n] {
 		m, err := pixels.Decode(bytes.NewReader(s.PNG))
 		if err != nil {
 			return err
 		}
-		l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: seed + uint64(i*k*each), DrawTwins: twins, Drawings: each}
-		r, err := l.Image(ctx, s.File, m, k)
+		b.pictures = append(b.pictures, m)
+	}
+	b.cider = score.NewCIDErD(refs)
+	b.device = host.NewWith(host.Options{Precision: host.F32})
+	if b.captioner, err = models.OpenCaptioner(models.Embedded("blip"), b.device); err != nil {
+		return err
+	}
+	if b.painter, err = models.OpenPainter(models.Embedded("sd"), b.device); err != nil {
+		return err
+	}
+	b.painter.Steps = b.steps
+	b.judge, err = models.OpenJudge(models.Embedded("clip"), b.device)
+	return err
+}
+
+// run prints what the choice is worth.
+func (b *bench) run(ctx context.Context, python bool) error {
+	if err := b.open(); err != nil {
+		return err
+	}
+	ranked, err := b.loops, error(nil)
+	if python {
+		if ranked, err = b.python(ctx); err != nil {
+			return err
+		}
+	}
+	byRank, best, direct := make([]float64, b.k), 0.0, 0.0
+	for i := range b.n {
+		texts, err := ranked(ctx, i)
 		if err != nil {
 			return err
 		}
-		var texts []string
 		top := 0.0
-		for rank, c := range r.Ranked() {
-			v := cider.Score(c.Text, i)
+		for rank, text := range texts {
+			v := b.cider.Score(text, i)
 			byRank[rank] += v
 			top = max(top, v)
-			texts = append(texts, c.Text)
 		}
 		best += top
-		im, err := j.Images(ctx, []*pixels.Image{m})
+		choice, err := b.direct(ctx, i, texts)
 		if err != nil {
 			return err
 		}
-		tx, err := j.Texts(ctx, texts)
-		if err != nil {
-			return err
-		}
-		x, y := im.Data().([]float32), tx.Data().([]float32)
-		at, high := 0, -2.0
-		for t := range texts {
-			dot := 0.0
-			for d, v := range x {
-				dot += float64(v) * float64(y[t*len(x)+d])
-			}
-			if dot > high {
-				at, high = t, dot
-			}
-		}
-		direct += cider.Score(texts[at], i)
+		direct += b.cider.Score(choice, i)
 		if (i+1)%20 == 0 {
-			fmt.Fprintf(os.Stderr, "%d of %d scenes\n", i+1, n)
+			fmt.Fprintf(os.Stderr, "%d of %d scenes\n", i+1, b.n)
 		}
 	}
-	mean := 0.0
+	n, mean := float64(b.n), 0.0
 	fmt.Print("CIDEr-D by rank:")
 	for _, v := range byRank {
-		fmt.Printf(" %.3f", v/float64(n))
-		mean += v / float64(n*k)
+		fmt.Printf(" %.3f", v/n)
+		mean += v / n / float64(b.k)
 	}
-	selected := byRank[0] / float64(n)
+	selected := byRank[0] / n
 	fmt.Printf("\nselected %.3f, mean of all %.3f (%+.1f %%), CLIP's direct choice %.3f, best of each %d %.3f\n",
-		selected, mean, 100*(selected/mean-1), direct/float64(n), k, best/float64(n))
+		selected, mean, 100*(selected/mean-1), direct/n, b.k, best/n)
 	return nil
+}
+
+// loops is the reconstruction of scene i: its captions from the best down.
+func (b *bench) loops(ctx context.Context, i int) ([]string, error) {
+	l := rerank.Loop{Captioner: b.captioner, Painter: b.painter, Judge: b.judge,
+		Seed: b.seed + uint64(i*b.k*b.each), DrawTwins: b.twins, Drawings: b.each}
+	r, err := l.Image(ctx, b.scenes[i].File, b.pictures[i], b.k)
+	if err != nil {
+		return nil, err
+	}
+	var texts []string
+	for _, c := range r.Ranked() {
+		texts = append(texts, c.Text)
+	}
+	return texts, nil
+}
+
+// direct is the caption that CLIP takes for the likest to the picture itself.
+func (b *bench) direct(ctx context.Context, i int, texts []string) (string, error) {
+	x, err := b.judge.Images(ctx, b.pictures[i:i+1])
+	if err != nil {
+		return "", err
+	}
+	y, err := b.judge.Texts(ctx, texts)
+	if err != nil {
+		return "", err
+	}
+	at, high := 0, -2.0
+	for t := range texts {
+		if c := cosine(x.Data().([]float32), y.Data().([]float32), t); c > high {
+			at, high = t, c
+		}
+	}
+	return texts[at], nil
+}
+
+// cosine of x [D] with row t of y [N, D], all of length 1.
+func cosine(x, y []float32, t int) float64 {
+	dot := 0.0
+	for d, v := range x {
+		dot += float64(v) * float64(y[t*len(x)+d])
+	}
+	return dot
+}
+
+//go:embed testdata/captions.json
+var captions []byte
+
+// python draws evaluate.py's captions as it does, 40 from one generator.
+func (b *bench) python(ctx context.Context) (func(context.Context, int) ([]string, error), error) {
+	var all [][]string
+	if err := json.Unmarshal(captions, &all); err != nil {
+		return nil, err
+	}
+	if b.k != len(all[0]) || b.n != len(all) {
+		return nil, fmt.Errorf("-as-python: -n %d -k %d, the captions are %d x %d", b.n, b.k, len(all), len(all[0]))
+	}
+	flat := slices.Concat(all...)
+	score := make([]float64, len(flat))
+	const together = 40
+	for lo := 0; lo < len(flat); lo += together {
+		drawn, err := b.painter.PaintTogether(ctx, flat[lo:min(lo+together, len(flat))], uint64(lo))
+		if err != nil {
+			return nil, err
+		}
+		for j, m := range drawn {
+			e, err := b.judge.Images(ctx, []*pixels.Image{m, b.pictures[(lo+j)/b.k]})
+			if err != nil {
+				return nil, err
+			}
+			y := e.Data().([]float32)
+			score[lo+j] = cosine(y[len(y)/2:], y, 0)
+		}
+		fmt.Fprintf(os.Stderr, "drew %d of %d\n", lo+len(drawn), len(flat))
+	}
+	return func(_ context.Context, i int) ([]string, error) {
+		order := make([]int, b.k)
+		for j := range order {
+			order[j] = i*b.k + j
+		}
+		slices.SortStableFunc(order, func(x, y int) int {
+			if score[x] > score[y] {
+				return -1
+			}
+			return 1
+		})
+		var texts []string
+		for _, j := range order {
+			texts = append(texts, flat[j])
+		}
+		return texts, nil
+	}, nil
 }

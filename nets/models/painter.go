@@ -258,6 +258,17 @@ func (p *Painter) draw(from *Start, normal *engine.Tensor) *engine.Tensor {
 	return y
 }
 
+// PaintTogether draws texts as one batch whose noise comes from one generator,
+// as a diffusers pipeline with one does.
+func (p *Painter) PaintTogether(ctx context.Context, texts []string, seed uint64) ([]*pixels.Image, error) {
+	var ids, negative [][]int32
+	for _, t := range texts {
+		ids = append(ids, p.words.Encode(t, p.Text.Length))
+		negative = append(negative, p.words.Encode(p.Negative, p.Text.Length))
+	}
+	return p.chunkOf(ctx, ids, negative, OneSeed(seed), nil, nil)
+}
+
 func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *Start, step func()) ([]*pixels.Image, error) {
 	s := engine.NewStream(ctx, p.device)
 	defer s.Close()

@@ -150,6 +150,14 @@ func (l *Loader) Set() *Set { return l.set }
 // Device is where the net's weights are to lie.
 func (l *Loader) Device() engine.Device { return l.dev }
 
+// Done says that what F32 gave of tensors has been copied: their pages of the
+// file leave the process' memory.
+func (l *Loader) Done(names ...string) {
+	for _, name := range names {
+		safetensors.Forget(l.set.entries[l.prefix+name].Data)
+	}
+}
+
 // Vector reads a tensor as f32 and places it on the device: what belongs to a
 // channel, such as a bias.
 func (l *Loader) Vector(name string, dims ...int) *engine.Tensor {

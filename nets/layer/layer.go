@@ -32,6 +32,7 @@ func LoadLinear(l *weights.Loader, name string, in, out int) Linear {
 		dims = []int{out, in, 1, 1}
 	}
 	lin := NewLinear(l, name, p.F32("weight", dims...), nil, in, out)
+	p.Done("weight")
 	if p.Has("bias") {
 		lin.bias = p.Vector("bias", out)
 	}
@@ -106,6 +107,7 @@ func LoadConv(l *weights.Loader, name string, in, out, k int, o conv.Options) Co
 			l.Fail(fmt.Errorf("%sweight: %w", p.Prefix(), err))
 		}
 	}
+	p.Done("weight")
 	if p.Has("bias") {
 		c.bias = p.Vector("bias", out)
 	}
@@ -239,6 +241,7 @@ func beside(l *weights.Loader, name string, in, out int, names ...string) Linear
 	for i, n := range names {
 		p := l.In(n)
 		w = append(w, p.F32("weight", out, in)...)
+		p.Done("weight")
 		b = append(b, make([]float32, (i+1)*out-len(b))...)
 		if p.Has("bias") {
 			biased = true

@@ -35,6 +35,7 @@ func MapBytes(path string) ([]byte, io.Closer, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("map %s: %w", path, err)
 	}
+	remember(data)
 	return data, mapping(data), nil
 }
 
@@ -44,5 +45,6 @@ func (m mapping) Close() error {
 	if len(m) == 0 {
 		return nil
 	}
+	unmapping(m)
 	return syscall.Munmap(m)
 }

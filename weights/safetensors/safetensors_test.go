@@ -143,3 +143,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestForget: what was forgotten is read again, and memory that is no file's is
+// left alone.
+func TestForget(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.bin")
+	want := bytes.Repeat([]byte("forget me not. "), 3000)
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, file, err := MapBytes(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	own := bytes.Clone(data)
+	Forget(data[5000:20000])
+	Forget(data)
+	Forget(own)
+	Forget(nil)
+	if !bytes.Equal(data, want) || !bytes.Equal(own, want) {
+		t.Error("bytes are lost")
+	}
+}

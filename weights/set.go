@@ -246,9 +246,11 @@ func (l *Loader) Unread(why string) {
 	var left []string
 	l.faults.mu.Lock()
 	for _, name := range l.set.names {
-		if strings.HasPrefix(name, l.prefix) && !l.faults.read[name] {
-			left = append(left, name)
+		own, ok := strings.CutPrefix(name, l.prefix)
+		if !ok || l.faults.read[name] || strings.HasPrefix(own, "loss.") || strings.HasSuffix(own, "num_batches_tracked") {
+			continue // a training's remains change nothing
 		}
+		left = append(left, name)
 	}
 	l.faults.mu.Unlock()
 	if len(left) == 0 {

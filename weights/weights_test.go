@@ -36,6 +36,12 @@ func TestLoader(t *testing.T) {
 	if have != "[1 -2] [1.5] [3] [0.5] net. true false\n" || l.Err() != nil {
 		t.Errorf("%s, %v", have, l.Err())
 	}
+	rest := NewSet([]Entry{one("a", "F32", "\x00\x00\x80\x3f", 1), one("b", "F32", "\x00\x00\x80\x3f", 1), one("loss.logvar", "F32", "\x00\x00\x80\x3f", 1)}).Loader(host.New(1))
+	rest.F32("a", 1)
+	rest.Unread("a net")
+	if err := rest.Err(); err == nil || !strings.Contains(err.Error(), "b [1]: a net has no use for it, nor for 0 more") {
+		t.Errorf("unread tensors: %v", err)
+	}
 	z := l.F32("f32", 3)
 	l.F32("ids", 1)
 	if z != nil || s.Loader(host.New(1)).In("a").In("b").F32("c", 1<<40, 1<<40) != nil {

@@ -257,7 +257,11 @@ func (l *Loader) Unread(why string) {
 		return
 	}
 	e := l.set.entries[left[0]]
-	l.Fail(fmt.Errorf("%s %v: %s has no use for it, nor for %d more%s", left[0], e.Shape, why, len(left)-1, in(e.File)))
+	more := ""
+	if len(left) > 1 {
+		more = fmt.Sprintf(", nor for %d more", len(left)-1)
+	}
+	l.Fail(fmt.Errorf("%s %v: %s has no use for it%s%s", left[0], e.Shape, why, more, in(e.File)))
 }
 
 func clone(s engine.Shape) engine.Shape { return append(engine.Shape{}, s...) }

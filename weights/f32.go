@@ -8,6 +8,7 @@ import (
 
 	"github.com/x448/float16"
 
+	"parley/kernels/simd"
 	"parley/weights/safetensors"
 )
 
@@ -24,6 +25,14 @@ func F32(e Entry) ([]float32, error) {
 		return unsafe.Slice((*float32)(unsafe.Pointer(&d[0])), n), nil
 	}
 	out := make([]float32, n)
+	if halves := e.DType == "F16" || e.DType == "BF16"; halves && n > 0 && littleEndian && uintptr(unsafe.Pointer(&d[0]))%2 == 0 {
+		from := simd.FromF16
+		if e.DType == "BF16" {
+			from = simd.FromBF16
+		}
+		from(out, unsafe.Slice((*uint16)(unsafe.Pointer(&d[0])), n))
+		return out, nil
+	}
 	switch e.DType {
 	case "F32":
 		for i := range out {

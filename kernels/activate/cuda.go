@@ -31,10 +31,3 @@ func addOnCUDA(d *cuda.Device, s *engine.Stream, x, b, y *engine.Tensor) {
 		d.Launch(s, module, "add_"+x.DType().String(), blocks(y), cuda.Dim{X: threads}, 0, x, b, y, int64(y.Elems()), int64(b.Elems()))
 	}
 }
-
-// castOnCUDA converts between f16 and f32.
-func castOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {
-	if y.Elems() > 0 {
-		d.Launch(s, module, "cast_"+x.DType().String()+"_"+y.DType().String(), blocks(y), cuda.Dim{X: threads}, 0, x, y, int64(y.Elems()))
-	}
-}

@@ -18,8 +18,8 @@ type Options struct {
 	Causal bool    // the last query sees every key, the one before all but one; each sees one at least
 	Keys   int     // only the first Keys rows of k and v; 0 means all
 	// More, unless it is nil, is a number on the device that is added to Keys,
-	// so that one recording serves every length: for a query or few, of heads
-	// of a multiple of 8. The caller sees to it that the rows are there.
+	// so that one recording serves every length. The caller sees to it that the
+	// rows are there.
 	More *engine.Tensor
 }
 

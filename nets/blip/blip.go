@@ -233,42 +233,33 @@ func (c *Cache) Select(s *engine.Stream, from []int32) {
 // Step reads L more words of each row and returns the logits [rows, L, Vocab]
 // of the word behind each, f32.
 func (c *Cache) Step(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	words, err := c.take(s, ids)
-	if err != nil {
+	if err := c.check(ids); err != nil {
 		return nil, err
 	}
-	x := c.read(s, words, c.used, nil)
-	c.used += len(ids[0])
-	s.Free(words)
-	return c.text.logits(s, x), s.Err()
+	return c.text.logits(s, c.readIDs(s, ids)), s.Err()
 }
 
 // Next reads L more words of each row and returns the logits [rows, Vocab] of
 // the word behind the last, f32, which are good until the next call.
 func (c *Cache) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	words, err := c.take(s, ids)
-	if err != nil {
+	if err := c.check(ids); err != nil {
 		return nil, err
 	}
-	defer s.Free(words)
 	length := len(ids[0])
 	if length == 1 {
 		if c.words == nil {
 			c.words, c.more, c.base = s.New(engine.I32, c.rows, 1), s.New(engine.I32, 1), c.used
-			c.next = layer.Recording{Plain: c.text.layers[0].self.HeadDim()%8 != 0, Run: func() (*engine.Tensor, error) {
+			c.next = layer.Recording{Run: func() (*engine.Tensor, error) {
 				x := c.read(s, c.words, c.base, c.more)
 				return c.text.logits(s, x.Reshape(c.rows, c.text.Width)), s.Err()
 			}}
 		}
-		if !c.next.Plain || s.Device().Local() {
-			s.Set(c.words, flat(ids))
-			s.Set(c.more, engine.FromI32([]int32{int32(c.used - c.base)}, 1))
-			c.used++
-			return c.next.Next(s)
-		}
+		s.Set(c.words, flat(ids))
+		s.Set(c.more, engine.FromI32([]int32{int32(c.used - c.base)}, 1))
+		c.used++
+		return c.next.Next(s)
 	}
-	x := c.read(s, words, c.used, nil)
-	c.used += length
+	x := c.readIDs(s, ids)
 	last := make([]int32, c.rows)
 	for i := range last {
 		last[i] = int32((i+1)*length - 1)
@@ -289,27 +280,35 @@ func flat(ids [][]int32) *engine.Tensor {
 	return engine.FromI32(all, len(ids), len(ids[0]))
 }
 
-// take checks words of each row, for which there has to be room, and brings
-// them to the device.
-func (c *Cache) take(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+// check refuses what is not words of each row for which there is room.
+func (c *Cache) check(ids [][]int32) error {
 	if len(ids) != c.rows || len(ids[0]) == 0 {
-		return nil, fmt.Errorf("blip text: %d rows of ids, want %d", len(ids), c.rows)
+		return fmt.Errorf("blip text: %d rows of ids, want %d", len(ids), c.rows)
 	}
 	length := len(ids[0])
 	if c.used+length > c.room {
-		return nil, fmt.Errorf("blip text: %d words, there is room for %d", c.used+length, c.room)
+		return fmt.Errorf("blip text: %d words, there is room for %d", c.used+length, c.room)
 	}
 	for i, row := range ids {
 		if len(row) != length {
-			return nil, fmt.Errorf("blip text: row %d has %d ids, row 0 has %d", i, len(row), length)
+			return fmt.Errorf("blip text: row %d has %d ids, row 0 has %d", i, len(row), length)
 		}
 		for _, id := range row {
 			if id < 0 || int(id) >= c.text.Vocab {
-				return nil, fmt.Errorf("blip text: row %d has the id %d, the vocabulary has %d", i, id, c.text.Vocab)
+				return fmt.Errorf("blip text: row %d has the id %d, the vocabulary has %d", i, id, c.text.Vocab)
 			}
 		}
 	}
-	return s.Put(flat(ids)), nil
+	return nil
+}
+
+// readIDs is read of words on the host, behind those that were read before.
+func (c *Cache) readIDs(s *engine.Stream, ids [][]int32) *engine.Tensor {
+	words := s.Put(flat(ids))
+	x := c.read(s, words, c.used, nil)
+	c.used += len(ids[0])
+	s.Free(words)
+	return x
 }
 
 // read runs the layers on words [rows, L], the first of which stands at `at`

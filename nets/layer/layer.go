@@ -254,9 +254,6 @@ func beside(l *weights.Loader, name string, in, out int, names ...string) Linear
 	return NewLinear(l, name, w, b, in, len(names)*out)
 }
 
-// HeadDim is the width of a head.
-func (a Attention) HeadDim() int { return a.out.w.In / a.heads }
-
 // Keys projects a context to keys and values side by side, [M, Lk, 2 inner].
 func (a Attention) Keys(s *engine.Stream, context *engine.Tensor) *engine.Tensor {
 	return a.kv.Forward(s, context)

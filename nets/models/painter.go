@@ -499,6 +499,9 @@ func (p *Painter) chunk(n, h, w int) (int, error) {
 		}
 		return 0, err
 	}
+	if n < 2 {
+		return n, nil
+	}
 	two, err := p.need(2, h, w)
 	if err != nil {
 		return 0, err

@@ -4,10 +4,12 @@ package matmul
 
 import (
 	"fmt"
+	"unsafe"
 
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/engine/host"
+	"parley/kernels/simd"
 )
 
 // Act is the activation of an epilogue.
@@ -79,7 +81,13 @@ func Place(d engine.Device, w []float32, out, in int) (*engine.Tensor, error) {
 		}
 		w = full
 	}
-	return engine.Place(d, d.Float(), engine.FromF32(w, out, wide))
+	t := engine.FromF32(w, out, wide)
+	if d.Float() == engine.F16 && len(w) > 0 && !engine.Dry(d) {
+		half := make([]uint16, len(w))
+		simd.ToF16(half, w)
+		t = engine.NewTensor(engine.F16, engine.Memory{Host: unsafe.Slice((*byte)(unsafe.Pointer(&half[0])), 2*len(half))}, out, wide)
+	}
+	return engine.Place(d, d.Float(), t)
 }
 
 // Epilogue is what happens to the product before it is written: y = act(xw +

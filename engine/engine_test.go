@@ -21,6 +21,17 @@ func TestRowsView(t *testing.T) {
 	}
 }
 
+func TestBytes(t *testing.T) {
+	x := engine.FromU8([]uint8{0, 1, 2, 3, 254, 255}, 3, 2)
+	if v := x.Rows(1, 3); x.Bytes() != 6 || v.Bytes() != 4 || v.U8()[3] != 255 || v.DType().String() != "u8" {
+		t.Errorf("%d bytes, rows %v", x.Bytes(), v.U8())
+	}
+	s := engine.NewStream(t.Context(), host.New(1))
+	if y, err := s.Get(s.Put(x)); err != nil || string(y.U8()) != string(x.U8()) {
+		t.Errorf("there and back: %v, %v", y, err)
+	}
+}
+
 type spans []engine.Span
 
 func (s *spans) Record(sp engine.Span) { *s = append(*s, sp) }

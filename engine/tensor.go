@@ -17,6 +17,7 @@ const (
 	F16
 	BF16
 	I32
+	U8 // of pictures: 0 to 255
 )
 
 // Size is the number of bytes of one element.
@@ -24,6 +25,8 @@ func (d DType) Size() int {
 	switch d {
 	case F16, BF16:
 		return 2
+	case U8:
+		return 1
 	}
 	return 4
 }
@@ -38,6 +41,8 @@ func (d DType) String() string {
 		return "bf16"
 	case I32:
 		return "i32"
+	case U8:
+		return "u8"
 	}
 	return fmt.Sprintf("DType(%d)", uint8(d))
 }
@@ -111,25 +116,21 @@ func NewTensor(dtype DType, mem Memory, dims ...int) *Tensor {
 
 // FromF32 makes a host tensor that shares data. The product of dims has to be
 // len(data).
-func FromF32(data []float32, dims ...int) *Tensor {
-	t := &Tensor{shape: append(Shape(nil), dims...), dtype: F32}
-	if t.shape.Elems() != len(data) {
-		panic(fmt.Sprintf("engine: %d values do not fill the shape %v", len(data), t.shape))
-	}
-	if len(data) > 0 {
-		t.mem.Host = unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), 4*len(data))
-	}
-	return t
-}
+func FromF32(data []float32, dims ...int) *Tensor { return from(F32, data, dims) }
 
 // FromI32 makes a host tensor that shares data.
-func FromI32(data []int32, dims ...int) *Tensor {
-	t := &Tensor{shape: append(Shape(nil), dims...), dtype: I32}
+func FromI32(data []int32, dims ...int) *Tensor { return from(I32, data, dims) }
+
+// FromU8 makes a host tensor that shares data.
+func FromU8(data []uint8, dims ...int) *Tensor { return from(U8, data, dims) }
+
+func from[T any](dtype DType, data []T, dims []int) *Tensor {
+	t := &Tensor{shape: append(Shape(nil), dims...), dtype: dtype}
 	if t.shape.Elems() != len(data) {
 		panic(fmt.Sprintf("engine: %d values do not fill the shape %v", len(data), t.shape))
 	}
 	if len(data) > 0 {
-		t.mem.Host = unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), 4*len(data))
+		t.mem.Host = unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), t.Bytes())
 	}
 	return t
 }
@@ -158,25 +159,22 @@ func (t *Tensor) Elems() int { return t.shape.Elems() }
 func (t *Tensor) Bytes() int { return t.Elems() * t.dtype.Size() }
 
 // F32 is the data of an f32 tensor on the host, not copied.
-func (t *Tensor) F32() []float32 {
-	if t.dtype != F32 {
-		panic("engine: F32 of a tensor of " + t.dtype.String())
-	}
-	if len(t.mem.Host) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(&t.mem.Host[0])), t.Elems())
-}
+func (t *Tensor) F32() []float32 { return data[float32](t, F32) }
 
 // I32 is the data of an i32 tensor on the host, not copied.
-func (t *Tensor) I32() []int32 {
-	if t.dtype != I32 {
-		panic("engine: I32 of a tensor of " + t.dtype.String())
+func (t *Tensor) I32() []int32 { return data[int32](t, I32) }
+
+// U8 is the data of a u8 tensor on the host, not copied.
+func (t *Tensor) U8() []uint8 { return data[uint8](t, U8) }
+
+func data[T any](t *Tensor, dtype DType) []T {
+	if t.dtype != dtype {
+		panic(fmt.Sprintf("engine: %v of a tensor of %v", dtype, t.dtype))
 	}
 	if len(t.mem.Host) == 0 {
 		return nil
 	}
-	return unsafe.Slice((*int32)(unsafe.Pointer(&t.mem.Host[0])), t.Elems())
+	return unsafe.Slice((*T)(unsafe.Pointer(&t.mem.Host[0])), t.Elems())
 }
 
 // Reshape views the same elements in another shape.

@@ -59,25 +59,6 @@ func TestKernels(t *testing.T) {
 					r.Run("act_"+typ, kernel.Dim{c.blocks}, kernel.Dim{256}, 0, xs, y, int64(c.n), int(act))
 					r.Close(fmt.Sprintf("act %d of %s, %+v, spread %g", act, typ, c, spread), r.Floats(y), want, half, 1)
 				}
-				if half {
-					y := r.New(c.n+c.at, 4).At(c.at)
-					r.Run("cast_f16_f32", kernel.Dim{c.blocks}, kernel.Dim{256}, 0, xs, y, int64(c.n))
-					for i, v := range r.Floats(y) {
-						if v != x[c.at+i] {
-							t.Fatalf("cast of %v: element %d is %g, want %g", c, i, v, x[c.at+i])
-						}
-					}
-				} else {
-					y := r.New(c.n+c.at, 2).At(c.at)
-					r.Run("cast_f32_f16", kernel.Dim{c.blocks}, kernel.Dim{256}, 0, xs, y, int64(c.n))
-					want := append([]float32(nil), x[c.at:]...)
-					r.F16(want)
-					for i, v := range r.Floats(y) {
-						if v != want[i] {
-							t.Fatalf("cast of %v: element %d is %g, want %g", c, i, v, want[i])
-						}
-					}
-				}
 			}
 		}
 		for _, c := range []struct{ n, period, at int }{{1, 1, 0}, {99, 99, 0}, {99, 33, 0}, {2048, 2048, 0}, {2048, 64, 0}, {45, 5, 0}, {640, 320, 1}, {2051, 2051, 0}, {50, 1, 0}} {
@@ -108,10 +89,5 @@ func TestCounts(t *testing.T) {
 		}
 		run("act_"+kernel.Type(half), n*size, n*size, x, y, int64(n), int(matmul.GELU))
 		run("add_"+kernel.Type(half), 2*n*size, n*size, x, b, y, int64(n), int64(512))
-		other := "cast_f32_f16"
-		if half {
-			other = "cast_f16_f32"
-		}
-		run(other, n*size, n*(6-size), x, r.New(n, 6-size), int64(n))
 	}
 }

@@ -1,6 +1,6 @@
-// Activations, sums and changes of type. A few operations an element: bytes
-// bound all of them, so that a net's hot paths have them in the epilogue of a
-// product (kernels/matmul) and these serve the rest.
+// Activations and sums. A few operations an element: bytes bound all of them, so
+// that a net's hot paths have them in the epilogue of a product (kernels/matmul)
+// and these serve the rest.
 //
 // 256 threads a block, a 16-byte vector a thread and turn, strides of the whole
 // grid: any grid gives the same result. Where a tensor does not begin at a
@@ -91,37 +91,6 @@ template <typename T> inline void add(const T* x, const T* b, T* y, long long n,
   each(n - done, [&](long long i) { y[done + i] = from_float<T>(to_float(x[done + i]) + to_float(b[(done + i) % period])); });
 }
 
-// cast moves 4 elements a thread, whole sectors on both sides.
-inline void cast(const __half* x, float* y, long long n) {
-  long long done = 0;
-  if (aligned16(x, y)) {
-    done = n / 4 * 4;
-    each(n / 4, [&](long long i) {
-      const uint2 raw = reinterpret_cast<const uint2*>(x)[i];
-      const __half2* h = reinterpret_cast<const __half2*>(&raw);
-      const float2 a = __half22float2(h[0]), b = __half22float2(h[1]);
-      reinterpret_cast<float4*>(y)[i] = make_float4(a.x, a.y, b.x, b.y);
-    });
-  }
-  each(n - done, [&](long long i) { y[done + i] = __half2float(x[done + i]); });
-}
-
-inline void cast(const float* x, __half* y, long long n) {
-  long long done = 0;
-  if (aligned16(x, y)) {
-    done = n / 4 * 4;
-    each(n / 4, [&](long long i) {
-      const float4 v = reinterpret_cast<const float4*>(x)[i];
-      uint2 raw;
-      __half2* h = reinterpret_cast<__half2*>(&raw);
-      h[0] = __floats2half2_rn(v.x, v.y);
-      h[1] = __floats2half2_rn(v.z, v.w);
-      reinterpret_cast<uint2*>(y)[i] = raw;
-    });
-  }
-  each(n - done, [&](long long i) { y[done + i] = __float2half_rn(x[done + i]); });
-}
-
 }  // namespace
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(256)
@@ -130,5 +99,3 @@ ENTRY act_f16(const __half* x, __half* y, long long n, int kind) { act(x, y, n, 
 ENTRY act_f32(const float* x, float* y, long long n, int kind) { act(x, y, n, kind); }
 ENTRY add_f16(const __half* x, const __half* b, __half* y, long long n, long long period) { add(x, b, y, n, period); }
 ENTRY add_f32(const float* x, const float* b, float* y, long long n, long long period) { add(x, b, y, n, period); }
-ENTRY cast_f16_f32(const __half* x, float* y, long long n) { cast(x, y, n); }
-ENTRY cast_f32_f16(const float* x, __half* y, long long n) { cast(x, y, n); }

@@ -3,7 +3,6 @@ package embed_test
 import (
 	_ "embed"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -112,31 +111,6 @@ func TestKernels(t *testing.T) {
 				}
 				for i := range cs {
 					exact(fmt.Sprintf("append %+v, both %t, cache %d", c, both, i), r.Floats(cs[i]), cache[i])
-				}
-			}
-		}
-		for _, c := range []struct {
-			ts  []float32
-			dim int
-		}{{[]float32{0}, 2}, {[]float32{1, 0.5, 3}, 320}, {[]float32{999, 261, 1, 123456}, 24}, {[]float32{981, 37.5}, 33}} {
-			ts, y := r.Put(c.ts), r.New(len(c.ts)*c.dim, size)
-			want := make([]float64, len(c.ts)*c.dim)
-			half2 := c.dim / 2
-			for i, at := range c.ts {
-				for j := range half2 {
-					f := float32(math.Exp(float64(float32(-math.Log(10000)) * float32(j) / float32(half2))))
-					sin, cos := math.Sincos(float64(at * f))
-					want[i*c.dim+j], want[i*c.dim+half2+j] = cos, sin
-				}
-			}
-			r.Run("timesteps_"+typ, kernel.Dim{2}, kernel.Dim{128}, 0, ts, y, len(c.ts), c.dim)
-			for i, v := range r.Floats(y) {
-				bound := 6e-8
-				if half {
-					bound = 5e-4
-				}
-				if math.Abs(float64(v)-want[i]) > bound {
-					t.Errorf("timesteps_%s %v in %d: element %d is %g, want %g", typ, c.ts, c.dim, i, v, want[i])
 				}
 			}
 		}

@@ -1,6 +1,5 @@
 // Rows of tables: token embeddings with positions, rows of a cache and what is
-// appended to it, the tokens of a vision transformer, the sinusoids of a
-// timestep. Copies, bounded by bytes.
+// appended to it, the tokens of a vision transformer. Copies, bounded by bytes.
 //
 // A row is moved as 16-byte vectors where its width, its stride and both ends
 // are whole vectors, else element by element, by the same kernel. grid.x is the
@@ -89,43 +88,6 @@ inline void append(const T* k, const T* v, T* keys, T* values, int length, int w
   copy(from + (long long)blockIdx.x * stride, to + ((long long)r * room + used + l) * width, width, vectors);
 }
 
-// Sine and cosine in double: Cody and Waite's reduction by pi/2 in two parts,
-// which is exact enough for any angle below 2^30, and Taylor's series on
-// [-pi/4, pi/4], whose first dropped terms are below 2^-60. sinf and cosf would
-// go through local memory for large angles.
-inline void sine_cosine(double x, double& sine, double& cosine) {
-  const double k = rint(x * 0.63661977236758134308);
-  double r = fma(k, -1.57079632679489655800, x);
-  r = fma(k, -6.12323399573676603587e-17, r);
-  const double z = r * r;
-  const double s = r + r * z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 + z * (-1.0 / 39916800 + z * (1.0 / 6227020800.0 + z * (-1.0 / 1307674368000.0)))))));
-  const double c = 1.0 + z * (-0.5 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z * (1.0 / 479001600.0 + z * (-1.0 / 87178291200.0 + z * (1.0 / 20922789888000.0))))))));
-  const int quadrant = (int)((long long)k & 3);
-  sine = quadrant & 1 ? c : s;
-  cosine = quadrant & 1 ? s : c;
-  if (quadrant & 2) sine = -sine;
-  if ((quadrant + 1) & 2) cosine = -cosine;
-}
-
-// timesteps: cosines of t times 10000^(-j/half), then sines; exponent, frequency
-// and angle are rounded to f32 where diffusers' are. A last odd column is 0.
-template <typename T> inline void timesteps(const float* t, T* y, int n, int dim) {
-  const int half = dim / 2;
-  for (int i = blockIdx.x * kThreads + threadIdx.x; i < n * dim; i += gridDim.x * kThreads) {
-    const int row = i / dim, column = i % dim;
-    if (column >= 2 * half) {
-      y[i] = from_float<T>(0.0f);
-      continue;
-    }
-    const int j = column < half ? column : column - half;
-    const float exponent = -9.21034037f * j / half;
-    const float f = (float)exp((double)exponent);
-    double sine, cosine;
-    sine_cosine((double)(t[row] * f), sine, cosine);
-    y[i] = from_float<T>((float)(column < half ? cosine : sine));
-  }
-}
-
 }  // namespace
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(kThreads)
@@ -142,8 +104,7 @@ template <typename T> inline void timesteps(const float* t, T* y, int n, int dim
   ENTRY append_##type(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used,          \
                       const int* more) {                                                                                          \
     append(k, v, keys, values, length, width, stride, room, used, more);                                                          \
-  }                                                                                                                               \
-  ENTRY timesteps_##type(const float* t, T* y, int n, int dim) { timesteps(t, y, n, dim); }
+  }
 
 EMBED(f16, __half)
 EMBED(f32, float)

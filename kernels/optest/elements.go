@@ -101,6 +101,16 @@ func Resample(t *testing.T, dev engine.Device) {
 			return y
 		})
 	}
+	for _, dims := range [][]int{{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 4, 1, 16}, {1, 40, 33, 8}} {
+		x := u.random(dims...)
+		h, w, c := 2*dims[1], 2*dims[2], dims[3]
+		y := zeros(dims[0], h, w, c)
+		for i := range y.v {
+			b, row, col, k := i/c/w/h, i/c/w%h, i/c%w, i%c
+			y.v[i] = float64(x.F32()[((b*dims[1]+row/2)*dims[2]+col/2)*c+k])
+		}
+		u.want(fmt.Sprintf("upsample %v", dims), y, u.exact(), func(s *engine.Stream) *engine.Tensor { return resample.Upsample(s, s.Put(x)) })
+	}
 	for _, c := range []struct {
 		a, b   []int
 		extent int

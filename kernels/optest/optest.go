@@ -181,7 +181,7 @@ func (u *suite) want(name string, want result, more float64, op func(*engine.Str
 		u.Errorf("%s: shape %v, want %v", name, have.Shape(), want.dims)
 		return
 	}
-	e := relative(have.F32(), want.v)
+	e := relative(values(have), want.v)
 	if u.dev.Float() == engine.F16 && e <= grain(want.v) {
 		e = 0
 	}
@@ -192,6 +192,18 @@ func (u *suite) want(name string, want result, more float64, op func(*engine.Str
 		u.worst, u.at = e, name
 	}
 	s.Free(y)
+}
+
+// values are a result's, those of bytes as numbers.
+func values(t *engine.Tensor) []float32 {
+	if t.DType() != engine.U8 {
+		return t.F32()
+	}
+	v := make([]float32, t.Elems())
+	for i, b := range t.U8() {
+		v[i] = float32(b)
+	}
+	return v
 }
 
 // grain is the rounding of f16 where its steps are of one size, 2^-24: below

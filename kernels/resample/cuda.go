@@ -2,6 +2,7 @@ package resample
 
 import (
 	_ "embed"
+	"slices"
 
 	"parley/engine"
 	"parley/engine/cuda"
@@ -60,4 +61,45 @@ func fadeOnCUDA(d *cuda.Device, s *engine.Stream, a, b *engine.Tensor, extent in
 	}
 	d.Launch(s, module, "fade_"+b.DType().String(), blocks(elems), cuda.Dim{X: threads}, 0,
 		a, b, a.Dim(0), a.Dim(1), a.Dim(2), b.Dim(1), b.Dim(2), b.Dim(3), extent, flag)
+}
+
+func upsampleOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {
+	if y.Elems() > 0 {
+		d.Launch(s, module, "nearest_"+x.DType().String(), blocks(y.Elems()), cuda.Dim{X: threads}, 0, x, y, x.Dim(0), x.Dim(1), x.Dim(2), x.Dim(3))
+	}
+}
+
+// put brings taps to the device in one upload: first, count and weights.
+func (t taps) put(s *engine.Stream) (all, first, count, weights *engine.Tensor) {
+	n := len(t.first)
+	all = s.Put(engine.FromI32(slices.Concat(t.first, t.count, t.weights), (2+t.most)*n))
+	return all, all.Rows(0, n), all.Rows(n, 2*n), all.Rows(2*n, (2+t.most)*n)
+}
+
+// resizeOnCUDA makes rows of x from lo on those of between, whose columns are
+// summed to y's.
+func resizeOnCUDA(d *cuda.Device, s *engine.Stream, x, between, y *engine.Tensor, lo int, rows, columns taps) {
+	r, first, count, weights := rows.put(s)
+	d.Launch(s, module, "resize_rows_u8", blocks(between.Elems()), cuda.Dim{X: threads}, 0, x, between, first, count, weights,
+		x.Dim(0), x.Dim(1), lo, between.Dim(1), x.Dim(2), y.Dim(2), rows.most)
+	c, first, count, weights := columns.put(s)
+	d.Launch(s, module, "resize_columns_u8", blocks(y.Elems()), cuda.Dim{X: threads}, 0, between, y, first, count, weights,
+		x.Dim(0), 3*y.Dim(2), between.Dim(1), y.Dim(1), columns.most)
+	s.Free(r, c)
+}
+
+func normaliseOnCUDA(d *cuda.Device, s *engine.Stream, y, x *engine.Tensor, part Window, levels *Levels) {
+	if y.Elems() == 0 {
+		return
+	}
+	table := s.PutAs(engine.F32, engine.FromF32(slices.Concat(levels[0][:], levels[1][:], levels[2][:]), 3, 256))
+	d.Launch(s, module, "normalise_"+y.DType().String(), blocks(y.Elems()), cuda.Dim{X: threads}, 0, x, table, y,
+		x.Dim(0), x.Dim(1), x.Dim(2), part.Top, part.Left, part.H, part.W)
+	s.Free(table)
+}
+
+func bytesOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {
+	if x.Elems() > 0 {
+		d.Launch(s, module, "bytes_"+x.DType().String(), blocks(x.Elems()), cuda.Dim{X: threads}, 0, x, y, int64(x.Elems()))
+	}
 }

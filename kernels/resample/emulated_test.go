@@ -9,3 +9,5 @@ import (
 )
 
 func TestResampleEmulated(t *testing.T) { optest.Emulated(t, optest.Resample) }
+
+func TestPictureEmulated(t *testing.T) { optest.Emulated(t, optest.Picture) }

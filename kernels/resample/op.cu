@@ -1,13 +1,11 @@
 // Feature maps and pictures moved about: boxes of maps, the blending of tiles,
-// changes of layout, and a picture's way from a decoder's output to the next
+// their doubling, and a picture's way from a decoder's output to the next
 // net's input (8 bits, Pillow's antialiased resize, normalisation) without
 // leaving the device. Bytes bound everything here.
 //
 // 256 threads a block, strides of the whole grid: any grid gives the same.
 // Neighbouring threads take neighbouring vectors of 16 bytes, elements where
-// rows are not whole vectors, bytes of pictures. transpose goes through tiles
-// of 32 x 32 in shared memory, in rows of 33 words, so that columns are free of
-// bank conflicts (f16 as words, too).
+// rows are not whole vectors, bytes of pictures.
 //
 // resize is Pillow's for 8 bits (ImagingResample): along the rows, then along
 // the columns, each with weights in fixed point of 22 bits and rounded to 8
@@ -59,21 +57,6 @@ inline void fade(const T* a, T* b, int n, int ah, int aw, int bh, int bw, int c,
   });
 }
 
-// transpose: y[n, column, row] = x[n, row, column]. 32 x 8 threads, grid
-// (columns/32, rows/32, n).
-template <typename T> inline void transpose(const T* x, T* y, int rows, int columns) {
-  __shared__ float tile[32][33];
-  const long long start = (long long)blockIdx.z * rows * columns;
-  const int column0 = blockIdx.x * 32, row0 = blockIdx.y * 32, tx = threadIdx.x & 31, ty = threadIdx.x >> 5;
-#pragma unroll
-  for (int j = ty; j < 32; j += 8)
-    if (row0 + j < rows && column0 + tx < columns) tile[j][tx] = to_float(x[start + (long long)(row0 + j) * columns + column0 + tx]);
-  __syncthreads();
-#pragma unroll
-  for (int j = ty; j < 32; j += 8)
-    if (column0 + j < columns && row0 + tx < rows) y[start + (long long)(column0 + j) * rows + row0 + tx] = from_float<T>(tile[tx][j]);
-}
-
 // nearest doubles height and width.
 template <typename T> inline void nearest(const T* x, T* y, int n, int h, int w, int c) {
   constexpr int V = kVec<T>;
@@ -93,12 +76,14 @@ template <typename T> inline void nearest(const T* x, T* y, int n, int h, int w,
 // Weights are of 22 bits behind the point.
 inline u8 fixed_to_byte(int v) { return (u8)min(max(v >> 22, 0), 255); }
 
-// resize_rows: y[row, i] is a sum over pixels first[i] on of x[row]; 3 bytes a
-// pixel. weights are [out, taps], of which count[i] are used.
-inline void resize_rows(const u8* x, u8* y, const int* first, const int* count, const int* weights, int rows, int in, int out, int taps) {
-  each((long long)rows * out * 3, [&](long long at) {
-    const unsigned i = (unsigned)at, ch = i % 3, column = i / 3 % out, row = i / 3 / out;
-    const u8* p = x + ((long long)row * in + first[column]) * 3 + ch;
+// resize_rows: pixel i of a row of y is a sum over pixels first[i] on of one of x,
+// 3 bytes each; of the h rows of each of n pictures those from `from` on. weights
+// are [out, taps], of which count[i] are used.
+inline void resize_rows(const u8* x, u8* y, const int* first, const int* count, const int* weights, int n, int h, int from, int rows, int in, int out,
+                        int taps) {
+  each((long long)n * rows * out * 3, [&](long long at) {
+    const unsigned i = (unsigned)at, ch = i % 3, column = i / 3 % out, row = i / 3 / out % rows, picture = i / 3 / out / rows;
+    const u8* p = x + (((long long)picture * h + from + row) * in + first[column]) * 3 + ch;
     const int* w = weights + (long long)column * taps;
     int sum = 1 << 21;
 #pragma unroll 4
@@ -150,7 +135,6 @@ template <typename T> inline void bytes(const T* x, u8* y, long long n) {
   ENTRY fade_##type(const T* a, T* b, int n, int ah, int aw, int bh, int bw, int c, int extent, int down) {                                \
     fade(a, b, n, ah, aw, bh, bw, c, extent, down);                                                                                        \
   }                                                                                                                                        \
-  ENTRY transpose_##type(const T* x, T* y, int rows, int columns) { transpose(x, y, rows, columns); }                                      \
   ENTRY nearest_##type(const T* x, T* y, int n, int h, int w, int c) { nearest(x, y, n, h, w, c); }                                        \
   ENTRY normalise_##type(const u8* x, const float* table, T* y, int n, int h, int w, int top, int left, int oh, int ow) {                  \
     normalise(x, table, y, n, h, w, top, left, oh, ow);                                                                                    \
@@ -160,8 +144,9 @@ template <typename T> inline void bytes(const T* x, u8* y, long long n) {
 RESAMPLE(f16, __half)
 RESAMPLE(f32, float)
 
-ENTRY resize_rows_u8(const u8* x, u8* y, const int* first, const int* count, const int* weights, int rows, int in, int out, int taps) {
-  resize_rows(x, y, first, count, weights, rows, in, out, taps);
+ENTRY resize_rows_u8(const u8* x, u8* y, const int* first, const int* count, const int* weights, int n, int h, int from, int rows, int in, int out,
+                     int taps) {
+  resize_rows(x, y, first, count, weights, n, h, from, rows, in, out, taps);
 }
 ENTRY resize_columns_u8(const u8* x, u8* y, const int* first, const int* count, const int* weights, int n, int width, int in, int out, int taps) {
   resize_columns(x, y, first, count, weights, n, width, in, out, taps);

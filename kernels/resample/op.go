@@ -1,5 +1,6 @@
 // Package resample moves feature maps about: parts of them, tiles, and the
-// change between [N, H, W, C] and [N, C, H, W].
+// change between [N, H, W, C] and [N, C, H, W]; and it takes pictures from a
+// decoder's output to the next net's input.
 package resample
 
 import (
@@ -116,6 +117,26 @@ func Fade(s *engine.Stream, a, b *engine.Tensor, extent int, down bool) {
 						q[ch] = p[ch]*(1-f) + q[ch]*f
 					}
 				}
+			}
+		}
+	})
+}
+
+// Upsample doubles the height and width of x [N, H, W, C]: each pixel four times,
+// torch's "nearest". A convolution that follows can do it by itself
+// (conv.Options).
+func Upsample(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	n, h, w, c := x.Dim(0), x.Dim(1), x.Dim(2), x.Dim(3)
+	y := s.New(x.DType(), n, 2*h, 2*w, c)
+	return s.Do(engine.Work{Op: "upsample", Out: y, Bytes: int64(x.Bytes() + y.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			upsampleOnCUDA(g, s, x, y)
+			return
+		}
+		if _, ok := host.On(d); ok {
+			for i := range n * 2 * h * 2 * w {
+				row, col := i/(2*w), i%(2*w)
+				copy(y.F32()[i*c:(i+1)*c], x.F32()[(row/2*w+col/2)*c:])
 			}
 		}
 	})

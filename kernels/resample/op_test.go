@@ -4,11 +4,16 @@ import (
 	"testing"
 
 	"parley/engine"
+	"parley/engine/host"
 	"parley/kernels/optest"
 	"parley/kernels/resample"
 )
 
 func TestResample(t *testing.T) { optest.Host(t, optest.Resample) }
+
+func TestPicture(t *testing.T) {
+	optest.HostWith(t, optest.Picture, host.Options{Workers: 1}, host.Options{Workers: 3})
+}
 
 func TestLayouts(t *testing.T) {
 	for _, dims := range [][]int{{1, 1, 1, 1}, {2, 3, 5, 7}, {1, 4, 1, 9}, {3, 40, 16, 2}} {

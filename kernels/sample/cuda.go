@@ -183,3 +183,23 @@ func continuationsOnCUDA(d *cuda.Device, s *engine.Stream, logits *engine.Tensor
 	}
 	s.Free(q.t, answer)
 }
+
+func cosineOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor, scores []float64) (best int) {
+	k := len(scores)
+	if k == 0 {
+		return 0
+	}
+	answer := s.New(engine.I32, 2*k+1)
+	d.Launch(s, module, "cosine_f32", cuda.Dim{X: 1}, cuda.Dim{X: wordThreads}, 0, x, y, answer, answer.Rows(2*k, 2*k+1), k, x.Dim(-1))
+	host, err := s.Get(answer)
+	s.Free(answer)
+	if err != nil {
+		s.Fail(err)
+		return 0
+	}
+	w := host.I32()
+	for i := range scores {
+		scores[i] = float(w[2*i], w[2*i+1])
+	}
+	return int(w[2*k])
+}

@@ -117,6 +117,23 @@ func TestEmulated(t *testing.T) {
 					}
 				}
 			}
+			for _, c := range [][2]int{{1, 1}, {3, 32}, {40, 513}} {
+				x, y := normals(c[0], c[1]), normals(1, c[1])
+				copy(x.F32()[(c[0]-1)*c[1]:], x.F32()[:c[1]]) // a tie
+				want, at, err := sample.Cosine(cpu, x, y)
+				if err != nil {
+					t.Fatal(err)
+				}
+				have, best, err := sample.Cosine(gpu, gpu.PutAs(engine.F32, x), gpu.PutAs(engine.F32, y))
+				if err != nil || best != at {
+					t.Fatalf("cosines of %v: row %d, want %d: %v", c, best, at, err)
+				}
+				for i, v := range want {
+					if math.Abs(have[i]-v) > 1e-12 {
+						t.Errorf("cosine %d of %v is %v, want %v", i, c, have[i], v)
+					}
+				}
+			}
 			if err := gpu.Err(); err != nil {
 				t.Error(err)
 			}

@@ -468,21 +468,24 @@ inline void continuations(const float* logits, const int* ids, const int* counts
   }
 }
 
-// cosine: scores[i] is the product of row i of a [k, d] and b [d], embeddings
-// of length 1; *best the first of the largest. One block of 512 threads.
-inline void cosine(const float* a, const float* b, float* scores, int* best, int k, int d) {
-  __shared__ u64 buf[32];
+// cosine: scores[i] is the product of row i of a [k, d] and b [d], embeddings of
+// length 1; *best the first of the largest. One block of 512 threads.
+inline void cosine(const float* a, const float* b, double* scores, int* best, int k, int d) {
+  __shared__ double buf[32];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  u64 top = 0;
+  const double none = __longlong_as_double(0xfff0000000000000ll);
+  double top = none;
+  int at = kNowhere;
   for (int i = warp; i < k; i += kWarps) {
     double sum = 0;
     for (int j = lane; j < d; j += 32) sum += (double)a[(long long)i * d + j] * (double)b[j];
-    const float score = (float)warp_sum(sum);
+    const double score = warp_sum(sum);
     if (lane == 0) scores[i] = score;
-    top = max(top, (u64)order(score) << 32 | ~(unsigned)i);
+    if (score > top) top = score, at = i;
   }
-  top = block_reduce(top, buf, [](u64 x, u64 y) { return max(x, y); });
-  if (threadIdx.x == 0) *best = (int)~(unsigned)top;
+  const double most = block_reduce(top, buf, [](double x, double y) { return fmax(x, y); });
+  at = block_reduce(top == most ? at : kNowhere, reinterpret_cast<int*>(buf), [](int x, int y) { return min(x, y); });
+  if (threadIdx.x == 0) *best = at == kNowhere ? 0 : at;
 }
 
 }  // namespace
@@ -523,4 +526,4 @@ ENTRY(kThreads) continuations_f32(const float* logits, const int* ids, const int
   continuations(logits, ids, counts, scores, choice, out, vocab, room, beams);
 }
 
-ENTRY(kThreads) cosine_f32(const float* a, const float* b, float* scores, int* best, int k, int d) { cosine(a, b, scores, best, k, d); }
+ENTRY(kThreads) cosine_f32(const float* a, const float* b, double* scores, int* best, int k, int d) { cosine(a, b, scores, best, k, d); }

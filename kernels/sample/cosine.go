@@ -1,0 +1,39 @@
+package sample
+
+import (
+	"fmt"
+	"math"
+
+	"parley/engine"
+	"parley/engine/cuda"
+	"parley/engine/host"
+)
+
+// Cosine gives the cosine of each row of embeddings x [K, D] with y [1, D], all
+// f32 and of length 1, and the first row with the largest.
+func Cosine(s *engine.Stream, x, y *engine.Tensor) (scores []float64, best int, err error) {
+	k, d := x.Dim(0), x.Dim(-1)
+	if x.Elems() != k*d || y.Elems() != d || x.DType() != engine.F32 || y.DType() != engine.F32 {
+		s.Fail(fmt.Errorf("sample: %s: embeddings %v %v and %v %v do not fit", s.Path(), x.Shape(), x.DType(), y.Shape(), y.DType()))
+	}
+	scores = make([]float64, k)
+	s.Do(engine.Work{Op: "cosine", Out: x, FLOPs: 2 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}, func(dev engine.Device) {
+		if g, ok := cuda.On(dev); ok {
+			best = cosineOnCUDA(g, s, x, y, scores)
+			return
+		}
+		if _, ok := host.On(dev); !ok {
+			return
+		}
+		top := math.Inf(-1)
+		for i := range scores {
+			for j, v := range y.F32() {
+				scores[i] += float64(v) * float64(x.F32()[i*d+j])
+			}
+			if scores[i] > top {
+				top, best = scores[i], i
+			}
+		}
+	})
+	return scores, best, s.Err()
+}

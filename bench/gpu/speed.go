@@ -440,7 +440,11 @@ func (b *bench) step(p *models.Painter, size painting) error {
 			t, ok := known[key]
 			if !ok {
 				if t, err = b.time(s, b.reps(), func() error {
-					b.dev.Launch(s, l.Module, l.Kernel, l.Grid, l.Block, l.Shared, l.Args...)
+					start := b.dev.Launch
+					if l.Cooperative {
+						start = b.dev.LaunchCooperative
+					}
+					start(s, l.Module, l.Kernel, l.Grid, l.Block, l.Shared, l.Args...)
 					return s.Err()
 				}); err != nil {
 					return fmt.Errorf("%s: %w", l.Kernel, err)

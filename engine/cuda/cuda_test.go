@@ -169,6 +169,43 @@ func TestSharedMemory(t *testing.T) {
 	s.Close()
 }
 
+// TestLaunchCooperative: blocks that wait for each other run at once, eagerly and
+// in a graph, and Watch is told; more than Resident are an error.
+func TestLaunchCooperative(t *testing.T) {
+	d := emulate(t, ptx.Options{})
+	s := stream(d)
+	defer s.Close()
+	most, err := d.Resident(module, "meet", 64, 20<<10)
+	if err != nil || most != 7*d.SMs() {
+		t.Errorf("%d blocks of 64 threads and 20 KiB at once: %v", most, err)
+	}
+	count, out := s.Put(engine.FromI32([]int32{0}, 1)), s.New(engine.I32, most)
+	meet := func() { d.LaunchCooperative(s, module, "meet", Dim{X: most}, Dim{}, 20<<10, count, out) }
+	told := 0
+	d.Watch(func(l Launched) bool {
+		if l.Cooperative {
+			told++
+		}
+		return true
+	})
+	meet()
+	g, err := d.Capture(s, meet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Launch(s)
+	g.Launch(s)
+	g.Free()
+	d.Watch(nil)
+	if h, err := s.Get(out); err != nil || h.I32()[0] != int32(3*most) || told != 2 {
+		t.Errorf("three launches of %d blocks, told of %d: %v, %v", most, told, h.I32()[0], err)
+	}
+	d.LaunchCooperative(s, module, "meet", Dim{X: most + d.SMs()}, Dim{}, 20<<10, count, out)
+	if err := s.Err(); driver.Code(err) != driver.CooperativeTooLarge {
+		t.Errorf("more blocks than there is room for: %v", err)
+	}
+}
+
 // TestCopies moves more than the staging holds, in pieces that do not divide
 // it.
 func TestCopies(t *testing.T) {

@@ -89,17 +89,31 @@ func (d *Device) share(k *kernel, shared int) error {
 // the stream's error; on hardware a kernel's fault may show only in a later
 // call.
 func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
+	d.start(s, Launched{m, name, grid.ones(), block.ones(), shared, args, false})
+}
+
+// LaunchCooperative is Launch of a kernel whose blocks wait for each other: all
+// of them run at once, at most Resident of them.
+func (d *Device) LaunchCooperative(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
+	d.start(s, Launched{m, name, grid.ones(), block.ones(), shared, args, true})
+}
+
+func (d *Device) start(s *engine.Stream, l Launched) {
 	if s.Err() != nil {
 		return
 	}
-	if f := d.watch; f != nil && !f(Launched{m, name, grid.ones(), block.ones(), shared, kept(args)}) {
-		return
+	if f := d.watch; f != nil {
+		told := l
+		told.Args = kept(l.Args)
+		if !f(told) {
+			return
+		}
 	}
-	if err := d.launch(m, name, grid.ones(), block.ones(), shared, args); err != nil {
+	if err := d.launch(l); err != nil {
 		if p := s.Path(); p != "" {
-			err = fmt.Errorf("%s: %s: %w", p, name, err)
+			err = fmt.Errorf("%s: %s: %w", p, l.Kernel, err)
 		} else {
-			err = fmt.Errorf("%s: %w", name, err)
+			err = fmt.Errorf("%s: %w", l.Kernel, err)
 		}
 		s.Fail(err)
 	}
@@ -124,19 +138,19 @@ func kept(args []any) []any {
 	return out
 }
 
-func (d *Device) launch(m *Module, name string, grid, block Dim, shared int, args []any) error {
+func (d *Device) launch(l Launched) error {
 	if err := d.enter(); err != nil {
 		return err
 	}
 	defer d.leave()
-	k, err := d.kernel(m, name)
+	k, err := d.kernel(l.Module, l.Kernel)
 	if err != nil {
 		return err
 	}
-	if len(args) != len(k.params) {
-		return fmt.Errorf("%d arguments, the kernel has %d parameters", len(args), len(k.params))
+	if len(l.Args) != len(k.params) {
+		return fmt.Errorf("%d arguments, the kernel has %d parameters", len(l.Args), len(k.params))
 	}
-	for i, a := range args {
+	for i, a := range l.Args {
 		v, n, err := argument(a)
 		if err != nil {
 			return fmt.Errorf("argument %d: %w", i, err)
@@ -147,12 +161,17 @@ func (d *Device) launch(m *Module, name string, grid, block Dim, shared int, arg
 		d.slots[i] = v
 		d.args[i] = unsafe.Pointer(&d.slots[i])
 	}
-	if err := d.share(k, shared); err != nil {
+	if err := d.share(k, l.Shared); err != nil {
 		return err
 	}
-	err = k.fn.Launch(grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z, shared, d.stream(), d.args[:len(args)])
+	grid, block, slots := l.Grid, l.Block, d.args[:len(l.Args)]
+	if l.Cooperative {
+		err = driver.LaunchCooperative(k.fn, [3]int{grid.X, grid.Y, grid.Z}, [3]int{block.X, block.Y, block.Z}, l.Shared, d.stream(), slots)
+	} else {
+		err = k.fn.Launch(grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z, l.Shared, d.stream(), slots)
+	}
 	if err != nil {
-		return d.failed(fmt.Sprintf("launch %s on %d×%d×%d blocks of %d×%d×%d threads", name,
+		return d.failed(fmt.Sprintf("launch %s on %d×%d×%d blocks of %d×%d×%d threads", l.Kernel,
 			grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z), err)
 	}
 	return nil
@@ -190,6 +209,13 @@ func argument(a any) (bits uint64, size int, err error) {
 		return uint64(math.Float32bits(float32(v))), 4, nil
 	}
 	return 0, 0, fmt.Errorf("%T is no argument of a kernel", a)
+}
+
+// Resident is how many blocks of that many threads, with that much dynamic shared
+// memory, the device holds at once: the most of a cooperative launch.
+func (d *Device) Resident(m *Module, name string, threads, shared int) (int, error) {
+	n, err := d.Occupancy(m, name, threads, shared)
+	return n * d.sms, err
 }
 
 // Occupancy is how many blocks of that many threads, with that much dynamic

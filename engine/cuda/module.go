@@ -40,6 +40,7 @@ type Launched struct {
 	Grid, Block Dim
 	Shared      int // dynamic shared memory in bytes
 	Args        []any
+	Cooperative bool // by LaunchCooperative
 }
 
 // Options say which device Open opens, and how.

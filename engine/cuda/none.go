@@ -74,6 +74,14 @@ func (*Device) Launch(s *engine.Stream, m *Module, kernel string, grid, block Di
 	panic(errBuild)
 }
 
+// LaunchCooperative starts a kernel whose blocks wait for each other.
+func (*Device) LaunchCooperative(s *engine.Stream, m *Module, kernel string, grid, block Dim, shared int, args ...any) {
+	panic(errBuild)
+}
+
+// Resident is how many blocks of a kernel the device holds.
+func (*Device) Resident(m *Module, kernel string, threads, shared int) (int, error) { panic(errBuild) }
+
 // Watch has f told of every launch.
 func (*Device) Watch(f func(Launched) bool) { panic(errBuild) }
 

@@ -3,6 +3,7 @@
 package driver
 
 /*
+#include <stdlib.h>
 #include "driver.h"
 */
 import "C"
@@ -28,6 +29,24 @@ const (
 // of dynamic shared memory; without it 48 KiB is the most.
 func SetMaxDynamicShared(f cu.Function, bytes int) error {
 	return check(C.cuFuncSetAttribute(function(f), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(bytes)))
+}
+
+// LaunchCooperative is cu's Function.Launch for a kernel whose blocks wait for
+// each other: the driver starts all of them at once, or answers
+// CooperativeTooLarge. Each argument is a pointer to 8 bytes.
+func LaunchCooperative(f cu.Function, grid, block [3]int, shared int, s cu.Stream, args []unsafe.Pointer) error {
+	// The values and the pointers to them lie in C's memory, one after the other.
+	const size = C.size_t(unsafe.Sizeof(uint64(0)))
+	mem := C.malloc(2 * C.size_t(max(len(args), 1)) * size)
+	defer C.free(mem)
+	values := unsafe.Slice((*uint64)(mem), len(args))
+	pointers := unsafe.Slice((*unsafe.Pointer)(unsafe.Add(mem, len(args)*int(size))), len(args))
+	for i, a := range args {
+		values[i] = *(*uint64)(a)
+		pointers[i] = unsafe.Pointer(&values[i])
+	}
+	return check(C.cuLaunchCooperativeKernel(function(f), C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]),
+		C.uint(block[0]), C.uint(block[1]), C.uint(block[2]), C.uint(shared), stream(s), unsafe.SliceData(pointers)))
 }
 
 // ParamSizes lists the sizes of a kernel's parameters in bytes.

@@ -17,7 +17,8 @@
     S(ModuleGetFunction) S(ModuleGetGlobal)                                            \
     S(FuncGetAttribute) S(FuncSetAttribute) S(FuncGetParamInfo) S(FuncSetCacheConfig)  \
     S(OccupancyMaxActiveBlocksPerMultiprocessor)                                       \
-    S(OccupancyMaxActiveBlocksPerMultiprocessorWithFlags) S(LaunchKernel)              \
+    S(OccupancyMaxActiveBlocksPerMultiprocessorWithFlags)                              \
+    S(LaunchKernel) S(LaunchCooperativeKernel)                                         \
     S(MemAlloc) S(MemAllocPitch) S(MemFree) S(MemAllocAsync) S(MemFreeAsync)           \
     S(MemAllocHost) S(MemHostAlloc) S(MemFreeHost) S(MemGetInfo) S(MemGetAddressRange) \
     S(Memcpy) S(MemcpyAsync) S(MemcpyHtoD) S(MemcpyHtoDAsync) S(MemcpyDtoH)            \

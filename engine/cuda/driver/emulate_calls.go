@@ -148,6 +148,7 @@ var attributes = map[C.CUdevice_attribute]C.int{
 	C.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:             0,
 	C.CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:                   1,
 	C.CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS:                   1,
+	C.CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:                   1,
 	C.CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:                   3,
 	C.CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:               1,
 	C.CU_DEVICE_ATTRIBUTE_ECC_ENABLED:                          1,
@@ -533,9 +534,6 @@ func emuFuncGetParamInfo(h C.CUfunction, i C.size_t, offset, size *C.size_t) C.C
 //export emuFuncSetCacheConfig
 func emuFuncSetCacheConfig(h C.CUfunction, c C.CUfunc_cache) C.CUresult { return ok }
 
-// emuOccupancyMaxActiveBlocksPerMultiprocessor leaves registers out, which PTX does not know: the true number
-// may be lower.
-//
 //export emuOccupancyMaxActiveBlocksPerMultiprocessor
 func emuOccupancyMaxActiveBlocksPerMultiprocessor(n *C.int, h C.CUfunction, block C.int, dynamic C.size_t) C.CUresult {
 	return with(func(*context) C.CUresult {
@@ -550,9 +548,7 @@ func emuOccupancyMaxActiveBlocksPerMultiprocessor(n *C.int, h C.CUfunction, bloc
 		if int(block) > k.f.MaxThreads() || int(dynamic) > k.f.MaxDynamicShared() {
 			return ok
 		}
-		warps := (int(block) + 31) / 32
-		shared := k.f.StaticShared() + int(dynamic) + 1<<10
-		*n = C.int(min(32, 64/warps, (164<<10)/shared))
+		*n = C.int(k.f.Resident(int(block), int(dynamic)))
 		return ok
 	})
 }
@@ -564,6 +560,15 @@ func emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(n *C.int, h C.CUfunct
 
 //export emuLaunchKernel
 func emuLaunchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params, extra *unsafe.Pointer) C.CUresult {
+	return launchKernel(h, gx, gy, gz, bx, by, bz, shared, s, params, extra, false)
+}
+
+//export emuLaunchCooperativeKernel
+func emuLaunchCooperativeKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params *unsafe.Pointer) C.CUresult {
+	return launchKernel(h, gx, gy, gz, bx, by, bz, shared, s, params, nil, true)
+}
+
+func launchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params, extra *unsafe.Pointer, cooperative bool) C.CUresult {
 	k, found := resolve[*kernel](unsafe.Pointer(h))
 	if !found {
 		return badHandle
@@ -576,11 +581,15 @@ func emuLaunchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.
 	if int(bx*by*bz) > k.f.MaxThreads() {
 		return C.CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
 	}
+	if cooperative && uint64(gx)*uint64(gy)*uint64(gz) > uint64(ptx.MultiProcessors*k.f.Resident(int(bx*by*bz), int(shared))) {
+		return C.CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE
+	}
 	l := ptx.Launch{
-		Grid:   [3]uint32{uint32(gx), uint32(gy), uint32(gz)},
-		Block:  [3]uint32{uint32(bx), uint32(by), uint32(bz)},
-		Shared: uint32(shared),
-		Params: make([]byte, k.f.ParamBytes()),
+		Grid:        [3]uint32{uint32(gx), uint32(gy), uint32(gz)},
+		Block:       [3]uint32{uint32(bx), uint32(by), uint32(bz)},
+		Shared:      uint32(shared),
+		Params:      make([]byte, k.f.ParamBytes()),
+		Cooperative: cooperative,
 	}
 	switch {
 	case params != nil:

@@ -254,6 +254,41 @@ func TestEmulatedGraph(t *testing.T) {
 	want(t, "no capture", err, 401)
 }
 
+// TestEmulatedCooperative: blocks that wait for each other, in a stream and in a
+// graph; more of them than the device holds are refused when they are launched,
+// and what is captured when it is captured.
+func TestEmulatedCooperative(t *testing.T) {
+	_, _ = begin(t, ptx.Options{})
+	fn, err := testModule(t).Function("meet")
+	must(t, err)
+	s, err := cu.MakeStream(cu.NonBlocking)
+	must(t, err)
+	const most = 32 * ptx.MultiProcessors
+	count, out := upload(t, []uint32{0}), upload(t, make([]uint32, 200))
+	args := []unsafe.Pointer{unsafe.Pointer(&count), unsafe.Pointer(&out)}
+	launch := func(blocks int) error {
+		return LaunchCooperative(fn, [3]int{blocks, 1, 1}, [3]int{1, 1, 1}, 0, s, args)
+	}
+	must(t, launch(200))
+	must(t, BeginCapture(s))
+	must(t, launch(200))
+	want(t, "too many blocks in a capture", launch(most+1), CooperativeTooLarge)
+	g, err := EndCapture(s)
+	must(t, err)
+	for range 3 {
+		must(t, g.Launch(s))
+	}
+	must(t, g.Destroy())
+	for i, n := range download[uint32](t, out, 200) {
+		if n != 800 {
+			t.Errorf("after four launches of 200, block %d saw %d", i, n)
+			break
+		}
+	}
+	want(t, "too many blocks", launch(most+1), CooperativeTooLarge)
+	must(t, launch(200)) // the device goes on
+}
+
 func TestEmulatedEvents(t *testing.T) {
 	_, _ = begin(t, ptx.Options{})
 	s, err := cu.MakeStream(cu.NonBlocking)

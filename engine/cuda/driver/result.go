@@ -29,6 +29,9 @@ const (
 	MisalignedAddress Result = C.CUDA_ERROR_MISALIGNED_ADDRESS
 	LaunchFailed      Result = C.CUDA_ERROR_LAUNCH_FAILED
 	NotSupported      Result = C.CUDA_ERROR_NOT_SUPPORTED
+	// CooperativeTooLarge is a cooperative launch of more blocks than the device
+	// holds at once.
+	CooperativeTooLarge Result = C.CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE
 )
 
 // Code is the driver's result in an error of this package or of

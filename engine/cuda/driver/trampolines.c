@@ -4,7 +4,7 @@
 // is one jump through a pointer of its own, so that what stands behind it can
 // be libcuda.so.1, the interpreter of PTX, or nothing.
 //
-// The jump is assembly because a C function would have to repeat 175
+// The jump is assembly because a C function would have to repeat 176
 // signatures to say the same. The symbols are hidden: the program exports
 // nothing that another library could take for the driver.
 
@@ -33,8 +33,8 @@
     S(cuGraphAddEmptyNode) S(cuGraphAddHostNode) S(cuGraphAddKernelNode) \
     S(cuGraphAddMemcpyNode) S(cuGraphAddMemsetNode) S(cuGraphClone) S(cuGraphCreate) \
     S(cuGraphDestroy) S(cuGraphDestroyNode) S(cuGraphExecDestroy) S(cuGraphGetEdges) \
-    S(cuGraphInstantiateWithFlags) S(cuGraphLaunch) S(cuGraphUpload) S(cuLaunchKernel) \
-    S(cuLinkAddData) S(cuLinkAddFile) S(cuLinkComplete) S(cuLinkCreate) S(cuLinkDestroy) \
+    S(cuGraphInstantiateWithFlags) S(cuGraphLaunch) S(cuGraphUpload) \
+    S(cuLaunchCooperativeKernel) S(cuLaunchKernel) S(cuLinkAddData) S(cuLinkAddFile) S(cuLinkComplete) S(cuLinkCreate) S(cuLinkDestroy) \
     S(cuMemAdvise) S(cuMemAlloc) S(cuMemAllocAsync) S(cuMemAllocHost) S(cuMemAllocManaged) \
     S(cuMemAllocPitch) S(cuMemFree) S(cuMemFreeAsync) S(cuMemFreeHost) \
     S(cuMemGetAddressRange) S(cuMemGetInfo) S(cuMemHostAlloc) S(cuMemPrefetchAsync) \

@@ -87,7 +87,7 @@ func memory(w *warp, in *inst) {
 	w.addresses(m)
 	if m.atomic {
 		// Many of these may be a lane or block that waits for another: let it run.
-		if w.polls++; w.polls == 256 {
+		if w.polls++; w.polls == 64 {
 			w.polls, w.yield = 0, true
 		}
 	}
@@ -122,7 +122,18 @@ func (w *warp) access(in *inst, m *memOp, sp space, mask uint32) {
 			if w.blk.l.count {
 				w.countGlobal(in, m, part)
 			}
-			m.access(w, in, r.data, r.Addr, part)
+			switch {
+			case m.atomic && m.read != m.write: // volatile, relaxed and the like
+				for l := part; l != 0; l &= l - 1 {
+					lock := &w.blk.l.m.locks[w.addr[bits.TrailingZeros32(l)&31]>>3&255]
+					lock.Lock()
+					m.access(w, in, r.data, r.Addr, l&-l)
+					lock.Unlock()
+				}
+			default:
+				m.access(w, in, r.data, r.Addr, part)
+			}
+			w.wk.busy = w.wk.busy || m.write && !m.read
 			mask &^= part
 		}
 	case spaceShared:
@@ -555,10 +566,12 @@ func atomicOp(x *ins, result bool) {
 				lock.Lock()
 			}
 			old := getUint(b, m.size)
-			putUint(b, m.size, f(old, w.get(in.a, n, i), w.get(in.b, n, i)))
+			v := f(old, w.get(in.a, n, i), w.get(in.b, n, i))
+			putUint(b, m.size, v)
 			if global {
 				lock.Unlock()
 			}
+			w.wk.busy = w.wk.busy || v != old
 			w.set(in.d, n, i, old)
 		}
 	}

@@ -14,6 +14,7 @@ type Launch struct {
 	Grid, Block [3]uint32 // a 0 counts as 1
 	Shared      uint32    // bytes of dynamic shared memory
 	Params      []byte    // Function.ParamBytes of them
+	Cooperative bool      // all blocks run at once, so that they may wait for each other
 }
 
 // A Fault is what went wrong in a kernel, and where.
@@ -47,6 +48,10 @@ type launch struct {
 	gridID uint64
 	count  bool
 	check  bool
+
+	together bool // a cooperative launch
+	workers  []*worker
+	epoch    atomic.Uint64 // moves on when a block has done something
 }
 
 // Launch runs a kernel to its end. An error of the launch itself is a plain
@@ -69,6 +74,8 @@ func (m *Machine) Launch(f *Function, l Launch) error {
 		err = fmt.Errorf("%d bytes of dynamic shared memory: the most is %d", l.Shared, f.MaxDynamicShared())
 	case len(l.Params) != f.paramBytes:
 		err = fmt.Errorf("%d bytes of parameters, want %d", len(l.Params), f.paramBytes)
+	case l.Cooperative && uint64(l.Grid[0])*uint64(l.Grid[1])*uint64(l.Grid[2]) > uint64(MultiProcessors*f.Resident(int(threads), int(l.Shared))):
+		err = fmt.Errorf("cooperative grid %v: %d blocks run at once", l.Grid, MultiProcessors*f.Resident(int(threads), int(l.Shared)))
 	}
 	if err != nil {
 		return fmt.Errorf("ptx: launch of %s: %w", f.name, err)
@@ -81,22 +88,20 @@ func (m *Machine) Launch(f *Function, l Launch) error {
 		m: m, f: f, p: f.prog, mem: *m.mem.Load(), params: l.Params,
 		grid: l.Grid, block: l.Block, shared: l.Shared, gridID: id,
 		blocks: uint64(l.Grid[0]) * uint64(l.Grid[1]) * uint64(l.Grid[2]),
-		count:  m.opts.Count, check: m.opts.Check,
+		count:  m.opts.Count, check: m.opts.Check, together: l.Cooperative,
 	}
 	n := int(min(uint64(m.opts.Workers), r.blocks))
-	workers := make([]*worker, n)
-	var wg sync.WaitGroup
-	for i := range workers {
-		workers[i] = newWorker(r, i)
-		if i == n-1 {
-			workers[i].run()
-			break
-		}
-		wg.Go(workers[i].run)
+	for i := range n {
+		r.workers = append(r.workers, newWorker(r, i))
 	}
+	var wg sync.WaitGroup
+	for _, wk := range r.workers[1:] {
+		wg.Go(wk.run)
+	}
+	r.workers[0].run()
 	wg.Wait()
 	if m.opts.Count {
-		m.record(r, workers)
+		m.record(r, r.workers)
 	}
 	if fault := r.failed.Load(); fault != nil {
 		return fault
@@ -116,6 +121,33 @@ type worker struct {
 	stats stats
 	steps uint64 // what the clocks show
 	frag  *fragments
+
+	busy  bool          // the running block did more than poll
+	calm  int           // turns of blocks that did not, one after the other
+	since uint64        // the epoch in which they were
+	quiet atomic.Uint64 // that epoch and 1, when they were enough
+}
+
+// patience is how many turns a block may do nothing but poll, in a launch whose
+// other blocks do nothing else either, before it is said to wait for nothing.
+const patience = 256
+
+// stalled reports that all blocks of the launch wait, and have for long: none has
+// written anything since each of them last looked.
+func (wk *worker) stalled(blocks int) bool {
+	if e := wk.l.epoch.Load(); e != wk.since {
+		wk.since, wk.calm = e, 0
+	}
+	if wk.calm < patience*blocks {
+		return false
+	}
+	wk.quiet.Store(wk.since + 1)
+	for _, other := range wk.l.workers {
+		if q := other.quiet.Load(); q != wk.since+1 && q != math.MaxUint64 {
+			return false
+		}
+	}
+	return wk.l.epoch.Load() == wk.since
 }
 
 // resident is the most blocks that a worker has at once.
@@ -131,25 +163,39 @@ func newWorker(l *launch, id int) *worker {
 }
 
 func (wk *worker) run() {
+	defer wk.quiet.Store(math.MaxUint64)
+	l := wk.l
 	var active []*block
 	start := func() bool {
-		i := wk.l.next.Add(1) - 1
-		if i >= wk.l.blocks {
+		i := l.next.Add(1) - 1
+		if i >= l.blocks {
 			return false
 		}
 		active = append(active, wk.block(i))
 		return true
 	}
-	for i := 0; wk.l.failed.Load() == nil; {
+	if l.together {
+		for n := uint64(wk.id); n < l.blocks; n += uint64(len(l.workers)) {
+			start()
+		}
+	}
+	for i := 0; l.failed.Load() == nil; {
 		if len(active) == 0 && !start() {
 			return
 		}
 		i %= len(active)
 		b := active[i]
 		done, fault := b.run()
+		if wk.busy {
+			wk.calm = 0
+			wk.quiet.Store(0)
+			l.epoch.Add(1)
+		} else {
+			wk.calm++
+		}
 		switch {
 		case fault != nil:
-			wk.l.failed.CompareAndSwap(nil, fault)
+			l.failed.CompareAndSwap(nil, fault)
 			return
 		case done:
 			wk.idle = append(wk.idle, b)
@@ -157,6 +203,9 @@ func (wk *worker) run() {
 		default:
 			if len(active) < resident {
 				start()
+			}
+			if wk.stalled(len(active)) {
+				l.failed.CompareAndSwap(nil, b.abandoned())
 			}
 			i++
 		}
@@ -402,14 +451,20 @@ func (w *warp) special(name string, lane int) uint64 {
 
 // fault ends the launch.
 func (w *warp) fault(in *inst, lane int, addr uint64, format string, args ...any) {
-	panic(&Fault{Kernel: w.blk.l.f.name, Block: w.blk.idx, Thread: w.thread(lane), Line: int(in.line),
-		Instruction: in.st.text(), What: fmt.Sprintf(format, args...), Addr: addr})
+	panic(w.faulty(in, lane, addr, format, args...))
+}
+
+func (w *warp) faulty(in *inst, lane int, addr uint64, format string, args ...any) *Fault {
+	return &Fault{Kernel: w.blk.l.f.name, Block: w.blk.idx, Thread: w.thread(lane), Line: int(in.line),
+		Instruction: in.st.text(), What: fmt.Sprintf(format, args...), Addr: addr}
 }
 
 // run runs the block's warps in turn. It comes back when the block has ended,
-// or when all its warps have had their share and only spin, perhaps.
+// when its warps do nothing but poll, or when they have had their share.
 func (b *block) run() (done bool, fault *Fault) {
+	worked := false
 	defer func() {
+		b.wk.busy = b.wk.busy || worked
 		switch e := recover().(type) {
 		case nil:
 		case *Fault:
@@ -420,10 +475,12 @@ func (b *block) run() (done bool, fault *Fault) {
 	}()
 	for round := 0; round < 64; round++ {
 		ran, left := false, false
+		b.wk.busy = false
 		for _, w := range b.warps {
 			if w.status == running {
 				w.run()
 				ran = true
+				b.wk.busy = b.wk.busy || !w.yield
 			}
 			left = left || w.status != ended
 		}
@@ -437,6 +494,10 @@ func (b *block) run() (done bool, fault *Fault) {
 		if b.l.failed.Load() != nil {
 			return true, nil
 		}
+		if !b.wk.busy {
+			return false, nil
+		}
+		worked = true
 	}
 	return false, nil
 }
@@ -455,6 +516,21 @@ func (b *block) deadlock() {
 		}
 	}
 	panic("ptx: block waits for nothing")
+}
+
+// abandoned is the fault of a block that polls, as all others do.
+func (b *block) abandoned() *Fault {
+	more := ""
+	if started := b.l.next.Load(); started < b.l.blocks {
+		more = fmt.Sprintf("; %d blocks have not started, and without a cooperative launch nothing says that they will", b.l.blocks-started)
+	}
+	for _, w := range b.warps {
+		if w.status == running {
+			lane := bits.TrailingZeros32(w.active) & 31
+			return w.faulty(&b.l.p.code[w.pc], lane, 0, "deadlock: every block that runs waits for another%s", more)
+		}
+	}
+	panic("ptx: a block that does not end waits for nothing")
 }
 
 // spinning reports that all warps wait for mbarriers or at barriers, and have for

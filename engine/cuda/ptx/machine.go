@@ -207,5 +207,12 @@ func (f *Function) SetMaxDynamicShared(bytes int) error {
 	return nil
 }
 
+// Resident is how many blocks of that many threads, with that much dynamic shared
+// memory, a multiprocessor holds at once. Registers, which PTX does not know, are
+// left out: the true number may be lower.
+func (f *Function) Resident(threads, dynamic int) int {
+	return min(32, 64/((threads+31)/32), (164<<10)/(f.prog.shared+dynamic+1<<10))
+}
+
 // MaxDynamicShared is what SetMaxDynamicShared set, or what fits in 48 KiB.
 func (f *Function) MaxDynamicShared() int { return max(f.dynShared, MaxSharedDefault-f.prog.shared) }

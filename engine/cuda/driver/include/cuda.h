@@ -699,6 +699,8 @@ CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t 
 CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attribute, int value);
 CUresult cuFuncSetCacheConfig(CUfunction fn, CUfunc_cache config);
 CUresult cuFuncSetSharedMemConfig(CUfunction fn, CUsharedconfig config);
+CUresult cuLaunchCooperativeKernel(CUfunction fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+    unsigned by, unsigned bz, unsigned shared, CUstream stream, void **params);
 CUresult cuLaunchKernel(CUfunction fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
     unsigned by, unsigned bz, unsigned shared, CUstream stream, void **params, void **extra);
 CUresult cuLinkAddData(CUlinkState state, CUjitInputType type, void *data, size_t size,

@@ -46,6 +46,7 @@ const (
 	near      = 0.50 // of the cache's rate, of a kernel whose data lie there
 	perSM     = 60.0 // GB/s that one multiprocessor draws at most, with enough threads
 	gap       = 1.0  // us from one kernel of a graph to the next
+	meeting   = 1.5  // us until the blocks of a launch have waited for each other
 	fill      = 1.2  // us to fill the stages and to write the tile, each wave
 	softmax   = 8.0  // scalar instructions for a score, beside its exponential
 	exposed   = 0.5  // of them, not hidden behind mma
@@ -141,6 +142,16 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 	if f.resident, err = r.resident(c, l); err != nil {
 		return f, err
 	}
+	again, wait := 0.0, 0.0 // of what is read, the part that is read twice
+	if strings.HasPrefix(l.Kernel, "group_") && !strings.HasSuffix(l.Kernel, "_any") {
+		arg := func(i int) int { return l.Args[i].(int) }
+		n, groups, bundle, slabs, kept := arg(6), arg(10), arg(11), arg(12), arg(13)
+		items := n * groups / bundle * slabs
+		if slabs > 1 { // a block for each multiprocessor that there is
+			f.blocks, wait = min(items, c.sms), meeting
+		}
+		again = max(0, 1-float64(kept*f.blocks)/float64(items))
+	}
 	threads := l.Block.X * l.Block.Y * l.Block.Z
 	f.waves = float64(f.blocks) / float64(c.sms*f.resident)
 	finish := strings.HasSuffix(l.Kernel, "_finish")
@@ -198,12 +209,13 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 	default:
 		f.bytes = float64(o.Bytes) / float64(len(o.launches))
 		parts["memory"] = f.bytes / (c.dram * memory * 1e3)
+		moved := f.bytes * (1 + again/2)
 		if float64(o.Bytes) < c.l2/2 {
 			delete(parts, "memory")
-			parts["cache"] = f.bytes / (c.cache * near * 1e3)
+			parts["cache"] = moved / (c.cache * near * 1e3)
 		}
 		drawn := float64(busy) * perSM * min(1, float64(min(deep, f.resident)*threads)/1024)
-		if t := f.bytes / (drawn * 1e3); t > parts["memory"]+parts["cache"] {
+		if t := moved / (drawn * 1e3); t > parts["memory"]+parts["cache"] {
 			parts = map[string]float64{"few blocks": t}
 		}
 	}
@@ -216,7 +228,7 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 	if f.time < gap+start {
 		f.bound = "launch"
 	}
-	f.time += gap + start
+	f.time += gap + start + wait
 	f.ideal = max(f.flops/(c.tensor*c.clock*float64(c.sms)*1e3), f.bytes/(c.dram*1e3))
 	if finish {
 		f.ideal = 0 // what a launch of one tile would not need

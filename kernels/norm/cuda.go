@@ -43,18 +43,22 @@ func aligned(ts ...*engine.Tensor) bool {
 	return true
 }
 
-// layout is how a group norm is cut into blocks: of Bundle groups and of a
-// Slabs-th of the positions each. Bundle 0: a block a group, element by element.
+// layout is how a group norm is cut: into bundles of groups and slabs, that many
+// of each sample's positions. Bundle 0: a block a group, element by element.
 type layout struct{ bundle, slabs int }
 
 // Bytes: of a memory sector, of a map's strip that one block takes alone, and
 // of the slabs of a longer one.
 const sector, alone, slab = 32, 96 << 10, 48 << 10
 
+// own is what op.cu's kernels have of shared memory beside what is kept of a map:
+// so many bytes at most.
+const own = 42 << 10
+
 // cut chooses the layout for maps of so many positions and channels of size
 // bytes, of two tensors of width and rest channels.
 func cut(positions, width, rest, groups, size int) layout {
-	const most, widest = 64, 1024 // groups and channels of a block, in op.cu
+	const most, widest, parts = 64, 1024, 128 // groups and channels of a block, and slabs, in op.cu
 	vec := 16 / size
 	if groups < 1 || width%vec != 0 || rest%vec != 0 {
 		return layout{slabs: 1}
@@ -81,7 +85,7 @@ func cut(positions, width, rest, groups, size int) layout {
 	}
 	l := layout{bundle: b, slabs: 1}
 	if bytes := positions * b * per * size; bytes > alone {
-		l.slabs = min(128, positions, (bytes+slab-1)/slab)
+		l.slabs = min(parts, positions, (bytes+slab-1)/slab)
 	}
 	return l
 }
@@ -107,14 +111,20 @@ func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, beside *engine.T
 			x, beside, gamma, beta, y, positions, width, rest, groups, float32(eps), act)
 		return
 	}
-	passes := []string{"group_"}
+	// Each block keeps what it reads of the map, as far as there is room.
+	items := n * groups / l.bundle * l.slabs
+	blocks := items
 	if l.slabs > 1 {
-		passes = []string{"group_stats_", "group_apply_"}
+		blocks = min(items, d.SMs())
 	}
-	for _, pass := range passes {
-		d.Launch(s, module, pass+typ, cuda.Dim{X: l.slabs, Y: groups / l.bundle, Z: n}, block, 0,
-			x, beside, gamma, beta, y, part, positions, width, rest, groups, l.bundle, l.slabs, float32(eps), act)
+	bytes := (positions + l.slabs - 1) / l.slabs * (width + rest) / (groups / l.bundle) * x.DType().Size()
+	kept := min((items+blocks-1)/blocks, (d.MaxShared()-own)/bytes)
+	launch, name := d.Launch, "group_"+typ
+	if l.slabs > 1 {
+		launch, name = d.LaunchCooperative, "group_slabs_"+typ
 	}
+	launch(s, module, name, cuda.Dim{X: blocks}, block, kept*bytes,
+		x, beside, gamma, beta, y, part, n, positions, width, rest, groups, l.bundle, l.slabs, kept, float32(eps), act)
 }
 
 func l2OnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"parley/engine/cuda/ptx"
@@ -87,6 +89,7 @@ func TestGroupKernels(t *testing.T) {
 		{n: 1, positions: 3, width: 9000, groups: 30}, {n: 1, positions: 500, width: 64, groups: 32, bundle: 16, mean: -100},
 		{n: 2, positions: 30, width: 1280, groups: 32, bundle: 2}, {n: 1, positions: 600, width: 32, groups: 4, bundle: 4, mean: 3},
 		{n: 2, positions: 33, width: 64, rest: 32, groups: 32, bundle: 8}, {n: 2, positions: 33, width: 48, rest: 32, groups: 10, bundle: 5}, {n: 2, positions: 5, width: 7, rest: 2, groups: 3},
+		{n: 1, positions: 130, width: 64, groups: 32, bundle: 16, mean: 1000},
 	} {
 		for _, half := range []bool{true, false} {
 			ch := c.width + c.rest
@@ -135,19 +138,38 @@ func TestGroupKernels(t *testing.T) {
 				if c.bundle == 0 {
 					continue
 				}
-				y := r.New(len(want), kernel.Size(half))
-				r.Run("group_"+kernel.Type(half), kernel.Dim{1, c.groups / c.bundle, c.n}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, nil, c.positions, c.width, c.rest, c.groups, c.bundle, 1, float32(eps), silu)
-				r.Close("whole "+name, r.Floats(y), want, half, 1)
+				bundles := c.groups / c.bundle
+				strip := (ch / bundles) * kernel.Size(half) // bytes of a bundle at a position
+				for _, kept := range []int{0, 1} {
+					y := r.New(len(want), kernel.Size(half))
+					r.Run("group_"+kernel.Type(half), kernel.Dim{bundles * c.n}, kernel.Dim{512}, kept*c.positions*strip,
+						xs, ms, gs, bs, y, nil, c.n, c.positions, c.width, c.rest, c.groups, c.bundle, 1, kept, float32(eps), silu)
+					r.Close(fmt.Sprintf("whole, %d kept: %s", kept, name), r.Floats(y), want, half, 1)
+				}
 				for _, slabs := range []int{3, 40} {
 					if slabs > c.positions || silu == 0 {
 						continue
 					}
-					y = r.New(len(want), kernel.Size(half))
-					part := r.New(c.n*c.groups*slabs, 8)
-					grid := kernel.Dim{slabs, c.groups / c.bundle, c.n}
-					r.Run("group_stats_"+kernel.Type(half), grid, kernel.Dim{512}, 0, xs, ms, gs, bs, nil, part, c.positions, c.width, c.rest, c.groups, c.bundle, slabs, float32(eps), silu)
-					r.Run("group_apply_"+kernel.Type(half), grid, kernel.Dim{512}, 0, xs, ms, gs, bs, y, part, c.positions, c.width, c.rest, c.groups, c.bundle, slabs, float32(eps), silu)
-					r.Close(fmt.Sprintf("%d slabs %s", slabs, name), r.Floats(y), want, half, 1)
+					// How many blocks there are, and what they keep, changes no bit.
+					var first []float32
+					items, slab := slabs*bundles*c.n, kernel.Blocks(c.positions, slabs)*strip
+					for _, l := range [][2]int{{items, 1}, {min(items, 108), 0}, {kernel.Blocks(items, 4), 3}, {1, 2}} {
+						y := r.New(len(want), kernel.Size(half))
+						part := r.New(c.n*c.groups*slabs, 8)
+						if l[0] > 108 || l[1]*slab > 100<<10 {
+							continue
+						}
+						r.Together("group_slabs_"+kernel.Type(half), kernel.Dim{l[0]}, kernel.Dim{512}, l[1]*slab,
+							xs, ms, gs, bs, y, part, c.n, c.positions, c.width, c.rest, c.groups, c.bundle, slabs, l[1], float32(eps), silu)
+						have := r.Floats(y)
+						r.Close(fmt.Sprintf("%d slabs, %d blocks, %d kept: %s", slabs, l[0], l[1], name), have, want, half, 1)
+						if first == nil {
+							first = have
+						}
+						if !slices.Equal(have, first) {
+							t.Errorf("%d slabs, %d blocks, %d kept: other bits: %s", slabs, l[0], l[1], name)
+						}
+					}
 				}
 			}
 		}
@@ -197,9 +219,22 @@ func TestCounts(t *testing.T) {
 		x, g, b, y := r.Float(half, randoms(rng, rows*c, 0, 1)), r.Put(randoms(rng, c, 0, 1)), r.Put(randoms(rng, c, 0, 1)), r.New(rows*c, size)
 		n := r.Run(fmt.Sprintf("layer_%s_v8", kernel.Type(half)), kernel.Dim{4}, kernel.Dim{128}, 0, x, g, b, y, rows, c, float32(1e-5))
 		check("layer "+kernel.Type(half), n, rows*c*(size+8), rows*c*size)
-		const positions, ch = 512, 320
+		const positions, ch = 240, 320
 		x, g, b, y = r.Float(half, randoms(rng, positions*ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.New(positions*ch, size)
-		n = r.Run("group_"+kernel.Type(half), kernel.Dim{1, 4, 1}, kernel.Dim{512}, 0, x, nil, g, b, y, nil, positions, ch, 0, 32, 8, 1, float32(1e-5), 1)
-		check("group "+kernel.Type(half), n, 2*positions*ch*size, positions*ch*size)
+		for _, kept := range []int{0, 1} { // the map is read twice, or once
+			n = r.Run("group_"+kernel.Type(half), kernel.Dim{4}, kernel.Dim{512}, kept*positions*ch/4*size, x, nil, g, b, y, nil, 1, positions, ch, 0, 32, 8, 1, kept, float32(1e-5), 1)
+			check("group "+kernel.Type(half), n, (2-kept)*positions*ch*size, positions*ch*size)
+			const slabs, bundle = 8, 32
+			part := r.New(32*slabs, 8)
+			// How often a block looks whether the others are there is the machine's.
+			n = r.Together("group_slabs_"+kernel.Type(half), kernel.Dim{slabs}, kernel.Dim{512}, kept*positions*ch/slabs*size, x, nil, g, b, y, part, 1, positions, ch, 0, 32, bundle, slabs, kept, float32(1e-5), 1)
+			for _, l := range n.Lines {
+				if strings.HasPrefix(l.Instruction, "ld.volatile") {
+					n.Load.Bytes -= l.Load.Bytes
+					n.Load.Sectors -= l.Load.Sectors
+				}
+			}
+			check("group in slabs "+kernel.Type(half), n, (2-kept)*positions*ch*size+slabs*(32*slabs*8+ch*(8+size)), positions*ch*size+slabs*(32*8+4))
+		}
 	}
 }

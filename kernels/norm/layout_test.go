@@ -1,6 +1,10 @@
 package norm
 
-import "testing"
+import (
+	"testing"
+
+	machine "parley/engine/cuda/ptx"
+)
 
 // TestCut holds a group norm's layout to what op.cu can do, and to filling a
 // GPU with the maps of Stable Diffusion.
@@ -24,6 +28,18 @@ func TestCut(t *testing.T) {
 			if bytes := c.positions * l.bundle * per * size / l.slabs; bytes > 1<<20 {
 				t.Errorf("%+v of %d bytes: %+v leaves %d bytes to a block", c, size, l, bytes)
 			}
+		}
+	}
+}
+
+func TestOwn(t *testing.T) {
+	mod, err := machine.New(machine.Options{}).Load([]byte(ptx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"group_f16", "group_f32", "group_slabs_f16", "group_slabs_f32"} {
+		if f, ok := mod.Function(name); !ok || f.StaticShared() > own {
+			t.Errorf("%s: is there %t, and has %d bytes of shared memory, %d are expected", name, ok, f.StaticShared(), own)
 		}
 	}
 }

@@ -13,14 +13,22 @@
 // group_<type>: a block of 512 threads for a sample and a bundle of groups,
 // whose channels lie side by side: a group of SD's first level is 10 channels,
 // 20 bytes of each position, and alone would waste half of every 32-byte
-// sector; eight groups are five whole sectors. The map is read twice, the
-// second time from L2, in ONE launch. A large map would keep few
-// multiprocessors busy that way (64x64x320 has 4 bundles): there it is cut in
-// slabs of positions, group_stats_<type> writes each slab's moments and
-// group_apply_<type> merges them, two launches. Rejected: one launch with a
-// barrier over the grid (blocks that wait for blocks need all of them resident
-// at once, which nothing promises inside a graph of concurrent branches), and
-// clusters (sm_90 only).
+// sector; eight groups are five whole sectors.
+//
+// group_slabs_<type>: a large map would keep few multiprocessors busy that way
+// (64x64x320 has 4 bundles): there it is cut in slabs of positions. Blocks take
+// them in turn, leave each slab's moments in global memory, wait for each other,
+// and merge them, all in the same order: how many blocks there are changes no bit.
+// One launch, a cooperative one, so that all its blocks run at once; at most one
+// for each multiprocessor.
+//
+// In both what a block has read for the moments it keeps in dynamic shared memory,
+// as much as there is room for, and reads the rest again. A thread finds there
+// what it put there itself, 16 bytes beside its neighbours'.
+//
+// Rejected: moments from the epilogue of the convolution before (a tile has a
+// part of a group and of a sample's positions, and half of all norms follow a sum
+// or stand beside a skip connection), and clusters (sm_90 only).
 //
 // group_<type>_any: a block for a sample and one group, any width and alignment,
 // element by element.
@@ -127,6 +135,7 @@ inline void layer_block(const T* x, const float* gamma, const float* beta, T* y,
 constexpr int kGroupThreads = 512;
 constexpr int kBundle = 64;        // groups of a block, at most
 constexpr int kGroupWidth = 1024;  // and channels
+constexpr int kSlabs = 128;        // slabs of a sample, at most
 constexpr int kAhead = 4;          // rows that a thread loads at once
 
 // cut is where part i of n positions in so many parts begins.
@@ -147,21 +156,25 @@ template <typename T> inline Input<T> input(const T* x, const T* more, int width
   return {x + (long long)sample * positions * width, more == nullptr ? nullptr : more + (long long)sample * positions * rest, width, rest};
 }
 
-// Block (slab, bundle, sample) has `bundle` groups and every position of its
-// slab.
+// A slab of a sample's positions and a bundle of groups.
 struct Group {
-  int c, per;        // channels, of them in a group
-  int first, width;  // the bundle's first channel, and how many it has
-  int groups;        // the bundle's groups: fewer in the last one
-  int lo, hi;        // the slab's positions
+  int c, per;          // channels, of them in a group
+  int sample, bundle;  // numbers of the sample, and of its bundle
+  int slab;            // and of the slab
+  int first, width;    // the bundle's first channel, and how many it has
+  int groups;          // the bundle's groups
+  int lo, hi;          // the slab's positions
 
-  Group(int positions, int c, int groups, int bundle) : c(c), per(c / groups) {
-    const int g0 = blockIdx.y * bundle;
-    this->groups = min(bundle, groups - g0);
-    first = g0 * per;
-    width = this->groups * per;
-    lo = cut(positions, blockIdx.x, gridDim.x);
-    hi = cut(positions, blockIdx.x + 1, gridDim.x);
+  Group(int item, int positions, int c, int groups, int size, int slabs) : c(c), per(c / groups) {
+    const int bundles = groups / size;
+    slab = item % slabs;
+    bundle = item / slabs % bundles;
+    sample = item / slabs / bundles;
+    this->groups = size;
+    first = bundle * size * per;
+    width = size * per;
+    lo = cut(positions, slab, slabs);
+    hi = cut(positions, slab + 1, slabs);
   }
 };
 
@@ -192,9 +205,9 @@ template <int V> struct Places {
 };
 
 // collect leaves the moments of the slab's groups in out[group], of x less
-// shift, which is by place.
+// shift, which is by place, and x itself in kept, unless that is null.
 template <typename T, int V>
-inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, const float* shift, float2* cell, float* part, Moments* out) {
+inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, const float* shift, float2* cell, float* part, Moments* out, uint4* kept) {
   const int rows = places.rows, column = places.column, row = places.row;
   if (row < rows) {
     float mean[V], squares[V], s[V], n = 0;
@@ -209,6 +222,7 @@ inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, 
 #pragma unroll
       for (int j = 0; j < kAhead; j++) {
         if (at + j * rows >= g.hi) break;
+        if (kept != nullptr) kept[(at + j * rows - g.lo) * places.columns + column] = raw[j];
         float v[V];
         unpack(raw[j], v);
         n += 1;
@@ -259,10 +273,11 @@ inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, 
 inline float silu_of(float v, __half) { return __fdividef(v, 1.0f + __expf(-v)); }
 inline float silu_of(float v, float) { return v / (1.0f + expf(-v)); }
 
-// scale writes ((x - shift) - mean) * rstd * gamma + beta of the slab.
+// scale writes ((x - shift) - mean) * rstd * gamma + beta of the slab, with x from
+// kept unless that is null.
 template <typename T, int V>
 inline void scale(const Group& g, const Input<T>& x, const Places<V>& places, T* y, const float* gamma, const float* beta, const float* shift, const float2* stat,
-                  float4* cell, int silu) {
+                  float4* cell, const uint4* kept, int silu) {
   // By way of shared memory, gamma and beta are read in whole sectors.
   for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) {
     const int k = ch / g.per, place = places.of(ch);
@@ -283,12 +298,12 @@ inline void scale(const Group& g, const Input<T>& x, const Places<V>& places, T*
   const long long step = (long long)rows * g.c;
   for (int at = g.lo + row; at < g.hi; at += kAhead * rows, p += (long long)kAhead * rows * from, q += kAhead * step) {
     uint4 raw[kAhead];
-    ahead(raw, p, (long long)rows * from, g.hi - at, rows);
+    if (kept == nullptr) ahead(raw, p, (long long)rows * from, g.hi - at, rows);
 #pragma unroll
     for (int j = 0; j < kAhead; j++) {
       if (at + j * rows >= g.hi) break;
       float v[V];
-      unpack(raw[j], v);
+      unpack(kept == nullptr ? raw[j] : kept[(at + j * rows - g.lo) * places.columns + column], v);
 #pragma unroll
       for (int i = 0; i < V; i++) {
         v[i] = ((v[i] - s[i]) - mean[i]) * mul[i] + add[i];
@@ -299,58 +314,93 @@ inline void scale(const Group& g, const Input<T>& x, const Places<V>& places, T*
   }
 }
 
-enum Pass { kWhole, kStats, kApply };
+// Arrivals of group_slabs' blocks. A launch adds 2^31 in all: the top bit turns
+// when the last block has come, and nothing has to be reset.
+unsigned arrivals;
 
-// part is [n, groups, slabs] of (mean less shift, squares).
-template <typename T, int V, Pass P>
-inline void group(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int positions, int width, int rest, int groups, int bundle, int slabs, float eps, int silu) {
-  __shared__ float sums[P == kApply ? 1 : kGroupWidth];
+// Waits for the other blocks of a cooperative launch with a grid along x.
+inline void meet() {
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    const unsigned before = atomicAdd(&arrivals, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1);
+    while (((before ^ *static_cast<volatile unsigned*>(&arrivals)) & 0x80000000u) == 0) __nanosleep(32);
+    __threadfence();
+  }
+  __syncthreads();
+}
+
+// part is [n, groups, slabs] of (mean less shift, squares). kept is how many slabs
+// of a block there is room for.
+template <typename T, int V, bool SLABS>
+inline void group(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int n, int positions, int width, int rest, int groups, int bundle, int slabs, int kept, float eps, int silu) {
+  extern __shared__ uint4 rows[];
+  __shared__ float sums[kGroupWidth];
   __shared__ union {
-    float2 moments[P == kApply ? 1 : kGroupThreads * V];
-    float4 factors[P == kStats ? 1 : kGroupWidth];
+    float2 moments[kGroupThreads * V];
+    float4 factors[kGroupWidth];
   } cell;
   __shared__ float shift[kGroupWidth];
-  __shared__ Moments own[P == kApply ? 1 : kBundle];
-  __shared__ float2 stat[P == kStats ? 1 : kBundle];
-  const Group g(positions, width + rest, groups, bundle);
-  const Input<T> in = input(x, more, width, rest, blockIdx.z, positions);
-  const Places<V> places(g.width);
-  float2* cells = part == nullptr ? nullptr : part + ((long long)blockIdx.z * groups + blockIdx.y * bundle) * slabs;
-  for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) shift[places.of(ch)] = to_float(*in.at(g.first + ch / g.per * g.per));
-  __syncthreads();
-  if constexpr (P != kApply) collect<T, V>(g, in, places, shift, cell.moments, sums, own);
-  if constexpr (P == kStats) {
-    for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) cells[(long long)k * slabs + blockIdx.x] = make_float2(own[k].mean, own[k].squares);
-    return;
-  }
-  if constexpr (P == kWhole) {
-    for (int k = threadIdx.x; k < g.groups; k += kGroupThreads)
-      stat[k] = make_float2(own[k].mean, inverse_deviation(own[k].squares, own[k].n, eps));
-  }
-  if constexpr (P == kApply) {
-    // A warp a group: the slabs' moments together.
-    const int lane = threadIdx.x & 31;
-    for (int k = threadIdx.x >> 5; k < g.groups; k += kGroupThreads / 32) {
-      const float2* f = cells + (long long)k * slabs;
-      const float total = (float)positions * g.per;
-      const auto count = [&](int i) { return (float)((cut(positions, i + 1, slabs) - cut(positions, i, slabs)) * g.per); };
-      float sum = 0;
+  __shared__ Moments own[kBundle];
+  __shared__ float2 stat[kBundle];
+  const int items = n * (groups / bundle) * slabs, each = (items - 1 - blockIdx.x) / gridDim.x + 1;  // and this block's
+  const int most = cut(positions, 1, slabs) * (bundle * ((width + rest) / groups) / V);              // in one slab
+  const auto with = [&](int i, auto use) {
+    const Group g(blockIdx.x + i * gridDim.x, positions, width + rest, groups, bundle, slabs);
+    use(g, input(x, more, width, rest, g.sample, positions), Places<V>(g.width), i < kept ? rows + i * most : nullptr,
+        part + ((long long)g.sample * groups + g.bundle * bundle) * slabs);
+  };
+  const auto find_shift = [&](const Group& g, const Input<T>& in, const Places<V>& places) {
+    for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) shift[places.of(ch)] = to_float(*in.at(g.first + ch / g.per * g.per));
+    __syncthreads();
+  };
 #pragma unroll 1
-      for (int i = lane; i < slabs; i += 32) sum += count(i) * f[i].x;
-      const float m = warp_sum(sum) / total;
-      float sq = 0;
-#pragma unroll 1
-      for (int i = lane; i < slabs; i += 32) {
-        const float d = f[i].x - m;
-        sq += f[i].y + count(i) * d * d;
+  for (int i = 0; i < each; i++)
+    with(i, [&](const Group& g, const Input<T>& in, const Places<V>& places, uint4* kept, float2* cells) {
+      find_shift(g, in, places);
+      collect<T, V>(g, in, places, shift, cell.moments, sums, own, kept);
+      for (int k = threadIdx.x; k < g.groups; k += kGroupThreads) {
+        if constexpr (SLABS)
+          cells[(long long)k * slabs + g.slab] = make_float2(own[k].mean, own[k].squares);
+        else
+          stat[k] = make_float2(own[k].mean, inverse_deviation(own[k].squares, own[k].n, eps));
       }
-      sq = warp_sum(sq);
-      if (lane == 0) stat[k] = make_float2(m, inverse_deviation(sq, total, eps));
-    }
-  }
-  __syncthreads();
-  if constexpr (P != kStats)
-    scale<T, V>(g, in, places, y + (long long)blockIdx.z * positions * g.c, gamma, beta, shift, stat, cell.factors, silu);
+      __syncthreads();
+    });
+  if constexpr (SLABS) meet();
+#pragma unroll 1
+  for (int i = each - 1; i >= 0; i--)
+    with(i, [&](const Group& g, const Input<T>& in, const Places<V>& places, uint4* kept, float2* cells) {
+      if (i < each - 1) find_shift(g, in, places);  // the last one's is still there
+      if constexpr (SLABS) {
+        // A warp a group: the slabs' moments together. Other multiprocessors wrote them.
+        const int lane = threadIdx.x & 31;
+        for (int k = threadIdx.x >> 5; k < g.groups; k += kGroupThreads / 32) {
+          const float total = (float)positions * g.per;
+          float2 part[kSlabs / 32];
+          float n[kSlabs / 32], sum = 0, squares = 0;
+#pragma unroll
+          for (int j = 0; j < kSlabs / 32; j++) {
+            const int i = j * 32 + lane;
+            n[j] = i < slabs ? (float)((cut(positions, i + 1, slabs) - cut(positions, i, slabs)) * g.per) : 0;
+            part[j] = i < slabs ? __ldcg(cells + (long long)k * slabs + i) : make_float2(0, 0);
+          }
+#pragma unroll
+          for (int j = 0; j < kSlabs / 32; j++) sum += n[j] * part[j].x;
+          const float m = warp_sum(sum) / total;
+#pragma unroll
+          for (int j = 0; j < kSlabs / 32; j++) {
+            const float d = part[j].x - m;
+            squares += part[j].y + n[j] * d * d;
+          }
+          squares = warp_sum(squares);
+          if (lane == 0) stat[k] = make_float2(m, inverse_deviation(squares, total, eps));
+        }
+        __syncthreads();
+      }
+      scale<T, V>(g, in, places, y + (long long)g.sample * positions * g.c, gamma, beta, shift, stat, cell.factors, kept, silu);
+      __syncthreads();  // what the next one overwrites has been read
+    });
 }
 
 // group_block is one sample and group, any width and alignment.
@@ -428,18 +478,16 @@ LAYER(layer_f32_v16, float, 16)
 LAYER_ANY(layer_f16_any, __half)
 LAYER_ANY(layer_f32_any, float)
 
-#define GROUP(name, T, V, PASS)                                                                                                              \
+#define GROUP(name, T, V, SLABS)                                                                                                             \
   extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                             \
-      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int positions, int width, int rest,         \
-           int groups, int bundle, int slabs, float eps, int silu) {                                                                         \
-    group<T, V, PASS>(x, more, gamma, beta, y, part, positions, width, rest, groups, bundle, slabs, eps, silu);                              \
+      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int n, int positions, int width, int rest,  \
+           int groups, int bundle, int slabs, int kept, float eps, int silu) {                                                               \
+    group<T, V, SLABS>(x, more, gamma, beta, y, part, n, positions, width, rest, groups, bundle, slabs, kept, eps, silu);                    \
   }
-GROUP(group_f16, __half, 8, kWhole)
-GROUP(group_stats_f16, __half, 8, kStats)
-GROUP(group_apply_f16, __half, 8, kApply)
-GROUP(group_f32, float, 4, kWhole)
-GROUP(group_stats_f32, float, 4, kStats)
-GROUP(group_apply_f32, float, 4, kApply)
+GROUP(group_f16, __half, 8, false)
+GROUP(group_slabs_f16, __half, 8, true)
+GROUP(group_f32, float, 4, false)
+GROUP(group_slabs_f32, float, 4, true)
 
 #define GROUP_ANY(name, T)                                                                                                                   \
   extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                             \

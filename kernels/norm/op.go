@@ -60,7 +60,7 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 			part = s.New(engine.F32, n, groups, l.slabs, 2)
 		}
 	}
-	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}
+	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(y.Elems()), Bytes: 2 * int64(y.Bytes())}
 	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			groupOnCUDA(g, s, l, x, beside, groups, gamma, beta, y, part, eps, silu)

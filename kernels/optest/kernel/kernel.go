@@ -159,6 +159,17 @@ func (d Dim) three() (out [3]uint32) {
 // they are.
 func (r *Room) Run(name string, grid, block Dim, shared int, args ...any) ptx.Counts {
 	r.t.Helper()
+	return r.run(name, ptx.Launch{Grid: grid.three(), Block: block.three(), Shared: uint32(shared)}, args)
+}
+
+// Together is Run of a kernel whose blocks wait for each other.
+func (r *Room) Together(name string, grid, block Dim, shared int, args ...any) ptx.Counts {
+	r.t.Helper()
+	return r.run(name, ptx.Launch{Grid: grid.three(), Block: block.three(), Shared: uint32(shared), Cooperative: true}, args)
+}
+
+func (r *Room) run(name string, l ptx.Launch, args []any) ptx.Counts {
+	r.t.Helper()
 	f, ok := r.mod.Function(name)
 	if !ok {
 		r.t.Fatalf("no kernel %s", name)
@@ -193,13 +204,14 @@ func (r *Room) Run(name string, grid, block Dim, shared int, args ...any) ptx.Co
 		}
 		copy(buf[params[i].Offset:], b)
 	}
-	if shared > f.MaxDynamicShared() {
+	if shared := int(l.Shared); shared > f.MaxDynamicShared() {
 		if err := f.SetMaxDynamicShared(shared); err != nil {
 			r.t.Fatal(err)
 		}
 	}
 	r.m.ResetCounts()
-	if err := r.m.Launch(f, ptx.Launch{Grid: grid.three(), Block: block.three(), Shared: uint32(shared), Params: buf}); err != nil {
+	l.Params = buf
+	if err := r.m.Launch(f, l); err != nil {
 		r.t.Fatalf("%s: %v", name, err)
 	}
 	counts := r.m.Counts()

@@ -11,12 +11,14 @@ import (
 	"runtime"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/klauspost/cpuid/v2"
 	"github.com/spf13/cobra"
 
 	"parley/engine/cuda"
 	"parley/engine/host"
+	"parley/kernels/matmul"
 	"parley/kernels/simd"
 	"parley/nets/models"
 	"parley/nets/pixels"
@@ -24,8 +26,8 @@ import (
 	"parley/weights/vocab"
 )
 
-func read(files []string) ([]*pixels.Image, error) {
-	var out []*pixels.Image
+func read(files []string) ([]pixels.Picture, error) {
+	var out []pixels.Picture
 	for _, f := range files {
 		m, err := pixels.Read(f)
 		if err != nil {
@@ -57,6 +59,7 @@ func (a *app) caption() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		defer m.Close()
 		f.set(cmd, m, k == 1)
 		type caption struct {
 			Text  string  `json:"text"`
@@ -68,7 +71,7 @@ func (a *app) caption() *cobra.Command {
 			Error    string    `json:"error,omitempty"`
 		}
 		out := []entry{}
-		failed := a.each(cmd.Context(), files, func(names []string, pictures []*pixels.Image) error {
+		failed := a.each(cmd.Context(), files, func(names []string, pictures []pixels.Picture) error {
 			all, err := m.Captions(cmd.Context(), pictures, k, seed)
 			if err != nil {
 				return err
@@ -100,13 +103,13 @@ func (a *app) caption() *cobra.Command {
 // each hands pictures on in small batches, so that what is done is done when a
 // later one fails or the work is stopped. A file that cannot be read is told to
 // bad, in its place, and the others go on; its error is in what each returns.
-func (a *app) each(ctx context.Context, files []string, batch func(names []string, pictures []*pixels.Image) error, bad func(name string, err error)) error {
+func (a *app) each(ctx context.Context, files []string, batch func(names []string, pictures []pixels.Picture) error, bad func(name string, err error)) error {
 	const size = 16
 	var failed error
 	progress := a.progress("pictures")
 	for lo := 0; lo < len(files); lo += size {
 		var names []string
-		var pictures []*pixels.Image
+		var pictures []pixels.Picture
 		flush := func() error {
 			if len(names) == 0 {
 				return nil
@@ -170,6 +173,7 @@ func (a *app) draw() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		defer p.Close()
 		if err := f.set(cmd, p); err != nil {
 			return err
 		}
@@ -201,9 +205,13 @@ func (a *app) draw() *cobra.Command {
 		var failed error
 		done := make([]bool, len(out))
 		err = p.Paint(cmd.Context(), texts, seeds, func(i int, d models.Painted) {
+			var m *pixels.Image
 			err := d.Err
 			if err == nil {
-				err = d.Picture.SavePNG(out[i].Image)
+				m, err = d.Picture.Host()
+			}
+			if err == nil {
+				err = m.SavePNG(out[i].Image)
 			}
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("%q, seed %d: %w", texts[i], seeds[i], err))
@@ -212,7 +220,7 @@ func (a *app) draw() *cobra.Command {
 				done[i] = true
 				if !a.json {
 					fmt.Fprintln(a.out, out[i].Image)
-					a.show(d.Picture)
+					a.show(m)
 				}
 			}
 		})
@@ -249,6 +257,7 @@ func (a *app) embed() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		defer j.Close()
 		type entry struct {
 			File      string    `json:"file,omitempty"`
 			Text      *string   `json:"text,omitempty"`
@@ -256,7 +265,7 @@ func (a *app) embed() *cobra.Command {
 			Error     string    `json:"error,omitempty"`
 		}
 		out := []entry{}
-		failed := a.each(cmd.Context(), files, func(names []string, pictures []*pixels.Image) error {
+		failed := a.each(cmd.Context(), files, func(names []string, pictures []pixels.Picture) error {
 			m, err := j.Images(cmd.Context(), pictures)
 			if err != nil {
 				return err
@@ -342,6 +351,7 @@ func (a *app) score() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		defer j.Close()
 		im, err := j.Images(cmd.Context(), pictures)
 		if err != nil {
 			return err
@@ -508,16 +518,18 @@ func (a *app) doctor() *cobra.Command {
 			Name string `json:"name"`
 			Note string `json:"note"`
 		}
+		cpu := host.NewWith(host.Options{Workers: a.threads})
 		report := struct {
 			CPU      string   `json:"cpu"`
 			Cores    int      `json:"cores"`
 			Features []string `json:"features"`
 			Kernels  string   `json:"kernels"`
+			GFLOPs   float64  `json:"gflops"` // f32 multiply-adds on all threads, measured
 			Free     int      `json:"free_bytes"`
 			Devices  []string `json:"devices"`
 			GPU      string   `json:"gpu"`
 			Models   []model  `json:"models"`
-		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Kernels: simd.Active().String(), Free: models.FreeMemory(host.New(0)), Devices: []string{"cpu"}}
+		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Kernels: simd.Active().String(), GFLOPs: matmul.Peak(cpu, 50*time.Millisecond) / 1e9, Free: models.FreeMemory(cpu), Devices: []string{"cpu"}}
 		_, report.GPU = cuda.Driver()
 		gpus, _ := cuda.Devices() // the driver's words say why there are none
 		for _, g := range gpus {
@@ -542,8 +554,8 @@ func (a *app) doctor() *cobra.Command {
 			return a.print(report)
 		}
 		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintf(w, "CPU\t%s, %d threads\nfeatures\t%s\nkernels\t%s\nmemory\t%.1f GB free\ndevices\t%s\nGPU\t%s\n",
-			report.CPU, report.Cores, strings.Join(report.Features, " "), report.Kernels, float64(report.Free)/1e9, strings.Join(report.Devices, ", "), report.GPU)
+		fmt.Fprintf(w, "CPU\t%s, %d threads\nfeatures\t%s\nkernels\t%s, %.0f GFLOP/s of f32 multiply-adds at most\nmemory\t%.1f GB free\ndevices\t%s\nGPU\t%s\n",
+			report.CPU, report.Cores, strings.Join(report.Features, " "), report.Kernels, report.GFLOPs, float64(report.Free)/1e9, strings.Join(report.Devices, ", "), report.GPU)
 		for _, m := range report.Models {
 			fmt.Fprintf(w, "%s\t%s\n", m.Name, m.Note)
 		}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ func (a *app) forward() *cobra.Command {
 	var model, in, out, taps string
 	var paint paintFlags
 	var o models.ForwardOptions
+	var repeat int
 	c := &cobra.Command{Use: "forward NET", Short: "Run one net on tensors, to hold it against a reference", Args: cobra.ExactArgs(1),
 		Example: "  parley forward unet --model sd15/unet --in in.safetensors --out out.safetensors --taps 'down_blocks\\.0'\n  parley forward pipeline --model sd15 --in ids.safetensors --out out.safetensors --seed 7 --scheduler ddim",
 		Long: `Inputs and outputs have Hugging Face's names; pictures are [N, C, H, W].
@@ -28,14 +30,14 @@ func (a *app) forward() *cobra.Command {
   clip-text      input_ids → text_embeds, pooler_output, last_hidden_state
   blip-vision    pixel_values → last_hidden_state
   blip-text      input_ids, encoder_hidden_states → logits
-  blip-generate  pixel_values, input_ids (the prompt's, without sep) → sequences
+  blip-generate  pixel_values, input_ids (the prompt's, without sep; one or more rows a picture) → sequences
   unet           sample, timestep, encoder_hidden_states → sample
   vae-decode     latents → sample
   vae-encode     sample → latent_mean
   pipeline       input_ids, negative_ids → latents, image (0..1)
 
 --taps adds the output of every inner module whose path matches, as "tap.PATH".
-JSON: the outputs' names and shapes.`}
+JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "the checkpoint: a folder or file")
 	f.StringVar(&in, "in", "", "safetensors file of the inputs")
@@ -43,12 +45,15 @@ JSON: the outputs' names and shapes.`}
 	f.StringVar(&taps, "taps", "", "regular expression of inner paths")
 	g := &o.Generate
 	f.IntVar(&g.Beams, "beam", 1, "blip-generate: beams; 1 is greedy")
+	f.BoolVar(&g.Sample, "sample", false, "blip-generate: by chance")
+	f.Float64Var(&g.TopP, "top-p", 0, "blip-generate, with --sample: the likeliest ids with this probability (all)")
 	f.Float64Var(&g.RepetitionPenalty, "repetition-penalty", 1, "blip-generate")
 	f.Float64Var(&g.LengthPenalty, "length-penalty", 1, "blip-generate, with --beam")
 	f.BoolVar(&g.EarlyStopping, "early-stopping", false, "blip-generate, with --beam")
 	f.IntVar(&g.MaxLength, "max-length", 20, "blip-generate: ids, the prompt's included")
 	f.IntVar(&g.MinLength, "min-length", 0, "blip-generate: likewise")
-	f.Uint64Var(&o.Seed, "seed", 0, "pipeline: as torch.Generator(\"cpu\")'s")
+	f.Uint64Var(&o.Seed, "seed", 0, "blip-generate, with --sample; pipeline: as torch.Generator(\"cpu\")'s")
+	f.IntVar(&repeat, "repeat", 1, "run so many times and tell the seconds of each")
 	paint.add(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		for flag, v := range map[string]string{"--model": model, "--in": in, "--out": out} {
@@ -58,6 +63,9 @@ JSON: the outputs' names and shapes.`}
 		}
 		if !strings.Contains(" "+strings.Join(models.Nets(), " ")+" ", " "+args[0]+" ") {
 			return usage("forward %s: choose one of %s", args[0], strings.Join(models.Nets(), ", "))
+		}
+		if repeat < 1 {
+			return usage("--repeat %d: want 1 or more", repeat)
 		}
 		if taps != "" {
 			r, err := regexp.Compile(taps)
@@ -88,10 +96,23 @@ JSON: the outputs' names and shapes.`}
 			return err
 		}
 		o.Paint = p.PaintOptions
+		g.Seed = o.Seed
 		g.NoLengthPenalty = g.LengthPenalty == 0
-		results, err := models.Forward(cmd.Context(), args[0], src, dev, tensors, o)
+		began := time.Now()
+		net, err := models.OpenNet(args[0], src, dev)
 		if err != nil {
 			return err
+		}
+		defer net.Close()
+		loading := time.Since(began).Seconds()
+		var results models.Tensors
+		var seconds []float64
+		for range repeat {
+			began := time.Now()
+			if results, err = net.Forward(cmd.Context(), tensors, o); err != nil {
+				return err
+			}
+			seconds = append(seconds, time.Since(began).Seconds())
 		}
 		var list []safetensors.Tensor
 		for name, t := range results {
@@ -121,10 +142,21 @@ JSON: the outputs' names and shapes.`}
 			for _, t := range list {
 				all = append(all, entry{t.Name, t.Shape})
 			}
-			return a.print(all)
+			return a.print(struct {
+				Outputs []entry   `json:"outputs"`
+				Loading float64   `json:"loading_s"`
+				Seconds []float64 `json:"seconds"`
+			}{all, loading, seconds})
 		}
 		for _, t := range list {
 			fmt.Fprintln(a.out, t.Name, t.Shape)
+		}
+		if repeat > 1 {
+			fmt.Fprintf(a.out, "loading %.3f s; runs", loading)
+			for _, s := range seconds {
+				fmt.Fprintf(a.out, " %.3f", s)
+			}
+			fmt.Fprintln(a.out, " s")
 		}
 		return nil
 	}

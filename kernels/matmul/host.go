@@ -1,6 +1,8 @@
 package matmul
 
 import (
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"parley/engine"
@@ -36,6 +38,10 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	if mBlocks >= 2*d.Workers() {
 		nBlocks = 1
 	}
+	step := DepthBlock
+	if m <= g.MR {
+		step = depth
+	}
 	plain := e.Bias == nil && e.Each == nil && (e.Residual == nil || e.Act != None) && depth > 0
 	d.For(mBlocks*nBlocks, func(job int) {
 		i0 := job / nBlocks * mc
@@ -45,10 +51,10 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		if !plain {
 			e.Start(c, m, n, i0, rows, j0, j1)
 		}
-		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, DepthBlock), g.MR))
+		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, step), g.MR))
 		a := floats(mem.Host)
-		for k := 0; k < depth; k += DepthBlock {
-			kc := min(DepthBlock, depth-k)
+		for k := 0; k < depth; k += step {
+			kc := min(step, depth-k)
 			gather(a, i0, rows, k, kc)
 			for st := s0; st < s1; st++ {
 				b := w.packed[(st*depth+k)*g.NR:][:kc*g.NR]
@@ -63,6 +69,19 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		d.Free(mem)
 		e.Finish(c, n, i0, rows, j0, j1)
 	})
+}
+
+// Peak is how many FLOPs a second the workers' multiply-adds make when nothing
+// makes them wait: what a product's speed is to be held against.
+func Peak(d *host.Device, length time.Duration) float64 {
+	var flops atomic.Int64
+	start := time.Now()
+	d.For(d.Workers(), func(int) {
+		for time.Since(start) < length {
+			flops.Add(int64(simd.Peak(10000)))
+		}
+	})
+	return float64(flops.Load()) / time.Since(start).Seconds()
 }
 
 // strips packs rows of weights, on all workers.

@@ -2,7 +2,6 @@ package optest
 
 import (
 	"fmt"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"parley/kernels/conv"
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
-	"parley/kernels/simd"
 )
 
 // bench runs an operation over and over and reports its speed.
@@ -48,22 +46,14 @@ func bench(b *testing.B, name string, dev engine.Device, inputs [][]int, op func
 	})
 }
 
-// peak is the CPU's multiply-adds a second, measured on all of its workers; 0 of
-// another device. Minimal filtering makes more FLOPs than that, by the count of
-// the plain sum.
+// peak is the CPU's multiply-adds a second; 0 of another device. Minimal
+// filtering makes more FLOPs than that, by the count of the plain sum.
 func peak(dev engine.Device) float64 {
 	d, ok := host.On(dev)
 	if !ok {
 		return 0
 	}
-	var flops atomic.Int64
-	start := time.Now()
-	d.For(d.Workers(), func(int) {
-		for time.Since(start) < 10*time.Millisecond {
-			flops.Add(int64(simd.Peak(10000)))
-		}
-	})
-	return float64(flops.Load()) / time.Since(start).Seconds()
+	return matmul.Peak(d, 10*time.Millisecond)
 }
 
 type work struct{ flops, bytes int64 }

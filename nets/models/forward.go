@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"sort"
@@ -31,49 +32,81 @@ type ForwardOptions struct {
 	Taps     *regexp.Regexp // outputs of inner modules whose path matches are added as "tap.PATH"
 }
 
+// Net is a net that is open, to be run on tensors.
+type Net struct {
+	name string
+	dev  engine.Device
+	kept *engine.Kept
+	run  func(*run) error
+}
+
+// run is one pass through a net.
 type run struct {
 	s   *engine.Stream
-	on  engine.Device // for weights, which are given back at the end
 	in  Tensors
-	src Source
 	o   ForwardOptions
 	out Tensors
 }
 
-// nets are what Forward can run.
-var nets = map[string]func(*run) error{
-	"clip-image": (*run).clipImage, "clip-text": (*run).clipText, "blip-vision": (*run).blipVision, "blip-text": (*run).blipText,
-	"blip-generate": (*run).blipGenerate, "unet": (*run).unet, "vae-decode": (*run).vaeDecode, "vae-encode": (*run).vaeEncode, "pipeline": (*run).pipeline,
+// nets are what OpenNet opens.
+var nets = map[string]func(Source, engine.Device) (func(*run) error, error){
+	"clip-image": opens("clip", convert.CLIP, clip.Load, clipImage), "clip-text": clipText,
+	"blip-vision": opens("blip", convert.BLIP, blip.Load, blipVision), "blip-text": opens("blip", convert.BLIP, blip.Load, blipText),
+	"blip-generate": opens("blip", convert.BLIP, blip.Load, blipGenerate), "unet": opens("unet", convert.UNet, unet.Load, unetStep),
+	"vae-decode": opens("vae", convert.VAE, vae.Load, vaeDecode), "vae-encode": opens("vae", convert.VAE, vae.Load, vaeEncode), "pipeline": pipeline,
 }
 
-// Nets are the names that Forward knows.
-func Nets() []string {
-	var out []string
-	for n := range nets {
-		out = append(out, n)
+// opens loads one part of a checkpoint for a run of it.
+func opens[T any](folder, part string, build func(weights.Config, *weights.Loader) (T, error), f func(T, *run) error) func(Source, engine.Device) (func(*run) error, error) {
+	return func(src Source, on engine.Device) (func(*run) error, error) {
+		m, err := load(src, on, folder, part, build)
+		return func(r *run) error { return f(m, r) }, err
 	}
-	sort.Strings(out)
-	return out
 }
 
-// Forward runs one net on tensors, so that any of its layers can be held
-// against a reference.
-func Forward(ctx context.Context, net string, src Source, dev engine.Device, in Tensors, o ForwardOptions) (Tensors, error) {
-	f, ok := nets[net]
+// Nets are the names that OpenNet knows.
+func Nets() []string { return slices.Sorted(maps.Keys(nets)) }
+
+// OpenNet loads what one of Nets needs of a checkpoint.
+func OpenNet(name string, src Source, dev engine.Device) (*Net, error) {
+	open, ok := nets[name]
 	if !ok {
-		return nil, fmt.Errorf("net %q: choose one of %v", net, Nets())
+		return nil, fmt.Errorf("net %q: choose one of %v", name, Nets())
 	}
 	on, kept := engine.Keep(dev)
-	defer kept.FreeAll()
-	r := &run{s: engine.NewStream(ctx, dev), on: on, in: in, src: src, o: o, out: Tensors{}}
+	f, err := open(src, on)
+	if err != nil {
+		kept.FreeAll()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &Net{name: name, dev: dev, kept: kept, run: f}, nil
+}
+
+// Close gives the weights back.
+func (n *Net) Close() { n.kept.FreeAll() }
+
+// Forward runs the net on tensors, so that any of its layers can be held
+// against a reference.
+func (n *Net) Forward(ctx context.Context, in Tensors, o ForwardOptions) (Tensors, error) {
+	r := &run{s: engine.NewStream(ctx, n.dev), in: in, o: o, out: Tensors{}}
 	defer r.s.Close()
 	if o.Taps != nil {
 		r.s.Attach(tapper{r, map[string]int{}})
 	}
-	if err := f(r); err != nil {
-		return nil, fmt.Errorf("%s: %w", net, err)
+	if err := n.run(r); err != nil {
+		return nil, fmt.Errorf("%s: %w", n.name, err)
 	}
 	return r.out, r.s.Err()
+}
+
+// Forward opens a net and runs it once.
+func Forward(ctx context.Context, name string, src Source, dev engine.Device, in Tensors, o ForwardOptions) (Tensors, error) {
+	n, err := OpenNet(name, src, dev)
+	if err != nil {
+		return nil, err
+	}
+	defer n.Close()
+	return n.Forward(ctx, in, o)
 }
 
 // tapper keeps what inner modules give. A path that comes again (a step of
@@ -156,15 +189,7 @@ func (r *run) ids(name string) ([][]int32, error) {
 	return out, nil
 }
 
-func open[T any](r *run, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
-	return load(r.src, r.on, folder, part, build)
-}
-
-func (r *run) clipImage() error {
-	m, err := open(r, "clip", convert.CLIP, clip.Load)
-	if err != nil {
-		return err
-	}
+func clipImage(m *clip.Model, r *run) error {
 	x, err := r.map4("pixel_values")
 	if err != nil {
 		return err
@@ -176,33 +201,32 @@ func (r *run) clipImage() error {
 	return errors.Join(r.give("image_embeds", o.Embeds), r.give("pooler_output", o.Pooled), r.give("last_hidden_state", o.Hidden))
 }
 
-func (r *run) clipText() error {
+// clipText takes CLIP's text tower, or Stable Diffusion's text encoder.
+func clipText(src Source, on engine.Device) (func(*run) error, error) {
 	var t *clip.Text
-	m, err := open(r, "clip", convert.CLIP, clip.Load)
+	m, err := load(src, on, "clip", convert.CLIP, clip.Load)
 	if err == nil {
 		t = m.Text
 	} else {
 		var again error
-		if t, again = open(r, "text_encoder", convert.TextEncoder, loadText); again != nil {
-			return err
+		if t, again = load(src, on, "text_encoder", convert.TextEncoder, loadText); again != nil {
+			return nil, err
 		}
 	}
-	ids, err := r.ids("input_ids")
-	if err != nil {
-		return err
-	}
-	o, err := t.Forward(r.s, ids)
-	if err != nil {
-		return err
-	}
-	return errors.Join(r.give("text_embeds", o.Embeds), r.give("pooler_output", o.Pooled), r.give("last_hidden_state", o.Hidden))
+	return func(r *run) error {
+		ids, err := r.ids("input_ids")
+		if err != nil {
+			return err
+		}
+		o, err := t.Forward(r.s, ids)
+		if err != nil {
+			return err
+		}
+		return errors.Join(r.give("text_embeds", o.Embeds), r.give("pooler_output", o.Pooled), r.give("last_hidden_state", o.Hidden))
+	}, nil
 }
 
-func (r *run) blipVision() error {
-	m, err := open(r, "blip", convert.BLIP, blip.Load)
-	if err != nil {
-		return err
-	}
+func blipVision(m *blip.Model, r *run) error {
 	x, err := r.map4("pixel_values")
 	if err != nil {
 		return err
@@ -214,11 +238,7 @@ func (r *run) blipVision() error {
 	return r.give("last_hidden_state", h)
 }
 
-func (r *run) blipText() error {
-	m, err := open(r, "blip", convert.BLIP, blip.Load)
-	if err != nil {
-		return err
-	}
+func blipText(m *blip.Model, r *run) error {
 	ids, err := r.ids("input_ids")
 	if err != nil {
 		return err
@@ -238,11 +258,7 @@ func (r *run) blipText() error {
 	return r.give("logits", logits)
 }
 
-func (r *run) blipGenerate() error {
-	m, err := open(r, "blip", convert.BLIP, blip.Load)
-	if err != nil {
-		return err
-	}
+func blipGenerate(m *blip.Model, r *run) error {
 	x, err := r.map4("pixel_values")
 	if err != nil {
 		return err
@@ -251,8 +267,8 @@ func (r *run) blipGenerate() error {
 	if err != nil {
 		return err
 	}
-	if len(ids) != x.Dim(0) {
-		return fmt.Errorf("%d pictures, %d rows of input_ids", x.Dim(0), len(ids))
+	if len(ids)%x.Dim(0) != 0 {
+		return fmt.Errorf("%d rows of input_ids for %d pictures: want as many for each", len(ids), x.Dim(0))
 	}
 	for i := range ids {
 		ids[i] = slices.Clone(ids[i])
@@ -297,11 +313,7 @@ func (r *run) blipGenerate() error {
 	return nil
 }
 
-func (r *run) unet() error {
-	m, err := open(r, "unet", convert.UNet, unet.Load)
-	if err != nil {
-		return err
-	}
+func unetStep(m *unet.Model, r *run) error {
 	x, err := r.map4("sample")
 	if err != nil {
 		return err
@@ -330,11 +342,7 @@ func (r *run) unet() error {
 	return r.give("sample", y)
 }
 
-func (r *run) vaeDecode() error {
-	m, err := open(r, "vae", convert.VAE, vae.Load)
-	if err != nil {
-		return err
-	}
+func vaeDecode(m *vae.Model, r *run) error {
 	z, err := r.map4("latents")
 	if err != nil {
 		return err
@@ -346,11 +354,7 @@ func (r *run) vaeDecode() error {
 	return r.give("sample", x)
 }
 
-func (r *run) vaeEncode() error {
-	m, err := open(r, "vae", convert.VAE, vae.Load)
-	if err != nil {
-		return err
-	}
+func vaeEncode(m *vae.Model, r *run) error {
 	x, err := r.map4("sample")
 	if err != nil {
 		return err
@@ -362,12 +366,15 @@ func (r *run) vaeEncode() error {
 	return r.give("latent_mean", z)
 }
 
-func (r *run) pipeline() error {
-	p, err := OpenPainter(r.src, r.on)
-	if err != nil {
-		return err
-	}
+func pipeline(src Source, on engine.Device) (func(*run) error, error) {
+	p, err := OpenPainter(src, on)
+	return func(r *run) error { return draw(p, r) }, err
+}
+
+func draw(p *Painter, r *run) error {
 	w, h := p.Width, p.Height
+	own := p.PaintOptions
+	defer func() { p.PaintOptions = own }()
 	p.PaintOptions = r.o.Paint
 	if p.Width == 0 {
 		p.Width = w

@@ -9,6 +9,7 @@ import (
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/engine/host"
+	"parley/kernels/simd"
 )
 
 // Choice says how the next word of a text is chosen from a model's logits. The
@@ -56,9 +57,11 @@ func Words(s *engine.Stream, logits *engine.Tensor, ids [][]int32, c Choice) ([]
 				row := logits.F32()[i*vocab : (i+1)*vocab]
 				own := slices.Clone(row)
 				c.adjust(own, ids[i])
-				id := int32(argmax(own))
+				var id int32
 				if c.Sample {
 					id = c.pick(own, Uniform(c.Seed, c.Streams[i], c.Offset))
+				} else {
+					id = int32(argmax(own))
 				}
 				out[i] = Word{id, float64(row[id]) - logSum(row)}
 			})
@@ -153,8 +156,7 @@ func (c Choice) adjust(scores []float32, ids []int32) {
 
 // logSum is log(sum(exp(x))).
 func logSum(x []float32) float64 {
-	top := float64(slices.Max(x))
-	sum := 0.0
+	top, sum := float64(simd.MaxVal(x)), 0.
 	for _, v := range x {
 		sum += math.Exp(float64(v) - top)
 	}
@@ -175,21 +177,20 @@ func argmax(x []float32) int {
 // down and their probabilities laid end to end. Only the words around the
 // places that matter are sorted: those of one of many ranges of scores each.
 func (c Choice) pick(scores []float32, u float64) int32 {
-	t := c.Temperature
-	if t == 0 {
-		t = 1
+	if t := c.Temperature; t != 0 && t != 1 {
+		for i, v := range scores {
+			scores[i] = float32(float64(v) / t)
+		}
 	}
-	top := float64(slices.Max(scores)) / t
-	r := newRanges(len(scores))
-	for i, v := range scores {
-		if p := math.Exp(float64(v)/t - top); p > 0 {
-			r.p[i] = p
-			b := r.bucket(v)
-			r.mass[b] += p
+	r := newRanges(scores)
+	for i, p := range r.p {
+		if p > 0 {
+			b := r.bucket(scores[i])
+			r.mass[b] += float64(p)
 			r.first[b+1]++
 		}
 	}
-	r.fill(scores)
+	r.fill()
 	keep, sum := len(r.ids), 0.0
 	if c.TopK > 0 {
 		keep = min(keep, c.TopK)
@@ -219,7 +220,8 @@ func (c Choice) pick(scores []float32, u float64) int32 {
 // ranges are words by ranges of falling scores, each sorted when it is looked
 // into.
 type ranges struct {
-	p      []float64 // by id
+	scores []float32 // by id
+	p      []float32 // likewise: probabilities, but for their sum
 	ids    []int32   // the likeliest range first
 	mass   []float64
 	first  []int // of a range, in ids; and the end
@@ -227,13 +229,16 @@ type ranges struct {
 	shift  int // of a score's bits to its range
 }
 
-// newRanges is for n words: few are sorted as a whole.
-func newRanges(n int) *ranges {
+// newRanges is for a row of scores: few are sorted as a whole.
+func newRanges(scores []float32) *ranges {
+	n := len(scores)
 	buckets, shift := 1, 32
 	if n > 1024 {
 		buckets, shift = 4096, 20
 	}
-	return &ranges{p: make([]float64, n), ids: make([]int32, n), mass: make([]float64, buckets), first: make([]int, buckets+1), sorted: make([]bool, buckets), shift: shift}
+	r := &ranges{scores: scores, p: make([]float32, n), ids: make([]int32, n), mass: make([]float64, buckets), first: make([]int, buckets+1), sorted: make([]bool, buckets), shift: shift}
+	simd.ExpSub(r.p, scores, simd.MaxVal(scores))
+	return r
 }
 
 // bucket is a score's range: the first bits of the number that falls as the
@@ -247,15 +252,15 @@ func (r *ranges) bucket(v float32) int {
 }
 
 // fill lists the ids; first has the ranges' sizes, one place further on.
-func (r *ranges) fill(scores []float32) {
+func (r *ranges) fill() {
 	for b := range r.mass {
 		r.first[b+1] += r.first[b]
 	}
 	next := slices.Clone(r.first)
 	r.ids = r.ids[:r.first[len(r.mass)]]
-	for i, v := range scores {
-		if r.p[i] > 0 {
-			b := r.bucket(v)
+	for i, p := range r.p {
+		if p > 0 {
+			b := r.bucket(r.scores[i])
 			r.ids[next[b]] = int32(i)
 			next[b]++
 		}
@@ -277,10 +282,10 @@ func (r *ranges) of(n int) int {
 // afterwards.
 func (r *ranges) at(n int) float64 {
 	if b := r.of(n); !r.sorted[b] {
-		slices.SortStableFunc(r.ids[r.first[b]:r.first[b+1]], func(x, y int32) int { return cmp.Compare(r.p[y], r.p[x]) })
+		slices.SortStableFunc(r.ids[r.first[b]:r.first[b+1]], func(x, y int32) int { return cmp.Compare(r.scores[y], r.scores[x]) })
 		r.sorted[b] = true
 	}
-	return r.p[r.ids[n]]
+	return float64(r.p[r.ids[n]])
 }
 
 // sum is the probability of the n likeliest words.

@@ -10,8 +10,8 @@ import (
 
 // gemm makes the tile of mr rows by two registers: its sums, the two
 // registers of B and two broadcasts of A are all the registers there are. A
-// tile of at most half as many rows, or of one register's columns, runs a
-// loop without the rest.
+// tile of fewer rows, or of one register's columns, runs a loop without the
+// rest.
 //
 // add says whether the product is added to c or written over it.
 func (v isa) gemm(name string, add bool) {
@@ -58,7 +58,7 @@ func (v isa) gemm(name string, add bool) {
 	}
 
 	loop := func(label string, rows, cols int) {
-		Label(label)
+		Label(fmt.Sprint(label, rows))
 		var y [nv]vec
 		for j := range cols {
 			y[j] = v.reg()
@@ -74,7 +74,22 @@ func (v isa) gemm(name string, add bool) {
 		ADDQ(Imm(uint64(4*mr)), a)
 		ADDQ(I32(4*nv*v.w), b)
 		DECQ(k)
-		JNZ(LabelRef(label))
+		JNZ(LabelRef(fmt.Sprint(label, rows)))
+	}
+	// loops has one for each number of rows, and goes on behind them.
+	loops := func(label string, cols int) {
+		CMPQ(m, Imm(uint64(mr)))
+		JGE(LabelRef(fmt.Sprint(label, mr)))
+		for rows := 1; rows < mr-1; rows++ {
+			CMPQ(m, Imm(uint64(rows)))
+			JEQ(LabelRef(fmt.Sprint(label, rows)))
+		}
+		for rows := mr - 1; rows > 0; rows-- {
+			loop(label, rows, cols)
+			JMP(LabelRef(label + "summed"))
+		}
+		loop(label, mr, cols)
+		Label(label + "summed")
 	}
 	// Rows are stored until m of them are, or the panel has no more.
 	store := func(masks ...*mask) {
@@ -97,13 +112,8 @@ func (v isa) gemm(name string, add bool) {
 	}
 
 	CMPQ(n, Imm(uint64(v.w)))
-	JLE(LabelRef("narrow"))
-	CMPQ(m, Imm(uint64(mr/2)))
-	JLE(LabelRef("low"))
-	loop("k", mr, nv)
-	JMP(LabelRef("wide"))
-	loop("low", mr/2, nv)
-	Label("wide")
+	JLE(LabelRef("column"))
+	loops("wide", nv)
 	SUBQ(Imm(uint64(v.w)), n)
 	CMPQ(n, Imm(uint64(v.w)))
 	JLT(LabelRef("edge"))
@@ -111,13 +121,8 @@ func (v isa) gemm(name string, add bool) {
 	Label("edge")
 	store(nil, v.first(n))
 
-	Label("narrow")
-	CMPQ(m, Imm(uint64(mr/2)))
-	JLE(LabelRef("corner"))
-	loop("column", mr, 1)
-	JMP(LabelRef("stripe"))
-	loop("corner", mr/2, 1)
-	Label("stripe")
+	Label("column")
+	loops("narrow", 1)
 	store(v.first(n))
 	Label("done")
 	end()

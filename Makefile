@@ -1,7 +1,7 @@
 # Two commands set everything up: `make demo` and `make test`.
 export CGO_ENABLED ?= 0
 
-.PHONY: all bin/parley demo test vet ptx ptx-check gpu-bundle abi parity clean
+.PHONY: all bin/parley demo test vet ptx ptx-check gpu-bundle abi parity peers clean
 all: bin/parley
 
 # The CUDA side is bound by cgo against a header and an archive of ours, so that
@@ -65,6 +65,13 @@ parity: bin/parley
 	python3 -m venv out/parity
 	out/parity/bin/pip install -q -r bench/parity/requirements.txt
 	out/parity/bin/python bench/parity/parity.py bin/parley
+
+# Times Parley beside torch, OpenVINO and onnxruntime: bench/peers/RESULTS.md.
+# WORK names some of the works; about an hour and 25 GB of disk for all.
+peers: bin/parley
+	python3 -m venv out/peers/venv
+	out/peers/venv/bin/pip install -q -r bench/peers/requirements.txt
+	out/peers/venv/bin/python bench/peers/peers.py bin/parley $(WORK)
 
 clean:
 	rm -rf bin out

@@ -36,6 +36,10 @@ func (a *attn) run() {
 		a.d.For(a.n*a.heads, func(i int) { a.few(i/a.heads, i%a.heads) })
 		return
 	}
+	if a.lq <= simd.Gemm().MR {
+		a.d.For(a.n*a.heads, func(i int) { a.panel(i/a.heads, i%a.heads) })
+		return
+	}
 	parts := 1
 	if jobs := a.n * a.heads; jobs < 2*a.d.Workers() {
 		parts = min((2*a.d.Workers()+jobs-1)/jobs, (a.lq+15)/16)
@@ -75,6 +79,48 @@ func (a *attn) few(b, h int) {
 	}
 }
 
+// panel serves as many queries as a product has rows: all of their scores at
+// once, a row of keys each.
+func (a *attn) panel(b, h int) {
+	g := simd.Gemm()
+	width, dim, keys, nr := a.heads*a.dim, a.dim, a.keys, g.NR
+	room := (keys + nr - 1) / nr * nr
+	mem, _ := a.d.Alloc(4 * (g.MR*(dim+keys) + max(room*dim, simd.PackedLen(dim, keys, nr)) + a.lq*room))
+	defer a.d.Free(mem)
+	buf := floats(mem.Host)
+	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
+	qp, weights, score, packed := take(g.MR*dim), take(g.MR*keys), take(a.lq*room), buf
+
+	q := a.q[b*a.lq*a.qRow+h*dim:]
+	kv := b/a.share*a.room*a.kvRow + h*dim
+	simd.PackRows(qp, q, a.qRow, a.lq, dim, g.MR)
+	simd.PackRows(packed, a.k[kv:], a.kvRow, keys, dim, nr)
+	for j := 0; j < keys; j += nr {
+		g.Set(dim, qp, 0, packed[j*dim:], score[j:], room, a.lq, min(nr, keys-j))
+	}
+	for i := range a.lq {
+		row := score[i*room:][:keys]
+		n := a.sees(i)
+		simd.Scale(row[:n], row[:n], a.scale)
+		sum := simd.ExpSub(row[:n], row[:n], simd.MaxVal(row[:n]))
+		simd.Scale(row[:n], row[:n], 1/sum)
+		clear(row[n:])
+	}
+	simd.PackRows(weights, score, room, a.lq, keys, g.MR)
+	simd.PackCols(packed, a.v[kv:], a.kvRow, keys, dim, nr)
+	y := a.y[b*a.lq*width+h*dim:]
+	for j := 0; j < dim; j += nr {
+		g.Set(keys, weights, 0, packed[j*keys:], y[j:], width, a.lq, min(nr, dim-j))
+	}
+}
+
+func floats(b []byte) []float32 {
+	if len(b) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
+}
+
 // strips serves queries lo to hi of one head: blocks of scores with a running
 // maximum and sum, the results rescaled when a maximum grows.
 //
@@ -90,7 +136,7 @@ func (a *attn) strips(b, h, lo, hi int) {
 	count := max(1, min(most, outFloats/(dim*nr), (hi-lo+nr-1)/nr))
 	mem, _ := a.d.Alloc(4 * (kLen + vLen + 2*count*dim*nr + (keyBlock+2*count+1)*nr))
 	defer a.d.Free(mem)
-	buf := unsafe.Slice((*float32)(unsafe.Pointer(&mem.Host[0])), len(mem.Host)/4)
+	buf := floats(mem.Host)
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
 	kp, vp, qp, out := take(kLen), take(vLen), take(count*dim*nr), take(count*dim*nr)
 	score, tops, sums, factor := take(keyBlock*nr), take(count*nr), take(count*nr), take(nr)

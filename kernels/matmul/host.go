@@ -39,8 +39,15 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		nBlocks = 1
 	}
 	step := DepthBlock
+	var whole []float32 // the left operand, where all jobs take the same rows
 	if m <= g.MR {
 		step = depth
+		mem, _ := d.Alloc(4 * simd.PackedLen(m, depth, g.MR))
+		defer d.Free(mem)
+		whole = floats(mem.Host)
+		for k := 0; k < depth; k += DepthBlock {
+			gather(whole[k*g.MR:], 0, m, k, min(DepthBlock, depth-k))
+		}
 	}
 	plain := e.Bias == nil && e.Each == nil && (e.Residual == nil || e.Act != None) && depth > 0
 	d.For(mBlocks*nBlocks, func(job int) {
@@ -51,11 +58,17 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		if !plain {
 			e.Start(c, m, n, i0, rows, j0, j1)
 		}
-		mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, step), g.MR))
-		a := floats(mem.Host)
+		a := whole
+		if a == nil {
+			mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, step), g.MR))
+			defer d.Free(mem)
+			a = floats(mem.Host)
+		}
 		for k := 0; k < depth; k += step {
 			kc := min(step, depth-k)
-			gather(a, i0, rows, k, kc)
+			if whole == nil {
+				gather(a, i0, rows, k, kc)
+			}
 			for st := s0; st < s1; st++ {
 				b := w.packed[(st*depth+k)*g.NR:][:kc*g.NR]
 				cols := min(g.NR, n-st*g.NR)
@@ -66,7 +79,6 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 				product(kc, a, kc*g.MR, b, c[i0*n+st*g.NR:], n, rows, cols)
 			}
 		}
-		d.Free(mem)
 		e.Finish(c, n, i0, rows, j0, j1)
 	})
 }

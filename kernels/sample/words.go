@@ -183,15 +183,7 @@ func (c Choice) pick(scores []float32, u float64) int32 {
 		}
 	}
 	r := newRanges(scores)
-	for i, p := range r.p {
-		if p > 0 {
-			b := r.bucket(scores[i])
-			r.mass[b] += float64(p)
-			r.first[b+1]++
-		}
-	}
-	r.fill()
-	keep, sum := len(r.ids), 0.0
+	keep, sum := r.first[len(r.first)-1], 0.0
 	if c.TopK > 0 {
 		keep = min(keep, c.TopK)
 	}
@@ -214,30 +206,39 @@ func (c Choice) pick(scores []float32, u float64) int32 {
 		n++
 	}
 	r.at(n)
-	return r.ids[n]
+	b := r.of(n)
+	return r.ids[b][n-r.first[b]]
 }
 
-// ranges are words by ranges of falling scores, each sorted when it is looked
-// into.
+// ranges are words by ranges of falling scores, each listed and sorted when it
+// is looked into.
 type ranges struct {
 	scores []float32 // by id
 	p      []float32 // likewise: probabilities, but for their sum
-	ids    []int32   // the likeliest range first
-	mass   []float64
-	first  []int // of a range, in ids; and the end
-	sorted []bool
-	shift  int // of a score's bits to its range
+	first  []int     // place of a range's first word, the likeliest range first; and the end
+	mass   []float64 // of a range
+	ids    [][]int32 // of a range, or nil
+	shift  int       // of a score's bits to its range
 }
 
 // newRanges is for a row of scores: few are sorted as a whole.
 func newRanges(scores []float32) *ranges {
-	n := len(scores)
 	buckets, shift := 1, 32
-	if n > 1024 {
+	if len(scores) > 1024 {
 		buckets, shift = 4096, 20
 	}
-	r := &ranges{scores: scores, p: make([]float32, n), ids: make([]int32, n), mass: make([]float64, buckets), first: make([]int, buckets+1), sorted: make([]bool, buckets), shift: shift}
+	r := &ranges{scores: scores, p: make([]float32, len(scores)), first: make([]int, buckets+1), mass: make([]float64, buckets), ids: make([][]int32, buckets), shift: shift}
 	simd.ExpSub(r.p, scores, simd.MaxVal(scores))
+	for i, p := range r.p {
+		if p > 0 {
+			b := r.bucket(scores[i])
+			r.mass[b] += float64(p)
+			r.first[b+1]++
+		}
+	}
+	for b := range r.mass {
+		r.first[b+1] += r.first[b]
+	}
 	return r
 }
 
@@ -251,22 +252,6 @@ func (r *ranges) bucket(v float32) int {
 	return int(uint64(k) >> r.shift)
 }
 
-// fill lists the ids; first has the ranges' sizes, one place further on.
-func (r *ranges) fill() {
-	for b := range r.mass {
-		r.first[b+1] += r.first[b]
-	}
-	next := slices.Clone(r.first)
-	r.ids = r.ids[:r.first[len(r.mass)]]
-	for i, p := range r.p {
-		if p > 0 {
-			b := r.bucket(r.scores[i])
-			r.ids[next[b]] = int32(i)
-			next[b]++
-		}
-	}
-}
-
 // of is the range of the n-th word; the last one for n beyond.
 func (r *ranges) of(n int) int {
 	b, _ := slices.BinarySearchFunc(r.first[1:], n, func(end, n int) int {
@@ -278,14 +263,21 @@ func (r *ranges) of(n int) int {
 	return min(b, len(r.mass)-1)
 }
 
-// at is the probability of the n-th likeliest word, which is in its place
+// at is the probability of the n-th likeliest word, whose range is listed
 // afterwards.
 func (r *ranges) at(n int) float64 {
-	if b := r.of(n); !r.sorted[b] {
-		slices.SortStableFunc(r.ids[r.first[b]:r.first[b+1]], func(x, y int32) int { return cmp.Compare(r.scores[y], r.scores[x]) })
-		r.sorted[b] = true
+	b := r.of(n)
+	if r.ids[b] == nil {
+		ids := make([]int32, 0, r.first[b+1]-r.first[b])
+		for i, v := range r.scores {
+			if r.bucket(v) == b && r.p[i] > 0 {
+				ids = append(ids, int32(i))
+			}
+		}
+		slices.SortStableFunc(ids, func(x, y int32) int { return cmp.Compare(r.scores[y], r.scores[x]) })
+		r.ids[b] = ids
 	}
-	return float64(r.p[r.ids[n]])
+	return float64(r.p[r.ids[b][n-r.first[b]]])
 }
 
 // sum is the probability of the n likeliest words.

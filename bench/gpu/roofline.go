@@ -47,6 +47,9 @@ const (
 	perSM     = 60.0 // GB/s that one multiprocessor draws at most, with enough threads
 	gap       = 1.0  // us from one kernel of a graph to the next
 	meeting   = 1.5  // us until the blocks of a launch have waited for each other
+	counted   = 0.6  // us until a block's share is seen and counted
+	undivided = 64.0 // bytes in a clock from the cache to a multiprocessor, few beside it
+	spread    = 2.0  // blocks that have the last warps of a tile between them
 	fill      = 1.2  // us to fill the stages and to write the tile, each wave
 	softmax   = 8.0  // scalar instructions for a score, beside its exponential
 	exposed   = 0.5  // of them, not hidden behind mma
@@ -142,7 +145,8 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 	if f.resident, err = r.resident(c, l); err != nil {
 		return f, err
 	}
-	again, wait := 0.0, 0.0 // of what is read, the part that is read twice
+	again := 0.0 // of what a norm reads, the part that it reads twice
+	wait, tail := 0.0, 0.0
 	if strings.HasPrefix(l.Kernel, "group_") && !strings.HasSuffix(l.Kernel, "_any") {
 		arg := func(i int) int { return l.Args[i].(int) }
 		n, groups, bundle, slabs, kept := arg(6), arg(10), arg(11), arg(12), arg(13)
@@ -154,7 +158,6 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 	}
 	threads := l.Block.X * l.Block.Y * l.Block.Z
 	f.waves = float64(f.blocks) / float64(c.sms*f.resident)
-	finish := strings.HasSuffix(l.Kernel, "_finish")
 	if i == 0 {
 		f.flops, f.bytes = float64(o.FLOPs), float64(o.Bytes)
 	}
@@ -171,11 +174,6 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 		elements = float64(o.Out.Elems())
 	}
 	switch {
-	case finish:
-		// Shares are read from the cache, the result is written.
-		splits := float64(o.launches[0].Grid.Y)
-		f.bytes = elements * (4*splits + 2)
-		parts["cache"] = f.bytes / (c.cache * near * 1e3)
 	case o.Op == "linear" || o.Op == "conv":
 		m, n := tileOf(l.Kernel)
 		cols := float64(o.Out.Dim(-1))
@@ -186,8 +184,12 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 		depth = math.Ceil(depth/32) * 32 / float64(max(1, l.Grid.Y))
 		parts["tensor cores"] = float64(deep) * 2 * float64(m*n) * depth / rate
 		parts["cache"] = float64(f.blocks) * float64(m+n) * depth * 2 / (c.cache * 1e3)
-		if l.Grid.Y > 1 {
-			parts["cache"] += 4 * float64(l.Grid.Y) * elements / (c.cache * near * 1e3)
+		if s := float64(l.Grid.Y); s > 1 {
+			// Shares are written, and in the mean read, by all; the last ones have
+			// nobody beside them any more.
+			share := 4 * float64(m*n)
+			tail = counted + (s-1)*share/(undivided*c.clock*1e3)/spread
+			parts["cache"] += 2 * float64(f.blocks) * share / (c.cache * near * 1e3)
 		}
 		parts["memory"] = f.bytes / (c.dram * memory * 1e3)
 		if busy < c.sms {
@@ -228,11 +230,8 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 	if f.time < gap+start {
 		f.bound = "launch"
 	}
-	f.time += gap + start + wait
+	f.time += gap + start + wait + tail
 	f.ideal = max(f.flops/(c.tensor*c.clock*float64(c.sms)*1e3), f.bytes/(c.dram*1e3))
-	if finish {
-		f.ideal = 0 // what a launch of one tile would not need
-	}
 	return f, nil
 }
 

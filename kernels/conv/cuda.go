@@ -36,8 +36,8 @@ func (g view) plan(m, n int, dtype engine.DType) matmul.Plan {
 	return matmul.NewPlan("conv", m, n, g.kh*g.kw*(g.c+g.more), dtype, g.c%chunk == 0 && g.more%chunk == 0)
 }
 
-// onCUDA launches the kernels of a plan for m output pixels. shares is [Splits,
-// m, channels of y] where there are several.
+// onCUDA launches the kernel of a plan for m output pixels. shares has its
+// Shares.
 func (g view) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int, x, beside, w, y *engine.Tensor, e matmul.Epilogue, shares *engine.Tensor) {
 	n, eachRows := y.Dim(3), 1
 	if e.Each != nil {
@@ -46,8 +46,4 @@ func (g view) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int, x, 
 	d.Launch(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
 		y, x, beside, w, e.Bias, e.Each, eachRows, e.Residual, shares, m, n, g.h, g.w, g.c, g.more, g.oh, g.ow,
 		g.kh, g.kw, g.stride, g.across, g.pad.Top, g.pad.Left, g.shift, int(e.Act))
-	if p.Splits > 1 {
-		d.Launch(s, module, "conv_"+x.DType().String()+"_finish", cuda.Dim{X: (m*((n+3)/4) + 255) / 256}, cuda.Dim{X: 256}, 0,
-			y, shares, e.Bias, e.Each, eachRows, e.Residual, m, n, p.Splits, int(e.Act))
-	}
 }

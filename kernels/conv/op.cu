@@ -13,8 +13,7 @@
 // convolution of [h, w/kw, kw*c] with filters of width 1 and stride 1 along w, whose
 // channels are a multiple of eight where three are not.
 //
-// The tiles, grid.x = tiles of y, grid.y = blocks that share the depth of a tile, 1
-// without workspace:
+// The tiles, grid.x = tiles of y, grid.y = blocks that share the depth of a tile:
 //
 //   kernel               threads  dynamic shared  y tile (pixels x channels)
 //   conv_f16_256x128x32  256      98,304          256 x 128  many pixels
@@ -24,7 +23,8 @@
 //   conv_f16_any         128      32,768          64 x 64    c1 % 8 != 0 or c2 % 8 != 0
 //   conv_f32_64x64x16    128      24,576          64 x 64
 //   conv_f32_any         128      24,576          64 x 64    c1 % 4 != 0 or c2 % 4 != 0
-//   conv_f16_finish, conv_f32_finish: as linear's
+//
+// shares is as linear's.
 //
 // Bounds. The FLOPs of the tensor cores, as matmul; a patch's pixels are read from
 // DRAM once and from the second-level cache kh*kw times. Addresses cost a compare, a
@@ -129,7 +129,7 @@ struct PatchRows {
 };
 
 template <class T, class G, bool ALIGNED>
-__device__ __forceinline__ void conv(const Maps<T>& g, const T* w, const Epilogue<T>& e)
+__device__ __forceinline__ void conv(const Maps<T>& g, const T* w, float* shares, const Epilogue<T>& e)
 {
     using Weights = MatrixRows<T, G::BN, G::THREADS, true>;
     int depth = (g.kh * g.kw * (g.c1 + g.c2) + 7) / 8 * 8;
@@ -140,18 +140,18 @@ __device__ __forceinline__ void conv(const Maps<T>& g, const T* w, const Epilogu
     Weights b(w, n0, e.n, depth, depth, part.first);
     typename SumsOf<T, G>::type sums;
     sums.multiply(a, b, part.count);
-    sums.template write<false>(e, m0, n0);
+    sums.template write<false>(e, shares, m0, n0);
 }
 
 // m is the output pixels of all pictures, n the output channels.
 #define CONV(NAME, T, G, BLOCKS, ALIGNED)                                                                          \
     extern "C" __global__ void __launch_bounds__(G::THREADS, BLOCKS)                                               \
         NAME(T* y, const T* x1, const T* x2, const T* w, const float* bias, const T* each, int each_rows,          \
-             const T* residual, float* workspace, int m, int n, int height, int width, int c1, int c2, int oh, int ow, \
+             const T* residual, float* shares, int m, int n, int height, int width, int c1, int c2, int oh, int ow, \
              int kh, int kw, int stride_y, int stride_x, int pad_top, int pad_left, int shift, int act)            \
     {                                                                                                              \
         conv<T, G, ALIGNED>({x1, x2, height, width, c1, c2, oh, ow, kh, kw, stride_y, stride_x, pad_top, pad_left, shift}, w, \
-                            {y, bias, each, residual, workspace, m, n, each_rows, act, 0, 1.f});                   \
+                            shares, {y, bias, each, residual, m, n, each_rows, act, 0, 1.f});                      \
     }
 
 using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>; // warps of 64 x 64
@@ -167,14 +167,3 @@ CONV(conv_f16_64x64x32, f16, F16_64x64, 4, true)
 CONV(conv_f16_any, f16, F16_64x64, 4, false)
 CONV(conv_f32_64x64x16, float, F32_64x64, 4, true)
 CONV(conv_f32_any, float, F32_64x64, 4, false)
-
-// After a launch with grid.y = splits > 1.
-#define FINISH(NAME, T)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(256)                                                               \
-        NAME(T* y, const float* workspace, const float* bias, const T* each, int each_rows, const T* residual, int m, \
-             int n, int splits, int act)                                                                            \
-    {                                                                                                               \
-        finish<T>({y, bias, each, residual, const_cast<float*>(workspace), m, n, each_rows, act, 0, 1.f}, splits);  \
-    }
-FINISH(conv_f16_finish, f16)
-FINISH(conv_f32_finish, float)

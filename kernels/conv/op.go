@@ -81,7 +81,7 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 	if !s.Device().Local() && m > 0 {
 		p = v.plan(m, w.Out, s.Float())
 		if p.Splits > 1 {
-			shares = s.New(engine.F32, p.Splits, m, w.Out)
+			shares = s.New(engine.F32, p.Shares)
 		}
 	}
 	s.Do(work, func(d engine.Device) {

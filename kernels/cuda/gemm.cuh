@@ -14,8 +14,11 @@
 // bandwidth allows. f32 runs on FMA, 8 x 4 results a thread.
 //
 // Where there are too few tiles to fill the device, gridDim.y blocks share the
-// depth of a tile and write f32 partial sums; finish() adds them. Atomics would
-// save that launch and lose the fixed order of the sum.
+// depth of a tile and leave their f32 sums to each other, a warp's part by itself:
+// the last warp to come to a part adds the shares of all in the order of the
+// blocks, so that the result does not depend on who is last, and writes it. Nobody
+// waits. Lost: a launch of its own to add the shares, which starts when the last
+// tile has ended; atomic additions to y, which have no order.
 #pragma once
 #include "element.cuh"
 #include "mma.cuh"
@@ -59,7 +62,6 @@ struct Epilogue {
     const float* bias;
     const T* each;
     const void* residual; // of y's type
-    float* partial;       // [gridDim.y, m, n] where the depth is shared
     int m, n, each_rows, act, out_f32;
     float scale;
 };
@@ -150,25 +152,6 @@ __device__ __forceinline__ void write1(const Epilogue<T>& e, float sum, float bi
     store1_at<T>(e.y, e.out_f32, at, v[0]);
 }
 
-// Writes four sums: finished, or as this block's share of them.
-template <class T>
-__device__ __forceinline__ void put4(const Epilogue<T>& e, float4 sum, float4 bias, int row, int col)
-{
-    if (gridDim.y == 1) {
-        write4(e, sum, bias, row, col);
-        return;
-    }
-    float* p = e.partial + (static_cast<long long>(blockIdx.y) * e.m + row) * e.n + col;
-    if (e.n % 4 == 0) {
-        store4(p, sum);
-        return;
-    }
-    p[0] = sum.x;
-    if (col + 1 < e.n) p[1] = sum.y;
-    if (col + 2 < e.n) p[2] = sum.z;
-    if (col + 3 < e.n) p[3] = sum.w;
-}
-
 // The gated layer's result, as the sum that write4 finishes: (value * scale + bias)
 // times the gelu of (gate * scale + bias).
 __device__ __forceinline__ float gated(float value, float vb, float gate, float gb, float scale)
@@ -194,7 +177,7 @@ __device__ __forceinline__ void write_rows(const Epilogue<T>& e, const float* su
     constexpr int COLS = GATED ? WIDTH / 2 : WIDTH, LANES = COLS / 4;
     int at = t % LANES * 4, col = n0 + at;
     if (col >= e.n) return;
-    float4 bias = vector4(gridDim.y == 1 ? e.bias : nullptr, col, e.n), zero = {0, 0, 0, 0}, gb;
+    float4 bias = vector4(e.bias, col, e.n), zero = {0, 0, 0, 0}, gb;
     Epilogue<T> plain = e;
     if (GATED) {
         gb = vector4(e.bias ? e.bias + e.n : nullptr, col, e.n);
@@ -210,32 +193,53 @@ __device__ __forceinline__ void write_rows(const Epilogue<T>& e, const float* su
             v.z = gated(v.z, bias.z, g.z, gb.z, e.scale);
             v.w = gated(v.w, bias.w, g.w, gb.w, e.scale);
         }
-        put4(plain, v, GATED ? zero : bias, m0 + r, col);
+        write4(plain, v, GATED ? zero : bias, m0 + r, col);
     }
 }
 
-// Adds the partial sums of splits blocks: a thread for four columns.
-template <class T>
-__device__ __forceinline__ void finish(const Epilogue<T>& e, int splits)
+// Warps that have left their share, by tile and part of it; 0 between launches.
+constexpr int MAX_TILES = 1024; // matmul.maxTiles
+__device__ unsigned arrived[MAX_TILES * 8];
+
+// Leaves a warp's share of the sums, at(i) for i below COUNT, four each, to the
+// warps of the other blocks with the same part of the tile, one of PARTS. The last
+// to come gets the sums of all shares, and true. shares has [gridDim.y, gridDim.x,
+// PARTS, COUNT, 32] of them.
+template <int COUNT, int PARTS, class At>
+__device__ __forceinline__ bool gather(At at, float4* shares)
 {
-    int quads = (e.n + 3) / 4;
-    long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    int row = static_cast<int>(i / quads), col = static_cast<int>(i % quads) * 4;
-    if (row >= e.m) return;
-    float4 sum = {0, 0, 0, 0};
-    const float* p = e.partial + static_cast<long long>(row) * e.n + col;
-    for (int s = 0; s < splits; s++, p += static_cast<long long>(e.m) * e.n) {
-        if (e.n % 4 == 0) {
-            float4 v = load4(p);
-            sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-        } else {
-            sum.x += p[0];
-            if (col + 1 < e.n) sum.y += p[1];
-            if (col + 2 < e.n) sum.z += p[2];
-            if (col + 3 < e.n) sum.w += p[3];
-        }
+    static_assert(PARTS <= 8, "one counter each");
+    int lane = threadIdx.x % 32, part = blockIdx.x * PARTS + threadIdx.x / 32;
+    long long block = static_cast<long long>(gridDim.x) * PARTS * COUNT * 32;
+    float4* p = shares + static_cast<long long>(part) * COUNT * 32 + lane;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) p[blockIdx.y * block + i * 32] = {at(i)[0], at(i)[1], at(i)[2], at(i)[3]};
+    __threadfence();
+    __syncwarp();
+    unsigned before = 0;
+    if (lane == 0) before = atomicAdd(arrived + part, 1);
+    if (__shfl_sync(~0u, before, 0) != gridDim.y - 1) return false;
+    if (lane == 0) arrived[part] = 0;
+    __threadfence();
+    // From the second-level cache: the first may hold a sector of before. Eight reads
+    // are under way at a time, which leaves registers.
+    constexpr int AHEAD = 8;
+    static_assert(COUNT % AHEAD == 0, "whole passes");
+#pragma unroll
+    for (int i = 0; i < COUNT; i += AHEAD) {
+#pragma unroll
+        for (int j = i; j < i + AHEAD; j++) at(j)[0] = at(j)[1] = at(j)[2] = at(j)[3] = 0;
+        const float4* q = p + i * 32;
+#pragma unroll 1
+        for (int s = 0; s < gridDim.y; s++, q += block)
+#pragma unroll
+            for (int j = 0; j < AHEAD; j++) {
+                float4 v = __ldcg(q + j * 32);
+                float(&sum)[4] = at(i + j);
+                sum[0] += v.x, sum[1] += v.y, sum[2] += v.z, sum[3] += v.w;
+            }
     }
-    write4(e, sum, vector4(e.bias, col, e.n), row, col);
+    return true;
 }
 
 // Rows of a matrix as a tile's source: ROWS of them, each thread copying chunk
@@ -298,8 +302,8 @@ struct MatrixRows {
     }
 };
 
-// A block's shape. f16: WARPS_M x WARPS_N warps, each WM x WN of the tile. f32:
-// 8 x 16 threads, each every eighth row and every sixteenth column.
+// A block's shape. f16: WARPS_M x WARPS_N warps, each WM x WN of the tile. f32: a
+// warp has 16 rows, a thread of it every second row and every sixteenth column.
 template <class T, int BM_, int BN_, int WARPS_M, int WARPS_N, int STAGES_>
 struct Tile {
     static constexpr int BM = BM_, BN = BN_, STAGES = STAGES_, THREADS = 32 * WARPS_M * WARPS_N;
@@ -385,13 +389,18 @@ struct Sums {
         copy_wait<0>();
     }
 
-    // Writes the tile at (m0, n0) of y. Sums pass through shared memory, as many of
+    // Writes the tile at (m0, n0) of y, or leaves this block's share of it. Sums pass through shared memory, as many of
     // a warp's rows at a time as fit, so that a row's neighbours are written together.
     // With GATED the tile has half as many columns: column 8j of the first half of
     // the weights lies in acc[2j], of the second in acc[2j+1].
     template <bool GATED, class T>
-    __device__ __forceinline__ void write(const Epilogue<T>& e, int m0, int n0)
+    __device__ __forceinline__ void write(const Epilogue<T>& e, float* shares, int m0, int n0)
     {
+        __syncthreads(); // the slices have been read
+        if constexpr (!GATED) {
+            auto at = [&](int i) -> float(&)[4] { return acc[i / NJ][i % NJ]; };
+            if (gridDim.y > 1 && !gather<MI * NJ, G::THREADS / 32>(at, reinterpret_cast<float4*>(shares))) return;
+        }
         constexpr int FIT = G::SHARED / (G::THREADS / 32) / (G::WN * 4);
         constexpr int ROWS = FIT >= G::WM ? G::WM : G::WM / 2;
         static_assert(ROWS <= FIT, "the sums fit where the slices were");
@@ -399,7 +408,6 @@ struct Sums {
         float* sums = reinterpret_cast<float*>(dynamic_shared) + warp * ROWS * G::WN;
         m0 += warp / G::ACROSS * G::WM;
         n0 += warp % G::ACROSS * (GATED ? G::WN / 2 : G::WN);
-        __syncthreads(); // the slices have been read
 #pragma unroll
         for (int pass = 0; pass < G::WM / ROWS; pass++) {
             __syncwarp();
@@ -421,17 +429,19 @@ struct Sums {
 };
 
 // The sums of one thread of an f32 tile of 64 x 64: acc[i][j] is that of row
-// tid/16 + 8i and column tid%16 + 16j.
+// row() + 2i and column tid%16 + 16j.
 template <class G>
 struct ScalarSums {
     static_assert(G::BM == 64 && G::BN == 64 && G::THREADS == 128, "8 x 16 threads of 8 x 4 sums");
     float acc[8][4] = {};
 
+    __device__ __forceinline__ static int row() { return threadIdx.x / 32 * 16 + threadIdx.x / 16 % 2; }
+
     template <class A, class B>
     __device__ __forceinline__ void multiply(A& a, B& b, int count)
     {
         unsigned base = shared_address(dynamic_shared);
-        int ty = threadIdx.x / 16, tx = threadIdx.x % 16;
+        int ty = row(), tx = threadIdx.x % 16;
 #pragma unroll
         for (int s = 0; s < G::STAGES - 1; s++) {
             if (s < count) {
@@ -455,7 +465,7 @@ struct ScalarSums {
             for (int c = 0; c < 4; c++) {
                 float4 x[8], w[4];
 #pragma unroll
-                for (int i = 0; i < 8; i++) x[i] = *reinterpret_cast<const float4*>(stage + swizzle(ty + 8 * i, c));
+                for (int i = 0; i < 8; i++) x[i] = *reinterpret_cast<const float4*>(stage + swizzle(ty + 2 * i, c));
 #pragma unroll
                 for (int j = 0; j < 4; j++)
                     w[j] = *reinterpret_cast<const float4*>(stage + G::BM * ROW + swizzle(tx + 16 * j, c));
@@ -476,20 +486,25 @@ struct ScalarSums {
     }
 
     template <bool GATED, class T>
-    __device__ __forceinline__ void write(const Epilogue<T>& e, int m0, int n0)
+    __device__ __forceinline__ void write(const Epilogue<T>& e, float* shares, int m0, int n0)
     {
         static_assert(G::BM * G::BN * 4 <= G::SHARED, "the sums fit where the slices were");
-        float* sums = reinterpret_cast<float*>(dynamic_shared);
         __syncthreads(); // the slices have been read
+        if constexpr (!GATED) {
+            auto at = [&](int i) -> float(&)[4] { return acc[i]; };
+            if (gridDim.y > 1 && !gather<8, G::THREADS / 32>(at, reinterpret_cast<float4*>(shares))) return;
+        }
+        int first = threadIdx.x / 32 * 16;
+        float* sums = reinterpret_cast<float*>(dynamic_shared) + first * G::BN;
 #pragma unroll
         for (int i = 0; i < 8; i++)
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 int col = GATED ? j / 2 * 16 + j % 2 * (G::BN / 2) : j * 16;
-                sums[sum_at<G::BN, 16>(threadIdx.x / 16 + 8 * i, col + threadIdx.x % 16)] = acc[i][j];
+                sums[sum_at<G::BN, 16>(row() - first + 2 * i, col + threadIdx.x % 16)] = acc[i][j];
             }
-        __syncthreads();
-        write_rows<GATED, 16, G::BN, G::BM, G::THREADS>(e, sums, threadIdx.x, m0, n0);
+        __syncwarp();
+        write_rows<GATED, 16, G::BN, 16, 32>(e, sums, threadIdx.x % 32, m0 + first, n0);
     }
 };
 

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"parley/engine/cuda/ptx"
@@ -70,9 +71,6 @@ var products = []product{
 	{m: 4, n: 100, k: 1100, act: matmul.QuickGELU},
 }
 
-// counts are those of a product's launches.
-type counts struct{ kernel, finish ptx.Counts }
-
 // random is values on the device and what they are there.
 func random(r *kernel.Room, rng *rand.Rand, half bool, n int) (kernel.Array, []float32) {
 	v := make([]float32, n)
@@ -83,7 +81,7 @@ func random(r *kernel.Room, rng *rand.Rand, half bool, n int) (kernel.Array, []f
 }
 
 // run computes a product and compares it with loops in float64.
-func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (n counts) {
+func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (ptx.Counts, []float32) {
 	if e.gated {
 		p.act, p.residual, p.each, p.splits = matmul.None, false, 0, 0
 	}
@@ -123,9 +121,6 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (n counts) {
 	if p.residual {
 		residual, rv = random(r, rng, halfResult, p.m*p.n)
 	}
-	if p.splits > 1 {
-		shares = r.New(p.splits*p.m*p.n, 4)
-	}
 	sum := func(i, j int) float64 {
 		var v float64
 		for l := range p.k {
@@ -156,14 +151,14 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (n counts) {
 	}
 	y := r.New(p.m*p.n, kernel.Size(halfResult))
 	blocks := (p.m + e.rows - 1) / e.rows * ((p.n + e.cols - 1) / e.cols)
-	n.kernel = r.Run(e.name, kernel.Dim{blocks, max(p.splits, 1)}, kernel.Dim{e.threads}, e.shared,
-		y, x, w, bias, each, eachRows, residual, shares, p.m, p.n, p.k, float32(p.scale), int(p.act), wide)
 	if p.splits > 1 {
-		n.finish = r.Run("linear_"+kernel.Type(e.half)+"_finish", kernel.Dim{(p.m*((p.n+3)/4) + 255) / 256, 1}, kernel.Dim{256}, 0,
-			y, shares, bias, each, eachRows, residual, p.m, p.n, p.splits, float32(p.scale), int(p.act), wide)
+		shares = r.New(p.splits*blocks*e.rows*e.cols, 4)
 	}
-	r.Close(fmt.Sprintf("%s: %+v", e.name, p), r.Floats(y), want, e.half, 1)
-	return n
+	n := r.Run(e.name, kernel.Dim{blocks, max(p.splits, 1)}, kernel.Dim{e.threads}, e.shared,
+		y, x, w, bias, each, eachRows, residual, shares, p.m, p.n, p.k, float32(p.scale), int(p.act), wide)
+	have := r.Floats(y)
+	r.Close(fmt.Sprintf("%s: %+v", e.name, p), have, want, e.half, 1)
+	return n, have
 }
 
 func TestKernels(t *testing.T) {
@@ -175,6 +170,32 @@ func TestKernels(t *testing.T) {
 				e.run(r, rng, p)
 			}
 		})
+	}
+}
+
+// The sum of shares has the same bits whoever is last, and a launch leaves its
+// counters as it found them.
+func TestShares(t *testing.T) {
+	for _, e := range entries {
+		if e.gated || e.few {
+			continue
+		}
+		r := kernel.Open(t, text)
+		for _, p := range []product{
+			{m: 2 * e.rows, n: 2 * e.cols, k: 512, splits: 5, bias: true, act: matmul.SiLU},
+			{m: e.rows + 3, n: 5, k: 200, splits: 3, residual: true, wide: true},
+		} {
+			var first []float32
+			for range 4 {
+				_, have := e.run(r, rand.New(rand.NewPCG(9, 10)), p)
+				if first == nil {
+					first = have
+				}
+				if !slices.Equal(have, first) {
+					t.Errorf("%s: %+v: other bits the second time", e.name, p)
+				}
+			}
+		}
 	}
 }
 
@@ -194,17 +215,17 @@ func TestCounts(t *testing.T) {
 				if e.few || e.gated {
 					p.splits = 0
 				}
-				n := e.run(r, rng, p)
-				c, name := n.kernel, fmt.Sprintf("%+v", p)
+				c, _ := e.run(r, rng, p)
+				name := fmt.Sprintf("%+v", p)
 				if e.gated {
 					p.n *= 2
 				}
-				for _, b := range []ptx.Banks{c.SharedLoad, c.SharedStore, n.finish.SharedLoad} {
+				for _, b := range []ptx.Banks{c.SharedLoad, c.SharedStore} {
 					if b.Conflicts() != 0 {
 						t.Errorf("%s: %d wavefronts of shared memory where %d would do", name, b.Wavefronts, b.Ideal)
 					}
 				}
-				for _, g := range []ptx.Traffic{c.Load, c.Store, n.finish.Load, n.finish.Store} {
+				for _, g := range []ptx.Traffic{c.Load, c.Store} {
 					if g.Efficiency() < 0.9 && e.multiple > 1 {
 						t.Errorf("%s: %.2f of the bytes of the sectors are used", name, g.Efficiency())
 					}
@@ -223,9 +244,10 @@ func TestCounts(t *testing.T) {
 					cols *= 2
 				}
 				bytes := kernel.Size(e.half) * p.k * (p.m*p.n/cols + p.n*p.m/e.rows)
-				if p.residual && p.splits == 0 && !e.gated {
+				if p.residual && !e.gated {
 					bytes += kernel.Size(e.half) * p.m * p.n
 				}
+				bytes += 4 * p.splits * p.m * p.n
 				if c.Load.Bytes < uint64(bytes) || float64(c.Load.Bytes) > 1.05*float64(bytes) {
 					t.Errorf("%s: %d bytes read, the tiles have %d", name, c.Load.Bytes, bytes)
 				}

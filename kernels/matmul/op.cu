@@ -7,7 +7,7 @@
 // (logits). Any m, n, k of at least 1.
 //
 // The tiles (see ../cuda/gemm.cuh for what happens inside), grid.x = tiles of y,
-// grid.y = blocks that share the depth of a tile, 1 without workspace:
+// grid.y = blocks that share the depth of a tile:
 //
 //   kernel                 threads  dynamic shared  y tile
 //   linear_f16_256x128x32  256      98,304          256 x 128  many rows
@@ -21,8 +21,8 @@
 //   geglu_f32_64x64x16     128      24,576          64 x 32    no shared depth
 //
 // *_any take the place of the 64 x 64 and 16 x 16 kernels where rows of x do not
-// start at multiples of 16 bytes. linear_*_finish adds the shares of a depth: 256
-// threads, four columns each, grid.x = m * ceil(n/4) / 256 rounded up.
+// start at multiples of 16 bytes. shares has a whole tile of f32 for each block, null
+// where grid.y is 1.
 //
 // Bounds. A slice of a 128 x 128 tile is 16 KiB from the second-level cache for
 // 2^20 FLOPs, 64 a byte; of a 256 x 128 tile 85: the faster the tensor cores against
@@ -38,7 +38,7 @@
 
 template <class T, class G, bool ALIGNED, bool GATED>
 __device__ __forceinline__ void linear(T* y, const T* x, const T* w, const float* bias, const T* each, int each_rows, const void* residual,
-                                       float* workspace, int m, int n, int k, float scale, int act, int out_f32)
+                                       float* shares, int m, int n, int k, float scale, int act, int out_f32)
 {
     constexpr int COLS = GATED ? G::BN / 2 : G::BN, GROUP = sizeof(T) == 2 ? 8 : 16;
     using Rows = MatrixRows<T, G::BM, G::THREADS, ALIGNED>;
@@ -52,8 +52,8 @@ __device__ __forceinline__ void linear(T* y, const T* x, const T* w, const float
                       : Weights(w, n0, n, ld, ld, part.first);
     typename SumsOf<T, G>::type sums;
     sums.multiply(a, b, part.count);
-    Epilogue<T> e = {y, bias, each, residual, workspace, m, n, each_rows, act, out_f32, scale};
-    sums.template write<GATED>(e, m0, n0);
+    Epilogue<T> e = {y, bias, each, residual, m, n, each_rows, act, out_f32, scale};
+    sums.template write<GATED>(e, shares, m0, n0);
 }
 
 // 16 rows of y and 16 columns a block; the depth is shared by its eight warps, 32
@@ -63,7 +63,7 @@ __device__ __forceinline__ void linear(T* y, const T* x, const T* w, const float
 // w: nothing passes through shared memory before it is multiplied.
 template <bool ALIGNED>
 __device__ __forceinline__ void linear_few_rows(f16* y, const f16* x, const f16* w, const float* bias,
-                                                const f16* each, int each_rows, const void* residual, float* workspace, int m, int n, int k,
+                                                const f16* each, int each_rows, const void* residual, float*, int m, int n, int k,
                                                 float scale, int act, int out_f32)
 {
     constexpr int WARPS = 8, AHEAD = 4; // AHEAD: reads under way, in steps of the depth
@@ -117,15 +117,15 @@ __device__ __forceinline__ void linear_few_rows(f16* y, const f16* x, const f16*
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < WARPS; i++) sum += shares[i][r][col ^ (r & 2) << 2];
-    Epilogue<f16> e = {y, bias, each, residual, workspace, m, n, each_rows, act, out_f32, scale};
+    Epilogue<f16> e = {y, bias, each, residual, m, n, each_rows, act, out_f32, scale};
     if (m0 + r < m && n0 + col < n) write1(e, sum, bias ? bias[n0 + col] : 0.f, m0 + r, n0 + col);
 }
 
 // What each entry takes, in this order.
 #define PARAMETERS(T)                                                                                          \
     T *y, const T *x, const T *w, const float *bias, const T *each, int each_rows, const void *residual,  \
-        float *workspace, int m, int n, int k, float scale, int act, int out_f32
-#define ARGUMENTS y, x, w, bias, each, each_rows, residual, workspace, m, n, k, scale, act, out_f32
+        float *shares, int m, int n, int k, float scale, int act, int out_f32
+#define ARGUMENTS y, x, w, bias, each, each_rows, residual, shares, m, n, k, scale, act, out_f32
 
 #define LINEAR(NAME, T, G, BLOCKS, ALIGNED, GATED)                                                             \
     extern "C" __global__ void __launch_bounds__(G::THREADS, BLOCKS) NAME(PARAMETERS(T))                       \
@@ -161,15 +161,3 @@ extern "C" __global__ void __launch_bounds__(256) linear_f16_16x16_any(PARAMETER
 {
     linear_few_rows<false>(ARGUMENTS);
 }
-
-// After a launch with grid.y = splits > 1.
-#define FINISH(NAME, T)                                                                                         \
-    extern "C" __global__ void __launch_bounds__(256)                                                           \
-        NAME(T* y, const float* workspace, const float* bias, const T* each, int each_rows, const void* residual, \
-             int m, int n, int splits, float scale, int act, int out_f32)                                       \
-    {                                                                                                           \
-        finish<T>({y, bias, each, residual, const_cast<float*>(workspace), m, n, each_rows, act, out_f32, scale}, \
-                  splits);                                                                                      \
-    }
-FINISH(linear_f16_finish, f16)
-FINISH(linear_f32_finish, float)

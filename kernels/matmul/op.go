@@ -156,7 +156,7 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	if !s.Device().Local() && m > 0 {
 		p = plan(m, y.Dim(-1), w.In, s.Float(), e.GEGLU)
 		if p.Splits > 1 {
-			shares = s.New(engine.F32, p.Splits, m, y.Dim(-1))
+			shares = s.New(engine.F32, p.Shares)
 		}
 	}
 	s.Do(work, func(d engine.Device) {

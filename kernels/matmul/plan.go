@@ -10,6 +10,7 @@ type Plan struct {
 	Shared  int // dynamic shared memory of a block, bytes
 	Blocks  int
 	Splits  int
+	Shares  int // elements of f32 that Splits blocks leave for each other, 0 for one
 }
 
 // tile is a shape that op.cu has kernels of.
@@ -33,17 +34,21 @@ var (
 
 // The device that plans are made for. It is not the one at hand, so that one
 // seed gives one result on every device, and a dry run knows the workspace. The
-// figures are near to those of sm_80 and sm_90; none is measured.
+// figures are near to those of sm_80 and sm_90, and none is measured here; the
+// cache's are those of bench/gpu's roofline.
 const (
 	multiprocessors = 128
 	slice           = 64       // bytes of a row in a slice of the depth
 	latency         = 270      // cycles before a lone block's next slice is there: a third of a read's
 	perBlock        = 1500     // cycles to fill the stages and to write the tile
-	perLaunch       = 3000     // cycles of the launch that adds shares
-	perCycle        = 40       // bytes that a multiprocessor reads from the second-level cache
+	perShare        = 1000     // cycles until a block's share is seen and counted
+	perCycle        = 26       // bytes that each multiprocessor reads from the second-level cache
+	aloneCycle      = 64       // and where few others do
+	spread          = 2        // blocks that have the last warps of a tile between them
 	tensorRate      = 1024     // multiplications of f16 in a cycle of a multiprocessor
 	scalarRate      = 80       // of f32
 	maxSplits       = 32       // shares of a depth
+	maxTiles        = 1024     // tiles with shares: their counters are op.cu's
 	maxWorkspace    = 32 << 20 // bytes
 )
 
@@ -51,7 +56,7 @@ const (
 // op (linear, geglu or conv), m x n with depth k. The largest tiles read the
 // fewest bytes a FLOP, the smallest leave no multiprocessor idle, and shares
 // make more blocks for the price of f32 sums that are written and read once
-// more. Rows that are not aligned to 16 bytes have one tile. geglu computes two
+// more, at the end by the few blocks that came last. Rows that are not aligned to 16 bytes have one tile. geglu computes two
 // columns for one of the result and has no shares.
 func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
 	tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
@@ -73,14 +78,18 @@ func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
 		}
 		stage := (t.rows + t.cols) * slice
 		math := float64(t.rows*t.cols*slice/dtype.Size()) / rate
+		share := float64(4 * t.rows * t.cols)
 		cols := t.cols
 		if gated {
 			cols /= 2
 		}
 		blocks := ceil(m, t.rows) * ceil(n, cols)
 		for splits := 1; splits <= min(maxSplits, slices); splits++ {
-			workspace := 4 * splits * m * n
-			if splits > 1 && (gated || workspace > maxWorkspace) {
+			shares := 0
+			if splits > 1 {
+				shares = splits * blocks * t.rows * t.cols
+			}
+			if splits > 1 && (gated || 4*shares > maxWorkspace || blocks > maxTiles) {
 				break
 			}
 			per := ceil(slices, splits)
@@ -91,13 +100,16 @@ func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
 			for left := ceil(blocks*splits, multiprocessors); left > 0; left -= t.resident {
 				r := float64(min(left, t.resident))
 				cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
+				if splits > 1 { // out, and in the mean back
+					cycles += perShare + 2*r*share/perCycle
+				}
 			}
 			if splits > 1 {
-				cycles += perLaunch + float64(workspace)/(perCycle/4*multiprocessors)
+				cycles += float64(splits-1) * share / aloneCycle / spread
 			}
 			if least == 0 || cycles < least {
 				least = cycles
-				best = Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits}
+				best = Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits, shares}
 			}
 		}
 	}
@@ -117,7 +129,7 @@ func plan(m, n, k int, dtype engine.DType, gated bool) Plan {
 	case dtype == engine.F32 || m > fewRows:
 		return NewPlan("linear", m, n, k, dtype, aligned)
 	}
-	p := Plan{"linear_f16_16x16", 256, 0, ceil(m, 16) * ceil(n, 16), 1}
+	p := Plan{Kernel: "linear_f16_16x16", Threads: 256, Blocks: ceil(m, 16) * ceil(n, 16), Splits: 1}
 	if !aligned {
 		p.Kernel += "_any"
 	}

@@ -37,7 +37,7 @@ func TestPlan(t *testing.T) {
 						}
 						slices := ceil(k*dtype.Size(), slice)
 						per := ceil(slices, p.Splits)
-						if p.Blocks < 1 || p.Splits < 1 || (p.Splits-1)*per >= slices || p.Splits > 1 && 4*p.Splits*m*n > maxWorkspace {
+						if p.Blocks < 1 || p.Splits < 1 || (p.Splits-1)*per >= slices || 4*p.Shares > maxWorkspace || (p.Shares > 0) != (p.Splits > 1) || p.Splits > 1 && (p.Blocks > maxTiles || p.Shares < p.Splits*m*n) {
 							t.Errorf("[%d %d] by [%d %d] %v: %+v", m, k, n, k, dtype, p)
 						}
 					}
@@ -46,7 +46,7 @@ func TestPlan(t *testing.T) {
 		}
 	}
 	for name := range have {
-		if !used[name] && !strings.HasSuffix(name, "_finish") {
+		if !used[name] {
 			t.Errorf("no plan takes %s", name)
 		}
 	}

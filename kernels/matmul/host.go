@@ -11,11 +11,13 @@ import (
 )
 
 // The block of the left operand, rowBlock strips of DepthBlock, stays in the
-// second-level cache while the strips of weights pass through the first.
-// Run asks gather for DepthBlock columns at most.
+// second-level cache while the strips of weights pass through the first, and so
+// does its result, colBlock columns at most. Run asks gather for DepthBlock
+// columns at most.
 const (
-	DepthBlock = 256
+	DepthBlock = 384
 	rowBlock   = 8
+	colBlock   = 1024
 )
 
 // Run multiplies m rows with w into c [m, Out]. gather packs rows row.. of the
@@ -27,18 +29,15 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	if m == 0 {
 		return
 	}
-	mc := g.MR * rowBlock
-	// Few rows: a block is what keeps every worker busy.
-	if per := (m + 2*d.Workers() - 1) / (2 * d.Workers()); per < mc {
-		mc = max((per+g.MR-1)/g.MR, 1) * g.MR
-	}
-	mBlocks := (m + mc - 1) / mc
+	// Blocks of about the same number of panels, of which every worker gets as
+	// many; where there are few, columns are split too.
+	panels := (m + g.MR - 1) / g.MR
+	mBlocks := (panels + rowBlock - 1) / rowBlock
+	mBlocks = min(panels, (mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
 	strips := (n + g.NR - 1) / g.NR
-	nBlocks := min(strips, max(1, 4*d.Workers()/mBlocks))
-	if mBlocks >= 2*d.Workers() {
-		nBlocks = 1
-	}
-	step := DepthBlock
+	nBlocks := min(strips, max((4*d.Workers()+mBlocks-1)/mBlocks, (n+colBlock-1)/colBlock))
+	parts := max(1, (depth+DepthBlock-1)/DepthBlock)
+	step := (depth + parts - 1) / parts
 	var whole []float32 // the left operand, where all jobs take the same rows
 	if m <= g.MR {
 		step = depth
@@ -51,8 +50,9 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	}
 	plain := e.Bias == nil && e.Each == nil && (e.Residual == nil || e.Act != None) && depth > 0
 	d.For(mBlocks*nBlocks, func(job int) {
-		i0 := job / nBlocks * mc
-		rows := min(mc, m-i0)
+		block := job / nBlocks
+		i0 := block * panels / mBlocks * g.MR
+		rows := min((block+1)*panels/mBlocks*g.MR, m) - i0
 		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
 		j0, j1 := s0*g.NR, min(s1*g.NR, n)
 		if !plain {

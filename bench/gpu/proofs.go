@@ -506,7 +506,7 @@ func loops(b *bench) error {
 			return err
 		}
 		// The text of a scene is what the CPU's captioner says of it.
-		text, err := cpu.loop.Captioner.Captions(b.ctx, []*pixels.Image{picture}, 1, 99)
+		text, err := cpu.loop.Captioner.Captions(b.ctx, []pixels.Picture{picture}, 1, 99)
 		if err != nil {
 			return err
 		}

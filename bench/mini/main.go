@@ -150,7 +150,7 @@ func (b *bench) loops(ctx context.Context, i int) ([]string, error) {
 
 // direct is the caption that CLIP takes for the likest to the picture itself.
 func (b *bench) direct(ctx context.Context, i int, texts []string) (string, error) {
-	x, err := b.judge.Images(ctx, b.pictures[i:i+1])
+	x, err := b.judge.Images(ctx, []pixels.Picture{b.pictures[i]})
 	if err != nil {
 		return "", err
 	}
@@ -197,7 +197,7 @@ func (b *bench) python(ctx context.Context) (func(context.Context, int) ([]strin
 			return nil, err
 		}
 		for j, m := range drawn {
-			e, err := b.judge.Images(ctx, []*pixels.Image{m, b.pictures[(lo+j)/b.k]})
+			e, err := b.judge.Images(ctx, []pixels.Picture{m, b.pictures[(lo+j)/b.k]})
 			if err != nil {
 				return nil, err
 			}

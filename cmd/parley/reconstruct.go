@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
 	"parley/weights/mini"
@@ -40,32 +39,18 @@ func (f *loopFlags) add(c *cobra.Command, k int) {
 	c.Flags().BoolVar(&f.twins, "draw-twins", false, "draw a caption again that comes twice")
 }
 
-func (a *app) loop(cmd *cobra.Command, f *loopFlags) (*rerank.Loop, *models.Captioner, *models.Painter, error) {
+// check says what no model can do, before one is loaded.
+func (f *loopFlags) check(cmd *cobra.Command) error {
 	if f.k < 1 || f.k > mostK {
-		return nil, nil, nil, usage("-k %d: want 1 to %d", f.k, mostK)
+		return usage("-k %d: want 1 to %d", f.k, mostK)
 	}
 	if err := errors.Join(f.paint.check(cmd), f.caption.check()); err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	if f.each < 1 || f.each > mostK {
-		return nil, nil, nil, usage("--drawings %d: want 1 to %d", f.each, mostK)
+		return usage("--drawings %d: want 1 to %d", f.each, mostK)
 	}
-	c, err := a.captioner()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	p, err := a.painter()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if err := f.paint.set(cmd, p); err != nil {
-		return nil, nil, nil, err
-	}
-	j, err := a.judge(f.pooled)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: f.seed, DrawTwins: f.twins, Drawings: f.each}, c, p, nil
+	return nil
 }
 
 // entry and candidate are result.json and what --json prints.
@@ -176,10 +161,28 @@ best, score the cosine of CLIP's embeddings.`
 // reconstructAll runs a loop for each source: pictures, which are opened by
 // name, then texts. One that fails is told at the end, and the others go on.
 func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, names []string, open func(name string) (*pixels.Image, error), texts []string) error {
-	l, c, p, err := a.loop(cmd, f)
+	if err := f.check(cmd); err != nil {
+		return err
+	}
+	c, err := a.captioner()
 	if err != nil {
 		return err
 	}
+	defer c.Close()
+	p, err := a.painter()
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := f.paint.set(cmd, p); err != nil {
+		return err
+	}
+	j, err := a.judge(f.pooled)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	l := &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: f.seed, DrawTwins: f.twins, Drawings: f.each}
 	var results []*rerank.Result
 	var out []entry
 	var failed error

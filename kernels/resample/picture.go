@@ -125,7 +125,7 @@ type Window struct{ Top, Left, H, W int }
 // first, then columns, each rounded to 8 bits. (Pillow 13 takes the columns first
 // for some shapes, which changes a few values by the rounding.)
 func Resize(s *engine.Stream, x *engine.Tensor, h, w int, f Filter, part Window) *engine.Tensor {
-	if x.DType() != engine.U8 || x.Elems() == 0 || x.Dim(-1) != 3 || part.Top < 0 || part.Left < 0 || part.H < 1 || part.W < 1 || part.Top+part.H > h || part.Left+part.W > w {
+	if x.DType() != engine.U8 || x.Elems() == 0 || x.Dim(-1) != 3 || part.Top < 0 || part.Left < 0 || part.H < 1 || part.W < 1 || part.Top+part.H > h || part.Left+part.W > w || !countable(x.Dim(0), part.H, part.W) {
 		s.Fail(fmt.Errorf("resample: %s: %+v of pictures %v %v at %d x %d", s.Path(), part, x.Shape(), x.DType(), h, w))
 		return s.New(engine.U8, x.Dim(0), 1, 1, 3)
 	}
@@ -137,8 +137,8 @@ func Resize(s *engine.Stream, x *engine.Tensor, h, w int, f Filter, part Window)
 	for i := range columns.first {
 		columns.first[i] -= int32(lo)
 	}
-	if most := 3 * n * part.W * max(hi-lo, part.H); most > math.MaxUint32 {
-		s.Fail(fmt.Errorf("resample: %s: pictures %v at %d x %d: %d bytes at once", s.Path(), x.Shape(), h, w, most))
+	if !countable(n, hi-lo, part.W) {
+		s.Fail(fmt.Errorf("resample: %s: pictures %v at %d x %d: %d rows of %d pixels between", s.Path(), x.Shape(), h, w, hi-lo, part.W))
 	}
 	between, y := s.New(engine.U8, n, hi-lo, part.W, 3), s.New(engine.U8, n, part.H, part.W, 3)
 	defer s.Free(between)
@@ -153,6 +153,9 @@ func Resize(s *engine.Stream, x *engine.Tensor, h, w int, f Filter, part Window)
 		}
 	})
 }
+
+// countable reports whether the kernels' indices of 32 bits reach all bytes.
+func countable(n, h, w int) bool { return 3*n*h*w <= math.MaxUint32 }
 
 func clip(v int32) uint8 { return uint8(min(max(v>>precision, 0), 255)) }
 

@@ -22,7 +22,11 @@ type Captioner struct {
 	words   *vocab.BERT
 	process *pixels.Processor
 	device  engine.Device
+	weights *engine.Kept
 }
+
+// Close gives the weights back. The captioner is of no use after it.
+func (c *Captioner) Close() { c.weights.FreeAll() }
 
 // CaptionOptions say how captions are written.
 type CaptionOptions struct {
@@ -63,7 +67,7 @@ func OpenCaptioner(src Source, dev engine.Device) (_ *Captioner, err error) {
 		return nil, err
 	}
 	src, _ = src.in("blip")
-	c := &Captioner{Net: net, CaptionOptions: Nucleus(), device: dev, process: pixels.BLIP(net.Vision.Size())}
+	c := &Captioner{Net: net, CaptionOptions: Nucleus(), device: dev, weights: kept, process: pixels.BLIP(net.Vision.Size())}
 	if !src.file && src.has("preprocessor_config.json") {
 		if c.process, err = pixels.ParseProcessor(src.fsys, path.Join(src.dir, "preprocessor_config.json")); err != nil {
 			return nil, err
@@ -81,7 +85,7 @@ func OpenCaptioner(src Source, dev engine.Device) (_ *Captioner, err error) {
 }
 
 // Captions writes k captions of each picture, by chance or as the k best beams.
-func (c *Captioner) Captions(ctx context.Context, pictures []*pixels.Image, k int, seed uint64) ([][]Caption, error) {
+func (c *Captioner) Captions(ctx context.Context, pictures []pixels.Picture, k int, seed uint64) ([][]Caption, error) {
 	o := c.Options
 	o.End, o.Pad, o.Seed = c.Net.Text.Sep, c.Net.Text.PadID, seed
 	ids := c.words.Encode(c.Prompt)
@@ -114,20 +118,21 @@ func (c *Captioner) Captions(ctx context.Context, pictures []*pixels.Image, k in
 }
 
 // texts writes behind the prompt in each rows for each picture.
-func (c *Captioner) texts(ctx context.Context, pictures []*pixels.Image, prompt []int32, each int, o decode.Options) ([]decode.Text, error) {
+func (c *Captioner) texts(ctx context.Context, pictures []pixels.Picture, prompt []int32, each int, o decode.Options) ([]decode.Text, error) {
 	if err := o.Check([][]int32{prompt}); err != nil {
-		return nil, err
-	}
-	x, err := c.process.Apply(pictures)
-	if err != nil {
 		return nil, err
 	}
 	s := engine.NewStream(ctx, c.device)
 	defer s.Close()
-	seen, err := c.Net.Vision.Forward(s, s.Put(x))
+	x, err := c.process.Apply(s, pictures)
 	if err != nil {
 		return nil, err
 	}
+	seen, err := c.Net.Vision.Forward(s, x)
+	if err != nil {
+		return nil, err
+	}
+	s.Free(x)
 	// Many captions of a picture are written some at a time, each from its own
 	// stream of chance: the memory is that of some.
 	most := max(1, 256/len(pictures))

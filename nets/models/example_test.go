@@ -23,7 +23,9 @@ func Example() {
 		if d.Err != nil {
 			log.Fatal(d.Err)
 		}
-		drawing = d.Picture
+		if drawing, err = d.Picture.Host(); err != nil {
+			log.Fatal(err)
+		}
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -32,7 +34,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	captions, err := blip.Captions(ctx, []*pixels.Image{drawing}, 1, 0)
+	captions, err := blip.Captions(ctx, []pixels.Picture{drawing}, 1, 0)
 	if err != nil {
 		log.Fatal(err)
 	}

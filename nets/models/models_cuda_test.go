@@ -180,13 +180,13 @@ func TestFromPictureCUDA(t *testing.T) {
 
 // TestJudgeCUDA: embeddings are the CPU's but for f16's error, to the bit the
 // same when they are recorded and replayed, and a judge that found no memory
-// serves the next request. Close gives back what was kept.
+// serves the next request. Trim gives back what was recorded.
 func TestJudgeCUDA(t *testing.T) {
 	scenes, err := mini.Test()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pictures []*pixels.Image
+	var pictures []pixels.Picture
 	for _, s := range scenes[:2] {
 		m, err := pixels.Decode(bytes.NewReader(s.PNG))
 		if err != nil {
@@ -234,8 +234,8 @@ func TestJudgeCUDA(t *testing.T) {
 	if dev.Usage().Graphs == 0 {
 		t.Error("nothing is recorded")
 	}
-	judges[1].Close()
-	judges[1].Close()
+	judges[1].Trim()
+	judges[1].Trim()
 	if have := dev.Usage(); have.Blocks != loaded.Blocks || have.Bytes != loaded.Bytes || have.Graphs != 0 {
 		t.Errorf("%+v is held, %+v before", have, loaded)
 	}
@@ -246,7 +246,7 @@ func TestJudgeCUDA(t *testing.T) {
 		}
 		all := fail.Allocs()
 		for _, n := range []int{1, all / 3, all * 2 / 3, all} {
-			judges[1].Close()
+			judges[1].Trim()
 			fail.FailAlloc(n)
 			_, err := embed(judges[1])
 			var memory *cuda.OutOfMemory
@@ -257,7 +257,7 @@ func TestJudgeCUDA(t *testing.T) {
 		if again, err := embed(judges[1]); err != nil || !same(again, first) {
 			t.Errorf("the next request: other embeddings, or %v", err)
 		}
-		judges[1].Close()
+		judges[1].Trim()
 		if have := dev.Usage(); have != loaded {
 			t.Errorf("%+v is held, %+v before", have, loaded)
 		}

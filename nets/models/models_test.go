@@ -148,7 +148,7 @@ func TestCaptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pictures []*pixels.Image
+	var pictures []pixels.Picture
 	for _, s := range scenes[:3] {
 		m, err := pixels.Decode(strings.NewReader(string(s.PNG)))
 		if err != nil {

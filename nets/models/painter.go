@@ -34,7 +34,17 @@ type Painter struct {
 	scheduler weights.Config
 	device    engine.Device
 	source    Source
+	weights   *engine.Kept
 	wideVAE   *vae.Model // in f32, once a picture has overflowed f16
+	wide      *engine.Kept
+}
+
+// Close gives the weights back. The painter is of no use after it.
+func (p *Painter) Close() {
+	p.weights.FreeAll()
+	if p.wide != nil {
+		p.wide.FreeAll()
+	}
 }
 
 // PaintOptions say how pictures are drawn.
@@ -70,11 +80,11 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	p := &Painter{device: dev, source: src, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
+	on, kept := engine.Keep(dev)
+	p := &Painter{device: dev, weights: kept, source: src, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
 	if src.IsEmbedded() {
 		p.PaintOptions = PaintOptions{Steps: 12, Guidance: 4}
 	}
-	on, kept := engine.Keep(dev)
 	defer func() {
 		if err != nil {
 			kept.FreeAll()
@@ -154,7 +164,9 @@ func (p *Painter) plan() (plan *schedule.Schedule, h, w int, err error) {
 
 // Painted is a finished drawing.
 type Painted struct {
-	Picture *pixels.Image
+	// Picture lies on the painter's device until who has been given it returns;
+	// what Host has copied stays. nil where Err is not.
+	Picture pixels.Picture
 	Err     error
 	Time    time.Duration // of its chunk, divided by the chunk's drawings
 }
@@ -194,21 +206,30 @@ func (p *Painter) Paint(ctx context.Context, texts []string, seeds []uint64, eac
 			negative = append(negative, p.words.Encode(p.Negative, p.Text.Length))
 			noise[i-lo] = sample.NewTorch(seeds[i])
 		}
-		pictures, err := p.chunkOf(ctx, ids, negative, each1(noise), from, func() {
+		step := func() {
 			if done++; p.Progress != nil {
 				p.Progress(done, total)
 			}
+		}
+		took := func() time.Duration { return time.Since(start) / time.Duration(hi-lo) }
+		err := p.chunkOf(ctx, ids, negative, each1(noise), from, step, func(_ *engine.Stream, bytes *engine.Tensor) error {
+			t := took()
+			for i := lo; i < hi; i++ {
+				d := pixels.NewDrawn(p.device, bytes.Rows(i-lo, i-lo+1))
+				each(i, Painted{Picture: d, Time: t})
+				d.Release()
+			}
+			return nil
 		})
+		if err == nil {
+			continue
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		took := time.Since(start) / time.Duration(hi-lo)
+		t := took()
 		for i := lo; i < hi; i++ {
-			d := Painted{Err: err, Time: took}
-			if err == nil {
-				d.Picture = pictures[i-lo]
-			}
-			each(i, d)
+			each(i, Painted{Err: err, Time: t})
 		}
 	}
 	return nil
@@ -220,13 +241,10 @@ type Start struct{ Mean, Deviation *engine.Tensor }
 
 // Encode resizes a picture and encodes it.
 func (p *Painter) Encode(ctx context.Context, m *pixels.Image) (*Start, error) {
-	x, err := pixels.ToTensor([]*pixels.Image{m.Resize(p.Width, p.Height, pixels.Lanczos)})
-	if err != nil {
-		return nil, err
-	}
 	s := engine.NewStream(ctx, p.device)
 	defer s.Close()
-	h, err := p.VAE.Moments(s, s.Put(x))
+	x := resample.Resize(s, m.On(s), p.Height, p.Width, pixels.Lanczos, resample.Window{H: p.Height, W: p.Width})
+	h, err := p.VAE.Moments(s, pixels.Signed(s, x))
 	if err != nil {
 		return nil, err
 	}
@@ -266,25 +284,38 @@ func (p *Painter) PaintTogether(ctx context.Context, texts []string, seed uint64
 		ids = append(ids, p.words.Encode(t, p.Text.Length))
 		negative = append(negative, p.words.Encode(p.Negative, p.Text.Length))
 	}
-	return p.chunkOf(ctx, ids, negative, OneSeed(seed), nil, nil)
+	var pictures []*pixels.Image
+	err := p.chunkOf(ctx, ids, negative, OneSeed(seed), nil, nil, func(s *engine.Stream, bytes *engine.Tensor) error {
+		host, err := s.Get(bytes)
+		if err == nil {
+			pictures = pixels.Images(host)
+		}
+		return err
+	})
+	return pictures, err
 }
 
-func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *Start, step func()) ([]*pixels.Image, error) {
+// chunkOf draws a batch and hands its bytes on, [N, H, W, 3] of u8 on the device.
+func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *Start, step func(), use func(s *engine.Stream, bytes *engine.Tensor) error) error {
 	s := engine.NewStream(ctx, p.device)
 	defer s.Close()
 	z, err := p.Latents(s, ids, negative, noise, from, step)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	x, err := p.Decode(s, z)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	host, err := s.Get(x)
-	if err != nil {
-		return nil, err
+	bytes := resample.Bytes(s, x)
+	s.Free(x)
+	if c, ok := cuda.On(p.device); ok && s.Err() == nil {
+		s.Fail(c.Synchronize()) // what fails, fails here, and takes its own time
 	}
-	return pixels.FromTensor(host), nil
+	if err := s.Err(); err != nil {
+		return err
+	}
+	return use(s, bytes)
 }
 
 // Noise fills a batch of latents [N, C, H, W] with normal numbers.
@@ -439,11 +470,13 @@ func (p *Painter) again(s *engine.Stream, latents *engine.Tensor) (*engine.Tenso
 	}
 	wide := cuda.Wide{Device: d}
 	if p.wideVAE == nil {
-		m, err := load(p.source, wide, "vae", convert.VAE, vae.Load)
+		on, kept := engine.Keep(wide)
+		m, err := load(p.source, on, "vae", convert.VAE, vae.Load)
 		if err != nil {
+			kept.FreeAll()
 			return nil, fmt.Errorf("decode again in f32, since the picture overflows f16: %w", err)
 		}
-		p.wideVAE = m
+		p.wideVAE, p.wide = m, kept
 	}
 	t := engine.NewStream(s.Context(), wide)
 	defer t.Close()

@@ -301,21 +301,6 @@ func (m *Image) oriented(o int) *Image {
 	return out
 }
 
-// Crop cuts a rectangle out; what lies outside the picture is black.
-func (m *Image) Crop(x, y, w, h int) *Image {
-	out := &Image{w, h, make([]uint8, 3*w*h)}
-	for r := range h {
-		if y+r < 0 || y+r >= m.H {
-			continue
-		}
-		from, to := max(0, -x), min(w, m.W-x)
-		if from < to {
-			copy(out.Pix[3*(r*w+from):3*(r*w+to)], m.Pix[3*((y+r)*m.W+x+from):])
-		}
-	}
-	return out
-}
-
 // Go is the picture for image/draw and the encoders.
 func (m *Image) Go() *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, m.W, m.H))

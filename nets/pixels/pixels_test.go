@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"image/color"
 	"io/fs"
 	"math"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"parley/engine"
+	"parley/engine/host"
+	"parley/kernels/resample"
 	"parley/weights"
 	"parley/weights/mini"
 )
@@ -86,6 +90,10 @@ func TestDecodeAsPillow(t *testing.T) {
 }
 
 func TestResizeAsPillow(t *testing.T) {
+	testResize(t, func(m *Image, w, h int, f Filter) (*Image, error) { return m.Resize(w, h, f), nil })
+}
+
+func testResize(t *testing.T, resize func(m *Image, w, h int, f Filter) (*Image, error)) {
 	s := goldens(t)
 	n := 0
 	for _, name := range s.Names() {
@@ -98,7 +106,10 @@ func TestResizeAsPillow(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := picture(t, s, name)
-		got := picture(t, s, fmt.Sprintf("source.%dx%d", sw, sh)).Resize(w, h, Filter(f))
+		got, err := resize(picture(t, s, fmt.Sprintf("source.%dx%d", sw, sh)), w, h, Filter(f))
+		if err != nil {
+			t.Fatal(err)
+		}
 		if top, mean := differ(got.Pix, want.Pix); top > 0 {
 			t.Errorf("%s: differs by up to %d, %.4f on average", name, top, mean)
 		}
@@ -120,8 +131,12 @@ func f32(t *testing.T, s *weights.Set, name string) []float32 {
 	return v
 }
 
-func TestProcessorsAsTransformers(t *testing.T) {
+func TestProcessorsAsTransformers(t *testing.T) { testProcessors(t, host.New(2)) }
+
+func testProcessors(t *testing.T, dev engine.Device) {
 	s := goldens(t)
+	run := engine.NewStream(t.Context(), dev)
+	defer run.Close()
 	fsys := fstest.MapFS{
 		"clip": {Data: []byte(`{"size":{"shortest_edge":24},"crop_size":{"height":24,"width":24},"do_center_crop":true,"resample":3}`)},
 		"old":  {Data: []byte(`{"size":24,"crop_size":24,"feature_extractor_type":"CLIPFeatureExtractor","image_mean":[0.48145466,0.4578275,0.40821073]}`)},
@@ -134,7 +149,11 @@ func TestProcessorsAsTransformers(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, size := range []string{"64x48", "40x43", "24x24", "15x9"} {
-			x, err := p.Apply([]*Image{picture(t, s, "picture."+size)})
+			y, err := p.Apply(run, []Picture{picture(t, s, "picture."+size)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, err := run.Get(y)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +165,11 @@ func TestProcessorsAsTransformers(t *testing.T) {
 				continue
 			}
 			for i, v := range x.F32() {
-				if d := math.Abs(float64(v - want[i%3*h*w+i/3])); d > 1e-6 {
+				bound := 1e-6
+				if dev.Float() == engine.F16 {
+					bound += 0x1p-11 * math.Abs(float64(v))
+				}
+				if d := math.Abs(float64(v - want[i%3*h*w+i/3])); d > bound {
 					t.Errorf("%s %s: element %d is %v, want %v", file, size, i, v, want[i%3*h*w+i/3])
 					break
 				}
@@ -165,17 +188,23 @@ func TestProcessorsAsTransformers(t *testing.T) {
 
 func TestTensorsAndBack(t *testing.T) {
 	m := picture(t, goldens(t), "picture.40x43")
-	x, err := ToTensor([]*Image{m, m})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, got := range FromTensor(x) {
+	s := engine.NewStream(t.Context(), host.New(2))
+	for _, got := range Images(resample.Bytes(s, Signed(s, m.On(s)))) {
 		if !bytes.Equal(got.Pix, m.Pix) || got.W != m.W {
 			t.Error("a picture does not come back from a tensor")
 		}
 	}
-	if _, err := ToTensor([]*Image{m, {1, 1, make([]uint8, 3)}}); err == nil {
-		t.Error("two sizes were taken")
+	p := &Processor{Shortest: 20, Filter: Bicubic, Scale: 1, Std: [3]float64{1, 1, 1}}
+	for want, list := range map[string][]Picture{
+		"no pictures":                     nil,
+		"picture 1 is 0 x 3":              {m, &Image{W: 0, H: 3}},
+		"picture 1 is 20 x 20 after":      {m, New(1, 1, color.RGBA{})},
+		"resample: ":                      {New(1, 1<<22, color.RGBA{})}, // 84 million rows of 20 pixels
+		"the drawing has left its device": {&Drawn{h: 2, w: 2}},
+	} {
+		if _, err := p.Apply(engine.NewStream(t.Context(), host.New(1)), list); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
 	}
 	path := filepath.Join(t.TempDir(), "x.png")
 	if err := m.SavePNG(path); err != nil {

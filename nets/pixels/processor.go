@@ -3,9 +3,9 @@ package pixels
 import (
 	"fmt"
 	"io/fs"
-	"math"
 
 	"parley/engine"
+	"parley/kernels/resample"
 	"parley/weights"
 )
 
@@ -131,7 +131,7 @@ func ParseProcessor(fsys fs.FS, path string) (*Processor, error) {
 	return p, r.Err()
 }
 
-// Size is what pictures have after Fit; false where it depends on the picture.
+// Size is what pictures have after Apply; false where it depends on the picture.
 func (p *Processor) Size() (w, h int, fixed bool) {
 	if p.CropW > 0 {
 		return p.CropW, p.CropH, true
@@ -139,76 +139,82 @@ func (p *Processor) Size() (w, h int, fixed bool) {
 	return p.Width, p.Height, p.Shortest == 0
 }
 
-// Fit resizes and crops a picture.
-func (p *Processor) Fit(m *Image) *Image {
-	w, h := p.Width, p.Height
+// Apply gives [N, H, W, 3] of pictures as activations on a stream's device. They
+// all have to come out in one size.
+func (p *Processor) Apply(s *engine.Stream, pictures []Picture) (*engine.Tensor, error) {
+	if len(pictures) == 0 {
+		return nil, fmt.Errorf("no pictures")
+	}
+	var y *engine.Tensor
+	levels := p.levels()
+	for i, m := range pictures {
+		x := m.On(s)
+		if x.Elems() == 0 {
+			return nil, fmt.Errorf("picture %d is %d x %d", i, x.Dim(2), x.Dim(1))
+		}
+		x, part := p.fit(s, x)
+		if err := s.Err(); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			y = s.New(s.Float(), len(pictures), part.H, part.W, 3)
+		} else if part.H != y.Dim(1) || part.W != y.Dim(2) {
+			return nil, fmt.Errorf("picture %d is %d x %d after resizing, picture 0 is %d x %d", i, part.W, part.H, y.Dim(2), y.Dim(1))
+		}
+		resample.Normalise(s, y.Rows(i, i+1), x, part, levels)
+		s.Free(x)
+	}
+	return y, s.Err()
+}
+
+// fit resizes a picture x [1, H, W, 3] as far as it is seen, frees it, and says
+// which part of what it returns is wanted, which may go beyond.
+func (p *Processor) fit(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, resample.Window) {
+	h, w := p.Height, p.Width
 	if p.Shortest > 0 {
-		short, long := float64(min(m.W, m.H)), float64(max(m.W, m.H))
-		l := int(float64(p.Shortest) * long / short)
-		if w, h = p.Shortest, l; m.W > m.H {
-			w, h = l, p.Shortest
+		short, long := float64(min(x.Dim(1), x.Dim(2))), float64(max(x.Dim(1), x.Dim(2)))
+		h, w = int(float64(p.Shortest)*long/short), p.Shortest
+		if x.Dim(2) > x.Dim(1) {
+			h, w = w, h
 		}
 	}
-	m = m.Resize(w, h, p.Filter)
+	part := resample.Window{H: h, W: w}
 	if p.CropW > 0 {
-		m = m.Crop(floorHalf(m.W-p.CropW), floorHalf(m.H-p.CropH), p.CropW, p.CropH)
+		part = resample.Window{Top: floorHalf(h - p.CropH), Left: floorHalf(w - p.CropW), H: p.CropH, W: p.CropW}
 	}
-	return m
+	if h == x.Dim(1) && w == x.Dim(2) {
+		return x, part
+	}
+	seen := resample.Window{Top: max(part.Top, 0), Left: max(part.Left, 0), H: min(part.H, h), W: min(part.W, w)}
+	y := resample.Resize(s, x, h, w, p.Filter, seen)
+	s.Free(x)
+	part.Top, part.Left = part.Top-seen.Top, part.Left-seen.Left
+	return y, part
 }
 
 // floorHalf is n/2 rounded down, also below 0.
 func floorHalf(n int) int { return n >> 1 }
 
-// Apply gives [N, H, W, 3] of pictures, which all have to come out in one size.
-func (p *Processor) Apply(images []*Image) (*engine.Tensor, error) {
-	if len(images) == 0 {
-		return nil, fmt.Errorf("no pictures")
-	}
-	var data []float32
-	var w, h int
-	for i, m := range images {
-		m = p.Fit(m)
-		if i == 0 {
-			w, h = m.W, m.H
-			data = make([]float32, 0, len(images)*3*w*h)
-		} else if m.W != w || m.H != h {
-			return nil, fmt.Errorf("picture %d is %d x %d after resizing, picture 0 is %d x %d", i, m.W, m.H, w, h)
-		}
-		for j, v := range m.Pix {
-			c := j % 3
-			data = append(data, float32((float64(v)*p.Scale-p.Mean[c])/p.Std[c]))
+func (p *Processor) levels() *resample.Levels {
+	var l resample.Levels
+	for c := range l {
+		for v := range l[c] {
+			l[c][v] = float32((float64(v)*p.Scale - p.Mean[c]) / p.Std[c])
 		}
 	}
-	return engine.FromF32(data, len(images), h, w, 3), nil
+	return &l
 }
 
-// ToTensor gives [N, H, W, 3] in -1..1 of pictures of one size.
-func ToTensor(images []*Image) (*engine.Tensor, error) {
-	var data []float32
-	for i, m := range images {
-		if m.W != images[0].W || m.H != images[0].H {
-			return nil, fmt.Errorf("picture %d is %d x %d, picture 0 is %d x %d", i, m.W, m.H, images[0].W, images[0].H)
-		}
-		for _, v := range m.Pix {
-			data = append(data, float32(v)/127.5-1)
+// Signed gives pictures x [N, H, W, 3] of u8 as activations of -1 to 1, as an
+// autoencoder takes them. resample.Bytes is the way back.
+func Signed(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	var l resample.Levels
+	for c := range l {
+		for v := range l[c] {
+			l[c][v] = float32(v)/127.5 - 1
 		}
 	}
-	if data == nil {
-		return nil, fmt.Errorf("no pictures")
-	}
-	return engine.FromF32(data, len(images), images[0].H, images[0].W, 3), nil
-}
-
-// FromTensor turns [N, H, W, 3] in -1..1, on the host, into pictures.
-func FromTensor(t *engine.Tensor) []*Image {
-	n, h, w := t.Dim(0), t.Dim(1), t.Dim(2)
-	out := make([]*Image, n)
-	for i := range out {
-		m := &Image{w, h, make([]uint8, 3*w*h)}
-		for j, v := range t.F32()[i*3*w*h : (i+1)*3*w*h] {
-			m.Pix[j] = uint8(math.RoundToEven(float64(min(max(v/2+0.5, 0), 1) * 255)))
-		}
-		out[i] = m
-	}
-	return out
+	y := s.New(s.Float(), x.Shape()...)
+	resample.Normalise(s, y, x, resample.Window{H: x.Dim(1), W: x.Dim(2)}, &l)
+	return y
 }

@@ -19,18 +19,21 @@ import (
 
 // Captioner describes pictures k times each (models.Captioner).
 type Captioner interface {
-	Captions(ctx context.Context, pictures []*pixels.Image, k int, seed uint64) ([][]models.Caption, error)
+	Captions(ctx context.Context, pictures []pixels.Picture, k int, seed uint64) ([][]models.Caption, error)
 }
 
-// Painter draws texts and hands each drawing on (models.Painter).
+// Painter draws texts and hands each drawing on, where it lies (models.Painter).
 type Painter interface {
 	Paint(ctx context.Context, texts []string, seeds []uint64, each func(i int, d models.Painted)) error
 }
 
-// Judge embeds pictures and texts: rows of length 1 (models.Judge).
+// Judge embeds pictures and texts, rows of length 1, and says how close others
+// come to them: cosines with a source's embedding (models.Judge).
 type Judge interface {
-	Images(ctx context.Context, pictures []*pixels.Image) (*tensor.Dense, error)
+	Images(ctx context.Context, pictures []pixels.Picture) (*tensor.Dense, error)
 	Texts(ctx context.Context, texts []string) (*tensor.Dense, error)
+	ScoreImages(ctx context.Context, source *tensor.Dense, pictures []pixels.Picture) ([]float64, error)
+	ScoreTexts(ctx context.Context, source *tensor.Dense, texts []string) ([]float64, error)
 }
 
 // Candidate is one of K: a caption with the drawing of it, or a drawing with
@@ -92,11 +95,11 @@ func (l *Loop) Image(ctx context.Context, name string, picture *pixels.Image, k 
 	if k < 1 {
 		return nil, fmt.Errorf("k is %d: at least one candidate is needed", k)
 	}
-	captions, err := l.Captioner.Captions(ctx, []*pixels.Image{picture}, k, l.Seed)
+	captions, err := l.Captioner.Captions(ctx, []pixels.Picture{picture}, k, l.Seed)
 	if err != nil {
 		return nil, fmt.Errorf("caption %s: %w", name, err)
 	}
-	source, err := l.Judge.Images(ctx, []*pixels.Image{picture})
+	source, err := l.Judge.Images(ctx, []pixels.Picture{picture})
 	if err != nil {
 		return nil, fmt.Errorf("embed %s: %w", name, err)
 	}
@@ -121,15 +124,8 @@ func (l *Loop) Image(ctx context.Context, name string, picture *pixels.Image, k 
 	err = l.Painter.Paint(ctx, texts, seeds, func(n int, d models.Painted) {
 		c := &r.Candidates[own[n]]
 		c.Time += d.Time
-		score, err := 0., d.Err
-		if err == nil {
-			score, err = l.compare(ctx, source, d.Picture)
-		}
-		switch {
-		case err != nil && c.Picture == nil:
+		if err := l.compare(ctx, c, source, d, seeds[n]); err != nil && c.Picture == nil {
 			c.Err = err
-		case err == nil && (c.Picture == nil || score > c.Score):
-			c.Picture, c.Score, c.Seed, c.Err = d.Picture, score, seeds[n], nil
 		}
 		if left[own[n]]--; left[own[n]] > 0 {
 			return
@@ -145,12 +141,21 @@ func (l *Loop) Image(ctx context.Context, name string, picture *pixels.Image, k 
 	return l.finish(r, err)
 }
 
-func (l *Loop) compare(ctx context.Context, source *tensor.Dense, picture *pixels.Image) (float64, error) {
-	e, err := l.Judge.Images(ctx, []*pixels.Image{picture})
-	if err != nil {
-		return 0, err
+// compare scores a drawing of a candidate, which keeps it where none came closer.
+// It is copied to the host then.
+func (l *Loop) compare(ctx context.Context, c *Candidate, source *tensor.Dense, d models.Painted, seed uint64) error {
+	if d.Err != nil {
+		return d.Err
 	}
-	return cosine(source, e)
+	scores, err := l.Judge.ScoreImages(ctx, source, []pixels.Picture{d.Picture})
+	if err != nil || c.Picture != nil && !(scores[0] > c.Score) {
+		return err
+	}
+	m, err := d.Picture.Host()
+	if err == nil {
+		c.Picture, c.Score, c.Seed, c.Err = m, scores[0], seed, nil
+	}
+	return err
 }
 
 // Text draws a text k times and describes each drawing.
@@ -170,41 +175,35 @@ func (l *Loop) Text(ctx context.Context, text string, k int) (*Result, error) {
 	}
 	err = l.Painter.Paint(ctx, texts, seeds, func(i int, d models.Painted) {
 		c := &r.Candidates[i]
-		c.Picture, c.Err, c.Time = d.Picture, d.Err, d.Time
-		if c.Err == nil {
-			c.Err = l.describe(ctx, c, source)
-		}
+		c.Time = d.Time
+		c.Err = l.describe(ctx, c, source, d)
 		l.report(i, *c)
 	})
 	return l.finish(r, err)
 }
 
-func (l *Loop) describe(ctx context.Context, c *Candidate, source *tensor.Dense) error {
-	captions, err := l.Captioner.Captions(ctx, []*pixels.Image{c.Picture}, 1, l.Seed)
+// describe has a drawing captioned and the caption scored. The drawing is copied
+// to the host at the end, also where it could not be described.
+func (l *Loop) describe(ctx context.Context, c *Candidate, source *tensor.Dense, d models.Painted) (err error) {
+	if d.Err != nil {
+		return d.Err
+	}
+	defer func() {
+		m, e := d.Picture.Host()
+		if c.Picture = m; err == nil {
+			err = e
+		}
+	}()
+	captions, err := l.Captioner.Captions(ctx, []pixels.Picture{d.Picture}, 1, l.Seed)
 	if err != nil {
 		return err
 	}
 	c.Text = captions[0][0].Text
-	e, err := l.Judge.Texts(ctx, []string{c.Text})
-	if err != nil {
-		return err
+	scores, err := l.Judge.ScoreTexts(ctx, source, []string{c.Text})
+	if err == nil {
+		c.Score = scores[0]
 	}
-	c.Score, err = cosine(source, e)
 	return err
-}
-
-// cosine of two embeddings of length 1, [1, D] each.
-func cosine(a, b *tensor.Dense) (float64, error) {
-	x, okX := a.Data().([]float32)
-	y, okY := b.Data().([]float32)
-	if !okX || !okY || len(x) != len(y) {
-		return 0, fmt.Errorf("embeddings %v and %v do not fit", a.Shape(), b.Shape())
-	}
-	sum := 0.0
-	for i, v := range x {
-		sum += float64(v) * float64(y[i])
-	}
-	return sum, nil
 }
 
 // finish ranks what there is. An error of the whole (a cancelled context, a

@@ -28,8 +28,12 @@ type toys struct {
 	painted  []string
 }
 
-func (t *toys) Captions(_ context.Context, ps []*pixels.Image, k int, _ uint64) (out [][]models.Caption, _ error) {
+func (t *toys) Captions(_ context.Context, ps []pixels.Picture, k int, _ uint64) (out [][]models.Caption, _ error) {
 	for _, p := range ps {
+		p, err := p.Host()
+		if err != nil {
+			return nil, err
+		}
 		var list []models.Caption
 		for i := range k {
 			text := fmt.Sprint(p.Pix[0])
@@ -57,22 +61,40 @@ func (t *toys) Paint(_ context.Context, texts []string, seeds []uint64, each fun
 	return nil
 }
 
-func angle(vs ...float64) (*tensor.Dense, error) {
-	var data []float32
-	for _, v := range vs {
-		data = append(data, float32(math.Cos(v/1e3)), float32(math.Sin(v/1e3)))
-	}
-	return tensor.New(tensor.WithShape(len(vs), 2), tensor.WithBacking(data)), nil
+func angle(v float64) (*tensor.Dense, error) {
+	return tensor.New(tensor.WithShape(1, 2), tensor.WithBacking([]float32{float32(math.Cos(v / 1e3)), float32(math.Sin(v / 1e3))})), nil
 }
 
-func (*toys) Images(_ context.Context, ps []*pixels.Image) (*tensor.Dense, error) {
-	return angle(float64(ps[0].Pix[0]))
+func (*toys) Images(_ context.Context, ps []pixels.Picture) (*tensor.Dense, error) {
+	m, err := ps[0].Host()
+	if err != nil {
+		return nil, err
+	}
+	return angle(float64(m.Pix[0]))
 }
 
 func (*toys) Texts(_ context.Context, ts []string) (*tensor.Dense, error) {
 	var v float64
 	fmt.Sscan(ts[0], &v)
 	return angle(v)
+}
+
+func (t *toys) ScoreImages(ctx context.Context, source *tensor.Dense, ps []pixels.Picture) ([]float64, error) {
+	return score(source)(t.Images(ctx, ps))
+}
+
+func (t *toys) ScoreTexts(ctx context.Context, source *tensor.Dense, ts []string) ([]float64, error) {
+	return score(source)(t.Texts(ctx, ts))
+}
+
+func score(source *tensor.Dense) func(*tensor.Dense, error) ([]float64, error) {
+	return func(e *tensor.Dense, err error) ([]float64, error) {
+		if err != nil {
+			return nil, err
+		}
+		x, y := source.Data().([]float32), e.Data().([]float32)
+		return []float64{float64(x[0])*float64(y[0]) + float64(x[1])*float64(y[1])}, nil
+	}
 }
 
 func TestImage(t *testing.T) {

@@ -61,6 +61,10 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 	} else if double := smallest(a.dim, 48, 64); double > 0 && ceil(a.lq, 128)*a.heads*a.n >= 2*sms {
 		l.kernel, l.grid.X = "attention_f16_d"+strconv.Itoa(double)+"_m2", ceil(a.lq, 128)
 	}
+	// Of heads of 8, 24, 40 and so on one alone would read sectors in part.
+	if a.dim%16 == 8 && d <= 96 && a.heads > 1 {
+		l.kernel, l.grid.Y, l.block.X = l.kernel+"_h2", ceil(a.heads, 2), 256
+	}
 	return l
 }
 

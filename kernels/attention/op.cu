@@ -8,6 +8,9 @@
 // of keys and one of values, 256 D bytes (40 KiB at 160), in which q is staged
 // first and the result last. Values are copied (cp.async) while the scores are
 // computed, the next keys while the values are used: two barriers a tile.
+// _h2: 8 warps and two neighbouring heads, side by side in the tiles; a warp has
+// its queries of one of them. For dims that are no whole number of sectors: a head
+// of 40 is 80 bytes of each row, two and a half, and two heads are five.
 // _m2: 32 queries a warp, so that each ldmatrix of keys or values feeds two
 // mma; for long sequences of small heads, where shared memory's 128 bytes a
 // cycle are the bound.
@@ -76,25 +79,26 @@ template <int D> struct Tile {
 };
 
 // Lanes are the addresses of a lane's row for ldmatrix, so that none is
-// computed in a loop: pair d of chunks in a tile's rows row0 on is one of few
-// registers and a constant.
+// computed in a loop: pair d of chunks, from pair `first` on, in a tile's rows
+// row0 on is one of few registers and a constant.
 template <int D> struct Lanes {
   static constexpr int kPower = Tile<D>::kPower, kHalf = kPower / 2;
   unsigned address[kHalf];
 
   // row is below 16, odd says which chunk of each pair.
-  inline Lanes(unsigned tile, int row, int odd) {
+  inline Lanes(unsigned tile, int row, int odd, int first = 0) {
 #pragma unroll
-    for (int j = 0; j < kHalf; j++) address[j] = tile + Tile<D>::at(row, 2 * j + odd);
+    for (int j = 0; j < kHalf; j++) address[j] = tile + Tile<D>::at(row, 2 * (first + j) + odd);
   }
   inline unsigned at(int row0, int d) const { return address[d % kHalf] + (row0 * Tile<D>::kChunks + d / kHalf * kPower) * 16; }
 };
 
-// Copier brings Rows rows of a head into a tile, whole chunks at a time, zeros
-// for what is beyond `valid` rows or the head's dim. Every kPeriod-th chunk of
-// a thread has the same place in its row and a row with the same turn.
-template <int D, int Rows, int Threads> struct Copier {
-  static constexpr int C = Tile<D>::kChunks, kRounds = Rows * C / Threads;
+// Copier brings Rows rows of H neighbouring heads into a tile, D dims each, whole
+// chunks at a time, zeros for what is beyond `valid` rows, a head's dim or the last
+// head. Every kPeriod-th chunk of a thread has the same place in its row and a row
+// with the same turn.
+template <int D, int H, int Rows, int Threads> struct Copier {
+  static constexpr int C = Tile<H * D>::kChunks, kRounds = Rows * C / Threads;
   static constexpr int period(int p) { return p * Threads % C == 0 && p * Threads / C % 8 == 0 ? p : period(p + 1); }
   static constexpr int kPeriod = period(1), kKept = kPeriod < kRounds ? kPeriod : kRounds, kStep = kPeriod * Threads / C;
   static_assert(Rows * C % Threads == 0, "a thread has a whole number of chunks");
@@ -102,12 +106,12 @@ template <int D, int Rows, int Threads> struct Copier {
   unsigned to[kKept];
   int from[kKept];
 
-  inline Copier(int stride, int dim) {
+  inline Copier(int stride, int dim, int heads) {
 #pragma unroll
     for (int j = 0; j < kKept; j++) {
-      const int i = j * Threads + threadIdx.x, r = i / C, c = i % C;
-      to[j] = Tile<D>::at(r, c);
-      from[j] = c * 8 < dim ? r * stride + c * 8 : kNone;
+      const int i = j * Threads + threadIdx.x, r = i / C, h = i % C / (D / 8), d = i % (D / 8) * 8;
+      to[j] = Tile<H * D>::at(r, i % C);
+      from[j] = d < dim && h < heads ? r * stride + h * dim + d : kNone;
     }
   }
   inline void copy(unsigned tile, const __half* p, int stride, int valid) const {
@@ -121,21 +125,22 @@ template <int D, int Rows, int Threads> struct Copier {
 };
 
 // copy_elements does the same where rows are not whole chunks.
-template <int D, int Rows, int Threads> inline void copy_elements(unsigned tile, const __half* p, int stride, int valid, int dim) {
+template <int D, int H, int Rows, int Threads> inline void copy_elements(unsigned tile, const __half* p, int stride, int valid, int dim, int heads) {
+  constexpr int W = H * D;
 #pragma unroll 1
-  for (int i = threadIdx.x; i < Rows * D; i += Threads) {
-    const int r = i / D, d = i % D;
-    const unsigned short v = r < valid && d < dim ? __half_as_ushort(p[(long long)r * stride + d]) : 0;
-    asm volatile("st.shared.b16 [%0], %1;" ::"r"(tile + Tile<D>::at(r, d / 8) + d % 8 * 2), "h"(v) : "memory");
+  for (int i = threadIdx.x; i < Rows * W; i += Threads) {
+    const int r = i / W, c = i % W, h = c / D, d = c % D;
+    const unsigned short v = r < valid && d < dim && h < heads ? __half_as_ushort(p[(long long)r * stride + h * dim + d]) : 0;
+    asm volatile("st.shared.b16 [%0], %1;" ::"r"(tile + Tile<W>::at(r, c / 8) + c % 8 * 2), "h"(v) : "memory");
   }
 }
 
-template <int D, int Rows, int Threads>
-inline void copy_rows(const Copier<D, Rows, Threads>& copier, unsigned tile, const __half* p, int stride, int valid, int dim, bool vectors) {
+template <int D, int H, int Rows, int Threads>
+inline void copy_rows(const Copier<D, H, Rows, Threads>& copier, unsigned tile, const __half* p, int stride, int valid, int dim, int heads, bool vectors) {
   if (vectors) {
     copier.copy(tile, p, stride, valid);
   } else {
-    copy_elements<D, Rows, Threads>(tile, p, stride, valid, dim);
+    copy_elements<D, H, Rows, Threads>(tile, p, stride, valid, dim, heads);
   }
 }
 
@@ -194,49 +199,49 @@ template <int N> inline void mask(float (&s)[N][4], const Shape& a, int query, i
   }
 }
 
-// store_rows writes what a warp has left in its rows of a tile: whole chunks
-// where it can.
-template <int D>
-inline void store_rows(const unsigned char* tile, __half* to, int row0, int rows, int stride, int dim, bool vectors) {
-  constexpr int C = Tile<D>::kChunks;
-  const int lane = threadIdx.x & 31;
+// store_rows writes Rows rows of a tile of H heads, of which `rows` and `heads`
+// are there: whole chunks where it can. Threads of them do, this one is `me`.
+template <int D, int H, int Rows, int Threads>
+inline void store_rows(const unsigned char* tile, __half* to, int me, int rows, int stride, int dim, int heads, bool vectors) {
+  constexpr int W = H * D, C = W / 8;
   if (vectors) {
-    for (int i = lane; i < 16 * C; i += 32) {
-      const int r = i / C, c = i % C;
-      if (row0 + r < rows && c * 8 < dim)
-        *reinterpret_cast<uint4*>(to + (long long)(row0 + r) * stride + c * 8) = *reinterpret_cast<const uint4*>(tile + Tile<D>::at(r, c));
+    for (int i = me; i < Rows * C; i += Threads) {
+      const int r = i / C, h = i % C / (D / 8), d = i % (D / 8) * 8;
+      if (r < rows && d < dim && h < heads)
+        *reinterpret_cast<uint4*>(to + (long long)r * stride + h * dim + d) = *reinterpret_cast<const uint4*>(tile + Tile<W>::at(r, i % C));
     }
     return;
   }
 #pragma unroll 1
-  for (int r = 0; r < 16 && row0 + r < rows; r++)
-    for (int d = lane; d < min(dim, D); d += 32)
-      to[(long long)(row0 + r) * stride + d] = *reinterpret_cast<const __half*>(tile + Tile<D>::at(r, d / 8) + d % 8 * 2);
+  for (int i = me; i < Rows * W; i += Threads) {
+    const int r = i / W, c = i % W, h = c / D, d = c % D;
+    if (r < rows && d < dim && h < heads)
+      to[(long long)r * stride + h * dim + d] = *reinterpret_cast<const __half*>(tile + Tile<W>::at(r, c / 8) + c % 8 * 2);
+  }
 }
 
 constexpr int kKeys = 64;  // a tile's
 
-template <int D, int M>
+template <int D, int M, int H>
 inline void attend(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
-  constexpr int C = Tile<D>::kChunks, kQueries = 64 * M, kThreads = 128;
-  __shared__ __align__(128) unsigned char smem[2 * kKeys * D * 2];
-  const unsigned keys_tile = shared_address(smem), values_tile = keys_tile + kKeys * D * 2;
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, group = lane >> 3;
-  const int head = blockIdx.y, sample = blockIdx.z, query0 = blockIdx.x * kQueries;
+  constexpr int C = D / 8, W = H * D, kQueries = 64 * M, kThreads = 128 * H;
+  __shared__ __align__(128) unsigned char smem[2 * kKeys * W * 2];
+  const unsigned keys_tile = shared_address(smem), values_tile = keys_tile + kKeys * W * 2;
+  // A warp has its queries of one of the block's heads.
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5 & 3, mine = threadIdx.x >> 7, group = lane >> 3;
+  const int head = blockIdx.y * H, heads = H == 1 ? 1 : a.heads - head, sample = blockIdx.z, query0 = blockIdx.x * kQueries;
   q += sample * a.q_sample + (long long)query0 * a.q_row + head * a.dim;
   k += sample / a.share * a.kv_sample + head * a.dim;
   v += sample / a.share * a.kv_sample + head * a.dim;
-  const int y_row = a.heads * a.dim;
-  y += (long long)sample * a.lq * y_row + head * a.dim;
   const bool even = a.dim % 8 == 0, vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
 
   // The queries' fragments stay in registers.
-  copy_rows(Copier<D, kQueries, kThreads>(a.q_row, a.dim), keys_tile, q, a.q_row, a.lq - query0, a.dim, vectors);
+  copy_rows(Copier<D, H, kQueries, kThreads>(a.q_row, a.dim, heads), keys_tile, q, a.q_row, a.lq - query0, a.dim, heads, vectors);
   copy_commit();
   copy_wait<0>();
   __syncthreads();
   unsigned qf[M][D / 16][4];
-  const Lanes<D> qs(keys_tile, (group & 1) * 8 + (lane & 7), group >> 1);
+  const Lanes<W> qs(keys_tile, (group & 1) * 8 + (lane & 7), group >> 1, mine * C / 2);
 #pragma unroll
   for (int m = 0; m < M; m++)
 #pragma unroll
@@ -244,7 +249,8 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
       ldmatrix4(qf[m][s], qs.at((warp * M + m) * 16, s));
   __syncthreads();
 
-  const Lanes<D> ks(keys_tile, (group >> 1) * 8 + (lane & 7), group & 1), vs(values_tile, (group & 1) * 8 + (lane & 7), group >> 1);
+  const Lanes<W> ks(keys_tile, (group >> 1) * 8 + (lane & 7), group & 1, mine * C / 2);
+  const Lanes<W> vs(values_tile, (group & 1) * 8 + (lane & 7), group >> 1, mine * C / 2);
   float out[M][D / 8][4];
   Softmax soft[M];
 #pragma unroll
@@ -257,14 +263,14 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
   const int end = a.sees(min(query0 + kQueries, a.lq) - 1);
   const int own = query0 + warp * M * 16 + (lane >> 2);  // this lane's first query
 
-  const Copier<D, kKeys, kThreads> copier(a.kv_row, a.dim);
-  copy_rows(copier, keys_tile, k, a.kv_row, a.keys, a.dim, vectors);
+  const Copier<D, H, kKeys, kThreads> copier(a.kv_row, a.dim, heads);
+  copy_rows(copier, keys_tile, k, a.kv_row, a.keys, a.dim, heads, vectors);
   copy_commit();
 #pragma unroll 1
   for (int key0 = 0; key0 < end; key0 += kKeys) {
     copy_wait<0>();
     __syncthreads();
-    copy_rows(copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, vectors);
+    copy_rows(copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, heads, vectors);
     copy_commit();
 
     float s[M][kKeys / 8][4];
@@ -302,7 +308,7 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
 
     copy_wait<0>();
     __syncthreads();
-    if (key0 + kKeys < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kKeys) * a.kv_row, a.kv_row, a.keys - key0 - kKeys, a.dim, vectors);
+    if (key0 + kKeys < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kKeys) * a.kv_row, a.kv_row, a.keys - key0 - kKeys, a.dim, heads, vectors);
     copy_commit();
 #pragma unroll
     for (int t = 0; t < kKeys / 16; t++) {
@@ -327,22 +333,22 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
     }
   }
 
-  // Back through shared memory, each warp in rows of its own, to whole chunks.
+  // Back through shared memory to whole chunks.
   __syncthreads();
-  const bool wide = even && aligned16(y) && y_row % 8 == 0;
 #pragma unroll
   for (int m = 0; m < M; m++) {
-    unsigned char* rows = smem + (warp * M + m) * 16 * D * 2;
     const float f0 = 1.0f / soft[m].total(0), f1 = 1.0f / soft[m].total(1);
-    const int r = lane >> 2, b = (lane & 3) * 4;
+    const int r = (warp * M + m) * 16 + (lane >> 2), b = (lane & 3) * 4;
 #pragma unroll
     for (int n = 0; n < C; n++) {
-      *reinterpret_cast<unsigned*>(rows + Tile<D>::at(r, n) + b) = half2_of(out[m][n][0] * f0, out[m][n][1] * f0);
-      *reinterpret_cast<unsigned*>(rows + Tile<D>::at(r + 8, n) + b) = half2_of(out[m][n][2] * f1, out[m][n][3] * f1);
+      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r, mine * C + n) + b) = half2_of(out[m][n][0] * f0, out[m][n][1] * f0);
+      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r + 8, mine * C + n) + b) = half2_of(out[m][n][2] * f1, out[m][n][3] * f1);
     }
-    __syncwarp();
-    store_rows<D>(rows, y, query0 + (warp * M + m) * 16, a.lq, y_row, a.dim, wide);
   }
+  __syncthreads();
+  const int y_row = a.heads * a.dim;
+  y += ((long long)sample * a.lq + query0) * y_row + head * a.dim;
+  store_rows<D, H, kQueries, kThreads>(smem, y, threadIdx.x, a.lq - query0, y_row, a.dim, heads, even && aligned16(y) && y_row % 8 == 0);
 }
 
 // attend_wide is for one head of 512: warp w has queries w%2*16 on and the
@@ -362,7 +368,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   y += (long long)sample * a.lq * y_row + head * a.dim;
   const bool even = a.dim % 8 == 0, vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
 
-  copy_rows(Copier<D, kQueries, kThreads>(a.q_row, a.dim), keys_tile, q, a.q_row, a.lq - query0, a.dim, vectors);
+  copy_rows(Copier<D, 1, kQueries, kThreads>(a.q_row, a.dim, 1), keys_tile, q, a.q_row, a.lq - query0, a.dim, 1, vectors);
   copy_commit();
   copy_wait<0>();
   __syncthreads();
@@ -385,14 +391,14 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   const int end = a.sees(min(query0 + kQueries, a.lq) - 1);
   const int own = query0 + row * 16 + (lane >> 2);
 
-  const Copier<D, kTile, kThreads> copier(a.kv_row, a.dim);
-  copy_rows(copier, keys_tile, k, a.kv_row, a.keys, a.dim, vectors);
+  const Copier<D, 1, kTile, kThreads> copier(a.kv_row, a.dim, 1);
+  copy_rows(copier, keys_tile, k, a.kv_row, a.keys, a.dim, 1, vectors);
   copy_commit();
 #pragma unroll 1
   for (int key0 = 0; key0 < end; key0 += kTile) {
     copy_wait<0>();
     __syncthreads();
-    copy_rows(copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, vectors);
+    copy_rows(copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, 1, vectors);
     copy_commit();
     float s[kTile / 8][4];
 #pragma unroll
@@ -430,7 +436,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
     }
     copy_wait<0>();
     __syncthreads();
-    if (key0 + kTile < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kTile) * a.kv_row, a.kv_row, a.keys - key0 - kTile, a.dim, vectors);
+    if (key0 + kTile < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kTile) * a.kv_row, a.kv_row, a.keys - key0 - kTile, a.dim, 1, vectors);
     copy_commit();
 #pragma unroll
     for (int t = 0; t < kTile / 16; t++) {
@@ -456,7 +462,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
     *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r + 8, n) + b) = half2_of(out[n][2] * f1, out[n][3] * f1);
   }
   __syncwarp();
-  store_rows<kQuarter>(rows, y + quarter * kQuarter, query0 + row * 16, a.lq, y_row, a.dim - quarter * kQuarter, even && aligned16(y) && y_row % 8 == 0);
+  store_rows<kQuarter, 1, 16, 32>(rows, y + (long long)(query0 + row * 16) * y_row + quarter * kQuarter, lane, a.lq - query0 - row * 16, y_row, a.dim - quarter * kQuarter, 1, even && aligned16(y) && y_row % 8 == 0);
 }
 
 // attend_few: all queries of a head on one sample of k and v, share * lq of them
@@ -668,21 +674,29 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
 #define SHAPE int lq, int keys, int heads, int dim, int share, int q_row, int kv_row, long long q_sample, long long kv_sample, float scale, int causal, const int* more
 #define SHAPE_OF {lq, more == nullptr ? keys : keys + *more, heads, dim, share, q_row, kv_row, q_sample, kv_sample, scale, causal}
 
-#define ATTENTION(name, D, M)                                                                                                          \
-  extern "C" __global__ void __launch_bounds__(128, M * D <= 64 ? 4 : 2) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
+#define ATTENTION(name, D, M, H)                                                                                                       \
+  extern "C" __global__ void __launch_bounds__(128 * H, (M * D <= 64 ? 4 : 2) / H) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
     const Shape a = SHAPE_OF;                                                                                                          \
-    attend<D, M>(q, k, v, y, a);                                                                                                       \
+    attend<D, M, H>(q, k, v, y, a);                                                                                                    \
   }
-ATTENTION(attention_f16_d16, 16, 1)
-ATTENTION(attention_f16_d32, 32, 1)
-ATTENTION(attention_f16_d48, 48, 1)
-ATTENTION(attention_f16_d64, 64, 1)
-ATTENTION(attention_f16_d80, 80, 1)
-ATTENTION(attention_f16_d96, 96, 1)
-ATTENTION(attention_f16_d128, 128, 1)
-ATTENTION(attention_f16_d160, 160, 1)
-ATTENTION(attention_f16_d48_m2, 48, 2)
-ATTENTION(attention_f16_d64_m2, 64, 2)
+ATTENTION(attention_f16_d16, 16, 1, 1)
+ATTENTION(attention_f16_d16_h2, 16, 1, 2)
+ATTENTION(attention_f16_d32, 32, 1, 1)
+ATTENTION(attention_f16_d32_h2, 32, 1, 2)
+ATTENTION(attention_f16_d48, 48, 1, 1)
+ATTENTION(attention_f16_d48_h2, 48, 1, 2)
+ATTENTION(attention_f16_d64, 64, 1, 1)
+ATTENTION(attention_f16_d64_h2, 64, 1, 2)
+ATTENTION(attention_f16_d80, 80, 1, 1)
+ATTENTION(attention_f16_d80_h2, 80, 1, 2)
+ATTENTION(attention_f16_d96, 96, 1, 1)
+ATTENTION(attention_f16_d96_h2, 96, 1, 2)
+ATTENTION(attention_f16_d128, 128, 1, 1)
+ATTENTION(attention_f16_d160, 160, 1, 1)
+ATTENTION(attention_f16_d48_m2, 48, 2, 1)
+ATTENTION(attention_f16_d48_m2_h2, 48, 2, 2)
+ATTENTION(attention_f16_d64_m2, 64, 2, 1)
+ATTENTION(attention_f16_d64_m2_h2, 64, 2, 2)
 
 extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) {
   const Shape a = SHAPE_OF;

@@ -157,6 +157,11 @@ func (d *Device) upload(dst cu.DevicePtr, src []byte) error {
 	return d.failed("upload", e.Record(d.work))
 }
 
+// WatchDownloads has f told of everything that leaves the device's memory for the
+// host's, in bytes; nil ends that. It is not for use while others work on the
+// device.
+func (d *Device) WatchDownloads(f func(bytes int)) { d.leaving = f }
+
 // Download implements engine.Device. It waits for everything that was started
 // before.
 func (d *Device) Download(dst []byte, src *engine.Tensor) error {
@@ -165,6 +170,9 @@ func (d *Device) Download(dst []byte, src *engine.Tensor) error {
 	}
 	if d.recording() != nil {
 		return errCopyInCapture
+	}
+	if f := d.leaving; f != nil {
+		f(len(dst))
 	}
 	addr := src.Memory().Addr
 	for len(dst) > 0 {

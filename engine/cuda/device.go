@@ -31,6 +31,7 @@ type Device struct {
 	machine   *ptx.Machine // of an emulated device
 	emulation *driver.Emulation
 	watch     func(Launched) bool
+	leaving   func(bytes int)
 
 	capturing atomic.Pointer[capture]
 	captures  sync.Mutex // one capture at a time

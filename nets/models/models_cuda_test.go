@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"image/color"
 	"math"
 	"os"
 	"testing"
@@ -176,6 +177,64 @@ func TestFromPictureCUDA(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCloseCUDA: models that have worked give all of the device's memory back.
+func TestCloseCUDA(t *testing.T) {
+	dev := optest.GPU(t, false)
+	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := models.OpenJudge(models.Embedded("clip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := models.OpenPainter(models.Embedded("sd"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Width, p.Height, p.Steps, p.Guidance = 16, 16, 3, 1
+	if dev.Usage().Blocks < 100 {
+		t.Fatalf("%+v is held by three models", dev.Usage())
+	}
+	c.CaptionOptions = models.CaptionOptions{Prompt: "a "}
+	c.MaxLength = 5
+	pictures := []pixels.Picture{pixels.New(9, 7, color.RGBA{1, 2, 3, 255})}
+	if _, err := c.Captions(t.Context(), pictures, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time is recorded
+		if _, err := j.Images(t.Context(), pictures); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drawn := 0
+	var kept pixels.Picture
+	p.From, p.Strength = pixels.New(3, 21, color.RGBA{9, 80, 200, 255}), 0.8
+	err = p.Paint(t.Context(), []string{"a cat", "a dog"}, []uint64{1, 2}, func(_ int, d models.Painted) {
+		if d.Err != nil {
+			t.Fatal(d.Err)
+		}
+		drawn++
+		kept = d.Picture
+	})
+	if err != nil || drawn != 2 {
+		t.Fatalf("%d drawings: %v", drawn, err)
+	}
+	if _, err := kept.Host(); !errors.Is(err, pixels.ErrReleased) {
+		t.Errorf("a drawing that nobody took: %v", err)
+	}
+	c.Close()
+	p.Close()
+	j.Close()
+	j.Close()
+	if have := dev.Usage(); have.Blocks != 0 || have.Bytes != 0 || have.Graphs != 0 {
+		t.Errorf("%+v is held at the end", have)
+	}
+	if m := dev.Machine(); m != nil && len(m.Allocations()) != 0 {
+		t.Errorf("%d allocations are left", len(m.Allocations()))
+	}
 }
 
 // TestJudgeCUDA: embeddings are the CPU's but for f16's error, to the bit the

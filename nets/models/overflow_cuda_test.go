@@ -76,6 +76,10 @@ func TestOverflowIsDecodedAgain(t *testing.T) {
 		}
 		pictures = append(pictures, y.F32())
 		s.Close()
+		p.Close()
+	}
+	if have := gpu.Usage(); have.Blocks != 0 {
+		t.Errorf("%+v is held by both autoencoders at the end", have)
 	}
 	if e := far(pictures[1], pictures[0]); !(e <= 1e-3) { // rounded to f16 at the end
 		t.Errorf("the picture is %.2g from the CPU's", e)

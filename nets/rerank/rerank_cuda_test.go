@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image/color"
 	"math"
 	"os"
 	"testing"
@@ -151,6 +152,93 @@ func small(t *testing.T) (*cuda.Device, *rerank.Loop, *models.Painter) {
 	}
 	p.Memory = memory.Need
 	return dev, l, p
+}
+
+// TestWhatLeavesTheDevice: between a drawing and its score nothing is copied to
+// the host but the watch for overflow and, where it is described, its words; then
+// come the score and, to be shown, the drawing.
+func TestWhatLeavesTheDevice(t *testing.T) {
+	dev, l, _ := small(t)
+	defer dev.Close()
+	const picture, score, flag, answer = 3 * 16 * 16, 8 + 4, 4, 16
+	source := 4 * l.Judge.(*models.Judge).Net.Projection
+	for _, image := range []bool{true, false} {
+		var left []int
+		dev.WatchDownloads(func(bytes int) { left = append(left, bytes) })
+		var r *rerank.Result
+		var err error
+		if image {
+			r, err = l.Image(t.Context(), "a scene", pixels.New(70, 50, color.RGBA{200, 30, 90, 255}), 2)
+		} else {
+			r, err = l.Text(t.Context(), "a cat on the grass", 2)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := 0
+		word := func() {
+			for at < len(left) && left[at]%answer == 0 && left[at] < source {
+				at++
+			}
+		}
+		want := func(what string, bytes int) {
+			t.Helper()
+			if at == len(left) || left[at] != bytes {
+				t.Fatalf("image %v: copy %d of %v bytes is not %s of %d", image, at, left, what, bytes)
+			}
+			at++
+		}
+		word() // the captions
+		want("the source's embedding", source)
+		for i, c := range r.Candidates {
+			if c.Twin >= 0 {
+				continue
+			}
+			want("the watch for overflow", flag)
+			if !image {
+				word()
+			}
+			want("a score", score)
+			want("a drawing", picture)
+			if c.Picture == nil || len(c.Picture.Pix) != picture {
+				t.Errorf("image %v: candidate %d has no picture", image, i)
+			}
+		}
+		if at != len(left) {
+			t.Errorf("image %v: %v bytes leave at the end", image, left[at:])
+		}
+	}
+	dev.WatchDownloads(nil)
+
+	// The loop's parts may be on different devices.
+	cpu := host.New(2)
+	judge, err := models.OpenJudge(models.Embedded("clip"), cpu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := l.Text(t.Context(), "a cat on the grass", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Judge = judge
+	for _, image := range []bool{true, false} {
+		var r *rerank.Result
+		if image {
+			r, err = l.Image(t.Context(), "a drawing", want.Candidates[0].Picture, 1)
+		} else {
+			r, err = l.Text(t.Context(), "a cat on the grass", 1)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, w := r.Candidates[0], want.Candidates[0]
+		if !image && (c.Text != w.Text || math.Abs(c.Score-w.Score) > tie || !bytes.Equal(c.Picture.Pix, w.Picture.Pix)) {
+			t.Errorf("judged on the CPU: %q %.4f, want %q %.4f", c.Text, c.Score, w.Text, w.Score)
+		}
+		if image && (c.Err != nil || c.Score < -1 || c.Score > 1) {
+			t.Errorf("judged on the CPU: %+v", c)
+		}
+	}
 }
 
 // TestCandidatesAreKept: what goes wrong with one candidate is told in its

@@ -171,13 +171,56 @@ func (m *Model) Multiple() int { return 1 << (len(m.down) - 1) }
 // cross-attention.
 type Conditions struct {
 	samples int              // of the text
-	each    []*engine.Tensor // by residual block, [timesteps, channels]
+	table   *engine.Tensor   // [timesteps, channels of all residual blocks] in units, see join
+	at      []int            // where a block's channels begin
+	each    []*engine.Tensor // by residual block, [timesteps at once, channels]
 	keys    []*engine.Tensor // by cross-attention, keys and values, [samples, L, 2 inner]
 }
 
 // Condition computes what depends on the timesteps and on the context
 // [N, L, Cross] alone, for all steps at once.
 func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine.Tensor) (*Conditions, error) {
+	c, err := m.condition(s, timesteps, context)
+	if err != nil {
+		return nil, err
+	}
+	c.table, c.at = join(s, c.each)
+	s.Free(c.each...)
+	c.each = nil
+	return c, s.Err()
+}
+
+// join puts tensors of [T, channels] side by side, so that one look-up finds a row
+// of all: [T, n, unit], and where each begins in such a row, in elements. The unit
+// divides them all. Those of whole fours come first: they are read four at a time.
+func join(s *engine.Stream, each []*engine.Tensor) (table *engine.Tensor, at []int) {
+	unit, width := 0, 0
+	for _, e := range each {
+		for a, b := e.Dim(1), unit; ; a, b = b, a%b {
+			if b == 0 {
+				unit = a
+				break
+			}
+		}
+		width += e.Dim(1)
+	}
+	rows := each[0].Dim(0)
+	table, at = s.New(s.Float(), rows, width/unit, unit), make([]int, len(each))
+	next := 0
+	for _, fours := range []bool{true, false} {
+		for i, e := range each {
+			if (e.Dim(1)%4 == 0) == fours {
+				embed.Append(s, table, e.Reshape(rows, e.Dim(1)/unit, unit), next/unit, nil)
+				at[i] = next
+				next += e.Dim(1)
+			}
+		}
+	}
+	return table, at
+}
+
+// condition leaves what the residual blocks add by block.
+func (m *Model) condition(s *engine.Stream, timesteps []float64, context *engine.Tensor) (*Conditions, error) {
 	if sh := context.Shape(); len(sh) != 3 || sh[2] != m.Cross || sh.Elems() == 0 {
 		return nil, &layer.ShapeError{Net: "unet", Input: "encoder_hidden_states", Have: sh, Want: fmt.Sprintf("[N L %d]", m.Cross)}
 	}
@@ -207,6 +250,7 @@ func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine
 
 // Free gives the memory back.
 func (c *Conditions) Free(s *engine.Stream) {
+	s.Free(c.table)
 	s.Free(c.each...)
 	s.Free(c.keys...)
 }
@@ -217,10 +261,12 @@ func (c *Conditions) Free(s *engine.Stream) {
 // them all.
 func (m *Model) Step(s *engine.Stream, x *engine.Tensor, c *Conditions, i *engine.Tensor) (*engine.Tensor, error) {
 	now := &Conditions{samples: c.samples, keys: c.keys}
-	for _, e := range c.each {
-		now.each = append(now.each, embed.Rows(s, e, i))
+	row := embed.Rows(s, c.table, i)
+	defer s.Free(row)
+	flat := row.Reshape(row.Elems())
+	for j, t := range m.timed {
+		now.each = append(now.each, flat.Rows(c.at[j], c.at[j]+t.out).Reshape(1, t.out))
 	}
-	defer s.Free(now.each...)
 	return m.run(s, x, now)
 }
 
@@ -230,7 +276,7 @@ func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64,
 	if len(timesteps) != x.Dim(0) {
 		return nil, fmt.Errorf("unet: %d timesteps for %d samples", len(timesteps), x.Dim(0))
 	}
-	c, err := m.Condition(s, timesteps, context)
+	c, err := m.condition(s, timesteps, context)
 	if err != nil {
 		return nil, err
 	}
@@ -321,13 +367,14 @@ type Resnet struct {
 // path of the block.
 type timed struct {
 	path    string
+	out     int
 	project layer.Linear
 }
 
 func loadResnet(l *weights.Loader, in, out int, c config) Resnet {
 	r := LoadResnet(l, in, out, c.groups, c.eps)
 	r.timed = len(c.model.timed)
-	c.model.timed = append(c.model.timed, timed{strings.TrimSuffix(l.Prefix(), "."), layer.LoadLinear(l, "time_emb_proj", c.temb, out)})
+	c.model.timed = append(c.model.timed, timed{strings.TrimSuffix(l.Prefix(), "."), out, layer.LoadLinear(l, "time_emb_proj", c.temb, out)})
 	return r
 }
 

@@ -37,7 +37,7 @@ type Options struct {
 	// Beside has more channels for the same pixels: the filters see x's first,
 	// then these, as if both were concatenated.
 	Beside   *engine.Tensor
-	Epilogue matmul.Epilogue // its GEGLU and Logits are not for convolutions
+	Epilogue matmul.Epilogue // its GEGLU, Logits and Scale are not for convolutions
 }
 
 // Pad is the count of zero rows and columns around x.

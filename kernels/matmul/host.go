@@ -126,6 +126,10 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 	in, mr := w.In, simd.Gemm().MR
 	gather := func(dst []float32, row, rows, k, kc int) {
 		simd.PackRows(dst, x[row*in+k:], in, rows, kc, mr)
+		if f := e.scale(); f != 1 {
+			packed := dst[:simd.PackedLen(rows, kc, mr)]
+			simd.Scale(packed, packed, float32(f))
+		}
 	}
 	if !e.GEGLU {
 		Run(h, m, w, y, e, gather)

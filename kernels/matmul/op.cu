@@ -7,7 +7,9 @@
 // (logits). Any m, n, k of at least 1.
 //
 // The tiles (see ../cuda/gemm.cuh for what happens inside), grid.x = tiles of y,
-// grid.y = blocks that share the depth of a tile:
+// grid.y = blocks that share the depth of a tile, grid.z = products beside each
+// other, x, w and y of one behind those of the other, with neither shares nor each
+// or residual:
 //
 //   kernel                 threads  dynamic shared  y tile
 //   linear_f16_256x128x32  256      98,304          256 x 128  many rows
@@ -36,6 +38,16 @@
 // sums; f16 accumulation, outside of the error bound.
 #include "gemm.cuh"
 
+// Goes to the product of this block's grid.z.
+template <class T>
+__device__ __forceinline__ void next_product(const T*& x, const T*& w, T*& y, int m, int n, int k, int ld, int out_f32)
+{
+    long long z = blockIdx.z, at = z * m * n;
+    x += z * m * k;
+    w += z * n * ld;
+    y = out_f32 ? reinterpret_cast<T*>(reinterpret_cast<float*>(y) + at) : y + at;
+}
+
 template <class T, class G, bool ALIGNED, bool GATED>
 __device__ __forceinline__ void linear(T* y, const T* x, const T* w, const float* bias, const T* each, int each_rows, const void* residual,
                                        float* shares, int m, int n, int k, float scale, int act, int out_f32)
@@ -44,6 +56,7 @@ __device__ __forceinline__ void linear(T* y, const T* x, const T* w, const float
     using Rows = MatrixRows<T, G::BM, G::THREADS, ALIGNED>;
     using Weights = MatrixRows<T, G::BN, G::THREADS, true>;
     int ld = (k + 7) / 8 * 8;
+    if (!GATED) next_product(x, w, y, m, n, k, ld, out_f32);
     TileIndex tile = tile_index((m + G::BM - 1) / G::BM, (n + COLS - 1) / COLS);
     int m0 = tile.m * G::BM, n0 = tile.n * COLS;
     Slices part = slices(k, G::BK);
@@ -71,6 +84,7 @@ __device__ __forceinline__ void linear_few_rows(f16* y, const f16* x, const f16*
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, c = lane % 4 * 8;
     // Blocks that follow each other share their rows of w.
     int ld = (k + 7) / 8 * 8, tiles_m = (m + 15) / 16;
+    next_product(x, w, y, m, n, k, ld, out_f32);
     int m0 = blockIdx.x % tiles_m * 16, n0 = blockIdx.x / tiles_m * 16;
 
     auto row = [&](const f16* p, int row, int rows, int at, int depth, int ld, bool aligned) {

@@ -90,7 +90,7 @@ func Place(d engine.Device, w []float32, out, in int) (*engine.Tensor, error) {
 	return engine.Place(d, d.Float(), t)
 }
 
-// Epilogue is what happens to the product before it is written: y = act(xw +
+// Epilogue is what happens to the product before it is written: y = act(xw scale +
 // bias + each) + residual.
 type Epilogue struct {
 	Bias     *engine.Tensor // [Out], f32
@@ -102,6 +102,15 @@ type Epilogue struct {
 	GEGLU bool
 	// Logits are f32 on every device.
 	Logits bool
+	// Scale multiplies the product before anything is added; 0 means 1.
+	Scale float64
+}
+
+func (e Epilogue) scale() float64 {
+	if e.Scale == 0 {
+		return 1
+	}
+	return e.Scale
 }
 
 // Fits says what of the epilogue does not fit a result, if anything.
@@ -154,7 +163,7 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	var p Plan
 	var shares *engine.Tensor
 	if !s.Device().Local() && m > 0 {
-		p = plan(m, y.Dim(-1), w.In, s.Float(), e.GEGLU)
+		p = plan(1, m, y.Dim(-1), w.In, s.Float(), e.GEGLU)
 		if p.Splits > 1 {
 			shares = s.New(engine.F32, p.Shares)
 		}
@@ -164,9 +173,34 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 			onHost(h, m, x.F32(), w, y.F32(), e)
 		}
 		if c, ok := cuda.On(d); ok && m > 0 {
-			onCUDA(c, s, p, m, x, w, y, e, shares)
+			onCUDA(c, s, p, 1, m, w.In, x, w.rows, y, e, shares)
 		}
 	})
 	s.Free(shares)
 	return y
+}
+
+// Batched multiplies each x [M, K] of [B, M, K] with the transpose of its w [N, K]
+// of [B, N, K] and with scale, 0 meaning 1: [B, M, N]. K is a multiple of 8: rows of
+// both are read 16 bytes at a time.
+func Batched(s *engine.Stream, x, w *engine.Tensor, scale float64) *engine.Tensor {
+	if len(x.Shape()) != 3 || len(w.Shape()) != 3 || x.Dim(0) != w.Dim(0) || x.Dim(2) != w.Dim(2) || x.Dim(2)%8 != 0 {
+		s.Fail(fmt.Errorf("matmul: %s: x %v by w %v: want [B M K] and [B N K] with K a multiple of 8", s.Path(), x.Shape(), w.Shape()))
+		return s.New(s.Float(), 1, 1, 1)
+	}
+	b, m, n, k := x.Dim(0), x.Dim(1), w.Dim(1), x.Dim(2)
+	y := s.New(s.Float(), b, m, n)
+	work := engine.Work{Op: "batched", Out: y, FLOPs: 2 * int64(y.Elems()) * int64(k), Bytes: int64(x.Bytes() + w.Bytes() + y.Bytes())}
+	e := Epilogue{Scale: scale}
+	return s.Do(work, func(d engine.Device) {
+		if h, ok := host.On(d); ok {
+			for i := range b {
+				one := &Weights{Out: n, In: k, packed: strips(h, w.F32()[i*n*k:(i+1)*n*k], n, k)}
+				onHost(h, m, x.F32()[i*m*k:(i+1)*m*k], one, y.F32()[i*m*n:(i+1)*m*n], e)
+			}
+		}
+		if c, ok := cuda.On(d); ok && y.Elems() > 0 {
+			onCUDA(c, s, plan(b, m, n, k, s.Float(), false), b, m, k, x, w, y, e, nil)
+		}
+	})
 }

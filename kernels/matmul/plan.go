@@ -59,6 +59,12 @@ const (
 // more, at the end by the few blocks that came last. Rows that are not aligned to 16 bytes have one tile. geglu computes two
 // columns for one of the result and has no shares.
 func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
+	return newPlan(op, 1, m, n, k, dtype, aligned)
+}
+
+// newPlan is for that many products beside each other, with Blocks for each; where
+// there are several, none has shares.
+func newPlan(op string, products, m, n, k int, dtype engine.DType, aligned bool) Plan {
 	tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
 	switch {
 	case dtype == engine.F32:
@@ -89,7 +95,7 @@ func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
 			if splits > 1 {
 				shares = splits * blocks * t.rows * t.cols
 			}
-			if splits > 1 && (gated || 4*shares > maxWorkspace || blocks > maxTiles) {
+			if splits > 1 && (gated || products > 1 || 4*shares > maxWorkspace || blocks > maxTiles) {
 				break
 			}
 			per := ceil(slices, splits)
@@ -97,7 +103,7 @@ func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
 				continue // the last would be empty
 			}
 			cycles := 0.0
-			for left := ceil(blocks*splits, multiprocessors); left > 0; left -= t.resident {
+			for left := ceil(products*blocks*splits, multiprocessors); left > 0; left -= t.resident {
 				r := float64(min(left, t.resident))
 				cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
 				if splits > 1 { // out, and in the mean back
@@ -120,14 +126,14 @@ func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
 // the weights once for every 16 of them.
 const fewRows = 48
 
-// plan is NewPlan for a linear layer, whose few rows have a kernel of their own.
-func plan(m, n, k int, dtype engine.DType, gated bool) Plan {
+// plan is newPlan for linear layers, whose few rows have a kernel of their own.
+func plan(products, m, n, k int, dtype engine.DType, gated bool) Plan {
 	aligned := k*dtype.Size()%16 == 0
 	switch {
 	case gated:
 		return NewPlan("geglu", m, n, k, dtype, aligned)
 	case dtype == engine.F32 || m > fewRows:
-		return NewPlan("linear", m, n, k, dtype, aligned)
+		return newPlan("linear", products, m, n, k, dtype, aligned)
 	}
 	p := Plan{Kernel: "linear_f16_16x16", Threads: 256, Blocks: ceil(m, 16) * ceil(n, 16), Splits: 1}
 	if !aligned {

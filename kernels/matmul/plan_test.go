@@ -30,7 +30,7 @@ func TestPlan(t *testing.T) {
 			for _, k := range []int{1, 4, 13, 27, 64, 320, 768, 1280, 2880, 11520} {
 				for _, dtype := range []engine.DType{engine.F16, engine.F32} {
 					chunk := 16 / dtype.Size()
-					for _, p := range []Plan{plan(m, n, k, dtype, false), plan(m, n, k, dtype, true), NewPlan("conv", m, n, k, dtype, k%chunk == 0)} {
+					for _, p := range []Plan{plan(1, m, n, k, dtype, false), plan(3, m, n, k, dtype, false), plan(1, m, n, k, dtype, true), NewPlan("conv", m, n, k, dtype, k%chunk == 0)} {
 						used[p.Kernel] = true
 						if !have[p.Kernel] {
 							t.Fatalf("[%d %d] by [%d %d] %v: no kernel %s", m, k, n, k, dtype, p.Kernel)

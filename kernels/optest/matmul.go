@@ -126,6 +126,53 @@ func Linear(t *testing.T, dev engine.Device) {
 		return y
 	})
 
+	// A product is scaled before anything joins it, each half of a gated one too.
+	for _, gated := range []bool{false, true} {
+		const m, k, n, scale = 7, 40, 18, 0.125
+		x, w, bias := u.random(m, k), u.random(n, k), u.random(n)
+		wide := zeros(m, n)
+		for i := range wide.v {
+			for p := range k {
+				wide.v[i] += scale * float64(x.F32()[i/n*k+p]) * float64(w.F32()[i%n*k+p])
+			}
+		}
+		epilogue(wide.v, bias, matmul.None, nil)
+		y, e := wide, matmul.Epilogue{Scale: scale, GEGLU: gated}
+		if gated {
+			y = zeros(m, n/2)
+			for i := range y.v {
+				row := wide.v[i/(n/2)*n:]
+				y.v[i] = row[i%(n/2)] * activation(matmul.GELU, row[n/2+i%(n/2)])
+			}
+		}
+		u.want(fmt.Sprintf("scale, geglu %t", gated), y, 1, func(s *engine.Stream) *engine.Tensor {
+			e.Bias = vector(s, bias)
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), n, k)), e)
+		})
+	}
+	for _, c := range []struct {
+		b, m, k, n int
+		scale      float64
+	}{{1, 1, 8, 1, 0}, {3, 5, 16, 7, 0.25}, {2, 70, 40, 130, 1}, {5, 49, 8, 3, -2}, {2, 17, 264, 33, 0}, {0, 3, 8, 2, 1}} {
+		x, w, y := u.random(c.b, c.m, c.k), u.random(c.b, c.n, c.k), zeros(c.b, c.m, c.n)
+		for i := range y.v {
+			for p := range c.k {
+				y.v[i] += float64(x.F32()[i/c.n*c.k+p]) * float64(w.F32()[(i/c.n/c.m*c.n+i%c.n)*c.k+p])
+			}
+			if c.scale != 0 {
+				y.v[i] *= c.scale
+			}
+		}
+		u.want(fmt.Sprintf("%d products of [%d %d] and [%d %d], scale %g", c.b, c.m, c.k, c.n, c.k, c.scale), y, 1, func(s *engine.Stream) *engine.Tensor {
+			return matmul.Batched(s, s.Put(x), s.Put(w), c.scale)
+		})
+	}
+	batched := func(x, w []int) func(*engine.Stream) *engine.Tensor {
+		return func(s *engine.Stream) *engine.Tensor {
+			return matmul.Batched(s, s.New(engine.F32, x...), s.New(engine.F32, w...), 1)
+		}
+	}
+
 	linear := func(e matmul.Epilogue, dims ...int) func(*engine.Stream) *engine.Tensor {
 		return func(s *engine.Stream) *engine.Tensor {
 			return matmul.Linear(s, s.New(engine.F32, dims...), must(matmul.Pack(u.dev, w.F32(), 4, 5)), e)
@@ -137,6 +184,10 @@ func Linear(t *testing.T, dev engine.Device) {
 		{"each", "matmul: net: sums of [3 4] for a result of [2 4]", linear(matmul.Epilogue{Each: u.random(3, 4)}, 2, 5)},
 		{"geglu", "matmul: net: geglu beside another activation or a sum", linear(matmul.Epilogue{GEGLU: true, Act: matmul.SiLU}, 2, 5)},
 		{"residual", "matmul: net: a residual of [4 4] for a result of [2 4]", linear(matmul.Epilogue{Residual: u.random(4, 4)}, 2, 5)},
+		{"batch", "matmul: net: x [2 3 8] by w [3 3 8]: want [B M K] and [B N K] with K a multiple of 8", batched([]int{2, 3, 8}, []int{3, 3, 8})},
+		{"no batch", "matmul: net: x [3 8] by w [2 3 8]", batched([]int{3, 8}, []int{2, 3, 8})},
+		{"depth", "matmul: net: x [2 3 8] by w [2 3 16]", batched([]int{2, 3, 8}, []int{2, 3, 16})},
+		{"odd depth", "matmul: net: x [2 3 4] by w [2 3 4]", batched([]int{2, 3, 4}, []int{2, 3, 4})},
 	})
 }
 

@@ -39,6 +39,7 @@ var operations = []struct {
 	{"Activate", optest.Activate, true},
 	{"Embed", optest.Embed, true},
 	{"Resample", optest.Resample, false},
+	{"Picture", optest.Picture, false},
 	{"Norm", optest.Norm, false},
 	{"Linear", optest.Linear, false},
 	{"Conv2D", optest.Conv2D, false},
@@ -313,6 +314,13 @@ func bitwises() []bitwise {
 		}),
 		both("crop", func(s *engine.Stream) (*engine.Tensor, error) {
 			return resample.Crop(s, s.Put(normal(1, 2, 9, 8, 5)), 2, 1, 6, 7), nil
+		}),
+		both("upsample", func(s *engine.Stream) (*engine.Tensor, error) {
+			return resample.Upsample(s, s.Put(normal(1, 2, 5, 7, 12))), nil
+		}),
+		both("a picture's bytes, resized, as activations", func(s *engine.Stream) (*engine.Tensor, error) {
+			x := resample.Bytes(s, s.Put(normal(1, 2, 31, 45, 3)))
+			return pixels.Signed(s, resample.Resize(s, x, 20, 64, resample.Bicubic, resample.Window{Top: 2, Left: 5, H: 17, W: 50})), nil
 		}),
 		both("rows", func(s *engine.Stream) (*engine.Tensor, error) {
 			return embed.Rows(s, s.Put(normal(1, 50, 37)), s.Put(engine.FromI32([]int32{49, 0, 7, 7}, 4))), nil

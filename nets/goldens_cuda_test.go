@@ -8,6 +8,7 @@ import (
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/kernels/optest"
+	"parley/weights/convert"
 )
 
 // TestGoldensCUDA is TestGoldens on the GPU, all nets on one device beside each
@@ -50,4 +51,10 @@ func each(t *testing.T, f func(t *testing.T, dev *cuda.Device)) {
 
 func TestBLIPStepsCUDA(t *testing.T) {
 	each(t, func(t *testing.T, dev *cuda.Device) { testBLIPSteps(t, dev) })
+}
+
+func TestOneSampleForManyTextsCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) {
+		manyTexts(t, open(t, "unet_odd", convert.UNet), dev, bounds[dev.Float()])
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -602,5 +603,52 @@ func TestMemory(t *testing.T) {
 				t.Errorf("peaks of %v bytes: twice on the CPU, twice counted", peaks)
 			}
 		})
+	}
+}
+
+// TestOneSampleForManyTexts holds a UNet that is given each latents once against
+// itself with latents for each text.
+func TestOneSampleForManyTexts(t *testing.T) {
+	for _, name := range []string{"unet_sd1", "unet_sd2", "unet_odd", "unet_deep"} {
+		t.Run(name, func(t *testing.T) {
+			g := open(t, name, convert.UNet)
+			manyTexts(t, g, host.New(2), bounds[engine.F32])
+		})
+	}
+}
+
+func manyTexts(t *testing.T, g golden, dev engine.Device, bound float64) {
+	m, err := unet.Load(g.config, g.model.Loader(dev))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := engine.NewStream(t.Context(), dev)
+	defer s.Close()
+	one, text := g.tensor("in.sample").Rows(0, 1), g.tensor("in.context").Rows(0, 1)
+	pair := func(a *engine.Tensor, f float32) *engine.Tensor { // a, and a times f
+		both := slices.Clone(a.F32())
+		for _, v := range a.F32() {
+			both = append(both, v*f)
+		}
+		return engine.FromF32(both, append([]int{2 * a.Dim(0)}, a.Shape()[1:]...)...)
+	}
+	two := pair(one, 0.5)                 // different latents
+	four := pair(pair(text, -0.25), 0.75) // of two texts each
+	all := pair(two, 1)                   // the same with a sample a text
+	short, err1 := m.Forward(s, s.Put(two), []float64{501, 37}, s.Put(four))
+	long, err2 := m.Forward(s, s.Put(all), []float64{501, 37, 501, 37}, s.Put(four))
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	have, err1 := s.Get(short)
+	want, err2 := s.Get(long)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := relative(have, want); err != nil || !(e <= bound) {
+		t.Errorf("relative error %.3g, %v; want at most %g", e, err, bound)
+	}
+	if _, err := m.Forward(s, s.Put(two), []float64{1, 2}, s.Put(engine.FromF32(slices.Concat(four.F32(), text.F32()), append([]int{5}, text.Shape()[1:]...)...))); err == nil {
+		t.Error("2 samples and 5 texts were taken")
 	}
 }

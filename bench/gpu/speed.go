@@ -348,7 +348,7 @@ func (b *bench) unet(s *engine.Stream, p *models.Painter, size painting, n int) 
 	if err != nil {
 		return nil, err
 	}
-	in := s.Put(random(4, 1, 2*n, size.side, size.side, 4))
+	in := s.Put(random(4, 1, n, size.side, size.side, 4))
 	now := s.Put(engine.FromI32([]int32{1}, 1))
 	return func() error {
 		y, err := p.UNet.Step(s, in, cond, now)

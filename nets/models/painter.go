@@ -394,11 +394,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		return nil, err
 	}
 	s.Free(text.Hidden)
-	rows := n
-	if guided {
-		rows = 2 * n
-	}
-	in := s.New(s.Float(), rows, h, w, p.VAE.Latents)
+	in := s.New(s.Float(), n, h, w, p.VAE.Latents)
 	now := s.New(engine.I32, 1)
 	net := layer.Recording{Plain: plan.Steps() < 3, Run: func() (*engine.Tensor, error) {
 		s.Enter("unet")
@@ -407,10 +403,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	}}
 	defer net.Free(s)
 	for i := range plan.Steps() {
-		scale := plan.Scale(i)
-		for r := range rows / n {
-			sample.Scale(s, in.Rows(r*n, (r+1)*n), x, scale)
-		}
+		sample.Scale(s, in, x, plan.Scale(i))
 		s.Set(now, engine.FromI32([]int32{int32(i)}, 1))
 		e, err := net.Next(s)
 		if err != nil {
@@ -547,17 +540,17 @@ func (p *Painter) chunk(n, h, w int) (int, error) {
 func (p *Painter) need(k, h, w int) (int, error) {
 	dry := engine.Like(p.device)
 	s := engine.NewStream(context.Background(), dry)
-	rows := k
+	texts := k
 	if p.Guidance > 1 {
-		rows *= 2
+		texts *= 2
 	}
-	c, err := p.UNet.Condition(s, make([]float64, max(p.Steps, 1)), s.New(s.Float(), rows, p.Text.Length, p.Text.Width))
+	c, err := p.UNet.Condition(s, make([]float64, max(p.Steps, 1)), s.New(s.Float(), texts, p.Text.Length, p.Text.Width))
 	if err != nil {
 		return 0, err
 	}
 	// The latents with what a scheduler keeps of the steps before.
 	latents := s.New(engine.F32, 6*k, h, w, p.VAE.Latents)
-	if _, err := p.UNet.Step(s, s.New(s.Float(), rows, h, w, p.VAE.Latents), c, s.New(engine.I32, 1)); err != nil {
+	if _, err := p.UNet.Step(s, s.New(s.Float(), k, h, w, p.VAE.Latents), c, s.New(engine.I32, 1)); err != nil {
 		return 0, err
 	}
 	if s.Peak() > p.Memory {

@@ -4,6 +4,7 @@ package unet
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"parley/kernels/conv"
 	"parley/kernels/embed"
 	"parley/kernels/matmul"
+	"parley/kernels/sample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -255,10 +257,11 @@ func (c *Conditions) Free(s *engine.Stream) {
 	s.Free(c.keys...)
 }
 
-// Step takes latents x [N, H, W, In] of one timestep, that of the conditions
-// whose number is in the i32 tensor i [1], and returns [N, H, W, Out]. All that
-// changes from step to step lies in x and i, so that one recording of it serves
-// them all.
+// Step takes latents x [M, H, W, In] of one timestep, that of the conditions
+// whose number is in the i32 tensor i [1], and returns [N, H, W, Out]: sample j
+// is latents j mod M with text j, and N is a multiple of M, as in guidance, which
+// asks for the same latents with and without a text. All that changes from step to
+// step lies in x and i, so that one recording of it serves them all.
 func (m *Model) Step(s *engine.Stream, x *engine.Tensor, c *Conditions, i *engine.Tensor) (*engine.Tensor, error) {
 	now := &Conditions{samples: c.samples, keys: c.keys}
 	row := embed.Rows(s, c.table, i)
@@ -270,13 +273,17 @@ func (m *Model) Step(s *engine.Stream, x *engine.Tensor, c *Conditions, i *engin
 	return m.run(s, x, now)
 }
 
-// Forward takes latents x [N, H, W, In], a timestep for each sample, and the
-// context [N, L, Cross], and returns [N, H, W, Out].
+// Forward takes latents x [M, H, W, In], a timestep for each, and the context
+// [N, L, Cross], and returns [N, H, W, Out], as Step does.
 func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64, context *engine.Tensor) (*engine.Tensor, error) {
 	if len(timesteps) != x.Dim(0) {
 		return nil, fmt.Errorf("unet: %d timesteps for %d samples", len(timesteps), x.Dim(0))
 	}
-	c, err := m.condition(s, timesteps, context)
+	all := slices.Clone(timesteps)
+	for len(all) > 0 && len(all) < context.Dim(0) {
+		all = append(all, timesteps...)
+	}
+	c, err := m.condition(s, all, context)
 	if err != nil {
 		return nil, err
 	}
@@ -289,8 +296,8 @@ func (m *Model) run(s *engine.Stream, x *engine.Tensor, c *Conditions) (*engine.
 	if sh := x.Shape(); len(sh) != 4 || sh[3] != m.In || sh[1]%mul != 0 || sh[2]%mul != 0 || sh.Elems() == 0 {
 		return nil, &layer.ShapeError{Net: "unet", Input: "sample", Have: sh, Want: fmt.Sprintf("[N H W %d] with H and W multiples of %d", m.In, mul)}
 	}
-	if x.Dim(0) != c.samples {
-		return nil, fmt.Errorf("unet: %d samples, %d rows of encoder_hidden_states", x.Dim(0), c.samples)
+	if c.samples%x.Dim(0) != 0 {
+		return nil, fmt.Errorf("unet: %d samples, %d rows of encoder_hidden_states: want a multiple", x.Dim(0), c.samples)
 	}
 	h := m.convIn.Forward(s, x, nil)
 	skips := []*engine.Tensor{h}
@@ -309,7 +316,7 @@ func (m *Model) run(s *engine.Stream, x *engine.Tensor, c *Conditions) (*engine.
 
 	s.Enter(m.mid.name)
 	h = m.mid.step(s, 0, h, nil, c)
-	y := m.mid.resnets[1].Forward(s, h, nil, c.of(m.mid.resnets[1]), "resnets.1")
+	y := m.mid.resnets[1].Forward(s, h, nil, c.of(m.mid.resnets[1], h.Dim(0)), "resnets.1")
 	s.Free(h)
 	h = s.Leave(y)
 
@@ -318,6 +325,10 @@ func (m *Model) run(s *engine.Stream, x *engine.Tensor, c *Conditions) (*engine.
 		for j := range b.resnets {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]
+			if wide := c.spread(s, skip); wide != skip {
+				s.Free(skip)
+				skip = wide
+			}
 			y := b.step(s, j, h, skip, c)
 			s.Free(h, skip)
 			h = y
@@ -336,12 +347,31 @@ func (m *Model) run(s *engine.Stream, x *engine.Tensor, c *Conditions) (*engine.
 	return out, s.Err()
 }
 
-// of is what a residual block adds for the timestep.
-func (c *Conditions) of(r Resnet) *engine.Tensor { return c.each[r.timed] }
+// of is what a residual block adds for the timestep of so many samples.
+func (c *Conditions) of(r Resnet, samples int) *engine.Tensor {
+	e := c.each[r.timed]
+	return e.Rows(0, min(samples, e.Dim(0)))
+}
+
+// spread repeats maps [M, ...] to one for each text: until the first look at its
+// text, a sample is no other than the next with the same latents.
+func (c *Conditions) spread(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	m := x.Dim(0)
+	if m == c.samples {
+		return x
+	}
+	shape := slices.Clone(x.Shape())
+	shape[0] = c.samples
+	y := s.New(x.DType(), shape...)
+	for i := 0; i < c.samples; i += m {
+		sample.Scale(s, y.Rows(i, i+m), x, 1)
+	}
+	return y
+}
 
 // step runs resnet j on x and the channels beside it, and its attention.
 func (b block) step(s *engine.Stream, j int, x, beside *engine.Tensor, c *Conditions) *engine.Tensor {
-	h := b.resnets[j].Forward(s, x, beside, c.of(b.resnets[j]), "resnets."+strconv.Itoa(j))
+	h := b.resnets[j].Forward(s, x, beside, c.of(b.resnets[j], x.Dim(0)), "resnets."+strconv.Itoa(j))
 	if b.attns == nil {
 		return h
 	}
@@ -464,22 +494,30 @@ func (t transformer) forward(s *engine.Stream, x *engine.Tensor, c *Conditions, 
 	h := t.in.Forward(s, a.Reshape(x.Dim(0), x.Dim(1)*x.Dim(2), x.Dim(3)))
 	s.Free(a)
 	for _, b := range t.blocks {
-		y := b.forward(s, h, c.keys[b.cross])
+		y := b.forward(s, h, c)
 		s.Free(h)
 		h = y
 	}
-	y := t.out.Fused(s, h, matmul.None, x)
+	wide := c.spread(s, x)
+	y := t.out.Fused(s, h, matmul.None, wide)
 	s.Free(h)
-	return s.Leave(y.Reshape(x.Shape()...))
+	if wide != x {
+		s.Free(wide)
+	}
+	return s.Leave(y.Reshape(wide.Shape()...))
 }
 
-func (b basic) forward(s *engine.Stream, x, text *engine.Tensor) *engine.Tensor {
+func (b basic) forward(s *engine.Stream, x *engine.Tensor, c *Conditions) *engine.Tensor {
 	s.Enter(b.name)
 	a := b.norm1.Forward(s, x)
 	h := b.self.Self(s, a, x, false)
 	s.Free(a)
+	if wide := c.spread(s, h); wide != h {
+		s.Free(h)
+		h = wide
+	}
 	a = b.norm2.Forward(s, h)
-	g := b.query.Cross(s, a, text, h)
+	g := b.query.Cross(s, a, c.keys[b.cross], h)
 	s.Free(a, h)
 	a = b.norm3.Forward(s, g)
 	f := b.gate.GEGLU(s, a)

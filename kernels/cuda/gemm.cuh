@@ -219,8 +219,9 @@ __device__ __forceinline__ bool gather(At at, float4* shares)
     unsigned before = 0;
     if (lane == 0) before = atomicAdd(arrived + part, 1);
     if (__shfl_sync(~0u, before, 0) != gridDim.y - 1) return false;
-    if (lane == 0) arrived[part] = 0;
     __threadfence();
+    if (lane == 0) arrived[part] = 0;
+    __syncwarp(); // what lane 0 knows to be written, all may read
     // From the second-level cache: the first may hold a sector of before. Eight reads
     // are under way at a time, which leaves registers.
     constexpr int AHEAD = 8;

@@ -122,15 +122,9 @@ func (w *warp) access(in *inst, m *memOp, sp space, mask uint32) {
 			if w.blk.l.count {
 				w.countGlobal(in, m, part)
 			}
-			switch {
-			case m.atomic && m.read != m.write: // volatile, relaxed and the like
-				for l := part; l != 0; l &= l - 1 {
-					lock := &w.blk.l.m.locks[w.addr[bits.TrailingZeros32(l)&31]>>3&255]
-					lock.Lock()
-					m.access(w, in, r.data, r.Addr, l&-l)
-					lock.Unlock()
-				}
-			default:
+			if m.atomic {
+				w.atomically(in, m, r, part)
+			} else {
 				m.access(w, in, r.data, r.Addr, part)
 			}
 			w.wk.busy = w.wk.busy || m.write && !m.read
@@ -199,6 +193,25 @@ func (w *warp) access(in *inst, m *memOp, sp space, mask uint32) {
 		if local != 0 {
 			w.access(in, m, spaceLocal, local)
 		}
+	}
+}
+
+// atomically runs an atomic, or what is volatile, relaxed and the like.
+func (w *warp) atomically(in *inst, m *memOp, r *region, mask uint32) {
+	if w.blk.check != nil && w.blk.l.blocks > 1 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		w.checkBlocks(in, m, r, mask)
+	}
+	if m.read && m.write { // has its own locks
+		m.access(w, in, r.data, r.Addr, mask)
+		return
+	}
+	for l := mask; l != 0; l &= l - 1 {
+		lock := &w.blk.l.m.locks[w.addr[bits.TrailingZeros32(l)&31]>>3&255]
+		lock.Lock()
+		m.access(w, in, r.data, r.Addr, l&-l)
+		lock.Unlock()
 	}
 }
 
@@ -361,6 +374,9 @@ func (x *ins) elements(o operand, n int, m *memOp, dst bool) []int32 {
 func (x *ins) used(m *memOp, size uint64) {
 	if m.space == spaceShared || m.space == spaceGeneric {
 		x.prog.granule = min(x.prog.granule, size)
+	}
+	if m.space == spaceGlobal || m.space == spaceGeneric {
+		x.prog.global = min(x.prog.global, size)
 	}
 }
 

@@ -271,6 +271,11 @@ func (w *warp) checkGlobal(in *inst, m *memOp, r *region, mask uint32) {
 			r.mark(off, m.total)
 		}
 	}
+	if w.blk.l.blocks > 1 && !m.atomic {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		w.checkBlocks(in, m, r, mask)
+	}
 }
 
 // checkLocal does the same for local memory.

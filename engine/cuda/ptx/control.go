@@ -419,5 +419,8 @@ func fence(x *ins) {
 		w.blk.l.m.locks[255].Lock()
 		//lint:ignore SA2001 the lock itself is the fence
 		w.blk.l.m.locks[255].Unlock()
+		if w.blk.check != nil {
+			w.fenced()
+		}
 	})
 }

@@ -45,8 +45,13 @@ AFTER:
 
 func runMeet(t *testing.T, workers, blocks, threads, want int, poll string, cooperative bool) ([]uint32, error) {
 	t.Helper()
-	m := New(Options{Workers: workers})
-	mod, err := m.Load([]byte(strings.Replace(meet, "POLL", poll, 1)))
+	return runText(t, Options{Workers: workers}, strings.Replace(meet, "POLL", poll, 1), blocks, threads, want, cooperative)
+}
+
+func runText(t *testing.T, o Options, text string, blocks, threads, want int, cooperative bool) ([]uint32, error) {
+	t.Helper()
+	m := New(o)
+	mod, err := m.Load([]byte(text))
 	must(t, err)
 	f := kernel(t, mod, "k")
 	count := upload(t, m, make([]uint32, 1))
@@ -170,6 +175,42 @@ TRY:
 			}
 			if !good && (err == nil || !strings.Contains(err.Error(), "deadlock")) {
 				t.Errorf("%d workers: a lock that is kept: %v", workers, err)
+			}
+		}
+	}
+}
+
+// TestBlocks: what blocks of a launch do to each other's memory needs a fence and
+// an atomic on both sides.
+func TestBlocks(t *testing.T) {
+	poll := strings.Replace(meet, "POLL", "ld.volatile.global.u32 %r1, [%c];", 1)
+	if !strings.Contains(poll, "membar.gl;\n\tatom") || !strings.Contains(poll, "bra WAIT;\n\tmembar.gl;") {
+		t.Fatal("no fences to take away")
+	}
+	for name, c := range map[string]struct {
+		text, says string
+	}{
+		"right":                 {poll, ""},
+		"no fence before":       {strings.Replace(poll, "membar.gl;\n\tatom", "atom", 1), "wrote byte"},
+		"no fence behind":       {strings.Replace(poll, "bra WAIT;\n\tmembar.gl;", "bra WAIT;", 1), "wrote byte"},
+		"release and acquire":   {strings.NewReplacer("membar.gl;", "", "atom.global", "atom.release.gpu.global", "ld.volatile", "ld.acquire.gpu").Replace(poll), ""},
+		"only release":          {strings.NewReplacer("membar.gl;", "", "atom.global", "atom.release.gpu.global").Replace(poll), "wrote byte"},
+		"nobody waits":          {strings.Replace(poll, "@%q bra WAIT;", "", 1), ""},
+		"two writers":           {strings.Replace(poll, "st.global.u32 [%x+4], %r3;", "st.global.u32 [%g+4], %r3;", 1), "wrote byte"},
+		"written over a reader": {strings.Replace(poll, "@!%p st.global.u32 [%x+4], %r3;", "@!%p st.global.u32 [%x], %r3;", 1), " byte "}, // whoever of the two comes later says so,
+	} {
+		for _, workers := range []int{1, 3} {
+			_, err := runText(t, Options{Workers: workers, Check: true}, c.text, 5, 64, 5, true)
+			var fault *Fault
+			switch {
+			case name == "nobody waits": // whoever comes first reads what is not there, or what is not ordered
+				if err == nil {
+					t.Errorf("%s, %d workers: not found", name, workers)
+				}
+			case c.says == "" && err != nil:
+				t.Errorf("%s, %d workers: %v", name, workers, err)
+			case c.says != "" && (!errors.As(err, &fault) || !strings.Contains(fault.What, "race: block") || !strings.Contains(fault.What, c.says)):
+				t.Errorf("%s, %d workers: %v", name, workers, err)
 			}
 		}
 	}

@@ -75,6 +75,7 @@ type program struct {
 	dynamic  int // offset of the dynamic shared memory
 	local    int
 	granule  uint64 // least width of accesses to shared memory
+	global   uint64 // and to global memory; 4 at most, both
 }
 
 type regRange struct {
@@ -145,7 +146,7 @@ func (mod *Module) decode(f *file) (err error) {
 		}
 		c := &compiler{
 			mod: mod, f: f,
-			prog:     &program{name: fn.name, n32: 1, n64: 1, granule: 4},
+			prog:     &program{name: fn.name, n32: 1, n64: 1, granule: 4, global: 4},
 			consts32: map[uint32]int32{}, consts64: map[uint64]int32{}, dyn: map[uint64]int32{},
 			special: map[string]int32{}, calling: map[string]bool{},
 			dynAlign: 16,

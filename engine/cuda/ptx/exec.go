@@ -221,6 +221,8 @@ type block struct {
 	warps []*warp
 	bars  [16]barrier
 	check *blockCheck
+	known known  // of other blocks
+	clock uint32 // its own, from 1
 }
 
 type barrier struct {
@@ -266,6 +268,7 @@ func (wk *worker) block(n uint64) *block {
 	if b.check != nil {
 		b.check.reset()
 	}
+	b.known, b.clock = nil, 1
 	return b
 }
 
@@ -325,6 +328,8 @@ type warp struct {
 	local []byte // of all lanes
 	linit []byte
 
+	hand, found known // blocks.go's
+
 	async  [warpSize]uint32 // cp.async groups committed, by lane
 	copies []asyncCopy
 }
@@ -364,7 +369,7 @@ func (w *warp) reset() {
 	w.live = ^uint32(0) >> (warpSize - w.size)
 	w.active, w.pc, w.others, w.wait = w.live, 0, w.others[:0], noPC
 	w.status, w.cc, w.fair, w.met, w.turns, w.misses, w.polls = running, 0, 0, 0, 0, 0, 0
-	w.async, w.copies = [warpSize]uint32{}, w.copies[:0]
+	w.async, w.copies, w.hand, w.found = [warpSize]uint32{}, w.copies[:0], nil, nil
 	clear(w.linit)
 	for i := range w.local {
 		w.local[i] = 0xff

@@ -8,7 +8,7 @@
 // implemented is an error of Load that names its line.
 //
 // Every access outside an allocation, or misaligned, is a Fault. With
-// Options.Check the machine is a sanitizer as well (check.go), with
+// Options.Check the machine is a sanitizer as well (check.go, blocks.go), with
 // Options.Count it counts what each launch did (count.go).
 //
 // The PTX ISA manual is the source for all of it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync"
 )
 
 // Where things lie in the address space of the virtual GPU. Allocations start
@@ -50,6 +51,13 @@ type region struct {
 	data  []byte
 	init  []byte
 	ronly bool // .const
+
+	// blocks.go's
+	mu      sync.Mutex
+	owners  []owner
+	shift   uint // of a granule
+	syncs   map[uint64]known
+	syncsOf uint64 // the launch
 }
 
 // table is the sorted list of what is allocated. It is replaced, never changed,

@@ -63,6 +63,10 @@ func (v isa) gemm(name string, add bool) {
 		for j := range cols {
 			y[j] = v.reg()
 			VMOVUPS(at(b, 4*v.w*j), y[j])
+			if rows < mr && (v.wide() || j%2 == 0) {
+				// Few rows wait for B, which comes from memory.
+				PREFETCHT0(at(b, 4*v.w*j+2048))
+			}
 		}
 		for i := range rows {
 			x := v.reg()

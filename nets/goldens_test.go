@@ -652,3 +652,56 @@ func manyTexts(t *testing.T, g golden, dev engine.Device, bound float64) {
 		t.Error("2 samples and 5 texts were taken")
 	}
 }
+
+// TestTrim holds texts without what stands behind their ends against the whole
+// rows.
+func TestTrim(t *testing.T) {
+	for _, name := range []string{"clip_quick", "clip_gelu", "clip_mixed"} {
+		t.Run(name, func(t *testing.T) {
+			g := open(t, name, convert.CLIP)
+			dev := host.New(2)
+			m, err := clip.Load(g.config, g.model.Loader(dev))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := engine.NewStream(t.Context(), dev)
+			x := m.Text
+			top := int32(x.EOS)
+			if top == 2 { // the highest id ends a text
+				top = int32(x.Vocab - 1)
+			}
+			rows := func(ends ...int) [][]int32 {
+				var ids [][]int32
+				for i, end := range ends {
+					row := make([]int32, x.Length)
+					for j := range row {
+						row[j] = int32((7*i+3*j)%(x.Vocab-4) + 1)
+						if row[j] == top {
+							row[j] = 0
+						}
+					}
+					if end >= 0 {
+						row[end] = top
+					}
+					ids = append(ids, row)
+				}
+				return ids
+			}
+			for _, ends := range [][]int{{0}, {2, 1}, {3, x.Length - 1}} {
+				whole, cut := rows(ends...), rows(ends...)
+				x.Trim(cut)
+				if want := min(x.Length, (slices.Max(ends)+8)/8*8); len(cut[0]) != want {
+					t.Errorf("ends %v: %d ids are left, want %d", ends, len(cut[0]), want)
+				}
+				a, err1 := x.Forward(s, whole)
+				b, err2 := x.Forward(s, cut)
+				if err := errors.Join(err1, err2); err != nil {
+					t.Fatal(err)
+				}
+				if e, err := relative(b.Pooled, a.Pooled); err != nil || !(e <= 1e-6) {
+					t.Errorf("ends %v: relative error %.3g, %v", ends, e, err)
+				}
+			}
+		})
+	}
+}

@@ -116,6 +116,19 @@ func (t *Text) Forward(s *engine.Stream, ids [][]int32) (TextOutput, error) {
 	return t.Run(s, w, e), s.Err()
 }
 
+// Trim cuts what stands behind the ends of all texts, in place: no id sees those
+// behind it, and a text is pooled at its end. Rows have a multiple of eight ids
+// afterwards, so that there are few lengths, or as many as before.
+func (t *Text) Trim(ids [][]int32) {
+	keep := 0
+	for _, row := range ids {
+		keep = max(keep, t.end(row)+1)
+	}
+	for i, row := range ids {
+		ids[i] = row[:min(len(row), (keep+7)/8*8)]
+	}
+}
+
 // Words checks rows of ids and returns them as host tensors: [N, L], and [N],
 // where in all of them each text is pooled.
 func (t *Text) Words(ids [][]int32) (words, ends *engine.Tensor, err error) {

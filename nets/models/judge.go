@@ -129,6 +129,7 @@ func (j *Judge) texts(texts []string) tower {
 			for _, t := range texts[lo:hi] {
 				ids = append(ids, j.words.Encode(t, j.Net.Text.Length))
 			}
+			j.Net.Text.Trim(ids)
 			words, ends, err := j.Net.Text.Words(ids)
 			if err != nil {
 				return nil, err
@@ -207,7 +208,7 @@ func (j *Judge) batch(ctx context.Context, t tower, lo, hi int, use func(s *engi
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	key := shape{t.texts, hi - lo, j.Pooled}
+	key := shape{t.texts, hi - lo, in[0].Dim(1), j.Pooled}
 	p := j.programs[key]
 	if p == nil {
 		p = j.start(t, in)
@@ -245,6 +246,7 @@ func (j *Judge) run(s *engine.Stream, t tower, in []*engine.Tensor) (*engine.Ten
 type shape struct {
 	texts  bool
 	n      int
+	length int // of texts, in ids; a picture's height
 	pooled bool
 }
 

@@ -1,0 +1,84 @@
+package models
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/kernels/resample"
+	"parley/kernels/simd"
+	"parley/nets/pixels"
+	"parley/weights/mini"
+)
+
+// halves rounds what operations give to f16.
+type halves struct{}
+
+func (halves) Record(sp engine.Span) {
+	if sp.Op == "" || sp.Out == nil || sp.Out.DType() != engine.F32 {
+		return
+	}
+	h := make([]uint16, sp.Out.Elems())
+	simd.ToF16(h, sp.Out.F32())
+	simd.FromF16(sp.Out.F32(), h)
+}
+
+// TestWhatHalfCostsAScore draws with f16's activations on the CPU: what a GPU's
+// scores are to be held against (nets/rerank). A drawing's small errors lie on the
+// edges of things, where CLIP looks, so that a few scores change much more than
+// most.
+func TestWhatHalfCostsAScore(t *testing.T) {
+	dev := host.New(2)
+	p, err := OpenPainter(Embedded("sd"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Steps = 4
+	j, err := OpenJudge(Embedded("clip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scenes, err := mini.Test()
+	if err != nil {
+		t.Fatal(err)
+	}
+	draw := func(text string, seed uint64, r engine.Recorder) pixels.Picture {
+		s := engine.NewStream(t.Context(), dev)
+		defer s.Close()
+		s.Attach(r)
+		ids, none := p.words.Encode(text, p.Text.Length), p.words.Encode("", p.Text.Length)
+		z, err := p.Latents(s, [][]int32{ids}, [][]int32{none}, OneSeed(seed), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := p.Decode(s, z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := resample.Bytes(s, x)
+		return &pixels.Image{W: b.Dim(2), H: b.Dim(1), Pix: slices.Clone(b.U8())}
+	}
+	const n = 20
+	mean, worst := 0., 0.
+	for i := range n {
+		text := scenes[5*i%len(scenes)].Captions[0]
+		source, err := j.Texts(t.Context(), []string{text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed := uint64(5 + i)
+		scores, err := j.ScoreImages(t.Context(), source, []pixels.Picture{draw(text, seed, nil), draw(text, seed, halves{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := math.Abs(scores[0] - scores[1])
+		mean += d / n
+		worst = max(worst, d)
+	}
+	t.Logf("of %d drawings in f16: the score changes by %.2g on average and by %.2g at most", n, mean, worst)
+	if !(mean > 1e-4 && mean < 2e-3 && worst < 2e-2) {
+		t.Error("nets/rerank takes f16 for another kind of error")
+	}
+}

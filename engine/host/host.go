@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -127,11 +128,19 @@ func (d *Device) Free(m engine.Memory) {
 	d.mu.Unlock()
 }
 
-// Trim gives the memory of freed blocks back to the collector.
+// Trim gives the memory of freed blocks back to the system where it is much: what
+// comes next has other shapes, and the collector might not run before its blocks
+// lie beside the old ones.
 func (d *Device) Trim() {
+	const much = 256 << 20
 	d.mu.Lock()
+	if d.kept < much {
+		d.mu.Unlock()
+		return
+	}
 	d.free, d.kept = map[int][][]byte{}, 0
 	d.mu.Unlock()
+	debug.FreeOSMemory()
 }
 
 // Upload implements engine.Device.

@@ -8,7 +8,7 @@ to warm up and is timed from there. Outputs are held against torch's. What was m
 in results.json there, and RESULTS.md beside this file is written from it after each work.
 Python 3.11 and requirements.txt; 16 GB of memory.
 """
-import argparse, json, os, platform, resource, subprocess, sys, time
+import argparse, json, os, subprocess, sys, threading, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RUNS = 2  # timed ones of a process, of which the faster counts
@@ -29,7 +29,7 @@ WHOLE = {"captions-10": 0.15, "reconstruction": 0.50, "first-output": 0.05}
 WORDS = {
     "unet-512": "SD 1.5 UNet step, guided pair, 512x512", "unet-256": "the same, 256x256", "unet-256-x4": "the same, four pairs, 256x256",
     "unet-512-x4": "the same, four pairs, 512x512", "vae-decode-512": "VAE decode, 512x512", "clip-images-16": "CLIP B/32, 16 images",
-    "clip-texts-16": "CLIP B/32, 16 texts", "blip-vision": "BLIP base, one image's encoding", "captions-10": "BLIP base, 10 nucleus captions of 20 ids",
+    "clip-texts-16": "CLIP B/32, 16 texts of 77 ids", "blip-vision": "BLIP base, one image's encoding", "captions-10": "BLIP base, 10 nucleus captions of 20 ids",
     "reconstruction": "image reconstruction, K = 4, 512x512, 10 steps, from process start", "first-output": "first caption of the mini models, from process start",
 }
 
@@ -70,12 +70,28 @@ def tensors(work):
     for name, shape in NETS[work][2].items():
         if name == "input_ids":
             out[name] = torch.randint(0, 49000, shape, generator=g)
-            out[name][:, 20:] = 49407
+            out[name][:, -1] = 49407  # no id could be left out
         elif isinstance(shape, int):
             out[name] = torch.tensor(shape)
+        elif name == "sample":  # a guided pair is the same latents with two texts
+            out[name] = torch.randn([shape[0] // 2] + shape[1:], generator=g).repeat(2, 1, 1, 1)
         else:
             out[name] = torch.randn(shape, generator=g)
     return out
+
+
+def inputs(work, data):
+    """Writes what Parley is given."""
+    import torch
+    from safetensors.torch import save_file
+    if work == "captions-10":
+        x = {"pixel_values": torch.randn(1, 3, 384, 384, generator=torch.Generator().manual_seed(7)), "input_ids": torch.full((10, 1), 30522)}
+    else:
+        x = {k: v.reshape(1) if v.dim() == 0 else v for k, v in tensors(work).items()}
+        if NETS[work][0] == "unet":
+            x["sample"] = x["sample"].chunk(2)[0].clone()  # a guided pair's latents, once
+    os.makedirs(f"{data}/io", exist_ok=True)
+    save_file(x, f"{data}/io/{work}.safetensors")
 
 
 def make(data):
@@ -218,10 +234,12 @@ def worker(peer, work, data, out):
 # ---- the comparison
 
 def spawn(args, **env):
-    """Runs a process; gives its standard output, its seconds and the peak of its memory."""
+    """Runs a process; gives its standard output, its seconds and the peak of its memory.
+
+    That counts from this process's own, which therefore imports nothing large.
+    """
     start = time.time()
     p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env})
-    import threading
     errors = []
     t = threading.Thread(target=lambda: errors.append(p.stderr.read())); t.start()
     out = p.stdout.read(); t.join()
@@ -247,18 +265,13 @@ def measure(peer, work, data, parley, threads):
         y = f"{data}/{peer}.npy"
         o, _, peak = spawn([sys.executable, __file__, "--worker", f"{peer}:{work}", data, y])
         return min(json.loads(o.splitlines()[-1])["seconds"]), peak, y
-    from safetensors.torch import save_file
-    import torch
-    os.makedirs(f"{data}/io", exist_ok=True)
     y = f"{data}/io/out.safetensors"
-    common = ["--out", y, "--in", f"{data}/io/in.safetensors", "--device", "cpu", "--precision", "f32", "--threads", str(threads), "--repeat", str(1 + RUNS), "--json"]
+    common = ["--out", y, "--in", f"{data}/io/{work}.safetensors", "--device", "cpu", "--precision", "f32", "--threads", str(threads), "--repeat", str(1 + RUNS), "--json"]
     if work == "captions-10":
-        save_file({"pixel_values": torch.randn(1, 3, 384, 384, generator=torch.Generator().manual_seed(7)), "input_ids": torch.full((10, 1), 30522)}, f"{data}/io/in.safetensors")
-        o, _, peak = spawn([parley, "forward", "blip-generate", "--model", f"{data}/blip", "--sample", "--top-p", "0.9", "--min-length", "20"] + common)
+        args = ["blip-generate", "--model", f"{data}/blip", "--sample", "--top-p", "0.9", "--min-length", "20"]
     else:
-        net, folder = NETS[work][:2]
-        save_file({k: v.reshape(1) if v.dim() == 0 else v for k, v in tensors(work).items()}, f"{data}/io/in.safetensors")
-        o, _, peak = spawn([parley, "forward", net, "--model", f"{data}/{folder}"] + common)
+        args = [NETS[work][0], "--model", f"{data}/{NETS[work][1]}"]
+    o, _, peak = spawn([parley, "forward"] + args + common)
     return min(json.loads(o)["seconds"][1:]), peak, y
 
 
@@ -277,6 +290,8 @@ def error(work, data, y):
 def ready(peer, work, data):
     if not os.path.exists(f"{data}/made"):
         spawn([sys.executable, __file__, "--worker", "make", data, "-"])
+    if work not in ("reconstruction", "first-output") and not os.path.exists(f"{data}/io/{work}.safetensors"):
+        spawn([sys.executable, __file__, "--worker", f"inputs:{work}", data, "-"])
     if peer in ("openvino", "onnxruntime") and not os.path.exists(f"{data}/{peer}/{NETS[work][0]}/made"):
         print(f"converting {NETS[work][0]} for {peer}", flush=True)
         spawn([sys.executable, __file__, "--worker", f"export:{peer}:{NETS[work][0]}", data, "-"])
@@ -338,6 +353,7 @@ def main():
     if len(sys.argv) > 1 and sys.argv[1] == "--worker":
         what, data, out = sys.argv[2:5]
         if what == "make": make(data)
+        elif what.startswith("inputs:"): inputs(what.split(":")[1], data)
         elif what.startswith("export:"): export(*what.split(":")[1:], data)
         elif what == "reconstruction": reconstruct(data)
         elif what == "first-output": first(data)

@@ -28,7 +28,7 @@ func main() {
 	// Weights are the most of the heap, hold no pointers and cost the collector
 	// nothing: it may run before there is as much garbage as there are weights.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(25)
+		debug.SetGCPercent(10)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {

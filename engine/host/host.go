@@ -3,12 +3,9 @@ package host
 
 import (
 	"fmt"
-	"math/bits"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"parley/engine"
 )
@@ -55,9 +52,8 @@ type Device struct {
 	workers   int
 	precision Precision
 
-	mu   sync.Mutex
-	free map[int][][]byte // by size class
-	kept int              // bytes in free
+	mu    sync.Mutex
+	arena arena
 }
 
 // New returns the CPU with that many workers and exact operations.
@@ -68,7 +64,7 @@ func NewWith(o Options) *Device {
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Device{workers: o.Workers, precision: o.Precision, free: map[int][][]byte{}}
+	return &Device{workers: o.Workers, precision: o.Precision}
 }
 
 // Precision is what operations may give away.
@@ -89,58 +85,21 @@ func (d *Device) Local() bool { return true }
 // Workers is the number of goroutines that For uses.
 func (d *Device) Workers() int { return d.workers }
 
-// class rounds n up to one of eight sizes an octave, so that a freed block
-// serves the next tensor of about its size and wastes an eighth at most.
-func class(n int) int {
-	if n <= 4096 {
-		return 4096
-	}
-	step := 1 << (bits.Len(uint(n-1)) - 4)
-	return (n + step - 1) / step * step
-}
-
 // Alloc implements engine.Device. Blocks start at a multiple of 64 bytes.
 func (d *Device) Alloc(n int) (engine.Memory, error) {
-	c := class(n)
 	d.mu.Lock()
-	if l := d.free[c]; len(l) > 0 {
-		b := l[len(l)-1]
-		d.free[c] = l[:len(l)-1]
-		d.kept -= c
-		d.mu.Unlock()
-		return engine.Memory{Host: b[:n]}, nil
-	}
-	d.mu.Unlock()
-	raw := make([]byte, c+64)
-	off := int(-uintptr(unsafe.Pointer(&raw[0])) & 63)
-	return engine.Memory{Host: raw[off : off+n : off+c]}, nil
+	defer d.mu.Unlock()
+	return engine.Memory{Host: d.arena.take(n)}, nil
 }
 
 // Free implements engine.Device.
 func (d *Device) Free(m engine.Memory) {
-	c := cap(m.Host)
-	if c == 0 || class(c) != c {
-		return // not ours: a view or the caller's own slice
-	}
-	d.mu.Lock()
-	d.free[c] = append(d.free[c], m.Host[:c])
-	d.kept += c
-	d.mu.Unlock()
-}
-
-// Trim gives the memory of freed blocks back to the system where it is much: what
-// comes next has other shapes, and the collector might not run before its blocks
-// lie beside the old ones.
-func (d *Device) Trim() {
-	const much = 256 << 20
-	d.mu.Lock()
-	if d.kept < much {
-		d.mu.Unlock()
+	if cap(m.Host) == 0 {
 		return
 	}
-	d.free, d.kept = map[int][][]byte{}, 0
-	d.mu.Unlock()
-	debug.FreeOSMemory()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.arena.give(m.Host)
 }
 
 // Upload implements engine.Device.

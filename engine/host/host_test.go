@@ -1,6 +1,8 @@
 package host
 
 import (
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -32,9 +34,69 @@ func TestAllocAlignsAndRecycles(t *testing.T) {
 
 func TestFreeIgnoresForeignMemory(t *testing.T) {
 	d := New(1)
-	d.Free(engine.Memory{Host: make([]byte, 5001)})
-	if d.kept != 0 {
-		t.Errorf("kept %d bytes of a foreign block", d.kept)
+	m, _ := d.Alloc(5001)
+	for _, b := range [][]byte{make([]byte, 5001), m.Host[64:], m.Host[:64:64]} {
+		d.Free(engine.Memory{Host: b})
+	}
+	if len(d.arena.taken) != 1 {
+		t.Errorf("%d blocks are taken, want 1", len(d.arena.taken))
+	}
+}
+
+// TestArena takes and gives blocks by chance: none overlap, and in the end the
+// chunks are whole.
+func TestArena(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var a arena
+	type block struct {
+		b    []byte
+		fill byte
+	}
+	var have []block
+	drop := func(i int) {
+		for _, v := range have[i].b {
+			if v != have[i].fill {
+				t.Fatalf("a block of %d bytes was written over", len(have[i].b))
+			}
+		}
+		a.give(have[i].b)
+		have = slices.Delete(have, i, i+1)
+	}
+	for i := range 4000 {
+		if len(have) > 0 && r.IntN(100) < 45 {
+			drop(r.IntN(len(have)))
+			continue
+		}
+		n := r.IntN(1 << r.IntN(19))
+		b := a.take(n)
+		if len(b) != n || address(b)%64 != 0 {
+			t.Fatalf("%d bytes at %#x, want %d", len(b), address(b), n)
+		}
+		for j := range b {
+			b[j] = byte(i)
+		}
+		have = append(have, block{b, byte(i)})
+	}
+	for len(have) > 0 {
+		drop(len(have) - 1)
+	}
+	total := 0
+	for _, c := range a.chunks {
+		total += len(c.mem)
+		if len(c.gaps) != 1 || c.gaps[0].lo != 0 || c.gaps[0].hi != len(c.mem)/align*align {
+			t.Errorf("a chunk of %d bytes is left with %v", len(c.mem), c.gaps)
+		}
+	}
+	// Blocks of other sizes lie where the others were.
+	if a.take(total / 4); len(a.taken) != 1 || len(a.chunks) == 0 {
+		t.Errorf("%d taken of %d chunks", len(a.taken), len(a.chunks))
+	}
+	var used int
+	for _, c := range a.chunks {
+		used += len(c.mem)
+	}
+	if used != total {
+		t.Errorf("%d bytes in chunks, %d before", used, total)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"parley/engine"
 	"parley/engine/cuda"
-	"parley/engine/host"
 	"parley/kernels/resample"
 	"parley/kernels/sample"
 	"parley/kernels/simd"
@@ -301,18 +300,11 @@ func (p *Painter) PaintTogether(ctx context.Context, texts []string, seed uint64
 func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise Noise, from *Start, step func(), use func(s *engine.Stream, bytes *engine.Tensor) error) error {
 	s := engine.NewStream(ctx, p.device)
 	defer s.Close()
-	trim := func() {
-		if h, ok := host.On(p.device); ok {
-			h.Trim()
-		}
-	}
 	z, err := p.Latents(s, ids, negative, noise, from, step)
 	if err != nil {
 		return err
 	}
-	trim()
 	x, err := p.Decode(s, z)
-	defer trim()
 	if err != nil {
 		return err
 	}

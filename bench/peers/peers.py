@@ -309,7 +309,7 @@ def compare(work, peers, rounds, data, parley):
             row["failed"][peer] = str(e)[-300:]
     one = work not in ("first-output", "reconstruction")
     for n in range(rounds):
-        for who, threads in [(p, cores) for p in peers if p not in row["failed"]] + [("parley", cores)] + ([("parley on one core", 1)] if one else []):
+        for who, threads in [(p, cores) for p in peers if p not in row["failed"]] + [("parley", cores)] + ([("parley on one core", 1)] if one and n == 0 else []):
             try:
                 s, peak, y = measure(who.split()[0], work, data, parley, threads)
             except RuntimeError as e:

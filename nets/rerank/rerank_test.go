@@ -11,10 +11,12 @@ import (
 
 	"gorgonia.org/tensor"
 
+	"parley/engine"
 	"parley/engine/host"
 	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
+	"parley/weights/mini"
 )
 
 // grey is a picture whose brightness is all there is to it.
@@ -155,9 +157,9 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestMiniature runs both loops on the embedded models, twice.
-func TestMiniature(t *testing.T) {
-	dev := host.New(2)
+// open is both loops' models, the embedded ones, on a device.
+func open(t *testing.T, dev engine.Device) (*models.Captioner, *models.Painter, *models.Judge) {
+	t.Helper()
 	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +172,56 @@ func TestMiniature(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, p, j
+}
+
+// TestChoicesOfFasterMethods: both loops write and choose the same with the CPU's
+// faster methods as with exact ones.
+func TestChoicesOfFasterMethods(t *testing.T) {
+	scenes, err := mini.Test()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var loops []rerank.Loop
+	for _, p := range []host.Precision{host.Exact, host.F32} {
+		c, paint, j := open(t, host.NewWith(host.Options{Workers: 2, Precision: p}))
+		paint.Steps = 6
+		loops = append(loops, rerank.Loop{Captioner: c, Painter: paint, Judge: j, Seed: 11})
+	}
+	worst := 0.
+	for i := range 8 {
+		scene := scenes[23*i%len(scenes)]
+		picture, err := pixels.Decode(bytes.NewReader(scene.PNG))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, run := range []func(l *rerank.Loop) (*rerank.Result, error){
+			func(l *rerank.Loop) (*rerank.Result, error) { return l.Image(t.Context(), scene.File, picture, 3) },
+			func(l *rerank.Loop) (*rerank.Result, error) { return l.Text(t.Context(), scene.Captions[0], 3) },
+		} {
+			exact, err1 := run(&loops[0])
+			fast, err2 := run(&loops[1])
+			if err := errors.Join(err1, err2); err != nil {
+				t.Fatal(err)
+			}
+			if exact.Selected != fast.Selected {
+				t.Errorf("%s: %d is chosen, exactly %d", exact.Source, fast.Selected, exact.Selected)
+			}
+			for k, c := range exact.Candidates {
+				if f := fast.Candidates[k]; f.Text != c.Text {
+					t.Errorf("%s: %q, exactly %q", exact.Source, f.Text, c.Text)
+				} else {
+					worst = max(worst, math.Abs(f.Score-c.Score))
+				}
+			}
+		}
+	}
+	t.Logf("scores differ by %.2g at most", worst)
+}
+
+// TestMiniature runs both loops on the embedded models, twice.
+func TestMiniature(t *testing.T) {
+	c, p, j := open(t, host.New(2))
 	p.Steps = 6
 	l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: 3}
 	first, err := l.Text(context.Background(), "two red apples on the grass", 2)

@@ -101,6 +101,11 @@ type Memory struct {
 	Addr uintptr
 }
 
+// F32 is a block on the host as numbers, for an operation's scratch.
+func (m Memory) F32() []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(m.Host))), len(m.Host)/4)
+}
+
 // at tells blocks apart; 0 is no block.
 func (m Memory) at() uintptr {
 	if len(m.Host) > 0 {
@@ -120,6 +125,9 @@ func FromF32(data []float32, dims ...int) *Tensor { return from(F32, data, dims)
 
 // FromI32 makes a host tensor that shares data.
 func FromI32(data []int32, dims ...int) *Tensor { return from(I32, data, dims) }
+
+// FromF16 makes a host tensor that shares data, the bits of half floats.
+func FromF16(data []uint16, dims ...int) *Tensor { return from(F16, data, dims) }
 
 // FromU8 makes a host tensor that shares data.
 func FromU8(data []uint8, dims ...int) *Tensor { return from(U8, data, dims) }

@@ -154,26 +154,11 @@ func (b *bench) direct(ctx context.Context, i int, texts []string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	y, err := b.judge.Texts(ctx, texts)
+	scores, err := b.judge.ScoreTexts(ctx, x, texts)
 	if err != nil {
 		return "", err
 	}
-	at, high := 0, -2.0
-	for t := range texts {
-		if c := cosine(x.Data().([]float32), y.Data().([]float32), t); c > high {
-			at, high = t, c
-		}
-	}
-	return texts[at], nil
-}
-
-// cosine of x [D] with row t of y [N, D], all of length 1.
-func cosine(x, y []float32, t int) float64 {
-	dot := 0.0
-	for d, v := range x {
-		dot += float64(v) * float64(y[t*len(x)+d])
-	}
-	return dot
+	return texts[slices.Index(scores, slices.Max(scores))], nil
 }
 
 //go:embed testdata/captions.json
@@ -197,12 +182,15 @@ func (b *bench) python(ctx context.Context) (func(context.Context, int) ([]strin
 			return nil, err
 		}
 		for j, m := range drawn {
-			e, err := b.judge.Images(ctx, []pixels.Picture{m, b.pictures[(lo+j)/b.k]})
+			source, err := b.judge.Images(ctx, []pixels.Picture{b.pictures[(lo+j)/b.k]})
 			if err != nil {
 				return nil, err
 			}
-			y := e.Data().([]float32)
-			score[lo+j] = cosine(y[len(y)/2:], y, 0)
+			scores, err := b.judge.ScoreImages(ctx, source, []pixels.Picture{m})
+			if err != nil {
+				return nil, err
+			}
+			score[lo+j] = scores[0]
 		}
 		fmt.Fprintf(os.Stderr, "drew %d of %d\n", lo+len(drawn), len(flat))
 	}

@@ -175,16 +175,21 @@ def captions(data):
     return run
 
 
+def pixels(picture, side):
+    """A PIL picture as BLIP and CLIP take it, [1, 3, side, side]."""
+    import numpy as np, torch
+    from PIL import Image
+    a = torch.tensor(np.asarray(picture.convert("RGB").resize((side, side), Image.BICUBIC), dtype=np.float32) / 255)
+    return ((a - torch.tensor([0.48145466, 0.4578275, 0.40821073])) / torch.tensor([0.26862954, 0.26130258, 0.27577711])).permute(2, 0, 1)[None]
+
+
 def first(models):
     """The first thing that a user of the miniature models sees."""
     import torch
     from PIL import Image
     from transformers import BlipForConditionalGeneration
-    import numpy as np
     m = BlipForConditionalGeneration.from_pretrained(f"{models}/blip").eval()
-    side = m.config.vision_config.image_size
-    a = np.asarray(Image.open(sys.argv[-1]).convert("RGB").resize((side, side), Image.BICUBIC), dtype=np.float32) / 255
-    x = torch.tensor((a - [0.48145466, 0.4578275, 0.40821073]) / [0.26862954, 0.26130258, 0.27577711]).permute(2, 0, 1)[None].float()
+    x = pixels(Image.open(sys.argv[-1]), m.config.vision_config.image_size)
     words = open(f"{models}/blip/vocab.txt").read().split("\n")
     with torch.inference_mode():
         print(" ".join(words[i] for i in m.generate(pixel_values=x, num_beams=3, max_length=20)[0]))
@@ -193,7 +198,6 @@ def first(models):
 def reconstruct(data):
     """K = 4 captions of a picture, a drawing of each in 10 steps, CLIP's choice; ids take the place of words."""
     import torch
-    import numpy as np
     from PIL import Image
     from transformers import BlipForConditionalGeneration, CLIPModel, CLIPTextModel
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -201,10 +205,7 @@ def reconstruct(data):
     words = CLIPTextModel.from_pretrained(f"{data}/sd/text_encoder").eval()
     pipe = StableDiffusionPipeline(AutoencoderKL.from_pretrained(f"{data}/sd/vae"), words, None, UNet2DConditionModel.from_pretrained(f"{data}/sd/unet"), DDIMScheduler.from_pretrained(f"{data}/sd/scheduler"), None, None, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
-    picture = Image.open(f"{data}/picture.png").convert("RGB")
-    def pixels(p, side):
-        a = torch.tensor(np.asarray(p.resize((side, side), Image.BICUBIC), dtype=np.float32) / 255)
-        return ((a - torch.tensor([0.48145466, 0.4578275, 0.40821073])) / torch.tensor([0.26862954, 0.26130258, 0.27577711])).permute(2, 0, 1)[None]
+    picture = Image.open(f"{data}/picture.png")
     def embed(p):
         return torch.nn.functional.normalize(clip.visual_projection(clip.vision_model(pixels(p, 224)).pooler_output), dim=-1)
     with torch.inference_mode():
@@ -332,7 +333,7 @@ def write(results, machine):
              f"{machine}. f32, random weights, all cores; the lowest of the rounds, which take turns; a process each,",
              "warmed up once, except where a row counts from the process's start. Read the ratios: single times are noise.",
              "Errors are relative, ‖y - torch's‖ / ‖torch's‖, at the precision that `parley` has by default.", "",
-             "| work | torch | OpenVINO | onnxruntime | Parley | Parley / the fastest | to reach | error | peak memory, Parley / torch | 1 core to 2 |", "| --- " * 10 + "|"]
+             "| work | torch | OpenVINO | onnxruntime | Parley | Parley / the fastest | to reach | error | peak memory, Parley / torch | 1 core to 2 | rounds |", "| --- " * 11 + "|"]
     for work in list(NETS) + list(WHOLE):
         if work not in results: continue
         r = results[work]
@@ -344,7 +345,7 @@ def write(results, machine):
         err = r["error"].get("parley")
         one = low.get("parley on one core")
         gb = lambda k: f"{r['peak'][k] / 1e9:.2f}" if k in r["peak"] else "?"
-        lines.append(f"| {WORDS[work]} | {show('torch')} | {show('openvino')} | {show('onnxruntime')} | {show('parley')} | {f'**{ours / best:.2f}**' if ours and best else ''} | {target:.2f} | {f'{err:.1e}' if err is not None else ''} | {gb('parley')} / {gb('torch')} GB | {f'{one / ours:.2f}' if one and ours else ''} |")
+        lines.append(f"| {WORDS[work]} | {show('torch')} | {show('openvino')} | {show('onnxruntime')} | {show('parley')} | {f'**{ours / best:.2f}**' if ours and best else ''} | {target:.2f} | {f'{err:.1e}' if err is not None else ''} | {gb('parley')} / {gb('torch')} GB | {f'{one / ours:.2f}' if one and ours else ''} | {max(map(len, r['seconds'].values()), default=0)} |")
     with open(f"{HERE}/RESULTS.md", "w") as f:
         f.write("\n".join(lines) + "\n")
 

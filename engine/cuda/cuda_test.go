@@ -170,12 +170,13 @@ func TestSharedMemory(t *testing.T) {
 }
 
 // TestLaunchCooperative: blocks that wait for each other run at once, eagerly and
-// in a graph, and Watch is told; more than Resident are an error.
+// in a graph, and Watch is told; more than are resident are an error.
 func TestLaunchCooperative(t *testing.T) {
 	d := emulate(t, ptx.Options{})
 	s := stream(d)
 	defer s.Close()
-	most, err := d.Resident(module, "meet", 64, 20<<10)
+	each, err := d.Occupancy(module, "meet", 64, 20<<10)
+	most := each * d.SMs()
 	if err != nil || most != 7*d.SMs() {
 		t.Errorf("%d blocks of 64 threads and 20 KiB at once: %v", most, err)
 	}

@@ -93,7 +93,7 @@ func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Di
 }
 
 // LaunchCooperative is Launch of a kernel whose blocks wait for each other: all
-// of them run at once, at most Resident of them.
+// of them run at once, at most Occupancy on each multiprocessor.
 func (d *Device) LaunchCooperative(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
 	d.start(s, Launched{m, name, grid.ones(), block.ones(), shared, args, true})
 }
@@ -209,13 +209,6 @@ func argument(a any) (bits uint64, size int, err error) {
 		return uint64(math.Float32bits(float32(v))), 4, nil
 	}
 	return 0, 0, fmt.Errorf("%T is no argument of a kernel", a)
-}
-
-// Resident is how many blocks of that many threads, with that much dynamic shared
-// memory, the device holds at once: the most of a cooperative launch.
-func (d *Device) Resident(m *Module, name string, threads, shared int) (int, error) {
-	n, err := d.Occupancy(m, name, threads, shared)
-	return n * d.sms, err
 }
 
 // Occupancy is how many blocks of that many threads, with that much dynamic

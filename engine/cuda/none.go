@@ -79,9 +79,6 @@ func (*Device) LaunchCooperative(s *engine.Stream, m *Module, kernel string, gri
 	panic(errBuild)
 }
 
-// Resident is how many blocks of a kernel the device holds.
-func (*Device) Resident(m *Module, kernel string, threads, shared int) (int, error) { panic(errBuild) }
-
 // Watch has f told of every launch.
 func (*Device) Watch(f func(Launched) bool) { panic(errBuild) }
 

@@ -2,7 +2,6 @@ package attention
 
 import (
 	"math"
-	"unsafe"
 
 	"parley/engine/host"
 	"parley/kernels/simd"
@@ -87,7 +86,7 @@ func (a *attn) panel(b, h int) {
 	room := (keys + nr - 1) / nr * nr
 	mem, _ := a.d.Alloc(4 * (g.MR*(dim+keys) + max(room*dim, simd.PackedLen(dim, keys, nr)) + a.lq*room))
 	defer a.d.Free(mem)
-	buf := floats(mem.Host)
+	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
 	qp, weights, score, packed := take(g.MR*dim), take(g.MR*keys), take(a.lq*room), buf
 
@@ -114,13 +113,6 @@ func (a *attn) panel(b, h int) {
 	}
 }
 
-func floats(b []byte) []float32 {
-	if len(b) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
-}
-
 // strips serves queries lo to hi of one head: blocks of scores with a running
 // maximum and sum, the results rescaled when a maximum grows.
 //
@@ -136,7 +128,7 @@ func (a *attn) strips(b, h, lo, hi int) {
 	count := max(1, min(most, outFloats/(dim*nr), (hi-lo+nr-1)/nr))
 	mem, _ := a.d.Alloc(4 * (kLen + vLen + 2*count*dim*nr + (keyBlock+2*count+1)*nr))
 	defer a.d.Free(mem)
-	buf := floats(mem.Host)
+	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
 	kp, vp, qp, out := take(kLen), take(vLen), take(count*dim*nr), take(count*dim*nr)
 	score, tops, sums, factor := take(keyBlock*nr), take(count*nr), take(count*nr), take(nr)

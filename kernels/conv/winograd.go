@@ -1,8 +1,6 @@
 package conv
 
 import (
-	"unsafe"
-
 	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
@@ -93,7 +91,7 @@ func (c *winograd) run(n int) {
 	blocks := (tiles + most - 1) / most
 	mem, _ := c.d.Alloc(4 * c.a * c.a * c.in * min(most, (tiles+mr-1)/mr*mr))
 	defer c.d.Free(mem)
-	c.v = floats(mem.Host)
+	c.v = mem.F32()
 	nr := c.kernel.NR
 	strips, chunks := (c.out+nr-1)/nr, (c.in+chunk-1)/chunk
 	for b := range blocks {
@@ -125,7 +123,7 @@ func (c *winograd) input(panel, part int) {
 	room := a * (mr*m + 2) * ch
 	mem, _ := c.d.Alloc(4 * (2*room + a*a*mr*ch))
 	defer c.d.Free(mem)
-	buf := floats(mem.Host)
+	buf := mem.F32()
 	pixels, down, both := buf[:room], buf[room:2*room], buf[2*room:]
 
 	from := c.first + panel*mr
@@ -185,7 +183,7 @@ func (c *winograd) product(strip, p0, p1 int) {
 	rowLen := m * tiles * k.NR // of what a row of positions gives
 	mem, _ := c.d.Alloc(4 * (3*piece*k.NR + a*uLen + a*sLen + a*(rowLen+gap) + m*rowLen))
 	defer c.d.Free(mem)
-	buf := floats(mem.Host)
+	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
 	taps, u, sums, rows, results := take(3*piece*k.NR), take(a*uLen), take(a*sLen), take(a*(rowLen+gap)), take(m*rowLen)
 
@@ -237,8 +235,4 @@ func (c *winograd) product(strip, p0, p1 int) {
 			c.e.Finish(c.y, c.out, at, count, j0, j1)
 		}
 	}
-}
-
-func floats(b []byte) []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }

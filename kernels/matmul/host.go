@@ -3,7 +3,6 @@ package matmul
 import (
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"parley/engine"
 	"parley/engine/host"
@@ -43,7 +42,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		step = depth
 		mem, _ := d.Alloc(4 * simd.PackedLen(m, depth, g.MR))
 		defer d.Free(mem)
-		whole = floats(mem.Host)
+		whole = mem.F32()
 		for k := 0; k < depth; k += DepthBlock {
 			gather(whole[k*g.MR:], 0, m, k, min(DepthBlock, depth-k))
 		}
@@ -62,7 +61,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		if a == nil {
 			mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, step), g.MR))
 			defer d.Free(mem)
-			a = floats(mem.Host)
+			a = mem.F32()
 		}
 		for k := 0; k < depth; k += step {
 			kc := min(step, depth-k)
@@ -139,7 +138,7 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 	_, third := simd.Caches()
 	most := max(1, min(m, min(third/4, 8<<20)/(4*w.Out)))
 	mem, _ := h.Alloc(4 * most * w.Out)
-	wide, c := floats(mem.Host), w.Out/2
+	wide, c := mem.F32(), w.Out/2
 	blocks := (m + most - 1) / most
 	for b := range blocks {
 		i0, i1 := b*m/blocks, (b+1)*m/blocks
@@ -216,11 +215,4 @@ func (a Act) Apply(dst, x []float32) {
 	default:
 		copy(dst, x)
 	}
-}
-
-func floats(b []byte) []float32 {
-	if len(b) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
 }

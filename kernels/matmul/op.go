@@ -4,7 +4,6 @@ package matmul
 
 import (
 	"fmt"
-	"unsafe"
 
 	"parley/engine"
 	"parley/engine/cuda"
@@ -85,7 +84,7 @@ func Place(d engine.Device, w []float32, out, in int) (*engine.Tensor, error) {
 	if d.Float() == engine.F16 && len(w) > 0 && !engine.Dry(d) {
 		half := make([]uint16, len(w))
 		simd.ToF16(half, w)
-		t = engine.NewTensor(engine.F16, engine.Memory{Host: unsafe.Slice((*byte)(unsafe.Pointer(&half[0])), 2*len(half))}, out, wide)
+		t = engine.FromF16(half, out, wide)
 	}
 	return engine.Place(d, d.Float(), t)
 }

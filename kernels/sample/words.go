@@ -205,9 +205,7 @@ func (c Choice) pick(scores []float32, u float64) int32 {
 		before += r.at(n)
 		n++
 	}
-	r.at(n)
-	b := r.of(n)
-	return r.ids[b][n-r.first[b]]
+	return r.id(n)
 }
 
 // ranges are words by ranges of falling scores, each listed and sorted when it
@@ -263,9 +261,8 @@ func (r *ranges) of(n int) int {
 	return min(b, len(r.mass)-1)
 }
 
-// at is the probability of the n-th likeliest word, whose range is listed
-// afterwards.
-func (r *ranges) at(n int) float64 {
+// id is the n-th likeliest word, whose range is listed afterwards.
+func (r *ranges) id(n int) int32 {
 	b := r.of(n)
 	if r.ids[b] == nil {
 		ids := make([]int32, 0, r.first[b+1]-r.first[b])
@@ -277,8 +274,11 @@ func (r *ranges) at(n int) float64 {
 		slices.SortStableFunc(ids, func(x, y int32) int { return cmp.Compare(r.scores[y], r.scores[x]) })
 		r.ids[b] = ids
 	}
-	return float64(r.p[r.ids[b][n-r.first[b]]])
+	return r.ids[b][n-r.first[b]]
 }
+
+// at is its probability.
+func (r *ranges) at(n int) float64 { return float64(r.p[r.id(n)]) }
 
 // sum is the probability of the n likeliest words.
 func (r *ranges) sum(n int) float64 {

@@ -26,18 +26,7 @@ import (
 // miniature is both loops' models on a device.
 func miniature(t *testing.T, dev engine.Device) (*rerank.Loop, *models.Captioner, *models.Painter) {
 	t.Helper()
-	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := models.OpenPainter(models.Embedded("sd"), dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := models.OpenJudge(models.Embedded("clip"), dev)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, p, j := open(t, dev)
 	t.Cleanup(j.Close)
 	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: 5}, c, p
 }

@@ -15,10 +15,11 @@ type attn struct {
 	room, keys, heads, dim int
 	scale                  float32
 	causal                 bool
+	gemm                   simd.Kernel
 }
 
-// keyBlock keys' scores with a strip of queries stay in the first-level cache:
-// a multiple of every kernel's MR. A job takes few strips, so that a block of
+// keyBlock keys' scores with a strip of queries, and about as many as fill panels,
+// stay in the first-level cache. A job takes few strips, so that a block of
 // keys and values is read from the second-level cache for all but the first.
 const (
 	keyBlock  = 252
@@ -35,7 +36,7 @@ func (a *attn) run() {
 		a.d.For(a.n*a.heads, func(i int) { a.few(i/a.heads, i%a.heads) })
 		return
 	}
-	if a.lq <= simd.Gemm().MR {
+	if a.lq <= a.gemm.MR {
 		a.d.For(a.n*a.heads, func(i int) { a.panel(i/a.heads, i%a.heads) })
 		return
 	}
@@ -81,22 +82,20 @@ func (a *attn) few(b, h int) {
 // panel serves as many queries as a product has rows: all of their scores at
 // once, a row of keys each.
 func (a *attn) panel(b, h int) {
-	g := simd.Gemm()
+	g := a.gemm
 	width, dim, keys, nr := a.heads*a.dim, a.dim, a.keys, g.NR
 	room := (keys + nr - 1) / nr * nr
-	mem, _ := a.d.Alloc(4 * (g.MR*(dim+keys) + max(room*dim, simd.PackedLen(dim, keys, nr)) + a.lq*room))
+	mem, _ := a.d.Alloc(4 * (g.LenA(dim) + g.LenA(keys) + max(g.SizeB(dim, keys), g.SizeB(keys, dim)) + a.lq*room))
 	defer a.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
-	qp, weights, score, packed := take(g.MR*dim), take(g.MR*keys), take(a.lq*room), buf
+	qp, weights, score, packed := take(g.LenA(dim)), take(g.LenA(keys)), take(a.lq*room), buf
 
 	q := a.q[b*a.lq*a.qRow+h*dim:]
 	kv := b/a.share*a.room*a.kvRow + h*dim
-	simd.PackRows(qp, q, a.qRow, a.lq, dim, g.MR)
-	simd.PackRows(packed, a.k[kv:], a.kvRow, keys, dim, nr)
-	for j := 0; j < keys; j += nr {
-		g.Set(dim, qp, 0, packed[j*dim:], score[j:], room, a.lq, min(nr, keys-j))
-	}
+	g.PackA(qp, q, a.qRow, a.lq, dim)
+	g.PackBT(packed, a.k[kv:], a.kvRow, keys, dim)
+	g.Set(dim, qp, 0, packed, g.LenB(dim), score, room, a.lq, keys)
 	for i := range a.lq {
 		row := score[i*room:][:keys]
 		n := a.sees(i)
@@ -105,12 +104,10 @@ func (a *attn) panel(b, h int) {
 		simd.Scale(row[:n], row[:n], 1/sum)
 		clear(row[n:])
 	}
-	simd.PackRows(weights, score, room, a.lq, keys, g.MR)
-	simd.PackCols(packed, a.v[kv:], a.kvRow, keys, dim, nr)
+	g.PackA(weights, score, room, a.lq, keys)
+	g.PackB(packed, a.v[kv:], a.kvRow, keys, dim)
 	y := a.y[b*a.lq*width+h*dim:]
-	for j := 0; j < dim; j += nr {
-		g.Set(keys, weights, 0, packed[j*keys:], y[j:], width, a.lq, min(nr, dim-j))
-	}
+	g.Set(keys, weights, 0, packed, g.LenB(keys), y, width, a.lq, dim)
 }
 
 // strips serves queries lo to hi of one head: blocks of scores with a running
@@ -121,38 +118,46 @@ func (a *attn) panel(b, h int) {
 // adding up the lanes of a register, and that the head's size fills panels of
 // rows, which are finer than those of columns.
 func (a *attn) strips(b, h, lo, hi int) {
-	g := simd.Gemm()
+	g := a.gemm
 	width, dim, nr := a.heads*a.dim, a.dim, g.NR
-	dims := (dim + g.MR - 1) / g.MR * g.MR
-	kLen, vLen := simd.PackedLen(a.keys, dim, g.MR), a.keys*dims
+	block := (keyBlock + g.MR - 1) / g.MR * g.MR
 	count := max(1, min(most, outFloats/(dim*nr), (hi-lo+nr-1)/nr))
-	mem, _ := a.d.Alloc(4 * (kLen + vLen + 2*count*dim*nr + (keyBlock+2*count+1)*nr))
+	kLen, vLen, qLen := g.SizeA(a.keys, dim), g.SizeA(dim, a.keys), count*g.LenB(dim)
+	packs := g.Format != simd.F32 // else scores are panels as they are
+	wLen := 0
+	if packs {
+		wLen = g.LenB(block)
+	}
+	mem, _ := a.d.Alloc(4 * (kLen + vLen + qLen + wLen + 2*count*dim*nr + (block+2*count+1)*nr))
 	defer a.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
-	kp, vp, qp, out := take(kLen), take(vLen), take(count*dim*nr), take(count*dim*nr)
-	score, tops, sums, factor := take(keyBlock*nr), take(count*nr), take(count*nr), take(nr)
+	kp, vp, qp, wp := take(kLen), take(vLen), take(qLen), take(wLen)
+	turned, out := take(count*dim*nr), take(count*dim*nr)
+	score, tops, sums, factor := take(block*nr), take(count*nr), take(count*nr), take(nr)
 
 	kv := b/a.share*a.room*a.kvRow + h*dim
-	simd.PackRows(kp, a.k[kv:], a.kvRow, a.keys, dim, g.MR)
-	simd.PackCols(vp, a.v[kv:], a.kvRow, a.keys, dim, g.MR)
+	g.PackA(kp, a.k[kv:], a.kvRow, a.keys, dim)
+	g.PackAT(vp, a.v[kv:], a.kvRow, a.keys, dim)
 	for i0 := lo; i0 < hi; i0 += count * nr {
 		n := min(count*nr, hi-i0)
-		simd.PackRows(qp, a.q[(b*a.lq+i0)*a.qRow+h*dim:], a.qRow, n, dim, nr)
-		simd.Scale(qp, qp, a.scale)
+		for i := range n {
+			simd.Scale(turned[i*dim:(i+1)*dim], a.q[(b*a.lq+i0+i)*a.qRow+h*dim:], a.scale)
+		}
+		g.PackBT(qp, turned, dim, n, dim)
 		clear(sums)
 		for i := range tops {
 			tops[i] = float32(math.Inf(-1))
 		}
-		for k0 := 0; k0 < a.sees(i0+n-1); k0 += keyBlock {
+		for k0 := 0; k0 < a.sees(i0+n-1); k0 += block {
 			for s := 0; s*nr < n; s++ {
 				first := i0 + s*nr
 				cols := min(nr, hi-first)
-				kc := min(keyBlock, a.sees(first+cols-1)-k0)
+				kc := min(block, a.sees(first+cols-1)-k0)
 				if kc <= 0 {
 					continue
 				}
-				g.Set(dim, kp[k0*dim:], dim*g.MR, qp[s*dim*nr:], score, nr, kc, cols)
+				g.Set(dim, kp[k0/g.MR*g.LenA(dim):], g.LenA(dim), qp[s*g.LenB(dim):], 0, score, nr, kc, cols)
 				score := score[:kc*nr]
 				if cols < nr {
 					for j := range kc {
@@ -186,7 +191,12 @@ func (a *attn) strips(b, h, lo, hi int) {
 					}
 				}
 				simd.ColumnExp(score, top, sum)
-				product(kc, vp[k0*g.MR:], a.keys*g.MR, score, y, nr, dim, cols)
+				weights := score
+				if packs {
+					weights = wp
+					g.PackB(wp, score, nr, kc, cols)
+				}
+				product(kc, vp[g.LenA(k0):], g.LenA(a.keys), weights, 0, y, nr, dim, cols)
 			}
 		}
 		for s := 0; s*nr < n; s++ {
@@ -198,10 +208,9 @@ func (a *attn) strips(b, h, lo, hi int) {
 			for j := range dim {
 				simd.Mul(y[j*nr:j*nr+cols], y[j*nr:j*nr+cols], sum)
 			}
-			// The queries are packed anew for the next strips.
-			simd.PackRows(qp[:cols*dim], y, nr, dim, cols, dim)
+			simd.PackRows(turned[:cols*dim], y, nr, dim, cols, dim)
 			for i := range cols {
-				copy(a.y[(b*a.lq+i0+s*nr+i)*width+h*dim:][:dim], qp[i*dim:])
+				copy(a.y[(b*a.lq+i0+s*nr+i)*width+h*dim:][:dim], turned[i*dim:])
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/engine/host"
+	"parley/kernels/matmul"
 )
 
 // Options says how the width is cut and which keys a query sees.
@@ -104,7 +105,7 @@ func attend(s *engine.Stream, q, k, v part, width int, o Options) *engine.Tensor
 			}
 			a := attn{d: h, q: q.t.F32()[q.at:], k: k.t.F32()[k.at:], v: v.t.F32()[v.at:], y: y.F32(), qRow: q.row(), kvRow: k.row(),
 				n: n, lq: lq, share: n / m, room: room, keys: keys, heads: o.Heads, dim: width / o.Heads,
-				scale: float32(o.Scale), causal: o.Causal}
+				scale: float32(o.Scale), causal: o.Causal, gemm: matmul.Gemm(h)}
 			a.run()
 		}
 	})

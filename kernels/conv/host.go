@@ -7,10 +7,6 @@ import (
 	"parley/kernels/simd"
 )
 
-// patches is as many as are copied before they are packed: the rows of the
-// highest strip that simd has, or more.
-const patches = 16
-
 // geometry finds the patch under each output pixel.
 type geometry struct {
 	x, beside             []float32 // of c channels, and of more channels
@@ -60,27 +56,29 @@ var choose = plan
 // onHost convolves n samples.
 func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matmul.Epilogue) {
 	m := n * g.oh * g.ow
-	if h.Precision() != host.Exact {
+	if h.Precision() != host.Exact && matmul.Gemm(h).Format == simd.F32 {
 		if t := choose(n, g, w.In, w.Out); t != nil {
 			c := winograd{d: h, g: g, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
 			c.run(n)
 			return
 		}
 	}
-	matmul.Run(h, m, w.mat, y, e, g.gather)
+	k := matmul.Gemm(h)
+	matmul.Run(h, m, w.mat, y, e, func(dst []float32, row, rows, at, kc int) { g.gather(h, k, dst, row, rows, at, kc) })
 }
 
-// gather packs columns k to k+kc of the patches of output pixels row to
+// gather packs columns at to at+kc of the patches of output pixels row to
 // row+rows: im2col for one block of the product, in the cache.
-func (g *geometry) gather(dst []float32, row, rows, k, kc int) {
-	mr := simd.Gemm().MR
-	var few [patches * matmul.DepthBlock]float32
-	for i := 0; i < rows; i += mr {
-		n := min(mr, rows-i)
+func (g *geometry) gather(h *host.Device, k simd.Kernel, dst []float32, row, rows, at, kc int) {
+	mem, _ := h.Alloc(4 * k.MR * kc)
+	defer h.Free(mem)
+	few := mem.F32()
+	for i := 0; i < rows; i += k.MR {
+		n := min(k.MR, rows-i)
 		for r := range n {
-			g.patch(few[r*kc:(r+1)*kc], row+i+r, k)
+			g.patch(few[r*kc:(r+1)*kc], row+i+r, at)
 		}
-		simd.PackRows(dst[i*kc:], few[:n*kc], kc, n, kc, mr)
+		k.PackA(dst[i/k.MR*k.LenA(kc):], few, kc, n, kc)
 	}
 }
 

@@ -55,7 +55,7 @@ func plan(n int, g *geometry, in, out int) *simd.Winograd {
 		transform = 16 // for each position of a tile and channel, in or out
 		filters   = 8  // for each position and pair of channels, once a block of tiles
 	)
-	k := simd.Gemm()
+	k := simd.Gemm(simd.F32)
 	up := func(x, unit int) float64 { return float64((x + unit - 1) / unit * unit) }
 	cols := up(out, k.NR/2)
 	least := 0.9 * up(n*g.oh*g.ow, k.MR/2) * float64(9*in+call) * cols
@@ -77,7 +77,7 @@ func plan(n int, g *geometry, in, out int) *simd.Winograd {
 const tileBlock = 84
 
 func (c *winograd) run(n int) {
-	c.m, c.a, c.kernel = c.t.M, c.t.M+2, simd.Gemm()
+	c.m, c.a, c.kernel = c.t.M, c.t.M+2, simd.Gemm(simd.F32)
 	c.ty, c.tx = (c.g.oh+c.m-1)/c.m, (c.g.ow+c.m-1)/c.m
 	tiles, mr := n*c.ty*c.tx, c.kernel.MR
 	if tiles == 0 {
@@ -205,7 +205,7 @@ func (c *winograd) product(strip, p0, p1 int) {
 				if b == 0 {
 					product = k.Set
 				}
-				product(k1-k0, c.v[(((i*a+q)*c.panels+p0)*c.in+k0)*k.MR:], c.in*k.MR, u[q*uLen:], sums[q*sLen:], k.NR, tiles, j1-j0)
+				product(k1-k0, c.v[(((i*a+q)*c.panels+p0)*c.in+k0)*k.MR:], c.in*k.MR, u[q*uLen:], 0, sums[q*sLen:], k.NR, tiles, j1-j0)
 			}
 		}
 		c.t.Output(simd.Lines{Data: rows[i*(rowLen+gap):], Stride: tiles * k.NR}, simd.Lines{Data: sums, Stride: sLen}, tiles*k.NR, 1)

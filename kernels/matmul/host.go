@@ -9,21 +9,38 @@ import (
 	"parley/kernels/simd"
 )
 
-// The block of the left operand, rowBlock strips of DepthBlock, stays in the
-// second-level cache while the strips of weights pass through the first, and so
-// does its result, colBlock columns at most. Run asks gather for DepthBlock
+// The block of the left operand, rowBlock panels of depthBlock, stays in the
+// second-level cache while the panels of weights pass through the first, and so
+// does its result, colBlock columns at most. Run asks gather for depthBlock
 // columns at most.
 const (
-	DepthBlock = 384
-	rowBlock   = 8
-	colBlock   = 1024
+	rowBlock = 8
+	colBlock = 1024
 )
 
+// depthBlock is longer where multiplying takes less time than beginning and
+// ending a tile of sums.
+func depthBlock(g simd.Kernel) int {
+	if g.Format == simd.F32 {
+		return 384
+	}
+	return 768
+}
+
+// Gemm is the kernel that d's products have, and the operands that are packed
+// for it.
+func Gemm(d engine.Device) simd.Kernel {
+	if h, ok := host.On(d); ok && h.Precision() == host.F32 && simd.Active() >= simd.AMX {
+		return simd.Gemm(simd.BF16x3)
+	}
+	return simd.Gemm(simd.F32)
+}
+
 // Run multiplies m rows with w into c [m, Out]. gather packs rows row.. of the
-// left operand, columns k to k+kc, in strips as simd.PackRows does: this is
-// where a convolution reads its patches.
+// left operand, columns k to k+kc, as Gemm's PackA does: this is where a
+// convolution reads its patches. k is a multiple of the kernel's KR.
 func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func(dst []float32, row, rows, k, kc int)) {
-	g := simd.Gemm()
+	g := Gemm(d)
 	n, depth := w.Out, w.In
 	if m == 0 {
 		return
@@ -35,16 +52,18 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	mBlocks = min(panels, (mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
 	strips := (n + g.NR - 1) / g.NR
 	nBlocks := min(strips, max((4*d.Workers()+mBlocks-1)/mBlocks, (n+colBlock-1)/colBlock))
-	parts := max(1, (depth+DepthBlock-1)/DepthBlock)
+	most := depthBlock(g)
+	parts := max(1, (depth+most-1)/most)
 	step := (depth + parts - 1) / parts
+	step = (step + g.KR - 1) / g.KR * g.KR
 	var whole []float32 // the left operand, where all jobs take the same rows
 	if m <= g.MR {
 		step = depth
-		mem, _ := d.Alloc(4 * simd.PackedLen(m, depth, g.MR))
+		mem, _ := d.Alloc(4 * g.SizeA(m, depth))
 		defer d.Free(mem)
 		whole = mem.F32()
-		for k := 0; k < depth; k += DepthBlock {
-			gather(whole[k*g.MR:], 0, m, k, min(DepthBlock, depth-k))
+		for k := 0; k < depth; k += most {
+			gather(whole[g.LenA(k):], 0, m, k, min(most, depth-k))
 		}
 	}
 	plain := e.Bias == nil && e.Each == nil && (e.Residual == nil || e.Act != None) && depth > 0
@@ -59,7 +78,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		}
 		a := whole
 		if a == nil {
-			mem, _ := d.Alloc(4 * simd.PackedLen(rows, min(depth, step), g.MR))
+			mem, _ := d.Alloc(4 * g.SizeA(rows, min(depth, step)))
 			defer d.Free(mem)
 			a = mem.F32()
 		}
@@ -68,15 +87,11 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 			if whole == nil {
 				gather(a, i0, rows, k, kc)
 			}
-			for st := s0; st < s1; st++ {
-				b := w.packed[(st*depth+k)*g.NR:][:kc*g.NR]
-				cols := min(g.NR, n-st*g.NR)
-				product := g.Tile
-				if plain && k == 0 {
-					product = g.Set
-				}
-				product(kc, a, kc*g.MR, b, c[i0*n+st*g.NR:], n, rows, cols)
+			product := g.Tile
+			if plain && k == 0 {
+				product = g.Set
 			}
+			product(kc, a, g.LenA(kc), w.packed[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
 		}
 		e.Finish(c, n, i0, rows, j0, j1)
 	})
@@ -97,11 +112,12 @@ func Peak(d *host.Device, length time.Duration) float64 {
 
 // strips packs rows of weights, on all workers.
 func strips(d engine.Device, w []float32, out, in int) []float32 {
-	nr := simd.Gemm().NR
-	packed := make([]float32, simd.PackedLen(out, in, nr))
+	g := Gemm(d)
+	nr := g.NR
+	packed := make([]float32, g.SizeB(in, out))
 	pack := func(lo, hi int) {
 		if rows := min(hi*nr, out) - lo*nr; rows > 0 {
-			simd.PackRows(packed[lo*nr*in:], w[lo*nr*in:], in, rows, in, nr)
+			g.PackBT(packed[lo*g.LenB(in):], w[lo*nr*in:], in, rows, in)
 		}
 	}
 	n := (out + nr - 1) / nr
@@ -113,22 +129,24 @@ func strips(d engine.Device, w []float32, out, in int) []float32 {
 	return packed
 }
 
-// Strip is one strip of columns as the host's kernel reads it, [In][NR] of
-// simd.Gemm.
+// Strip is one panel of columns as the host's kernel of float32 reads it.
 func (w *Weights) Strip(i int) []float32 {
-	n := w.In * simd.Gemm().NR
+	n := simd.Gemm(simd.F32).LenB(w.In)
 	return w.packed[i*n : (i+1)*n]
 }
 
 // onHost multiplies m rows of x.
 func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) {
-	in, mr := w.In, simd.Gemm().MR
+	in, g := w.In, Gemm(h)
 	gather := func(dst []float32, row, rows, k, kc int) {
-		simd.PackRows(dst, x[row*in+k:], in, rows, kc, mr)
-		if f := e.scale(); f != 1 {
-			packed := dst[:simd.PackedLen(rows, kc, mr)]
-			simd.Scale(packed, packed, float32(f))
-		}
+		g.PackA(dst, x[row*in+k:], in, rows, kc)
+	}
+	if f := e.scale(); f != 1 {
+		mem, _ := h.Alloc(4 * m * in)
+		defer h.Free(mem)
+		scaled := mem.F32()
+		simd.Scale(scaled, x[:m*in], float32(f))
+		x = scaled
 	}
 	if !e.GEGLU {
 		Run(h, m, w, y, e, gather)

@@ -11,7 +11,7 @@ import (
 
 // Attend is the suite of attention.Attend.
 func Attend(t *testing.T, dev engine.Device) {
-	u := start(t, dev)
+	u := products(t, dev)
 	type shape struct {
 		name                        string
 		n, m, lq, lk, heads, dim    int

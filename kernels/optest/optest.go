@@ -22,7 +22,8 @@ import (
 // device's activations. The inputs are rounded to that type beforehand.
 var bounds = map[engine.DType]float64{engine.F32: 2e-6, engine.F16: 2e-3}
 
-// fastBound is on a convolution's result where the CPU may choose its method.
+// fastBound is on products where the CPU may choose its method: Winograd's
+// transforms, or factors kept as pairs of bfloat16 (simd.BF16x3).
 const fastBound = 1e-5
 
 // exact reports whether a device sums as an operation is written.
@@ -85,6 +86,15 @@ func start(t *testing.T, dev engine.Device) *suite {
 	t.Cleanup(func() {
 		t.Logf("worst of %d cases: %.2g (%s)", u.cases, u.worst, u.at)
 	})
+	return u
+}
+
+// products is start for operations that multiply matrices.
+func products(t *testing.T, dev engine.Device) *suite {
+	u := start(t, dev)
+	if !exact(dev) {
+		u.bound = fastBound
+	}
 	return u
 }
 
@@ -230,6 +240,15 @@ func relative(a []float32, b []float64) float64 {
 		return 0
 	}
 	return math.Sqrt(diff / sum)
+}
+
+// norm2 is ‖x‖.
+func norm2(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v * v
+	}
+	return math.Sqrt(sum)
 }
 
 // refusal is a call that has to end in an error and not in a fault.

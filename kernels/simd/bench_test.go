@@ -9,11 +9,21 @@ import (
 func benchLevels(b *testing.B, f func(b *testing.B)) {
 	for l := Go; l <= detect(); l++ {
 		b.Run(l.String(), func(b *testing.B) {
-			defer func(was Level) { active = was }(active)
-			active = l
+			defer use(active)
+			use(l)
 			f(b)
 		})
 	}
+}
+
+func benchKernels(b *testing.B, f func(b *testing.B, g Kernel)) {
+	benchLevels(b, func(b *testing.B) {
+		for _, format := range []Format{F32, BF16x3, BF16} {
+			if g := Gemm(format); format == F32 || g.level > Go {
+				b.Run(format.String(), func(b *testing.B) { f(b, g) })
+			}
+		}
+	})
 }
 
 func rate(b *testing.B, perOp float64, unit string) {
@@ -32,14 +42,13 @@ func BenchmarkPeak(b *testing.B) {
 }
 
 func BenchmarkTile(b *testing.B) {
-	benchLevels(b, func(b *testing.B) {
-		g := Gemm()
-		const k = 256
-		for _, s := range [][2]int{{g.MR, g.NR}, {g.MR, g.NR - 1}, {g.MR / 2, g.NR}, {g.MR, g.NR / 2}, {g.MR / 2, g.NR / 2}} {
+	benchKernels(b, func(b *testing.B, g Kernel) {
+		const k = 384
+		for _, s := range [][2]int{{g.MR, g.NR}, {g.MR, g.NR - 1}, {g.MR / 2, g.NR}, {g.MR, g.NR / 2}, {g.MR / 2, g.NR / 2}, {8 * g.MR, g.NR}} {
 			b.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], k), func(b *testing.B) {
-				a, x, c := random(b, k*g.MR), random(b, k*g.NR), random(b, g.MR*320)
+				a, x, c := random(b, 8*g.LenA(k)), random(b, g.LenB(k)), random(b, 8*g.MR*320)
 				for b.Loop() {
-					g.Tile(k, a, 0, x, c, 320, s[0], s[1])
+					g.Tile(k, a, g.LenA(k), x, 0, c, 320, s[0], s[1])
 				}
 				rate(b, float64(2*s[0]*s[1]*k), "GFLOP/s")
 			})
@@ -48,17 +57,17 @@ func BenchmarkTile(b *testing.B) {
 }
 
 func BenchmarkPack(b *testing.B) {
-	const rows, k = 14 * 6 * 2, 256
-	benchLevels(b, func(b *testing.B) {
-		g := Gemm()
+	const rows, k = 14 * 32, 384
+	benchKernels(b, func(b *testing.B, g Kernel) {
 		src, dst := random(b, rows*k), make([]float32, (rows+32)*k)
 		for _, c := range []struct {
 			name string
 			run  func()
 		}{
-			{"rows of MR", func() { PackRows(dst, src, k, rows, k, g.MR) }},
-			{"rows of NR", func() { PackRows(dst, src, k, rows, k, g.NR) }},
-			{"cols of NR", func() { PackCols(dst, src, k, rows, k, g.NR) }},
+			{"A", func() { g.PackA(dst, src, k, rows, k) }},
+			{"AT", func() { g.PackAT(dst, src, k, rows, k) }},
+			{"B", func() { g.PackB(dst, src, k, rows, k) }},
+			{"BT", func() { g.PackBT(dst, src, k, rows, k) }},
 		} {
 			b.Run(c.name, func(b *testing.B) {
 				for b.Loop() {

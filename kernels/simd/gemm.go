@@ -1,70 +1,211 @@
 package simd
 
+// Format is how a product's operands are kept. Sums are float32's in each.
+type Format uint8
+
+const (
+	// F32 multiplies float32 as they are.
+	F32 Format = iota
+	// BF16x3 keeps of each float32 the nearest bfloat16 and that of what is lost
+	// by it, together 16 bits of significand, and adds three of the four products
+	// of such halves: a term's relative error is below 2⁻¹⁵. Of an infinite
+	// operand it makes NaN.
+	BF16x3
+	// BF16 rounds operands to bfloat16: a term's relative error is below 2⁻⁷.
+	BF16
+)
+
+func (f Format) String() string { return [...]string{"f32", "bf16x3", "bf16"}[f] }
+
 // Kernel is a matrix product's innermost tiles: MR rows by NR columns whose
-// sums stay in registers while k runs.
+// sums stay in registers while k runs. Its methods pack operands into panels of
+// MR rows of the left one, A, and NR columns of the right one, B, of which it
+// reads KR of k at a time: a panel's depth is filled up to a multiple of KR with
+// zeros.
+//
+// A panel is [k][MR] or [k][NR] of F32. Of the other formats it holds bfloat16,
+// two to a word, in blocks of 32 of k: of A [row][k], of B [half of the columns]
+// [pair of k][column][2]; of BF16x3 the nearest ones of a block, then what is
+// left of them.
 type Kernel struct {
-	MR, NR int
-	level  Level
+	MR, NR, KR int
+	Format     Format
+	level      Level
 }
 
-// The pure Go kernel.
-var gemmGo = Kernel{MR: 4, NR: 8, level: Go}
+// The pure Go kernel, and the shape of those of bfloat16.
+var (
+	gemmGo   = Kernel{MR: 4, NR: 8, KR: 1}
+	gemmHalf = Kernel{MR: 32, NR: 32, KR: 32}
+)
 
-// Gemm is the kernel of the active level.
-func Gemm() Kernel { return gemmOf(active) }
-
-// Tile adds the product of packed panels to the first m rows and n columns of
-// C. The tile has as many columns as one panel of B, and any number of rows.
-//
-//	a    panels of PackRows, [k][MR] each, one every lda elements
-//	b    [k][NR], a panel of PackRows or PackCols
-//	c    row-major with stride ldc; only rows below m and columns below n <= NR
-//	     are read or written
-func (g Kernel) Tile(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
-	if k > 0 && m > 0 && n > 0 {
-		a, b, c = g.fit(k, a, lda, b, c, ldc, m, n)
-		g.tile(k, a, lda, b, c, ldc, m, n)
+// Gemm is the active level's kernel of a format.
+func Gemm(f Format) Kernel {
+	if f == F32 {
+		return gemmOf(vector)
 	}
+	g := gemmHalf
+	g.Format = f
+	if active == AMX {
+		g.level = active
+	}
+	return g
+}
+
+// LenA is the length of one panel of A of depth k, or where depth k begins in
+// one, which is a multiple of KR then.
+func (g Kernel) LenA(k int) int { return g.length(k, g.MR) }
+
+// LenB is LenA of B.
+func (g Kernel) LenB(k int) int { return g.length(k, g.NR) }
+
+func (g Kernel) length(k, r int) int {
+	n := (k + g.KR - 1) / g.KR * g.KR * r
+	if g.Format == BF16 {
+		n /= 2
+	}
+	return n
+}
+
+// SizeA is the length of A's panels of m rows.
+func (g Kernel) SizeA(m, k int) int { return (m + g.MR - 1) / g.MR * g.LenA(k) }
+
+// SizeB is the length of B's panels of n columns.
+func (g Kernel) SizeB(k, n int) int { return (n + g.NR - 1) / g.NR * g.LenB(k) }
+
+// PackA packs A, row-major [m][k] with stride ld.
+func (g Kernel) PackA(dst, a []float32, ld, m, k int) {
+	if g.Format == F32 {
+		PackRows(dst, a, ld, m, k, g.MR)
+		return
+	}
+	g.panels(dst, m, g.MR, g.LenA(k), func(panel []float32, i, rows int) {
+		g.rows(panel, a[i*ld:(i+rows-1)*ld+k], ld, rows, k)
+	})
+}
+
+// PackAT packs A from its transpose, row-major [k][m] with stride ld.
+func (g Kernel) PackAT(dst, a []float32, ld, k, m int) {
+	if g.Format == F32 {
+		PackCols(dst, a, ld, k, m, g.MR)
+		return
+	}
+	var turned [32 * 32]float32
+	g.panels(dst, m, g.MR, g.LenA(k), func(panel []float32, i, rows int) {
+		for p := 0; p < k; p += 32 {
+			kc := min(32, k-p)
+			PackRows(turned[:32*rows], a[p*ld+i:(p+kc-1)*ld+i+rows], ld, kc, rows, 32)
+			g.rows(panel[g.LenA(p):], turned[:], 32, rows, kc)
+		}
+	})
+}
+
+// PackB packs B, row-major [k][n] with stride ld.
+func (g Kernel) PackB(dst, b []float32, ld, k, n int) {
+	if g.Format == F32 {
+		PackCols(dst, b, ld, k, n, g.NR)
+		return
+	}
+	g.panels(dst, n, g.NR, g.LenB(k), func(panel []float32, j, cols int) {
+		whole := k / 32 * 32
+		if whole > 0 {
+			g.pairs(panel, b[j:(whole-1)*ld+j+cols], ld, whole, cols)
+		}
+		if k > whole {
+			var rest [32 * 32]float32
+			for p := whole; p < k; p++ {
+				copy(rest[(p-whole)*32:][:cols], b[p*ld+j:])
+			}
+			g.pairs(panel[g.LenB(whole):], rest[:], 32, 32, cols)
+		}
+	})
+}
+
+// PackBT packs B from its transpose, row-major [n][k] with stride ld, as weights
+// [out, in] lie.
+func (g Kernel) PackBT(dst, b []float32, ld, n, k int) {
+	if g.Format == F32 {
+		PackRows(dst, b, ld, n, k, g.NR)
+		return
+	}
+	var turned [32 * 32]float32
+	g.panels(dst, n, g.NR, g.LenB(k), func(panel []float32, j, cols int) {
+		for p := 0; p < k; p += 32 {
+			kc := min(32, k-p)
+			clear(turned[32*kc:])
+			PackRows(turned[:32*kc], b[j*ld+p:(j+cols-1)*ld+p+kc], ld, cols, kc, 32)
+			g.pairs(panel[g.LenB(p):], turned[:], 32, 32, cols)
+		}
+	})
+}
+
+// panels calls f for each panel of r lines.
+func (g Kernel) panels(dst []float32, lines, r, length int, f func(panel []float32, i, n int)) {
+	if length == 0 {
+		return
+	}
+	for i := 0; i < lines; i += r {
+		f(dst[i/r*length:][:length], i, min(r, lines-i))
+	}
+}
+
+// Tile adds the product of packed panels to the m rows and n columns of C.
+//
+//	a    panels of A, LenA(k) each, one every lda elements
+//	b    panels of B, LenB(k) each, one every ldb elements
+//	c    row-major with stride ldc; only its m rows and n columns are read or
+//	     written
+func (g Kernel) Tile(k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc, m, n int) {
+	g.product(k, a, lda, b, ldb, c, ldc, m, n, true)
 }
 
 // Set is Tile, but writes the product over what was in C.
-func (g Kernel) Set(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
-	if k > 0 && m > 0 && n > 0 {
-		a, b, c = g.fit(k, a, lda, b, c, ldc, m, n)
-		g.tileSet(k, a, lda, b, c, ldc, m, n)
+func (g Kernel) Set(k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc, m, n int) {
+	g.product(k, a, lda, b, ldb, c, ldc, m, n, false)
+}
+
+func (g Kernel) product(k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc, m, n int, add bool) {
+	switch {
+	case m <= 0 || n <= 0 || k <= 0 && add:
+		return
+	case ldc < n || lda < 0 || ldb < 0:
+		panic("simd: a tile wider than its matrix")
+	case k <= 0:
+		for i := range m {
+			clear(c[i*ldc:][:n])
+		}
 		return
 	}
-	clearTile(c, ldc, m, n)
-}
-
-// fit cuts the operands to what is read and written, or panics.
-func (g Kernel) fit(k int, a []float32, lda int, b, c []float32, ldc, m, n int) (_, _, _ []float32) {
-	if n > g.NR || ldc < n || lda < 0 {
-		panic("simd: a tile wider than the kernel's or its matrix")
-	}
-	return a[:(m-1)/g.MR*lda+k*g.MR], b[:k*g.NR], c[:(m-1)*ldc+n]
-}
-
-func clearTile(c []float32, ldc, m, n int) {
-	for i := range max(m, 0) {
-		clear(c[i*ldc:][:max(n, 0)])
+	// What is read and written, or a panic.
+	a, c = a[:(m-1)/g.MR*lda+g.LenA(k)], c[:(m-1)*ldc+n]
+	last := (n - 1) / g.NR * ldb
+	b = b[:last+g.LenB(k)]
+	for j, at := 0, 0; j < n; j, at = j+g.NR, at+ldb {
+		next := b[min(at+ldb, last):]
+		g.tile(k, a, lda, b[at:], next, c[j:], ldc, m, min(g.NR, n-j), add)
 	}
 }
 
-func (g Kernel) tilesGo(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
+// tileGo multiplies panels of A by one of B.
+func (g Kernel) tileGo(k int, a []float32, lda int, b, c []float32, ldc, m, n int, add bool) {
+	tile := floatsGo
+	if g.Format != F32 {
+		tile = g.halvesGo
+	}
 	for i := 0; i < m; i += g.MR {
-		tileGo(k, a[i/g.MR*lda:], b, c[i*ldc:], ldc, min(g.MR, m-i), n)
+		rows := min(g.MR, m-i)
+		if !add {
+			for r := range rows {
+				clear(c[(i+r)*ldc:][:n])
+			}
+		}
+		tile(k, a[i/g.MR*lda:], b, c[i*ldc:], ldc, rows, n)
 	}
 }
 
-func (g Kernel) setGo(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
-	clearTile(c, ldc, m, n)
-	g.tilesGo(k, a, lda, b, c, ldc, m, n)
-}
-
-// tileGo takes two columns at a time: eight sums, as many as the compiler
+// floatsGo adds the product of a panel of each. It takes two columns at a time: eight sums, as many as the compiler
 // keeps in registers beside the six factors.
-func tileGo(k int, a, b, c []float32, ldc, m, n int) {
+func floatsGo(k int, a, b, c []float32, ldc, m, n int) {
 	const mr, nr = 4, 8
 	for j := 0; j < n; j += 2 {
 		var s00, s01, s10, s11, s20, s21, s30, s31 float32

@@ -66,34 +66,87 @@ func TestPackStaysInside(t *testing.T) {
 	})
 }
 
-func TestTile(t *testing.T) {
+// eachKernel runs f with every format's kernel at every level.
+func eachKernel(t *testing.T, f func(t *testing.T, g Kernel)) {
 	eachLevel(t, func(t *testing.T) {
-		g := Gemm()
+		for _, format := range []Format{F32, BF16x3, BF16} {
+			t.Run(format.String(), func(t *testing.T) { f(t, Gemm(format)) })
+		}
+	})
+}
+
+// around has the counts at which panels, and halves of them, begin and end.
+func around(r int) []int { return []int{1, r/2 - 1, r / 2, r/2 + 1, r - 1, r, r + 1, 2*r + 3} }
+
+// term is what a kernel makes of one product of factors.
+func (g Kernel) term(x, y float32) float64 {
+	if g.Format == F32 {
+		return float64(x) * float64(y)
+	}
+	wide := func(u uint32) float64 { return float64(math.Float32frombits(u << 16)) }
+	x0, x1 := half(x)
+	y0, y1 := half(y)
+	if g.Format == BF16 {
+		return wide(x0) * wide(y0)
+	}
+	return wide(x0)*wide(y0) + wide(x0)*wide(y1) + wide(x1)*wide(y0)
+}
+
+// TestTile multiplies panels of every size, packed from matrices and from their
+// transposes.
+func TestTile(t *testing.T) {
+	eachKernel(t, func(t *testing.T, g Kernel) {
+		loss := map[Format]float64{F32: 0, BF16x3: 1. / (1 << 15), BF16: 1. / (1 << 7)}[g.Format]
 		for _, op := range []struct {
 			name string
-			run  func(k int, a []float32, lda int, b, c []float32, ldc, m, n int)
+			run  func(k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc, m, n int)
 			keep float64 // of what was there
 		}{{"added", g.Tile, 1}, {"set", g.Set, 0}} {
-			for _, k := range []int{0, 1, 2, 7, 64} {
-				lda := k*g.MR + 5
-				a, b := random(t, 2*lda+k*g.MR), random(t, k*g.NR)
-				for m := 1; m <= 2*g.MR+1; m++ {
-					for n := 1; n <= g.NR; n++ {
+			for _, k := range []int{0, 1, 2, 7, 31, 32, 64, 97} {
+				for _, m := range around(g.MR) {
+					for _, n := range around(g.NR) {
+						x, y := random(t, m*k), random(t, k*n)
+						xt, yt := make([]float32, m*k), make([]float32, k*n)
+						for p := range k {
+							for i := range m {
+								xt[p*m+i] = x[i*k+p]
+							}
+							for j := range n {
+								yt[j*k+p] = y[p*n+j]
+							}
+						}
+						lda := g.LenA(k) + 5
+						a, b := fence[float32](t, (m-1)/g.MR*lda+g.LenA(k)), fence[float32](t, g.SizeB(k, n))
+						for i := 0; i < m; i += g.MR {
+							rows := min(g.MR, m-i)
+							if (m+n)%2 == 0 {
+								g.PackA(a[i/g.MR*lda:], x[i*k:], k, rows, k)
+							} else if k > 0 {
+								g.PackAT(a[i/g.MR*lda:], xt[i:], m, k, rows)
+							}
+						}
+						if m%2 == 0 {
+							g.PackB(b, y, n, k, n)
+						} else {
+							g.PackBT(b, yt, k, n, k)
+						}
 						ldc := n + 2
 						c := random(t, (m-1)*ldc+n)
 						was := append([]float32(nil), c...)
-						op.run(k, a, lda, b, c, ldc, m, n)
+						op.run(k, a, lda, b, g.LenB(k), c, ldc, m, n)
 						for i, got := range c {
-							want, abs := float64(was[i]), 0.0
+							want, true, abs := float64(was[i]), float64(was[i]), 0.0
 							if row, col := i/ldc, i%ldc; col < n {
-								want *= op.keep
+								want, true = want*op.keep, true*op.keep
 								for p := range k {
-									x := float64(a[row/g.MR*lda+p*g.MR+row%g.MR]) * float64(b[p*g.NR+col])
-									want += x
-									abs += math.Abs(x)
+									want += g.term(x[row*k+p], y[p*n+col])
+									true += float64(x[row*k+p]) * float64(y[p*n+col])
+									abs += math.Abs(float64(x[row*k+p]) * float64(y[p*n+col]))
 								}
 							}
-							near(t, fmt.Sprintf("k %d, tile %dx%d %s, element %d", k, m, n, op.name, i), got, want, abs+math.Abs(want), 16*eps)
+							what := fmt.Sprintf("k %d, tile %dx%d %s, element %d", k, m, n, op.name, i)
+							near(t, what, got, want, abs+math.Abs(want), 16*eps)
+							near(t, what+" beside the product of float32", got, true, abs+math.Abs(want), 16*eps+loss)
 						}
 					}
 				}

@@ -6,11 +6,11 @@ func detect() Level { return Go }
 
 func gemmOf(Level) Kernel { return gemmGo }
 
-func (g Kernel) tile(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
-	g.tilesGo(k, a, lda, b, c, ldc, m, n)
-}
-func (g Kernel) tileSet(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
-	g.setGo(k, a, lda, b, c, ldc, m, n)
+func (g Kernel) rows(dst, src []float32, ld, rows, k int) { g.rowsGo(dst, src, ld, rows, k) }
+func (g Kernel) pairs(dst, src []float32, ld, k, n int)   { g.pairsGo(dst, src, ld, k, n) }
+
+func (g Kernel) tile(k int, a []float32, lda int, b, _, c []float32, ldc, m, n int, add bool) {
+	g.tileGo(k, a, lda, b, c, ldc, m, n, add)
 }
 
 func peak(n int) int                                                 { return peakGo(n) }

@@ -19,11 +19,13 @@ import (
 // Level is an instruction set, lowest first.
 type Level int
 
-// The levels: pure Go, AVX2 with FMA and F16C, and AVX-512 F, DQ, BW and VL.
+// The levels: pure Go, AVX2 with FMA and F16C, AVX-512 F, DQ, BW and VL, and
+// that with AMX's tiles of bfloat16.
 const (
 	Go Level = iota
 	AVX2
 	AVX512
+	AMX
 )
 
 func (l Level) String() string {
@@ -32,14 +34,21 @@ func (l Level) String() string {
 		return "avx2"
 	case AVX512:
 		return "avx512"
+	case AMX:
+		return "amx"
 	}
 	return "go"
 }
 
-var active = Best()
+// active is the level of products of bfloat16; everything else has the vectors'.
+var active, vector Level
+
+func init() { use(Best()) }
+
+func use(l Level) { active, vector = l, min(l, AVX512) }
 
 // Best is the highest level that this build and this machine have. The
-// environment variable PARLEY_SIMD (go, avx2 or avx512) can lower it.
+// environment variable PARLEY_SIMD (go, avx2, avx512 or amx) can lower it.
 func Best() Level {
 	have := detect()
 	switch os.Getenv("PARLEY_SIMD") {
@@ -47,6 +56,8 @@ func Best() Level {
 		return Go
 	case "avx2":
 		return min(have, AVX2)
+	case "avx512":
+		return min(have, AVX512)
 	}
 	return have
 }

@@ -17,6 +17,9 @@ func detect() Level {
 	if !has(cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL) {
 		return AVX2
 	}
+	if has(cpuid.AMXTILE, cpuid.AMXBF16, cpuid.AVX512BF16) && tilesAllowed() {
+		return AMX
+	}
 	return AVX512
 }
 
@@ -26,38 +29,33 @@ func p[T any](s []T) *T { return unsafe.SliceData(s) }
 func gemmOf(l Level) Kernel {
 	switch l {
 	case AVX512:
-		return Kernel{MR: 14, NR: 32, level: l}
+		return Kernel{MR: 14, NR: 32, KR: 1, level: l}
 	case AVX2:
-		return Kernel{MR: 6, NR: 16, level: l}
+		return Kernel{MR: 6, NR: 16, KR: 1, level: l}
 	}
 	return gemmGo
 }
 
-func (g Kernel) tile(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
-	switch g.level {
-	case AVX512:
+func (g Kernel) tile(k int, a []float32, lda int, b, next, c []float32, ldc, m, n int, add bool) {
+	switch {
+	case g.level == AMX:
+		g.amx(k, a, lda, b, next, c, ldc, m, n, add)
+	case g.level == AVX512 && add:
 		tileAVX512(k, p(a), lda, p(b), p(c), ldc, m, n)
-	case AVX2:
-		tileAVX2(k, p(a), lda, p(b), p(c), ldc, m, n)
-	default:
-		g.tilesGo(k, a, lda, b, c, ldc, m, n)
-	}
-}
-
-func (g Kernel) tileSet(k int, a []float32, lda int, b, c []float32, ldc, m, n int) {
-	switch g.level {
-	case AVX512:
+	case g.level == AVX512:
 		tileSetAVX512(k, p(a), lda, p(b), p(c), ldc, m, n)
-	case AVX2:
+	case g.level == AVX2 && add:
+		tileAVX2(k, p(a), lda, p(b), p(c), ldc, m, n)
+	case g.level == AVX2:
 		tileSetAVX2(k, p(a), lda, p(b), p(c), ldc, m, n)
 	default:
-		g.setGo(k, a, lda, b, c, ldc, m, n)
+		g.tileGo(k, a, lda, b, c, ldc, m, n, add)
 	}
 }
 
 func peak(n int) int {
 	const sums = 12
-	switch active {
+	switch vector {
 	case AVX512:
 		peakAVX512(n)
 		return 2 * 16 * sums * n
@@ -72,9 +70,9 @@ func peak(n int) int {
 func columnMax(top, x []float32) {
 	switch {
 	case len(x) == 0:
-	case active == AVX512 && len(top) == 32:
+	case vector == AVX512 && len(top) == 32:
 		columnMaxAVX512(p(top), p(x), len(x)/32)
-	case active == AVX2 && len(top) == 16:
+	case vector == AVX2 && len(top) == 16:
 		columnMaxAVX2(p(top), p(x), len(x)/16)
 	default:
 		columnMaxGo(top, x)
@@ -84,9 +82,9 @@ func columnMax(top, x []float32) {
 func columnExp(x, top, sum []float32) {
 	switch {
 	case len(x) == 0:
-	case active == AVX512 && len(top) == 32:
+	case vector == AVX512 && len(top) == 32:
 		columnExpAVX512(p(x), p(top), p(sum), len(x)/32)
-	case active == AVX2 && len(top) == 16:
+	case vector == AVX2 && len(top) == 16:
 		columnExpAVX2(p(x), p(top), p(sum), len(x)/16)
 	default:
 		columnExpGo(x, top, sum)
@@ -101,16 +99,16 @@ func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) {
 	whole, partial := k/4, (k-1)/4
 	switch {
 	case whole == 0:
-	case active >= AVX512 && rows >= 16:
+	case vector >= AVX512 && rows >= 16:
 		strip16AVX512(p(dst), p(src), ld, r, whole)
 		return 16, 4 * whole
-	case active >= AVX512 && rows == 14 && r == 14 && partial > 0:
+	case vector >= AVX512 && rows == 14 && r == 14 && partial > 0:
 		strip14AVX512(p(dst), p(src), ld, r, partial)
 		return 14, 4 * partial
-	case active >= AVX2 && rows >= 8:
+	case vector >= AVX2 && rows >= 8:
 		strip8AVX2(p(dst), p(src), ld, r, whole)
 		return 8, 4 * whole
-	case active >= AVX2 && rows == 6 && r == 6 && partial > 0:
+	case vector >= AVX2 && rows == 6 && r == 6 && partial > 0:
 		strip6AVX2(p(dst), p(src), ld, r, partial)
 		return 6, 4 * partial
 	}
@@ -120,9 +118,9 @@ func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) {
 // packPanel copies a whole panel of PackCols, if there is assembly for it.
 func packPanel(dst, src []float32, ld, k, r int) bool {
 	switch {
-	case active >= AVX512 && r == 32:
+	case vector >= AVX512 && r == 32:
 		copyColsAVX512(p(dst), p(src), ld, k)
-	case active >= AVX2 && r == 16:
+	case vector >= AVX2 && r == 16:
 		copyColsAVX2(p(dst), p(src), ld, k)
 	default:
 		return false
@@ -131,7 +129,7 @@ func packPanel(dst, src []float32, ld, k, r int) bool {
 }
 
 func dot(a, b []float32) float32 {
-	switch active {
+	switch vector {
 	case AVX512:
 		return dotAVX512(p(a), p(b), len(a))
 	case AVX2:
@@ -142,7 +140,7 @@ func dot(a, b []float32) float32 {
 }
 
 func axpy(alpha float32, x, y []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		axpyAVX512(alpha, p(x), p(y), len(x))
 	case AVX2:
@@ -153,7 +151,7 @@ func axpy(alpha float32, x, y []float32) {
 }
 
 func add(dst, a, b []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		addAVX512(p(dst), p(a), p(b), len(dst))
 	case AVX2:
@@ -164,7 +162,7 @@ func add(dst, a, b []float32) {
 }
 
 func mul(dst, a, b []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		mulAVX512(p(dst), p(a), p(b), len(dst))
 	case AVX2:
@@ -175,7 +173,7 @@ func mul(dst, a, b []float32) {
 }
 
 func scale(dst, a []float32, alpha float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		scaleAVX512(p(dst), p(a), alpha, len(dst))
 	case AVX2:
@@ -186,7 +184,7 @@ func scale(dst, a []float32, alpha float32) {
 }
 
 func scaleShift(dst, x, scale, shift []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		scaleShiftAVX512(p(dst), p(x), p(scale), p(shift), len(dst))
 	case AVX2:
@@ -197,7 +195,7 @@ func scaleShift(dst, x, scale, shift []float32) {
 }
 
 func sum(x []float32) float32 {
-	switch active {
+	switch vector {
 	case AVX512:
 		return sumAVX512(p(x), len(x))
 	case AVX2:
@@ -208,7 +206,7 @@ func sum(x []float32) float32 {
 }
 
 func moments(x []float32, at float32) (sum, squares float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		return momentsAVX512(p(x), at, len(x))
 	case AVX2:
@@ -219,7 +217,7 @@ func moments(x []float32, at float32) (sum, squares float32) {
 }
 
 func columnMoments(sum, squares, x, at []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		columnMomentsAVX512(p(sum), p(squares), p(x), p(at), len(x)/len(sum), len(sum))
 	case AVX2:
@@ -230,7 +228,7 @@ func columnMoments(sum, squares, x, at []float32) {
 }
 
 func normalise(dst, x, gamma, beta []float32, mean, low, rstd float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		normaliseAVX512(p(dst), p(x), p(gamma), p(beta), mean, low, rstd, len(dst))
 	case AVX2:
@@ -241,7 +239,7 @@ func normalise(dst, x, gamma, beta []float32, mean, low, rstd float32) {
 }
 
 func maxVal(x []float32) float32 {
-	switch active {
+	switch vector {
 	case AVX512:
 		return maxValAVX512(p(x), len(x))
 	case AVX2:
@@ -252,7 +250,7 @@ func maxVal(x []float32) float32 {
 }
 
 func expSub(dst, x []float32, sub float32) float32 {
-	switch active {
+	switch vector {
 	case AVX512:
 		return expSubAVX512(p(dst), p(x), sub, len(dst))
 	case AVX2:
@@ -263,7 +261,7 @@ func expSub(dst, x []float32, sub float32) float32 {
 }
 
 func sigmoid(dst, x []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		sigmoidAVX512(p(dst), p(x), len(dst))
 	case AVX2:
@@ -274,7 +272,7 @@ func sigmoid(dst, x []float32) {
 }
 
 func silu(dst, x []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		siluAVX512(p(dst), p(x), len(dst))
 	case AVX2:
@@ -285,7 +283,7 @@ func silu(dst, x []float32) {
 }
 
 func quickGELU(dst, x []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		quickGELUAVX512(p(dst), p(x), len(dst))
 	case AVX2:
@@ -296,7 +294,7 @@ func quickGELU(dst, x []float32) {
 }
 
 func gelu(dst, x []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		geluAVX512(p(dst), p(x), len(dst))
 	case AVX2:
@@ -307,7 +305,7 @@ func gelu(dst, x []float32) {
 }
 
 func geluTanh(dst, x []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		geluTanhAVX512(p(dst), p(x), len(dst))
 	case AVX2:
@@ -318,7 +316,7 @@ func geluTanh(dst, x []float32) {
 }
 
 func tanh(dst, x []float32) {
-	switch active {
+	switch vector {
 	case AVX512:
 		tanhAVX512(p(dst), p(x), len(dst))
 	case AVX2:
@@ -331,10 +329,10 @@ func tanh(dst, x []float32) {
 func fromF16(dst []float32, src []uint16) {
 	n := 0
 	switch {
-	case active == AVX512 && len(dst) >= 16:
+	case vector == AVX512 && len(dst) >= 16:
 		n = len(dst) &^ 15
 		fromF16AVX512(p(dst), p(src), n)
-	case active >= AVX2 && len(dst) >= 8:
+	case vector >= AVX2 && len(dst) >= 8:
 		n = len(dst) &^ 7
 		fromF16AVX2(p(dst), p(src), n)
 	}
@@ -344,10 +342,10 @@ func fromF16(dst []float32, src []uint16) {
 func fromBF16(dst []float32, src []uint16) {
 	n := 0
 	switch {
-	case active == AVX512 && len(dst) >= 16:
+	case vector == AVX512 && len(dst) >= 16:
 		n = len(dst) &^ 15
 		fromBF16AVX512(p(dst), p(src), n)
-	case active >= AVX2 && len(dst) >= 8:
+	case vector >= AVX2 && len(dst) >= 8:
 		n = len(dst) &^ 7
 		fromBF16AVX2(p(dst), p(src), n)
 	}
@@ -357,10 +355,10 @@ func fromBF16(dst []float32, src []uint16) {
 func toF16(dst []uint16, src []float32) {
 	n := 0
 	switch {
-	case active == AVX512 && len(dst) >= 16:
+	case vector == AVX512 && len(dst) >= 16:
 		n = len(dst) &^ 15
 		toF16AVX512(p(dst), p(src), n)
-	case active >= AVX2 && len(dst) >= 8:
+	case vector >= AVX2 && len(dst) >= 8:
 		n = len(dst) &^ 7
 		toF16AVX2(p(dst), p(src), n)
 	}
@@ -370,10 +368,10 @@ func toF16(dst []uint16, src []float32) {
 func toBF16(dst []uint16, src []float32) {
 	n := 0
 	switch {
-	case active == AVX512 && len(dst) >= 16:
+	case vector == AVX512 && len(dst) >= 16:
 		n = len(dst) &^ 15
 		toBF16AVX512(p(dst), p(src), n)
-	case active >= AVX2 && len(dst) >= 8:
+	case vector >= AVX2 && len(dst) >= 8:
 		n = len(dst) &^ 7
 		toBF16AVX2(p(dst), p(src), n)
 	}
@@ -388,13 +386,13 @@ func (f winogradFunc) run(dst, src Lines, n, count int) {
 
 func (w *Winograd) input(dst, src Lines, n, count int) {
 	switch {
-	case active == AVX512 && w.M == 4:
+	case vector == AVX512 && w.M == 4:
 		winogradFunc(winogradInput4AVX512).run(dst, src, n, count)
-	case active == AVX512:
+	case vector == AVX512:
 		winogradFunc(winogradInput6AVX512).run(dst, src, n, count)
-	case active == AVX2 && w.M == 4:
+	case vector == AVX2 && w.M == 4:
 		winogradFunc(winogradInput4AVX2).run(dst, src, n, count)
-	case active == AVX2:
+	case vector == AVX2:
 		winogradFunc(winogradInput6AVX2).run(dst, src, n, count)
 	default:
 		w.inputGo(dst, src, n, count)
@@ -403,13 +401,13 @@ func (w *Winograd) input(dst, src Lines, n, count int) {
 
 func (w *Winograd) filter(dst, src Lines, n, count int) {
 	switch {
-	case active == AVX512 && w.M == 4:
+	case vector == AVX512 && w.M == 4:
 		winogradFunc(winogradFilter4AVX512).run(dst, src, n, count)
-	case active == AVX512:
+	case vector == AVX512:
 		winogradFunc(winogradFilter6AVX512).run(dst, src, n, count)
-	case active == AVX2 && w.M == 4:
+	case vector == AVX2 && w.M == 4:
 		winogradFunc(winogradFilter4AVX2).run(dst, src, n, count)
-	case active == AVX2:
+	case vector == AVX2:
 		winogradFunc(winogradFilter6AVX2).run(dst, src, n, count)
 	default:
 		w.filterGo(dst, src, n, count)
@@ -418,13 +416,13 @@ func (w *Winograd) filter(dst, src Lines, n, count int) {
 
 func (w *Winograd) output(dst, src Lines, n, count int) {
 	switch {
-	case active == AVX512 && w.M == 4:
+	case vector == AVX512 && w.M == 4:
 		winogradFunc(winogradOutput4AVX512).run(dst, src, n, count)
-	case active == AVX512:
+	case vector == AVX512:
 		winogradFunc(winogradOutput6AVX512).run(dst, src, n, count)
-	case active == AVX2 && w.M == 4:
+	case vector == AVX2 && w.M == 4:
 		winogradFunc(winogradOutput4AVX2).run(dst, src, n, count)
-	case active == AVX2:
+	case vector == AVX2:
 		winogradFunc(winogradOutput6AVX2).run(dst, src, n, count)
 	default:
 		w.outputGo(dst, src, n, count)
@@ -433,7 +431,7 @@ func (w *Winograd) output(dst, src Lines, n, count int) {
 
 func combine(dst, src Lines, c [3]float32, n, count int) {
 	f := combineAVX2
-	switch active {
+	switch vector {
 	case Go:
 		combineGo(dst, src, c, n, count)
 		return

@@ -11,8 +11,8 @@ import (
 func eachLevel(t *testing.T, f func(t *testing.T)) {
 	for l := Go; l <= detect(); l++ {
 		t.Run(l.String(), func(t *testing.T) {
-			defer func(was Level) { active = was }(active)
-			active = l
+			defer use(active)
+			use(l)
 			f(t)
 		})
 	}

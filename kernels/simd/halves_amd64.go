@@ -1,0 +1,94 @@
+//go:build amd64 && !noasm
+
+package simd
+
+//go:noescape
+func tileAMX(config *byte, shape, k int, a *float32, lda int, b, next, c *float32, ldc, panels int, add bool)
+
+//go:noescape
+func rowsSplit(dst, src *float32, ld, rows, k int)
+
+//go:noescape
+func rowsHalf(dst, src *float32, ld, rows, k int)
+
+//go:noescape
+func pairsSplit(dst, src *float32, ld, blocks, n int)
+
+//go:noescape
+func pairsHalf(dst, src *float32, ld, blocks, n int)
+
+// rows fills one panel of A from rows of k.
+func (g Kernel) rows(dst, src []float32, ld, rows, k int) {
+	switch {
+	case g.level < AMX:
+		g.rowsGo(dst, src, ld, rows, k)
+	case g.Format == BF16x3:
+		rowsSplit(p(dst), p(src), ld, rows, k)
+	default:
+		rowsHalf(p(dst), p(src), ld, rows, k)
+	}
+}
+
+// pairs fills one panel of B from k lines of n columns; k is a multiple of 32.
+func (g Kernel) pairs(dst, src []float32, ld, k, n int) {
+	switch {
+	case g.level < AMX:
+		g.pairsGo(dst, src, ld, k, n)
+	case g.Format == BF16x3:
+		pairsSplit(p(dst), p(src), ld, k/32, n)
+	default:
+		pairsHalf(p(dst), p(src), ld, k/32, n)
+	}
+}
+
+// A config is what LDTILECFG reads: the palette, and of each tile the bytes of a
+// row and the rows.
+type config [64]byte
+
+func newConfig(m, n int) *config {
+	c := &config{1}
+	tile := func(t, rows, cols int) {
+		if rows > 0 && cols > 0 {
+			c[16+2*t], c[48+t] = byte(4*min(cols, 16)), byte(min(rows, 16))
+		}
+	}
+	for i := range 2 {
+		tile(4+i, m-16*i, 16)
+		tile(6+i, 16, n-16*i)
+		for j := range 2 {
+			tile(2*i+j, m-16*i, n-16*j)
+		}
+	}
+	return c
+}
+
+var fullConfig = newConfig(32, 32)
+
+// amx multiplies whole panels of A, then the rest of one, by one panel of B. It
+// fetches that at next meanwhile.
+func (g Kernel) amx(k int, a []float32, lda int, b, next, c []float32, ldc, m, n int, add bool) {
+	shape := 0
+	if g.Format == BF16 {
+		shape = 4
+	}
+	if n > 16 {
+		shape++
+	}
+	blocks := (k + 31) / 32
+	if whole := m / g.MR; whole > 0 {
+		t := fullConfig
+		if n < g.NR {
+			t = newConfig(g.MR, n)
+		}
+		tileAMX(&t[0], shape+2, blocks, p(a), lda, p(b), p(next), p(c), ldc, whole, add)
+		if m -= whole * g.MR; m == 0 {
+			return
+		}
+		a, c = a[whole*lda:], c[whole*g.MR*ldc:]
+	}
+	if m > 16 {
+		shape += 2
+	}
+	t := newConfig(m, n)
+	tileAMX(&t[0], shape, blocks, p(a), lda, p(b), p(next), p(c), ldc, 1, add)
+}

@@ -1,0 +1,524 @@
+//go:build amd64 && !noasm
+
+#include "textflag.h"
+
+// What Go's assembler does not know is encoded here, operand by operand;
+// TestEncodings has a disassembler read it. T0 to T7 are tiles.
+
+#define T0 0
+#define T1 1
+#define T2 2
+#define T3 3
+#define T4 4
+#define T5 5
+#define T6 6
+#define T7 7
+
+// Registers of an address, base and index.
+#define rAX 0
+#define rCX 1
+#define rDX 2
+#define rBX 3
+#define rSI 6
+#define rDI 7
+
+#define LDTILECFG(base) BYTE $0xC4; BYTE $0xE2; BYTE $0x78; BYTE $0x49; BYTE $(base)
+#define TILERELEASE() BYTE $0xC4; BYTE $0xE2; BYTE $0x78; BYTE $0x49; BYTE $0xC0
+#define TILEZERO(t) BYTE $0xC4; BYTE $0xE2; BYTE $0x7B; BYTE $0x49; BYTE $(0xC0|(t<<3))
+#define TILELOADD(t, base, index, disp) BYTE $0xC4; BYTE $0xE2; BYTE $0x7B; BYTE $0x4B; BYTE $(0x84|(t<<3)); BYTE $((index<<3)|base); LONG $(disp)
+#define TILESTORED(t, base, index, disp) BYTE $0xC4; BYTE $0xE2; BYTE $0x7A; BYTE $0x4B; BYTE $(0x84|(t<<3)); BYTE $((index<<3)|base); LONG $(disp)
+// c += a b
+#define TDPBF16PS(c, a, b) BYTE $0xC4; BYTE $0xE2; BYTE $(0x02|((15-b)<<3)); BYTE $0x5C; BYTE $(0xC0|(c<<3)|a)
+// d is low rounded, then high; of Z0 to Z7.
+#define VCVTNE2PS2BF16(d, high, low) BYTE $0x62; BYTE $0xF2; BYTE $(0x07|((15-high)<<3)); BYTE $0x48; BYTE $0x72; BYTE $(0xC0|(d<<3)|low)
+
+// Each shape of a tile, rows by columns of T0 to T3, has its loop. A is in T4
+// and T5, B in T6 and T7. Small terms are added first. While a panel of A is
+// multiplied, its share of the panel of B at next is fetched: eight have all.
+
+// func tileAMX(config *byte, shape, k int, a *float32, lda int, b, next, c *float32, ldc, panels int, add bool)
+TEXT ·tileAMX(SB), NOSPLIT, $0-81
+	MOVQ config+0(FP), AX
+	MOVQ shape+8(FP), R9
+	MOVQ k+16(FP), R8
+	MOVQ a+24(FP), R12
+	MOVQ b+40(FP), R13
+	MOVQ next+48(FP), R15
+	MOVQ c+56(FP), DX
+	MOVQ ldc+64(FP), CX
+	MOVQ panels+72(FP), R14
+	SHLQ $2, CX
+	MOVQ $64, BX
+	LDTILECFG(rAX)
+
+panel:
+	MOVQ CX, AX
+	SHLQ $4, AX
+	ADDQ DX, AX // the second row of tiles
+	MOVQ R12, SI
+	MOVQ R13, DI
+	MOVQ R8, R10
+	MOVQ R15, R11
+	CMPQ R9, $0
+	JEQ  split16x16
+	CMPQ R9, $1
+	JEQ  split16x32
+	CMPQ R9, $2
+	JEQ  split32x16
+	CMPQ R9, $3
+	JEQ  split32x32
+	CMPQ R9, $4
+	JEQ  half16x16
+	CMPQ R9, $5
+	JEQ  half16x32
+	CMPQ R9, $6
+	JEQ  half32x16
+	JMP  half32x32
+
+split16x16:
+	CMPB add+80(FP), $0
+	JEQ  split16x16zero
+	TILELOADD(T0, rDX, rCX, 0)
+	JMP  split16x16next
+
+split16x16zero:
+	TILEZERO(T0)
+
+split16x16next:
+	TILELOADD(T4, rSI, rBX, 2048)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T4, rSI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T6, rDI, rBX, 2048)
+	TDPBF16PS(T0, T4, T6)
+	ADDQ $4096, SI
+	ADDQ $4096, DI
+	DECQ R10
+	JNZ  split16x16next
+	TILESTORED(T0, rDX, rCX, 0)
+	JMP  stored
+
+split16x32:
+	CMPB add+80(FP), $0
+	JEQ  split16x32zero
+	TILELOADD(T0, rDX, rCX, 0)
+	TILELOADD(T1, rDX, rCX, 64)
+	JMP  split16x32next
+
+split16x32zero:
+	TILEZERO(T0)
+	TILEZERO(T1)
+
+split16x32next:
+	TILELOADD(T4, rSI, rBX, 2048)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T7, rDI, rBX, 1024)
+	TDPBF16PS(T1, T4, T7)
+	TILELOADD(T4, rSI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TDPBF16PS(T1, T4, T7)
+	TILELOADD(T6, rDI, rBX, 2048)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T7, rDI, rBX, 3072)
+	TDPBF16PS(T1, T4, T7)
+	ADDQ $4096, SI
+	ADDQ $4096, DI
+	DECQ R10
+	JNZ  split16x32next
+	TILESTORED(T0, rDX, rCX, 0)
+	TILESTORED(T1, rDX, rCX, 64)
+	JMP  stored
+
+split32x16:
+	CMPB add+80(FP), $0
+	JEQ  split32x16zero
+	TILELOADD(T0, rDX, rCX, 0)
+	TILELOADD(T2, rAX, rCX, 0)
+	JMP  split32x16next
+
+split32x16zero:
+	TILEZERO(T0)
+	TILEZERO(T2)
+
+split32x16next:
+	TILELOADD(T4, rSI, rBX, 2048)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T5, rSI, rBX, 3072)
+	TDPBF16PS(T2, T5, T6)
+	TILELOADD(T4, rSI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T5, rSI, rBX, 1024)
+	TDPBF16PS(T2, T5, T6)
+	TILELOADD(T6, rDI, rBX, 2048)
+	TDPBF16PS(T0, T4, T6)
+	TDPBF16PS(T2, T5, T6)
+	ADDQ $4096, SI
+	ADDQ $4096, DI
+	DECQ R10
+	JNZ  split32x16next
+	TILESTORED(T0, rDX, rCX, 0)
+	TILESTORED(T2, rAX, rCX, 0)
+	JMP  stored
+
+split32x32:
+	CMPB add+80(FP), $0
+	JEQ  split32x32zero
+	TILELOADD(T0, rDX, rCX, 0)
+	TILELOADD(T1, rDX, rCX, 64)
+	TILELOADD(T2, rAX, rCX, 0)
+	TILELOADD(T3, rAX, rCX, 64)
+	JMP  split32x32next
+
+split32x32zero:
+	TILEZERO(T0)
+	TILEZERO(T1)
+	TILEZERO(T2)
+	TILEZERO(T3)
+
+split32x32next:
+	TILELOADD(T4, rSI, rBX, 2048)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	PREFETCHT1 0(R11)
+	TILELOADD(T5, rSI, rBX, 3072)
+	TDPBF16PS(T2, T5, T6)
+	PREFETCHT1 64(R11)
+	TILELOADD(T7, rDI, rBX, 1024)
+	TDPBF16PS(T1, T4, T7)
+	PREFETCHT1 128(R11)
+	TDPBF16PS(T3, T5, T7)
+	PREFETCHT1 192(R11)
+	TILELOADD(T4, rSI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	PREFETCHT1 256(R11)
+	TILELOADD(T5, rSI, rBX, 1024)
+	TDPBF16PS(T2, T5, T6)
+	PREFETCHT1 320(R11)
+	TDPBF16PS(T1, T4, T7)
+	PREFETCHT1 384(R11)
+	TDPBF16PS(T3, T5, T7)
+	PREFETCHT1 448(R11)
+	TILELOADD(T6, rDI, rBX, 2048)
+	TDPBF16PS(T0, T4, T6)
+	TDPBF16PS(T2, T5, T6)
+	TILELOADD(T7, rDI, rBX, 3072)
+	TDPBF16PS(T1, T4, T7)
+	TDPBF16PS(T3, T5, T7)
+	ADDQ $4096, R11
+	ADDQ $4096, SI
+	ADDQ $4096, DI
+	DECQ R10
+	JNZ  split32x32next
+	TILESTORED(T0, rDX, rCX, 0)
+	TILESTORED(T1, rDX, rCX, 64)
+	TILESTORED(T2, rAX, rCX, 0)
+	TILESTORED(T3, rAX, rCX, 64)
+	JMP  stored
+
+half16x16:
+	CMPB add+80(FP), $0
+	JEQ  half16x16zero
+	TILELOADD(T0, rDX, rCX, 0)
+	JMP  half16x16next
+
+half16x16zero:
+	TILEZERO(T0)
+
+half16x16next:
+	TILELOADD(T4, rSI, rBX, 0)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	ADDQ $2048, SI
+	ADDQ $2048, DI
+	DECQ R10
+	JNZ  half16x16next
+	TILESTORED(T0, rDX, rCX, 0)
+	JMP  stored
+
+half16x32:
+	CMPB add+80(FP), $0
+	JEQ  half16x32zero
+	TILELOADD(T0, rDX, rCX, 0)
+	TILELOADD(T1, rDX, rCX, 64)
+	JMP  half16x32next
+
+half16x32zero:
+	TILEZERO(T0)
+	TILEZERO(T1)
+
+half16x32next:
+	TILELOADD(T4, rSI, rBX, 0)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T7, rDI, rBX, 1024)
+	TDPBF16PS(T1, T4, T7)
+	ADDQ $2048, SI
+	ADDQ $2048, DI
+	DECQ R10
+	JNZ  half16x32next
+	TILESTORED(T0, rDX, rCX, 0)
+	TILESTORED(T1, rDX, rCX, 64)
+	JMP  stored
+
+half32x16:
+	CMPB add+80(FP), $0
+	JEQ  half32x16zero
+	TILELOADD(T0, rDX, rCX, 0)
+	TILELOADD(T2, rAX, rCX, 0)
+	JMP  half32x16next
+
+half32x16zero:
+	TILEZERO(T0)
+	TILEZERO(T2)
+
+half32x16next:
+	TILELOADD(T4, rSI, rBX, 0)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	TILELOADD(T5, rSI, rBX, 1024)
+	TDPBF16PS(T2, T5, T6)
+	ADDQ $2048, SI
+	ADDQ $2048, DI
+	DECQ R10
+	JNZ  half32x16next
+	TILESTORED(T0, rDX, rCX, 0)
+	TILESTORED(T2, rAX, rCX, 0)
+	JMP  stored
+
+half32x32:
+	CMPB add+80(FP), $0
+	JEQ  half32x32zero
+	TILELOADD(T0, rDX, rCX, 0)
+	TILELOADD(T1, rDX, rCX, 64)
+	TILELOADD(T2, rAX, rCX, 0)
+	TILELOADD(T3, rAX, rCX, 64)
+	JMP  half32x32next
+
+half32x32zero:
+	TILEZERO(T0)
+	TILEZERO(T1)
+	TILEZERO(T2)
+	TILEZERO(T3)
+
+half32x32next:
+	TILELOADD(T4, rSI, rBX, 0)
+	TILELOADD(T6, rDI, rBX, 0)
+	TDPBF16PS(T0, T4, T6)
+	PREFETCHT1 0(R11)
+	TILELOADD(T5, rSI, rBX, 1024)
+	TDPBF16PS(T2, T5, T6)
+	PREFETCHT1 64(R11)
+	TILELOADD(T7, rDI, rBX, 1024)
+	TDPBF16PS(T1, T4, T7)
+	PREFETCHT1 128(R11)
+	TDPBF16PS(T3, T5, T7)
+	PREFETCHT1 192(R11)
+	ADDQ $2048, R11
+	ADDQ $2048, SI
+	ADDQ $2048, DI
+	DECQ R10
+	JNZ  half32x32next
+	TILESTORED(T0, rDX, rCX, 0)
+	TILESTORED(T1, rDX, rCX, 64)
+	TILESTORED(T2, rAX, rCX, 0)
+	TILESTORED(T3, rAX, rCX, 64)
+	JMP  stored
+
+stored:
+	MOVQ lda+32(FP), AX
+	SHLQ $2, AX
+	ADDQ AX, R12
+	ADDQ $512, R15
+	CMPQ R9, $4
+	JLT  2(PC)
+	SUBQ $256, R15
+	MOVQ CX, AX
+	SHLQ $5, AX
+	ADDQ AX, DX
+	DECQ R14
+	JNZ  panel
+	TILERELEASE()
+	RET
+
+// words puts word i of both of a vector's halves side by side.
+DATA words<>+0(SB)/8, $0x0011000100100000
+DATA words<>+8(SB)/8, $0x0013000300120002
+DATA words<>+16(SB)/8, $0x0015000500140004
+DATA words<>+24(SB)/8, $0x0017000700160006
+DATA words<>+32(SB)/8, $0x0019000900180008
+DATA words<>+40(SB)/8, $0x001b000b001a000a
+DATA words<>+48(SB)/8, $0x001d000d001c000c
+DATA words<>+56(SB)/8, $0x001f000f001e000e
+GLOBL words<>(SB), RODATA|NOPTR, $64
+
+DATA high<>+0(SB)/4, $0xffff0000
+GLOBL high<>(SB), RODATA|NOPTR, $4
+
+// LANES sets K1 and K2 to the first CX lanes of two registers.
+#define LANES() \
+	MOVQ  $-1, AX    \
+	MOVQ  CX, BX     \
+	CMPQ  BX, $32    \
+	JLE   2(PC)      \
+	MOVQ  $32, BX    \
+	BZHIQ BX, AX, AX \
+	KMOVW AX, K1     \
+	SHRQ  $16, AX    \
+	KMOVW AX, K2
+
+// SPLIT rounds Z0 and Z1 to Z2, in which their words take turns, and leaves what
+// is lost of them in Z0 and Z1. Z5 is in their order, unmixed.
+#define SPLIT() \
+	VCVTNE2PS2BF16(5, 1, 0) \
+	VPERMW Z5, Z6, Z2       \
+	VPSLLD $16, Z2, Z3      \
+	VPANDD Z2, Z7, Z4       \
+	VSUBPS Z3, Z0, Z0       \
+	VSUBPS Z4, Z1, Z1
+
+// func rowsSplit(dst, src *float32, ld, rows, k int)
+TEXT ·rowsSplit(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ld+16(FP), DX
+	MOVQ k+32(FP), CX
+	SHLQ $2, DX
+	VMOVDQU64    words<>(SB), Z6
+	VPBROADCASTD high<>(SB), Z7
+
+block:
+	LANES()
+	MOVQ SI, R8
+	MOVQ DI, R9
+	MOVQ rows+24(FP), R10
+
+row:
+	VMOVUPS.Z (R8), K1, Z0
+	VMOVUPS.Z 64(R8), K2, Z1
+	SPLIT()
+	VMOVDQU64 Z5, (R9)
+	VCVTNE2PS2BF16(5, 1, 0)
+	VMOVDQU64 Z5, 2048(R9)
+	ADDQ DX, R8
+	ADDQ $64, R9
+	DECQ R10
+	JNZ  row
+	ADDQ $128, SI
+	ADDQ $4096, DI
+	SUBQ $32, CX
+	JG   block
+	VZEROUPPER
+	RET
+
+// func rowsHalf(dst, src *float32, ld, rows, k int)
+TEXT ·rowsHalf(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ld+16(FP), DX
+	MOVQ k+32(FP), CX
+	SHLQ $2, DX
+	VMOVDQU64    words<>(SB), Z6
+	VPBROADCASTD high<>(SB), Z7
+
+block:
+	LANES()
+	MOVQ SI, R8
+	MOVQ DI, R9
+	MOVQ rows+24(FP), R10
+
+row:
+	VMOVUPS.Z (R8), K1, Z0
+	VMOVUPS.Z 64(R8), K2, Z1
+	VCVTNE2PS2BF16(5, 1, 0)
+	VMOVDQU64 Z5, (R9)
+	ADDQ DX, R8
+	ADDQ $64, R9
+	DECQ R10
+	JNZ  row
+	ADDQ $128, SI
+	ADDQ $2048, DI
+	SUBQ $32, CX
+	JG   block
+	VZEROUPPER
+	RET
+
+// func pairsSplit(dst, src *float32, ld, blocks, n int)
+TEXT ·pairsSplit(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), R8
+	MOVQ ld+16(FP), DX
+	MOVQ blocks+24(FP), R11
+	MOVQ n+32(FP), CX
+	SHLQ $2, DX
+	VMOVDQU64    words<>(SB), Z6
+	VPBROADCASTD high<>(SB), Z7
+	LANES()
+
+block:
+	MOVQ DI, R9
+	MOVQ $16, R10
+
+pair:
+	VMOVUPS.Z 0(R8), K1, Z0
+	VMOVUPS.Z 0(R8)(DX*1), K1, Z1
+	SPLIT()
+	VMOVDQU64 Z2, 0(R9)
+	VCVTNE2PS2BF16(5, 1, 0)
+	VPERMW Z5, Z6, Z2
+	VMOVDQU64 Z2, 2048(R9)
+	VMOVUPS.Z 64(R8), K2, Z0
+	VMOVUPS.Z 64(R8)(DX*1), K2, Z1
+	SPLIT()
+	VMOVDQU64 Z2, 1024(R9)
+	VCVTNE2PS2BF16(5, 1, 0)
+	VPERMW Z5, Z6, Z2
+	VMOVDQU64 Z2, 3072(R9)
+	LEAQ (R8)(DX*2), R8
+	ADDQ $64, R9
+	DECQ R10
+	JNZ  pair
+	ADDQ $4096, DI
+	DECQ R11
+	JNZ  block
+	VZEROUPPER
+	RET
+
+// func pairsHalf(dst, src *float32, ld, blocks, n int)
+TEXT ·pairsHalf(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), R8
+	MOVQ ld+16(FP), DX
+	MOVQ blocks+24(FP), R11
+	MOVQ n+32(FP), CX
+	SHLQ $2, DX
+	VMOVDQU64    words<>(SB), Z6
+	VPBROADCASTD high<>(SB), Z7
+	LANES()
+
+block:
+	MOVQ DI, R9
+	MOVQ $16, R10
+
+pair:
+	VMOVUPS.Z 0(R8), K1, Z0
+	VMOVUPS.Z 0(R8)(DX*1), K1, Z1
+	VCVTNE2PS2BF16(5, 1, 0)
+	VPERMW Z5, Z6, Z2
+	VMOVDQU64 Z2, 0(R9)
+	VMOVUPS.Z 64(R8), K2, Z0
+	VMOVUPS.Z 64(R8)(DX*1), K2, Z1
+	VCVTNE2PS2BF16(5, 1, 0)
+	VPERMW Z5, Z6, Z2
+	VMOVDQU64 Z2, 1024(R9)
+	LEAQ (R8)(DX*2), R8
+	ADDQ $64, R9
+	DECQ R10
+	JNZ  pair
+	ADDQ $2048, DI
+	DECQ R11
+	JNZ  block
+	VZEROUPPER
+	RET

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"parley/engine"
 )
@@ -52,6 +51,7 @@ type Device struct {
 	workers   int
 	precision Precision
 
+	pool  pool
 	mu    sync.Mutex
 	arena arena
 }
@@ -117,49 +117,15 @@ func (d *Device) Download(dst []byte, src *engine.Tensor) error {
 // For calls f(i) for every i below n, on all workers; which worker takes
 // which i depends on who is free. f does not call For.
 func (d *Device) For(n int, f func(i int)) {
-	d.Split(n, func(_, i int) { f(i) })
-}
-
-// Split is For with the worker's number, for scratch that belongs to it.
-func (d *Device) Split(n int, f func(worker, i int)) {
-	w := min(d.workers, n)
-	if w <= 1 {
+	helpers := min(d.workers, n) - 1
+	if helpers <= 0 {
 		for i := range n {
-			f(0, i)
+			f(i)
 		}
 		return
 	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	var failed atomic.Value
-	loop := func(worker int) {
-		// A fault in a worker would end the process; the caller's goroutine
-		// has to have it, where a test or a command can say what happened.
-		defer func() {
-			if r := recover(); r != nil {
-				failed.CompareAndSwap(nil, fault{r})
-			}
-		}()
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= n {
-				return
-			}
-			f(worker, i)
-		}
-	}
-	wg.Add(w - 1)
-	for k := 1; k < w; k++ {
-		go func() { defer wg.Done(); loop(k) }()
-	}
-	loop(0)
-	wg.Wait()
-	if v, ok := failed.Load().(fault); ok {
-		panic(v.value)
-	}
+	d.pool.do(n, helpers, f)
 }
-
-type fault struct{ value any }
 
 // Range splits n items in even runs of at least grain items, one call each.
 func (d *Device) Range(n, grain int, f func(lo, hi int)) {

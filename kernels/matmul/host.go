@@ -3,6 +3,7 @@ package matmul
 import (
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"parley/engine"
 	"parley/engine/host"
@@ -115,6 +116,7 @@ func strips(d engine.Device, w []float32, out, in int) []float32 {
 	g := Gemm(d)
 	nr := g.NR
 	packed := make([]float32, g.SizeB(in, out))
+	host.Huge(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(packed))), 4*len(packed)))
 	pack := func(lo, hi int) {
 		if rows := min(hi*nr, out) - lo*nr; rows > 0 {
 			g.PackBT(packed[lo*g.LenB(in):], w[lo*nr*in:], in, rows, in)

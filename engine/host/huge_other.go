@@ -1,0 +1,6 @@
+//go:build !linux
+
+package host
+
+// Huge is a hint that this system does not take.
+func Huge([]byte) {}

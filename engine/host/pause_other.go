@@ -1,0 +1,7 @@
+//go:build !amd64
+
+package host
+
+import "runtime"
+
+func pause() { runtime.Gosched() }

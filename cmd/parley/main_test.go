@@ -66,7 +66,7 @@ func TestExitCodes(t *testing.T) {
 		{"tokenize --bert --length 5 x", 2, "--length"}, {"score " + png + " missing.png --text x", 1, "missing.png"}, {"embed missing.JPG --text x", 1, "missing.JPG"},
 		{"draw x --steps 1 --out main_test.go", 1, "main_test.go"}, {"draw x --width 63 --out " + t.TempDir(), 1, "multiples of"},
 		{"convert main_test.go " + t.TempDir() + "/x", 1, "main_test.go"}, {"caption " + png + " --max-length 3", 1, "max length 3"},
-		{"doctor", 0, "kernels"}, {"caption " + png + " --precision int8", 2, "want exact or f32"}, {"caption " + png + " --device tpu", 2, "want auto, cpu, cuda:N or ptx"},
+		{"doctor", 0, "kernels"}, {"caption " + png + " --precision int8", 2, "want exact, f32 or fast"}, {"caption " + png + " --device tpu", 2, "want auto, cpu, cuda:N or ptx"},
 		{"caption " + png + " --device cpu --precision exact", 0, "chair"}, {"tokenize --bert cat", 0, "cat"},
 	} {
 		code, out, errs := call(t, strings.Fields(c.args)...)

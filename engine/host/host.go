@@ -17,26 +17,23 @@ type Precision uint8
 const (
 	// Exact sums every product in f32 as the operation is written: 1e-5.
 	Exact Precision = iota
-	// F32 computes in f32 by whatever method is fastest, such as Winograd's
-	// convolutions: 1e-4.
+	// F32 computes on float32 by whatever method is fastest: Winograd's
+	// convolutions, or products of pairs of bfloat16: 1e-4.
 	F32
+	// Fast rounds the factors of products to bfloat16 where that is faster: 2e-2.
+	Fast
 )
 
-func (p Precision) String() string {
-	if p == Exact {
-		return "exact"
-	}
-	return "f32"
-}
+func (p Precision) String() string { return [...]string{"exact", "f32", "fast"}[p] }
 
-// ParsePrecision reads exact or f32.
+// ParsePrecision reads exact, f32 or fast.
 func ParsePrecision(name string) (Precision, error) {
-	for p := Exact; p <= F32; p++ {
+	for p := Exact; p <= Fast; p++ {
 		if name == p.String() {
 			return p, nil
 		}
 	}
-	return Exact, fmt.Errorf("precision %q: want exact or f32", name)
+	return Exact, fmt.Errorf("precision %q: want exact, f32 or fast", name)
 }
 
 // Options are how the CPU is to be used; the zero value is exact on every core

@@ -111,7 +111,8 @@ func (a *attn) panel(b, h int) {
 }
 
 // strips serves queries lo to hi of one head: blocks of scores with a running
-// maximum and sum, the results rescaled when a maximum grows.
+// maximum and sum, the results rescaled when a maximum grows. Scores are in
+// units of which one doubles a weight.
 //
 // Scores lie as [key][query], so that they are, as the first product leaves
 // them, an operand of the second, that a softmax runs down columns without
@@ -142,7 +143,7 @@ func (a *attn) strips(b, h, lo, hi int) {
 	for i0 := lo; i0 < hi; i0 += count * nr {
 		n := min(count*nr, hi-i0)
 		for i := range n {
-			simd.Scale(turned[i*dim:(i+1)*dim], a.q[(b*a.lq+i0+i)*a.qRow+h*dim:], a.scale)
+			simd.Scale(turned[i*dim:(i+1)*dim], a.q[(b*a.lq+i0+i)*a.qRow+h*dim:], a.scale*math.Log2E)
 		}
 		g.PackBT(qp, turned, dim, n, dim)
 		clear(sums)
@@ -181,7 +182,7 @@ func (a *attn) strips(b, h, lo, hi int) {
 					grown := false
 					for i, t := range top {
 						grown = grown || t > factor[i]
-						factor[i] = float32(math.Exp(float64(factor[i] - t)))
+						factor[i] = float32(math.Exp2(float64(factor[i] - t)))
 					}
 					if grown {
 						simd.Mul(sum, sum, factor)
@@ -190,12 +191,11 @@ func (a *attn) strips(b, h, lo, hi int) {
 						}
 					}
 				}
-				simd.ColumnExp(score, top, sum)
 				weights := score
 				if packs {
 					weights = wp
-					g.PackB(wp, score, nr, kc, cols)
 				}
+				g.PackExp2(weights, score, top, sum, kc)
 				product(kc, vp[g.LenA(k0):], g.LenA(a.keys), weights, 0, y, nr, dim, cols)
 			}
 		}

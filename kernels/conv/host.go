@@ -55,16 +55,27 @@ var choose = plan
 
 // onHost convolves n samples.
 func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matmul.Epilogue) {
-	m := n * g.oh * g.ow
-	if h.Precision() != host.Exact && matmul.Gemm(h).Format == simd.F32 {
+	m, k := n*g.oh*g.ow, w.mat.Gemm()
+	if h.Precision() != host.Exact && k.Format == simd.F32 {
 		if t := choose(n, g, w.In, w.Out); t != nil {
 			c := winograd{d: h, g: g, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
 			c.run(n)
 			return
 		}
 	}
-	k := matmul.Gemm(h)
-	matmul.Run(h, m, w.mat, y, e, func(dst []float32, row, rows, at, kc int) { g.gather(h, k, dst, row, rows, at, kc) })
+	gather := func(dst []float32, row, rows, at, kc int) { g.gather(h, k, dst, row, rows, at, kc) }
+	switch {
+	case g.pointwise():
+		gather = func(dst []float32, row, rows, at, kc int) { k.PackA(dst, g.x[row*g.c+at:], g.c, rows, kc) }
+	case k.Format != simd.F32 && g.c%k.KR == 0 && g.more%k.KR == 0:
+		gather = func(dst []float32, row, rows, at, kc int) { g.direct(k, dst, row, rows, at, kc) }
+	}
+	matmul.Run(h, m, w.mat, y, e, gather)
+}
+
+// pointwise reports whether a patch is a pixel of x alone.
+func (g *geometry) pointwise() bool {
+	return g.kh == 1 && g.kw == 1 && g.stride == 1 && g.shift == 0 && g.more == 0 && g.pad == Pad{}
 }
 
 // gather packs columns at to at+kc of the patches of output pixels row to
@@ -75,32 +86,70 @@ func (g *geometry) gather(h *host.Device, k simd.Kernel, dst []float32, row, row
 	few := mem.F32()
 	for i := 0; i < rows; i += k.MR {
 		n := min(k.MR, rows-i)
-		for r := range n {
-			g.patch(few[r*kc:(r+1)*kc], row+i+r, at)
-		}
+		g.patches(row+i, n, at, kc, func(q, run int, beside bool, from []int) {
+			src := g.x
+			if beside {
+				src = g.beside
+			}
+			for r, f := range from {
+				to := few[r*kc+q:][:run]
+				if f < 0 {
+					clear(to)
+				} else {
+					copy(to, src[f:])
+				}
+			}
+		})
 		k.PackA(dst[i/k.MR*k.LenA(kc):], few, kc, n, kc)
 	}
 }
 
-// patch copies dst's length of the patch of output pixel p, from column k.
-func (g *geometry) patch(dst []float32, p, k int) {
-	ox := p % g.ow
-	oy := p / g.ow % g.oh
-	base := p / (g.ow * g.oh) * g.h * g.w
-	for len(dst) > 0 {
-		tap, c := k/(g.c+g.more), k%(g.c+g.more)
-		src, width := g.x, g.c
-		if c >= g.c {
-			src, width, c = g.beside, g.more, c-g.c
+// direct is gather without a copy of the patches, for channels in whole blocks of
+// a panel.
+func (g *geometry) direct(k simd.Kernel, dst []float32, row, rows, at, kc int) {
+	for i := 0; i < rows; i += k.MR {
+		panel := dst[i/k.MR*k.LenA(kc):]
+		g.patches(row+i, min(k.MR, rows-i), at, kc, func(q, run int, beside bool, from []int) {
+			src := g.x
+			if beside {
+				src = g.beside
+			}
+			k.Gather(panel[k.LenA(q):], src, from, run)
+		})
+	}
+}
+
+// most is as many patches as are found at a time: the rows of the highest panel
+// that simd has.
+const most = 32
+
+// patches finds columns at to at+length of the patches of output pixels first to
+// first+n. It calls f for runs of columns: run of them, from q on, are of x, or of
+// beside, from the elements that from has for each pixel; zeros where that is
+// negative.
+func (g *geometry) patches(first, n, at, length int, f func(q, run int, beside bool, from []int)) {
+	var base, ys, xs, from [most]int
+	for r := range n {
+		p := first + r
+		base[r] = p / (g.ow * g.oh) * g.h * g.w
+		ys[r] = p/g.ow%g.oh*g.stride - g.pad.Top
+		xs[r] = p%g.ow*g.stride - g.pad.Left
+	}
+	for q := 0; q < length; {
+		tap, c := (at+q)/(g.c+g.more), (at+q)%(g.c+g.more)
+		beside, width := c >= g.c, g.c
+		if beside {
+			width, c = g.more, c-g.c
 		}
-		n := min(width-c, len(dst))
-		y := oy*g.stride + tap/g.kw - g.pad.Top
-		x := ox*g.stride + tap%g.kw - g.pad.Left
-		if y >= 0 && x >= 0 && y>>g.shift < g.h && x>>g.shift < g.w {
-			copy(dst[:n], src[(base+(y>>g.shift)*g.w+(x>>g.shift))*width+c:])
-		} else {
-			clear(dst[:n])
+		run := min(width-c, length-q)
+		for r := range n {
+			y, x := ys[r]+tap/g.kw, xs[r]+tap%g.kw
+			from[r] = -1
+			if y >= 0 && x >= 0 && y>>g.shift < g.h && x>>g.shift < g.w {
+				from[r] = (base[r]+(y>>g.shift)*g.w+(x>>g.shift))*width + c
+			}
 		}
-		dst, k = dst[n:], k+n
+		f(q, run, beside, from[:n])
+		q += run
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/matmul"
+	"parley/kernels/simd"
 )
 
 // Weights is a bank of filters on a device: a matrix whose depth is ordered as
@@ -21,11 +22,16 @@ type Weights struct {
 // device.
 func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 	depth := kh * kw * in
-	if engine.Dry(d) {
-		mat, err := matmul.Pack(d, w, out, depth)
-		return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
+	g := matmul.Gemm(d)
+	// Minimal filtering, which is float32's, saves more than a format that is
+	// not several times as fast.
+	if kh == 3 && kw == 3 && g.Format != simd.F32 && simd.Speed(g.Format) < 3*simd.Speed(simd.F32) {
+		g = simd.Gemm(simd.F32)
 	}
-	mat, err := matmul.Pack(d, channelsLast(d, w, out, in, kh*kw), out, depth)
+	if !engine.Dry(d) {
+		w = channelsLast(d, w, out, in, kh*kw)
+	}
+	mat, err := matmul.PackFor(d, g, w, out, depth)
 	return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
 }
 

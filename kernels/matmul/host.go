@@ -28,20 +28,25 @@ func depthBlock(g simd.Kernel) int {
 	return 768
 }
 
-// Gemm is the kernel that d's products have, and the operands that are packed
-// for it.
+// Gemm is the kernel of d's products: of those that its precision allows, the one
+// that was measured as the fastest.
 func Gemm(d engine.Device) simd.Kernel {
-	if h, ok := host.On(d); ok && h.Precision() == host.F32 && simd.Active() >= simd.AMX {
-		return simd.Gemm(simd.BF16x3)
+	if h, ok := host.On(d); ok {
+		switch h.Precision() {
+		case host.F32:
+			return simd.Fastest(simd.BF16x3)
+		case host.Fast:
+			return simd.Fastest(simd.BF16)
+		}
 	}
 	return simd.Gemm(simd.F32)
 }
 
 // Run multiplies m rows with w into c [m, Out]. gather packs rows row.. of the
-// left operand, columns k to k+kc, as Gemm's PackA does: this is where a
+// left operand, columns k to k+kc, as PackA of w's kernel does: this is where a
 // convolution reads its patches. k is a multiple of the kernel's KR.
 func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func(dst []float32, row, rows, k, kc int)) {
-	g := Gemm(d)
+	g := w.gemm
 	n, depth := w.Out, w.In
 	if m == 0 {
 		return
@@ -112,8 +117,7 @@ func Peak(d *host.Device, length time.Duration) float64 {
 }
 
 // strips packs rows of weights, on all workers.
-func strips(d engine.Device, w []float32, out, in int) []float32 {
-	g := Gemm(d)
+func strips(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
 	nr := g.NR
 	packed := make([]float32, g.SizeB(in, out))
 	host.Huge(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(packed))), 4*len(packed)))
@@ -131,15 +135,18 @@ func strips(d engine.Device, w []float32, out, in int) []float32 {
 	return packed
 }
 
-// Strip is one panel of columns as the host's kernel of float32 reads it.
+// Gemm is the host's kernel for which w is packed.
+func (w *Weights) Gemm() simd.Kernel { return w.gemm }
+
+// Strip is one panel of columns, as the host's kernel reads it.
 func (w *Weights) Strip(i int) []float32 {
-	n := simd.Gemm(simd.F32).LenB(w.In)
+	n := w.gemm.LenB(w.In)
 	return w.packed[i*n : (i+1)*n]
 }
 
 // onHost multiplies m rows of x.
 func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) {
-	in, g := w.In, Gemm(h)
+	in, g := w.In, w.gemm
 	gather := func(dst []float32, row, rows, k, kc int) {
 		g.PackA(dst, x[row*in+k:], in, rows, kc)
 	}

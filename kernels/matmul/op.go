@@ -45,18 +45,24 @@ func ParseAct(name string) (Act, error) {
 type Weights struct {
 	Out, In int
 	packed  []float32
+	gemm    simd.Kernel
 	rows    *engine.Tensor
 }
 
 // Pack brings a row-major matrix w of [out, in], as linear layers store it, to
 // a device.
 func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
-	p := &Weights{Out: out, In: in}
+	return PackFor(d, Gemm(d), w, out, in)
+}
+
+// PackFor is Pack for a kernel of the host's.
+func PackFor(d engine.Device, g simd.Kernel, w []float32, out, in int) (*Weights, error) {
+	p := &Weights{Out: out, In: in, gemm: g}
 	if engine.Dry(d) {
 		return p, nil
 	}
 	if d.Local() {
-		p.packed = strips(d, w, out, in)
+		p.packed = strips(d, g, w, out, in)
 		return p, nil
 	}
 	var err error
@@ -193,8 +199,9 @@ func Batched(s *engine.Stream, x, w *engine.Tensor, scale float64) *engine.Tenso
 	e := Epilogue{Scale: scale}
 	return s.Do(work, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
+			g := Gemm(h)
 			for i := range b {
-				one := &Weights{Out: n, In: k, packed: strips(h, w.F32()[i*n*k:(i+1)*n*k], n, k)}
+				one := &Weights{Out: n, In: k, gemm: g, packed: strips(h, g, w.F32()[i*n*k:(i+1)*n*k], n, k)}
 				onHost(h, m, x.F32()[i*m*k:(i+1)*m*k], one, y.F32()[i*m*n:(i+1)*m*n], e)
 			}
 		}

@@ -22,9 +22,10 @@ import (
 // device's activations. The inputs are rounded to that type beforehand.
 var bounds = map[engine.DType]float64{engine.F32: 2e-6, engine.F16: 2e-3}
 
-// fastBound is on products where the CPU may choose its method: Winograd's
-// transforms, or factors kept as pairs of bfloat16 (simd.BF16x3).
-const fastBound = 1e-5
+// fastBounds are on products where the CPU may choose its method: by Winograd's
+// transforms or with factors kept as pairs of bfloat16 (simd.BF16x3), and with
+// factors rounded to bfloat16.
+var fastBounds = map[host.Precision]float64{host.F32: 1e-5, host.Fast: 1e-2}
 
 // exact reports whether a device sums as an operation is written.
 func exact(d engine.Device) bool {
@@ -33,10 +34,10 @@ func exact(d engine.Device) bool {
 }
 
 // Host runs a suite on the CPU: with one worker and with three, at the
-// precision f32, and once more at each lower instruction set, which takes a
+// precisions f32 and fast, and once more at each lower instruction set, which takes a
 // process of its own.
 func Host(t *testing.T, suite func(*testing.T, engine.Device)) {
-	HostWith(t, suite, host.Options{Workers: 1}, host.Options{Workers: 3}, host.Options{Workers: 2, Precision: host.F32})
+	HostWith(t, suite, host.Options{Workers: 1}, host.Options{Workers: 3}, host.Options{Workers: 2, Precision: host.F32}, host.Options{Workers: 2, Precision: host.Fast})
 }
 
 // HostWith is Host for these options.
@@ -92,8 +93,8 @@ func start(t *testing.T, dev engine.Device) *suite {
 // products is start for operations that multiply matrices.
 func products(t *testing.T, dev engine.Device) *suite {
 	u := start(t, dev)
-	if !exact(dev) {
-		u.bound = fastBound
+	if h, ok := host.On(dev); ok && h.Precision() != host.Exact {
+		u.bound = fastBounds[h.Precision()]
 	}
 	return u
 }

@@ -35,8 +35,8 @@ func TestEncodings(t *testing.T) {
 		t.Fatal(err)
 	}
 	written := instructions(string(source))
-	if len(written) != 5 {
-		t.Fatalf("%d functions in the source, want 5", len(written))
+	if len(written) != 6 {
+		t.Fatalf("%d functions in the source, want 6", len(written))
 	}
 	for name, want := range written {
 		m := regexp.MustCompile(`(?m)^ *([0-9a-f]+) +(\d+) T \S*/simd\.` + name + `(\.abi0)?$`).FindStringSubmatch(string(symbols))
@@ -68,40 +68,48 @@ func TestEncodings(t *testing.T) {
 
 var encoded = regexp.MustCompile(`^(ldtilecfg|tile|tdp|vcvtne2ps2bf16|vdpbf16ps)`)
 
+// A macro of the source. One that is nothing but bytes is an instruction.
+type macro struct {
+	params []string
+	body   string
+}
+
 // instructions are each function's encoded ones as objdump writes them.
 func instructions(source string) map[string][]string {
-	texts := map[string][]string{}
-	macros := map[string][]string{}
-	at := regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`)
-	call := regexp.MustCompile(`([A-Z0-9]+)\(([^()]*)\)`)
-	name, macro := "", ""
-	for _, line := range strings.Split(source, "\n") {
-		if m := at.FindStringSubmatch(line); m != nil {
+	macros, texts := map[string]macro{}, map[string][]string{}
+	define := regexp.MustCompile(`^#define (\w+)\(([^)]*)\)(.*)`)
+	call := regexp.MustCompile(`\b([A-Za-z]\w*)\(([^()]*)\)`)
+	split := func(list string) []string {
+		return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	var expand func(name, text string)
+	expand = func(name, text string) {
+		for _, c := range call.FindAllStringSubmatch(text, -1) {
+			m, ok := macros[c[1]]
+			if !ok {
+				continue
+			}
+			args := split(c[2])
+			if strings.HasPrefix(strings.TrimSpace(m.body), "BYTE") {
+				texts[name] = append(texts[name], disassembled(c[1], args))
+				continue
+			}
+			body := m.body
+			for i, p := range m.params {
+				body = regexp.MustCompile(`\b`+p+`\b`).ReplaceAllString(body, args[i])
+			}
+			expand(name, body)
+		}
+	}
+	name := ""
+	for _, line := range strings.Split(strings.ReplaceAll(source, "\\\n", " "), "\n") {
+		if m := regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`).FindStringSubmatch(line); m != nil {
 			name = m[1]
 			texts[name] = nil
-		}
-		if m := regexp.MustCompile(`^#define ([A-Z]+)\(\) \\`).FindStringSubmatch(line); m != nil {
-			macro = m[1]
-			continue
-		}
-		for _, c := range call.FindAllStringSubmatch(line, -1) {
-			var args []string
-			for _, a := range strings.Split(c[2], ",") {
-				args = append(args, strings.TrimSpace(a))
-			}
-			text := disassembled(c[1], args)
-			switch {
-			case strings.HasPrefix(line, "#define"):
-			case text != "" && macro != "":
-				macros[macro] = append(macros[macro], text)
-			case text != "":
-				texts[name] = append(texts[name], text)
-			case name != "":
-				texts[name] = append(texts[name], macros[c[1]]...)
-			}
-		}
-		if macro != "" && !strings.HasSuffix(line, "\\") {
-			macro = ""
+		} else if m := define.FindStringSubmatch(line); m != nil {
+			macros[m[1]] = macro{split(m[2]), m[3]}
+		} else if !strings.HasPrefix(line, "//") {
+			expand(name, line)
 		}
 	}
 	return texts
@@ -127,8 +135,10 @@ func disassembled(op string, a []string) string {
 		return "tilestored " + tile(a[0]) + "," + mem()
 	case "TDPBF16PS":
 		return "tdpbf16ps " + tile(a[2]) + "," + tile(a[1]) + "," + tile(a[0])
+	case "VDPBF16PS":
+		return "vdpbf16ps %zmm" + a[2] + ",%zmm" + a[1] + ",%zmm" + a[0]
 	case "VCVTNE2PS2BF16":
 		return "vcvtne2ps2bf16 %zmm" + a[2] + ",%zmm" + a[1] + ",%zmm" + a[0]
 	}
-	return ""
+	return op + ": unknown to the test"
 }

@@ -1,6 +1,9 @@
 package simd
 
-// Format is how a product's operands are kept. Sums are float32's in each.
+import "slices"
+
+// Format is how a product's operands are kept, from the most to the least precise.
+// Sums are float32's in each.
 type Format uint8
 
 const (
@@ -45,10 +48,7 @@ func Gemm(f Format) Kernel {
 		return gemmOf(vector)
 	}
 	g := gemmHalf
-	g.Format = f
-	if active == AMX {
-		g.level = active
-	}
+	g.Format, g.level = f, halvesOf(f, active)
 	return g
 }
 
@@ -79,9 +79,25 @@ func (g Kernel) PackA(dst, a []float32, ld, m, k int) {
 		PackRows(dst, a, ld, m, k, g.MR)
 		return
 	}
+	var from [32]int
+	for i := range from {
+		from[i] = i * ld
+	}
 	g.panels(dst, m, g.MR, g.LenA(k), func(panel []float32, i, rows int) {
-		g.rows(panel, a[i*ld:(i+rows-1)*ld+k], ld, rows, k)
+		g.rows(panel, a[i*ld:(i+rows-1)*ld+k], from[:rows], k)
 	})
+}
+
+// Gather packs one panel of A whose rows begin at from, or are zeros where that is
+// negative. Its format is one of bfloat16.
+func (g Kernel) Gather(panel, a []float32, from []int, k int) {
+	if k <= 0 || len(from) == 0 {
+		return
+	}
+	if last := slices.Max(from); len(from) > g.MR || last >= 0 && last+k > len(a) {
+		panic("simd: rows outside of their panel or matrix")
+	}
+	g.rows(panel[:g.LenA(k)], a, from, k)
 }
 
 // PackAT packs A from its transpose, row-major [k][m] with stride ld.
@@ -91,11 +107,15 @@ func (g Kernel) PackAT(dst, a []float32, ld, k, m int) {
 		return
 	}
 	var turned [32 * 32]float32
+	var from [32]int
+	for i := range from {
+		from[i] = 32 * i
+	}
 	g.panels(dst, m, g.MR, g.LenA(k), func(panel []float32, i, rows int) {
 		for p := 0; p < k; p += 32 {
 			kc := min(32, k-p)
 			PackRows(turned[:32*rows], a[p*ld+i:(p+kc-1)*ld+i+rows], ld, kc, rows, 32)
-			g.rows(panel[g.LenA(p):], turned[:], 32, rows, kc)
+			g.rows(panel[g.LenA(p):], turned[:], from[:rows], kc)
 		}
 	})
 }
@@ -137,6 +157,24 @@ func (g Kernel) PackBT(dst, b []float32, ld, n, k int) {
 			g.pairs(panel[g.LenB(p):], turned[:], 32, 32, cols)
 		}
 	})
+}
+
+// PackExp2 packs ColumnExp2's result as a panel of B: x is [k][NR]. It may write
+// over x, and for F32 dst is x.
+func (g Kernel) PackExp2(dst, x, top, sum []float32, k int) {
+	x = x[:k*g.NR]
+	whole := k / 32 * 32
+	switch {
+	case g.Format == F32:
+		ColumnExp2(x, top, sum)
+	case whole > 0 && g.pairsExp2(dst[:g.LenB(whole)], x, top[:g.NR], sum[:g.NR]):
+		if k > whole {
+			g.PackExp2(dst[g.LenB(whole):], x[whole*g.NR:], top, sum, k-whole)
+		}
+	default:
+		ColumnExp2(x, top, sum)
+		g.PackB(dst, x, g.NR, k, g.NR)
+	}
 }
 
 // panels calls f for each panel of r lines.

@@ -75,6 +75,75 @@ func eachKernel(t *testing.T, f func(t *testing.T, g Kernel)) {
 	})
 }
 
+// TestPackExp2 multiplies what it packs with one, to see it.
+func TestPackExp2(t *testing.T) {
+	eachKernel(t, func(t *testing.T, g Kernel) {
+		loss := map[Format]float64{F32: 0, BF16x3: 1. / (1 << 17), BF16: 1. / (1 << 8)}[g.Format]
+		for _, k := range []int{1, 2, 31, 32, 33, 64, 95} {
+			x, top, sum := random(t, k*g.NR), random(t, g.NR), random(t, g.NR)
+			for i := range x {
+				x[i] = 9*x[i] - 30
+			}
+			x[0] = float32(math.Inf(-1))
+			exact, sums := make([]float64, len(x)), make([]float64, g.NR)
+			for i, v := range x {
+				exact[i] = math.Exp2(float64(v - top[i%g.NR])) // the difference is rounded
+			}
+			for j := range sums {
+				sums[j] = float64(sum[j])
+				for i := j; i < len(x); i += g.NR {
+					sums[j] += exact[i]
+				}
+			}
+			one := make([]float32, k*k)
+			for i := range k {
+				one[i*k+i] = 1
+			}
+			a, b, c := make([]float32, g.SizeA(k, k)), x, make([]float32, k*g.NR)
+			if g.Format != F32 {
+				b = fence[float32](t, g.LenB(k))
+			}
+			g.PackA(a, one, k, k, k)
+			g.PackExp2(b, x, top, sum, k)
+			g.Set(k, a, g.LenA(k), b, 0, c, g.NR, k, g.NR)
+			for i, v := range c {
+				near(t, fmt.Sprintf("k %d, element %d", k, i), v, exact[i], exact[i], 16*eps+loss)
+			}
+			for j, v := range sum {
+				near(t, fmt.Sprintf("k %d, sum %d", k, j), v, sums[j], math.Abs(sums[j])+1, 16*eps)
+			}
+		}
+	})
+}
+
+// TestGather packs rows from where they lie.
+func TestGather(t *testing.T) {
+	eachKernel(t, func(t *testing.T, g Kernel) {
+		if g.Format == F32 {
+			return
+		}
+		for _, k := range []int{1, 31, 32, 96, 100} {
+			x, rows := random(t, g.MR*k), make([]float32, g.MR*k)
+			from := make([]int, g.MR)
+			for i := range from {
+				if from[i] = (i * 7 % g.MR) * k; i == 3 {
+					from[i] = -1
+					continue
+				}
+				copy(rows[i*k:(i+1)*k], x[from[i]:])
+			}
+			want, have := make([]float32, g.LenA(k)), fence[float32](t, g.LenA(k))
+			g.PackA(want, rows, k, g.MR, k)
+			g.Gather(have, x, from, k)
+			for i := range want {
+				if math.Float32bits(want[i]) != math.Float32bits(have[i]) {
+					t.Fatalf("k %d: word %d is %#x, want %#x", k, i, math.Float32bits(have[i]), math.Float32bits(want[i]))
+				}
+			}
+		}
+	})
+}
+
 // around has the counts at which panels, and halves of them, begin and end.
 func around(r int) []int { return []int{1, r/2 - 1, r / 2, r/2 + 1, r - 1, r, r + 1, 2*r + 3} }
 

@@ -29,23 +29,18 @@ func (g Kernel) put(block []float32, i int, even, odd float32) {
 }
 
 // rowsGo fills one panel of A from rows of k.
-func (g Kernel) rowsGo(dst, src []float32, ld, rows, k int) {
-	at := func(i, p int) float32 {
-		if p < k {
-			return src[i*ld+p]
-		}
-		return 0
-	}
-	for p := 0; p < k; p += 2 {
+func (g Kernel) rowsGo(dst, src []float32, from []int, k int) {
+	for p := 0; p < k || p%32 != 0; p += 2 {
 		block := dst[g.LenA(p/32*32):]
-		for i := range rows {
-			g.put(block, i*16+p%32/2, at(i, p), at(i, p+1))
-		}
-	}
-	for p := (k + 1) / 2 * 2; p%32 != 0; p += 2 {
-		block := dst[g.LenA(p/32*32):]
-		for i := range rows {
-			g.put(block, i*16+p%32/2, 0, 0)
+		for i, at := range from {
+			var even, odd float32
+			if at >= 0 && p < k {
+				even = src[at+p]
+			}
+			if at >= 0 && p+1 < k {
+				odd = src[at+p+1]
+			}
+			g.put(block, i*16+p%32/2, even, odd)
 		}
 	}
 }

@@ -6,10 +6,13 @@ package simd
 func tileAMX(config *byte, shape, k int, a *float32, lda int, b, next, c *float32, ldc, panels int, add bool)
 
 //go:noescape
-func rowsSplit(dst, src *float32, ld, rows, k int)
+func tileDP(k int, a, b, c *float32, ldc, m, n int, add bool)
 
 //go:noescape
-func rowsHalf(dst, src *float32, ld, rows, k int)
+func rowsSplit(dst, src *float32, from *int, rows, k int)
+
+//go:noescape
+func rowsHalf(dst, src *float32, from *int, rows, k int)
 
 //go:noescape
 func pairsSplit(dst, src *float32, ld, blocks, n int)
@@ -18,26 +21,49 @@ func pairsSplit(dst, src *float32, ld, blocks, n int)
 func pairsHalf(dst, src *float32, ld, blocks, n int)
 
 // rows fills one panel of A from rows of k.
-func (g Kernel) rows(dst, src []float32, ld, rows, k int) {
+func (g Kernel) rows(dst, src []float32, from []int, k int) {
 	switch {
-	case g.level < AMX:
-		g.rowsGo(dst, src, ld, rows, k)
+	case g.level < AVX512:
+		g.rowsGo(dst, src, from, k)
 	case g.Format == BF16x3:
-		rowsSplit(p(dst), p(src), ld, rows, k)
+		rowsSplit(p(dst), p(src), p(from), len(from), k)
 	default:
-		rowsHalf(p(dst), p(src), ld, rows, k)
+		rowsHalf(p(dst), p(src), p(from), len(from), k)
 	}
 }
 
 // pairs fills one panel of B from k lines of n columns; k is a multiple of 32.
 func (g Kernel) pairs(dst, src []float32, ld, k, n int) {
 	switch {
-	case g.level < AMX:
+	case g.level < AVX512:
 		g.pairsGo(dst, src, ld, k, n)
 	case g.Format == BF16x3:
 		pairsSplit(p(dst), p(src), ld, k/32, n)
 	default:
 		pairsHalf(p(dst), p(src), ld, k/32, n)
+	}
+}
+
+// pairsExp2 packs blocks of 32 rows of x, if there is assembly for it.
+func (g Kernel) pairsExp2(dst, x, top, sum []float32) bool {
+	switch {
+	case g.level < AVX512:
+		return false
+	case g.Format == BF16x3:
+		pairsExp2SplitAVX512(p(dst), p(x), p(top), p(sum), len(dst)/1024)
+	default:
+		pairsExp2HalfAVX512(p(dst), p(x), p(top), p(sum), len(dst)/512)
+	}
+	return true
+}
+
+// dp multiplies by VDPBF16PS: some rows of each panel of A at a time.
+func (g Kernel) dp(k int, a []float32, lda int, b, c []float32, ldc, m, n int, add bool) {
+	const most = 11
+	for i := 0; i < m; {
+		rows := min(most, g.MR-i%g.MR, m-i)
+		tileDP((k+31)/32, p(a[i/g.MR*lda+i%g.MR*16:]), p(b), p(c[i*ldc:]), ldc, rows, n, add)
+		i += rows
 	}
 }
 

@@ -32,6 +32,15 @@
 // d is low rounded, then high; of Z0 to Z7.
 #define VCVTNE2PS2BF16(d, high, low) BYTE $0x62; BYTE $0xF2; BYTE $(0x07|((15-high)<<3)); BYTE $0x48; BYTE $0x72; BYTE $(0xC0|(d<<3)|low)
 
+// c += a b, of Z0 to Z31.
+#define VDPBF16PS(c, a, b) \
+	BYTE $0x62                                                                      \
+	BYTE $(0x02|((~c&8)<<4)|((~b&16)<<2)|((~b&8)<<2)|(~c&16))                       \
+	BYTE $(0x06|((~a&15)<<3))                                                       \
+	BYTE $(0x40|((~a&16)>>1))                                                       \
+	BYTE $0x52                                                                      \
+	BYTE $(0xC0|((c&7)<<3)|(b&7))
+
 // Each shape of a tile, rows by columns of T0 to T3, has its loop. A is in T4
 // and T5, B in T6 and T7. Small terms are added first. While a panel of A is
 // multiplied, its share of the panel of B at next is fetched: eight have all.
@@ -475,31 +484,37 @@ GLOBL high<>(SB), RODATA|NOPTR, $4
 	VSUBPS Z3, Z0, Z0       \
 	VSUBPS Z4, Z1, Z1
 
-// func rowsSplit(dst, src *float32, ld, rows, k int)
+// func rowsSplit(dst, src *float32, from *int, rows, k int)
 TEXT ·rowsSplit(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
-	MOVQ ld+16(FP), DX
+	MOVQ from+16(FP), R8
 	MOVQ k+32(FP), CX
-	SHLQ $2, DX
 	VMOVDQU64    words<>(SB), Z6
 	VPBROADCASTD high<>(SB), Z7
 
 block:
 	LANES()
-	MOVQ SI, R8
-	MOVQ DI, R9
 	MOVQ rows+24(FP), R10
+	MOVQ DI, R9
+	MOVQ R8, R11
 
 row:
-	VMOVUPS.Z (R8), K1, Z0
-	VMOVUPS.Z 64(R8), K2, Z1
+	MOVQ   (R11), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	TESTQ  AX, AX
+	JLT    convert
+	VMOVUPS.Z (SI)(AX*4), K1, Z0
+	VMOVUPS.Z 64(SI)(AX*4), K2, Z1
+
+convert:
 	SPLIT()
 	VMOVDQU64 Z5, (R9)
 	VCVTNE2PS2BF16(5, 1, 0)
 	VMOVDQU64 Z5, 2048(R9)
-	ADDQ DX, R8
 	ADDQ $64, R9
+	ADDQ $8, R11
 	DECQ R10
 	JNZ  row
 	ADDQ $128, SI
@@ -509,29 +524,35 @@ row:
 	VZEROUPPER
 	RET
 
-// func rowsHalf(dst, src *float32, ld, rows, k int)
+// func rowsHalf(dst, src *float32, from *int, rows, k int)
 TEXT ·rowsHalf(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
-	MOVQ ld+16(FP), DX
+	MOVQ from+16(FP), R8
 	MOVQ k+32(FP), CX
-	SHLQ $2, DX
 	VMOVDQU64    words<>(SB), Z6
 	VPBROADCASTD high<>(SB), Z7
 
 block:
 	LANES()
-	MOVQ SI, R8
-	MOVQ DI, R9
 	MOVQ rows+24(FP), R10
+	MOVQ DI, R9
+	MOVQ R8, R11
 
 row:
-	VMOVUPS.Z (R8), K1, Z0
-	VMOVUPS.Z 64(R8), K2, Z1
+	MOVQ   (R11), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	TESTQ  AX, AX
+	JLT    convert
+	VMOVUPS.Z (SI)(AX*4), K1, Z0
+	VMOVUPS.Z 64(SI)(AX*4), K2, Z1
+
+convert:
 	VCVTNE2PS2BF16(5, 1, 0)
 	VMOVDQU64 Z5, (R9)
-	ADDQ DX, R8
 	ADDQ $64, R9
+	ADDQ $8, R11
 	DECQ R10
 	JNZ  row
 	ADDQ $128, SI
@@ -616,5 +637,147 @@ pair:
 	ADDQ $2048, DI
 	DECQ R11
 	JNZ  block
+	VZEROUPPER
+	RET
+
+// Row i of A against a pair of k of both halves of B in Z28 and Z29.
+#define DP(i, low, high) \
+	VPBROADCASTD (64*i)(SI), Z30 \
+	VDPBF16PS(low, 30, 28)       \
+	VDPBF16PS(high, 30, 29)
+
+#define DP1() DP(0, 0, 1)
+#define DP2() DP1() ; DP(1, 2, 3)
+#define DP3() DP2() ; DP(2, 4, 5)
+#define DP4() DP3() ; DP(3, 6, 7)
+#define DP5() DP4() ; DP(4, 8, 9)
+#define DP6() DP5() ; DP(5, 10, 11)
+#define DP7() DP6() ; DP(6, 12, 13)
+#define DP8() DP7() ; DP(7, 14, 15)
+#define DP9() DP8() ; DP(8, 16, 17)
+#define DP10() DP9() ; DP(9, 18, 19)
+#define DP11() DP10() ; DP(10, 20, 21)
+
+// SUM runs a loop over k for some rows, then stores them.
+#define SUM(label, rows) \
+label: \
+	VMOVDQU64  (DI), Z28     \
+	VMOVDQU64  1024(DI), Z29 \
+	PREFETCHT0 2048(DI)      \
+	PREFETCHT0 3072(DI)      \
+	rows()                   \
+	ADDQ  $4, SI             \
+	ADDQ  $64, DI            \
+	DECQ  R10                \
+	JNZ   label              \
+	MOVQ  $16, R10           \
+	ADDQ  $(2048-64), SI     \
+	ADDQ  $1024, DI          \
+	DECQ  R8                 \
+	JNZ   label              \
+	JMP   sums
+
+// STORE adds what is kept of a row of C, under K3 and K4, and goes on if it was
+// not the last.
+#define STORE(low, high) \
+	VMOVUPS.Z (DX), K3, Z28   \
+	VMOVUPS.Z 64(DX), K4, Z29 \
+	VADDPS    Z28, low, low   \
+	VADDPS    Z29, high, high \
+	VMOVUPS   low, K1, (DX)   \
+	VMOVUPS   high, K2, 64(DX) \
+	ADDQ      CX, DX          \
+	DECQ      R9              \
+	JZ        stored
+
+// func tileDP(k int, a, b, c *float32, ldc, m, n int, add bool)
+TEXT ·tileDP(SB), NOSPLIT, $0-57
+	MOVQ k+0(FP), R8
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ m+40(FP), R9
+	MOVQ n+48(FP), CX
+	LANES()
+	KXORW K3, K3, K3
+	KXORW K4, K4, K4
+	CMPB  add+56(FP), $0
+	JEQ   2(PC)
+	KMOVW K1, K3
+	CMPB  add+56(FP), $0
+	JEQ   2(PC)
+	KMOVW K2, K4
+	MOVQ  c+24(FP), DX
+	MOVQ  ldc+32(FP), CX
+	SHLQ  $2, CX
+	MOVQ  $16, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	CMPQ R9, $1
+	JEQ  rows1
+	CMPQ R9, $2
+	JEQ  rows2
+	CMPQ R9, $3
+	JEQ  rows3
+	CMPQ R9, $4
+	JEQ  rows4
+	CMPQ R9, $5
+	JEQ  rows5
+	CMPQ R9, $6
+	JEQ  rows6
+	CMPQ R9, $7
+	JEQ  rows7
+	CMPQ R9, $8
+	JEQ  rows8
+	CMPQ R9, $9
+	JEQ  rows9
+	CMPQ R9, $10
+	JEQ  rows10
+
+	SUM(rows11, DP11)
+	SUM(rows10, DP10)
+	SUM(rows9, DP9)
+	SUM(rows8, DP8)
+	SUM(rows7, DP7)
+	SUM(rows6, DP6)
+	SUM(rows5, DP5)
+	SUM(rows4, DP4)
+	SUM(rows3, DP3)
+	SUM(rows2, DP2)
+	SUM(rows1, DP1)
+
+sums:
+	STORE(Z0, Z1)
+	STORE(Z2, Z3)
+	STORE(Z4, Z5)
+	STORE(Z6, Z7)
+	STORE(Z8, Z9)
+	STORE(Z10, Z11)
+	STORE(Z12, Z13)
+	STORE(Z14, Z15)
+	STORE(Z16, Z17)
+	STORE(Z18, Z19)
+	STORE(Z20, Z21)
+
+stored:
 	VZEROUPPER
 	RET

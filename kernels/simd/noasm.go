@@ -4,10 +4,14 @@ package simd
 
 func detect() Level { return Go }
 
+func halvesOf(Format, Level) Level { return Go }
+
 func gemmOf(Level) Kernel { return gemmGo }
 
-func (g Kernel) rows(dst, src []float32, ld, rows, k int) { g.rowsGo(dst, src, ld, rows, k) }
-func (g Kernel) pairs(dst, src []float32, ld, k, n int)   { g.pairsGo(dst, src, ld, k, n) }
+func (g Kernel) rows(dst, src []float32, from []int, k int) { g.rowsGo(dst, src, from, k) }
+func (g Kernel) pairs(dst, src []float32, ld, k, n int)     { g.pairsGo(dst, src, ld, k, n) }
+
+func (g Kernel) pairsExp2(dst, x, top, sum []float32) bool { return false }
 
 func (g Kernel) tile(k int, a []float32, lda int, b, _, c []float32, ldc, m, n int, add bool) {
 	g.tileGo(k, a, lda, b, c, ldc, m, n, add)
@@ -15,7 +19,7 @@ func (g Kernel) tile(k int, a []float32, lda int, b, _, c []float32, ldc, m, n i
 
 func peak(n int) int                                                 { return peakGo(n) }
 func columnMax(top, x []float32)                                     { columnMaxGo(top, x) }
-func columnExp(x, top, sum []float32)                                { columnExpGo(x, top, sum) }
+func columnExp2(x, top, sum []float32)                               { columnExp2Go(x, top, sum) }
 func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) { return rows, 0 }
 func packPanel(dst, src []float32, ld, k, r int) bool                { return false }
 func dot(a, b []float32) float32                                     { return dotGo(a, b) }

@@ -137,12 +137,12 @@ func ColumnMax(top, x []float32) {
 	}
 }
 
-// ColumnExp sets each element of x, whose rows are as long as top, to exp(x -
+// ColumnExp2 sets each element of x, whose rows are as long as top, to 2^(x -
 // top) and adds the columns to sum: a softmax over the columns whose maxima are
 // top. An x of -Inf gives 0 under a finite top, and no x is above its top.
-func ColumnExp(x, top, sum []float32) {
+func ColumnExp2(x, top, sum []float32) {
 	if len(top) > 0 {
-		columnExp(x[:len(x)/len(top)*len(top)], top, sum[:len(top)])
+		columnExp2(x[:len(x)/len(top)*len(top)], top, sum[:len(top)])
 	}
 }
 

@@ -8,6 +8,17 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
+// halvesOf is the level of the kernel of a format of bfloat16.
+func halvesOf(f Format, l Level) Level {
+	switch {
+	case l == AMX:
+		return AMX
+	case l == AVX512 && f == BF16 && cpuid.CPU.Supports(cpuid.AVX512BF16):
+		return AVX512
+	}
+	return Go
+}
+
 // detect asks the processor, and whether the system saves its registers.
 func detect() Level {
 	has := cpuid.CPU.Supports
@@ -40,6 +51,8 @@ func (g Kernel) tile(k int, a []float32, lda int, b, next, c []float32, ldc, m, 
 	switch {
 	case g.level == AMX:
 		g.amx(k, a, lda, b, next, c, ldc, m, n, add)
+	case g.level == AVX512 && g.Format == BF16:
+		g.dp(k, a, lda, b, c, ldc, m, n, add)
 	case g.level == AVX512 && add:
 		tileAVX512(k, p(a), lda, p(b), p(c), ldc, m, n)
 	case g.level == AVX512:
@@ -79,15 +92,15 @@ func columnMax(top, x []float32) {
 	}
 }
 
-func columnExp(x, top, sum []float32) {
+func columnExp2(x, top, sum []float32) {
 	switch {
 	case len(x) == 0:
 	case vector == AVX512 && len(top) == 32:
-		columnExpAVX512(p(x), p(top), p(sum), len(x)/32)
+		columnExp2AVX512(p(x), p(top), p(sum), len(x)/32)
 	case vector == AVX2 && len(top) == 16:
-		columnExpAVX2(p(x), p(top), p(sum), len(x)/16)
+		columnExp2AVX2(p(x), p(top), p(sum), len(x)/16)
 	default:
-		columnExpGo(x, top, sum)
+		columnExp2Go(x, top, sum)
 	}
 }
 

@@ -4402,9 +4402,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func columnExpAVX2(x *float32, top *float32, sum *float32, rows int)
+// func columnExp2AVX2(x *float32, top *float32, sum *float32, rows int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·columnExpAVX2(SB), NOSPLIT, $0-32
+TEXT ·columnExp2AVX2(SB), NOSPLIT, $0-32
 	MOVQ    x+0(FP), AX
 	MOVQ    top+8(FP), CX
 	MOVQ    rows+24(FP), DX
@@ -4415,195 +4415,297 @@ TEXT ·columnExpAVX2(SB), NOSPLIT, $0-32
 	VMOVUPS 32(BX), Y3
 
 two:
-	CMPQ         DX, $0x02
-	JLT          last
-	VMOVUPS      (AX), Y4
-	VSUBPS       Y0, Y4, Y4
-	VMOVUPS      const2<>+0(SB), Y5
-	VMAXPS       Y4, Y5, Y5
-	VMOVUPS      const3<>+0(SB), Y4
-	VFMADD231PS  const4<>+0(SB), Y5, Y4
-	VSUBPS       const3<>+0(SB), Y4, Y4
-	VFNMADD231PS const5<>+0(SB), Y4, Y5
-	VFNMADD231PS const6<>+0(SB), Y4, Y5
-	VMOVUPS      const7<>+0(SB), Y6
-	VFMADD213PS  const8<>+0(SB), Y5, Y6
-	VFMADD213PS  const9<>+0(SB), Y5, Y6
-	VFMADD213PS  const10<>+0(SB), Y5, Y6
-	VFMADD213PS  const11<>+0(SB), Y5, Y6
-	VFMADD213PS  const12<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y6
-	VADDPS       const13<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y5
-	VPSUBD       Y5, Y4, Y4
-	VPADDD       const14<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VPADDD       const14<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VMOVUPS      Y6, (AX)
-	VADDPS       Y6, Y1, Y1
-	VMOVUPS      32(AX), Y4
-	VSUBPS       Y2, Y4, Y4
-	VMOVUPS      const2<>+0(SB), Y5
-	VMAXPS       Y4, Y5, Y5
-	VMOVUPS      const3<>+0(SB), Y4
-	VFMADD231PS  const4<>+0(SB), Y5, Y4
-	VSUBPS       const3<>+0(SB), Y4, Y4
-	VFNMADD231PS const5<>+0(SB), Y4, Y5
-	VFNMADD231PS const6<>+0(SB), Y4, Y5
-	VMOVUPS      const7<>+0(SB), Y6
-	VFMADD213PS  const8<>+0(SB), Y5, Y6
-	VFMADD213PS  const9<>+0(SB), Y5, Y6
-	VFMADD213PS  const10<>+0(SB), Y5, Y6
-	VFMADD213PS  const11<>+0(SB), Y5, Y6
-	VFMADD213PS  const12<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y6
-	VADDPS       const13<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y5
-	VPSUBD       Y5, Y4, Y4
-	VPADDD       const14<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VPADDD       const14<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VMOVUPS      Y6, 32(AX)
-	VADDPS       Y6, Y3, Y3
-	VMOVUPS      64(AX), Y4
-	VSUBPS       Y0, Y4, Y4
-	VMOVUPS      const2<>+0(SB), Y5
-	VMAXPS       Y4, Y5, Y5
-	VMOVUPS      const3<>+0(SB), Y4
-	VFMADD231PS  const4<>+0(SB), Y5, Y4
-	VSUBPS       const3<>+0(SB), Y4, Y4
-	VFNMADD231PS const5<>+0(SB), Y4, Y5
-	VFNMADD231PS const6<>+0(SB), Y4, Y5
-	VMOVUPS      const7<>+0(SB), Y6
-	VFMADD213PS  const8<>+0(SB), Y5, Y6
-	VFMADD213PS  const9<>+0(SB), Y5, Y6
-	VFMADD213PS  const10<>+0(SB), Y5, Y6
-	VFMADD213PS  const11<>+0(SB), Y5, Y6
-	VFMADD213PS  const12<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y6
-	VADDPS       const13<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y5
-	VPSUBD       Y5, Y4, Y4
-	VPADDD       const14<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VPADDD       const14<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VMOVUPS      Y6, 64(AX)
-	VADDPS       Y6, Y1, Y1
-	VMOVUPS      96(AX), Y4
-	VSUBPS       Y2, Y4, Y4
-	VMOVUPS      const2<>+0(SB), Y5
-	VMAXPS       Y4, Y5, Y5
-	VMOVUPS      const3<>+0(SB), Y4
-	VFMADD231PS  const4<>+0(SB), Y5, Y4
-	VSUBPS       const3<>+0(SB), Y4, Y4
-	VFNMADD231PS const5<>+0(SB), Y4, Y5
-	VFNMADD231PS const6<>+0(SB), Y4, Y5
-	VMOVUPS      const7<>+0(SB), Y6
-	VFMADD213PS  const8<>+0(SB), Y5, Y6
-	VFMADD213PS  const9<>+0(SB), Y5, Y6
-	VFMADD213PS  const10<>+0(SB), Y5, Y6
-	VFMADD213PS  const11<>+0(SB), Y5, Y6
-	VFMADD213PS  const12<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y6
-	VADDPS       const13<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y5
-	VPSUBD       Y5, Y4, Y4
-	VPADDD       const14<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y6, Y6
-	VPADDD       const14<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y6, Y6
-	VMOVUPS      Y6, 96(AX)
-	VADDPS       Y6, Y3, Y3
-	ADDQ         $+128, AX
-	SUBQ         $0x02, DX
-	JMP          two
+	CMPQ        DX, $0x02
+	JLT         last
+	VMOVUPS     (AX), Y4
+	VSUBPS      Y0, Y4, Y4
+	VMOVUPS     const41<>+0(SB), Y5
+	VMAXPS      Y4, Y5, Y5
+	VADDPS      const3<>+0(SB), Y5, Y4
+	VSUBPS      const3<>+0(SB), Y4, Y4
+	VSUBPS      Y4, Y5, Y5
+	VMOVUPS     const42<>+0(SB), Y6
+	VFMADD213PS const43<>+0(SB), Y5, Y6
+	VFMADD213PS const44<>+0(SB), Y5, Y6
+	VFMADD213PS const45<>+0(SB), Y5, Y6
+	VFMADD213PS const46<>+0(SB), Y5, Y6
+	VFMADD213PS const47<>+0(SB), Y5, Y6
+	VFMADD213PS const13<>+0(SB), Y5, Y6
+	VCVTPS2DQ   Y4, Y4
+	VPSRAD      $0x01, Y4, Y5
+	VPSUBD      Y5, Y4, Y4
+	VPADDD      const14<>+0(SB), Y5, Y5
+	VPSLLD      $0x17, Y5, Y5
+	VMULPS      Y5, Y6, Y6
+	VPADDD      const14<>+0(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y6, Y6
+	VMOVUPS     Y6, (AX)
+	VADDPS      Y6, Y1, Y1
+	VMOVUPS     32(AX), Y4
+	VSUBPS      Y2, Y4, Y4
+	VMOVUPS     const41<>+0(SB), Y5
+	VMAXPS      Y4, Y5, Y5
+	VADDPS      const3<>+0(SB), Y5, Y4
+	VSUBPS      const3<>+0(SB), Y4, Y4
+	VSUBPS      Y4, Y5, Y5
+	VMOVUPS     const42<>+0(SB), Y6
+	VFMADD213PS const43<>+0(SB), Y5, Y6
+	VFMADD213PS const44<>+0(SB), Y5, Y6
+	VFMADD213PS const45<>+0(SB), Y5, Y6
+	VFMADD213PS const46<>+0(SB), Y5, Y6
+	VFMADD213PS const47<>+0(SB), Y5, Y6
+	VFMADD213PS const13<>+0(SB), Y5, Y6
+	VCVTPS2DQ   Y4, Y4
+	VPSRAD      $0x01, Y4, Y5
+	VPSUBD      Y5, Y4, Y4
+	VPADDD      const14<>+0(SB), Y5, Y5
+	VPSLLD      $0x17, Y5, Y5
+	VMULPS      Y5, Y6, Y6
+	VPADDD      const14<>+0(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y6, Y6
+	VMOVUPS     Y6, 32(AX)
+	VADDPS      Y6, Y3, Y3
+	VMOVUPS     64(AX), Y4
+	VSUBPS      Y0, Y4, Y4
+	VMOVUPS     const41<>+0(SB), Y5
+	VMAXPS      Y4, Y5, Y5
+	VADDPS      const3<>+0(SB), Y5, Y4
+	VSUBPS      const3<>+0(SB), Y4, Y4
+	VSUBPS      Y4, Y5, Y5
+	VMOVUPS     const42<>+0(SB), Y6
+	VFMADD213PS const43<>+0(SB), Y5, Y6
+	VFMADD213PS const44<>+0(SB), Y5, Y6
+	VFMADD213PS const45<>+0(SB), Y5, Y6
+	VFMADD213PS const46<>+0(SB), Y5, Y6
+	VFMADD213PS const47<>+0(SB), Y5, Y6
+	VFMADD213PS const13<>+0(SB), Y5, Y6
+	VCVTPS2DQ   Y4, Y4
+	VPSRAD      $0x01, Y4, Y5
+	VPSUBD      Y5, Y4, Y4
+	VPADDD      const14<>+0(SB), Y5, Y5
+	VPSLLD      $0x17, Y5, Y5
+	VMULPS      Y5, Y6, Y6
+	VPADDD      const14<>+0(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y6, Y6
+	VMOVUPS     Y6, 64(AX)
+	VADDPS      Y6, Y1, Y1
+	VMOVUPS     96(AX), Y4
+	VSUBPS      Y2, Y4, Y4
+	VMOVUPS     const41<>+0(SB), Y5
+	VMAXPS      Y4, Y5, Y5
+	VADDPS      const3<>+0(SB), Y5, Y4
+	VSUBPS      const3<>+0(SB), Y4, Y4
+	VSUBPS      Y4, Y5, Y5
+	VMOVUPS     const42<>+0(SB), Y6
+	VFMADD213PS const43<>+0(SB), Y5, Y6
+	VFMADD213PS const44<>+0(SB), Y5, Y6
+	VFMADD213PS const45<>+0(SB), Y5, Y6
+	VFMADD213PS const46<>+0(SB), Y5, Y6
+	VFMADD213PS const47<>+0(SB), Y5, Y6
+	VFMADD213PS const13<>+0(SB), Y5, Y6
+	VCVTPS2DQ   Y4, Y4
+	VPSRAD      $0x01, Y4, Y5
+	VPSUBD      Y5, Y4, Y4
+	VPADDD      const14<>+0(SB), Y5, Y5
+	VPSLLD      $0x17, Y5, Y5
+	VMULPS      Y5, Y6, Y6
+	VPADDD      const14<>+0(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y6, Y6
+	VMOVUPS     Y6, 96(AX)
+	VADDPS      Y6, Y3, Y3
+	ADDQ        $+128, AX
+	SUBQ        $0x02, DX
+	JMP         two
 
 last:
-	TESTQ        DX, DX
-	JZ           done
-	VMOVUPS      (AX), Y4
-	VSUBPS       Y0, Y4, Y4
-	VMOVUPS      const2<>+0(SB), Y0
-	VMAXPS       Y4, Y0, Y0
-	VMOVUPS      const3<>+0(SB), Y4
-	VFMADD231PS  const4<>+0(SB), Y0, Y4
-	VSUBPS       const3<>+0(SB), Y4, Y4
-	VFNMADD231PS const5<>+0(SB), Y4, Y0
-	VFNMADD231PS const6<>+0(SB), Y4, Y0
-	VMOVUPS      const7<>+0(SB), Y5
-	VFMADD213PS  const8<>+0(SB), Y0, Y5
-	VFMADD213PS  const9<>+0(SB), Y0, Y5
-	VFMADD213PS  const10<>+0(SB), Y0, Y5
-	VFMADD213PS  const11<>+0(SB), Y0, Y5
-	VFMADD213PS  const12<>+0(SB), Y0, Y5
-	VMULPS       Y0, Y0, Y6
-	VFMADD213PS  Y0, Y6, Y5
-	VADDPS       const13<>+0(SB), Y5, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y0
-	VPSUBD       Y0, Y4, Y4
-	VPADDD       const14<>+0(SB), Y0, Y0
-	VPSLLD       $0x17, Y0, Y0
-	VMULPS       Y0, Y5, Y5
-	VPADDD       const14<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y5, Y5
-	VMOVUPS      Y5, (AX)
-	VADDPS       Y5, Y1, Y1
-	VMOVUPS      32(AX), Y0
-	VSUBPS       Y2, Y0, Y0
-	VMOVUPS      const2<>+0(SB), Y2
-	VMAXPS       Y0, Y2, Y2
-	VMOVUPS      const3<>+0(SB), Y0
-	VFMADD231PS  const4<>+0(SB), Y2, Y0
-	VSUBPS       const3<>+0(SB), Y0, Y0
-	VFNMADD231PS const5<>+0(SB), Y0, Y2
-	VFNMADD231PS const6<>+0(SB), Y0, Y2
-	VMOVUPS      const7<>+0(SB), Y4
-	VFMADD213PS  const8<>+0(SB), Y2, Y4
-	VFMADD213PS  const9<>+0(SB), Y2, Y4
-	VFMADD213PS  const10<>+0(SB), Y2, Y4
-	VFMADD213PS  const11<>+0(SB), Y2, Y4
-	VFMADD213PS  const12<>+0(SB), Y2, Y4
-	VMULPS       Y2, Y2, Y5
-	VFMADD213PS  Y2, Y5, Y4
-	VADDPS       const13<>+0(SB), Y4, Y4
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y2
-	VPSUBD       Y2, Y0, Y0
-	VPADDD       const14<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y4, Y4
-	VPADDD       const14<>+0(SB), Y0, Y0
-	VPSLLD       $0x17, Y0, Y0
-	VMULPS       Y0, Y4, Y4
-	VMOVUPS      Y4, 32(AX)
-	VADDPS       Y4, Y3, Y3
+	TESTQ       DX, DX
+	JZ          done
+	VMOVUPS     (AX), Y4
+	VSUBPS      Y0, Y4, Y4
+	VMOVUPS     const41<>+0(SB), Y0
+	VMAXPS      Y4, Y0, Y0
+	VADDPS      const3<>+0(SB), Y0, Y4
+	VSUBPS      const3<>+0(SB), Y4, Y4
+	VSUBPS      Y4, Y0, Y0
+	VMOVUPS     const42<>+0(SB), Y5
+	VFMADD213PS const43<>+0(SB), Y0, Y5
+	VFMADD213PS const44<>+0(SB), Y0, Y5
+	VFMADD213PS const45<>+0(SB), Y0, Y5
+	VFMADD213PS const46<>+0(SB), Y0, Y5
+	VFMADD213PS const47<>+0(SB), Y0, Y5
+	VFMADD213PS const13<>+0(SB), Y0, Y5
+	VCVTPS2DQ   Y4, Y4
+	VPSRAD      $0x01, Y4, Y0
+	VPSUBD      Y0, Y4, Y4
+	VPADDD      const14<>+0(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y5, Y5
+	VPADDD      const14<>+0(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y5
+	VMOVUPS     Y5, (AX)
+	VADDPS      Y5, Y1, Y1
+	VMOVUPS     32(AX), Y0
+	VSUBPS      Y2, Y0, Y0
+	VMOVUPS     const41<>+0(SB), Y2
+	VMAXPS      Y0, Y2, Y2
+	VADDPS      const3<>+0(SB), Y2, Y0
+	VSUBPS      const3<>+0(SB), Y0, Y0
+	VSUBPS      Y0, Y2, Y2
+	VMOVUPS     const42<>+0(SB), Y4
+	VFMADD213PS const43<>+0(SB), Y2, Y4
+	VFMADD213PS const44<>+0(SB), Y2, Y4
+	VFMADD213PS const45<>+0(SB), Y2, Y4
+	VFMADD213PS const46<>+0(SB), Y2, Y4
+	VFMADD213PS const47<>+0(SB), Y2, Y4
+	VFMADD213PS const13<>+0(SB), Y2, Y4
+	VCVTPS2DQ   Y0, Y0
+	VPSRAD      $0x01, Y0, Y2
+	VPSUBD      Y2, Y0, Y0
+	VPADDD      const14<>+0(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y4, Y4
+	VPADDD      const14<>+0(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y4, Y4
+	VMOVUPS     Y4, 32(AX)
+	VADDPS      Y4, Y3, Y3
 
 done:
 	VMOVUPS Y1, (BX)
 	VMOVUPS Y3, 32(BX)
 	VZEROUPPER
 	RET
+
+DATA const41<>+0(SB)/4, $0xc3160000
+DATA const41<>+4(SB)/4, $0xc3160000
+DATA const41<>+8(SB)/4, $0xc3160000
+DATA const41<>+12(SB)/4, $0xc3160000
+DATA const41<>+16(SB)/4, $0xc3160000
+DATA const41<>+20(SB)/4, $0xc3160000
+DATA const41<>+24(SB)/4, $0xc3160000
+DATA const41<>+28(SB)/4, $0xc3160000
+DATA const41<>+32(SB)/4, $0xc3160000
+DATA const41<>+36(SB)/4, $0xc3160000
+DATA const41<>+40(SB)/4, $0xc3160000
+DATA const41<>+44(SB)/4, $0xc3160000
+DATA const41<>+48(SB)/4, $0xc3160000
+DATA const41<>+52(SB)/4, $0xc3160000
+DATA const41<>+56(SB)/4, $0xc3160000
+DATA const41<>+60(SB)/4, $0xc3160000
+GLOBL const41<>(SB), RODATA|NOPTR, $64
+
+DATA const42<>+0(SB)/4, $0x3920fdde
+DATA const42<>+4(SB)/4, $0x3920fdde
+DATA const42<>+8(SB)/4, $0x3920fdde
+DATA const42<>+12(SB)/4, $0x3920fdde
+DATA const42<>+16(SB)/4, $0x3920fdde
+DATA const42<>+20(SB)/4, $0x3920fdde
+DATA const42<>+24(SB)/4, $0x3920fdde
+DATA const42<>+28(SB)/4, $0x3920fdde
+DATA const42<>+32(SB)/4, $0x3920fdde
+DATA const42<>+36(SB)/4, $0x3920fdde
+DATA const42<>+40(SB)/4, $0x3920fdde
+DATA const42<>+44(SB)/4, $0x3920fdde
+DATA const42<>+48(SB)/4, $0x3920fdde
+DATA const42<>+52(SB)/4, $0x3920fdde
+DATA const42<>+56(SB)/4, $0x3920fdde
+DATA const42<>+60(SB)/4, $0x3920fdde
+GLOBL const42<>(SB), RODATA|NOPTR, $64
+
+DATA const43<>+0(SB)/4, $0x3aaf9f29
+DATA const43<>+4(SB)/4, $0x3aaf9f29
+DATA const43<>+8(SB)/4, $0x3aaf9f29
+DATA const43<>+12(SB)/4, $0x3aaf9f29
+DATA const43<>+16(SB)/4, $0x3aaf9f29
+DATA const43<>+20(SB)/4, $0x3aaf9f29
+DATA const43<>+24(SB)/4, $0x3aaf9f29
+DATA const43<>+28(SB)/4, $0x3aaf9f29
+DATA const43<>+32(SB)/4, $0x3aaf9f29
+DATA const43<>+36(SB)/4, $0x3aaf9f29
+DATA const43<>+40(SB)/4, $0x3aaf9f29
+DATA const43<>+44(SB)/4, $0x3aaf9f29
+DATA const43<>+48(SB)/4, $0x3aaf9f29
+DATA const43<>+52(SB)/4, $0x3aaf9f29
+DATA const43<>+56(SB)/4, $0x3aaf9f29
+DATA const43<>+60(SB)/4, $0x3aaf9f29
+GLOBL const43<>(SB), RODATA|NOPTR, $64
+
+DATA const44<>+0(SB)/4, $0x3c1d96a6
+DATA const44<>+4(SB)/4, $0x3c1d96a6
+DATA const44<>+8(SB)/4, $0x3c1d96a6
+DATA const44<>+12(SB)/4, $0x3c1d96a6
+DATA const44<>+16(SB)/4, $0x3c1d96a6
+DATA const44<>+20(SB)/4, $0x3c1d96a6
+DATA const44<>+24(SB)/4, $0x3c1d96a6
+DATA const44<>+28(SB)/4, $0x3c1d96a6
+DATA const44<>+32(SB)/4, $0x3c1d96a6
+DATA const44<>+36(SB)/4, $0x3c1d96a6
+DATA const44<>+40(SB)/4, $0x3c1d96a6
+DATA const44<>+44(SB)/4, $0x3c1d96a6
+DATA const44<>+48(SB)/4, $0x3c1d96a6
+DATA const44<>+52(SB)/4, $0x3c1d96a6
+DATA const44<>+56(SB)/4, $0x3c1d96a6
+DATA const44<>+60(SB)/4, $0x3c1d96a6
+GLOBL const44<>(SB), RODATA|NOPTR, $64
+
+DATA const45<>+0(SB)/4, $0x3d635774
+DATA const45<>+4(SB)/4, $0x3d635774
+DATA const45<>+8(SB)/4, $0x3d635774
+DATA const45<>+12(SB)/4, $0x3d635774
+DATA const45<>+16(SB)/4, $0x3d635774
+DATA const45<>+20(SB)/4, $0x3d635774
+DATA const45<>+24(SB)/4, $0x3d635774
+DATA const45<>+28(SB)/4, $0x3d635774
+DATA const45<>+32(SB)/4, $0x3d635774
+DATA const45<>+36(SB)/4, $0x3d635774
+DATA const45<>+40(SB)/4, $0x3d635774
+DATA const45<>+44(SB)/4, $0x3d635774
+DATA const45<>+48(SB)/4, $0x3d635774
+DATA const45<>+52(SB)/4, $0x3d635774
+DATA const45<>+56(SB)/4, $0x3d635774
+DATA const45<>+60(SB)/4, $0x3d635774
+GLOBL const45<>(SB), RODATA|NOPTR, $64
+
+DATA const46<>+0(SB)/4, $0x3e75fdee
+DATA const46<>+4(SB)/4, $0x3e75fdee
+DATA const46<>+8(SB)/4, $0x3e75fdee
+DATA const46<>+12(SB)/4, $0x3e75fdee
+DATA const46<>+16(SB)/4, $0x3e75fdee
+DATA const46<>+20(SB)/4, $0x3e75fdee
+DATA const46<>+24(SB)/4, $0x3e75fdee
+DATA const46<>+28(SB)/4, $0x3e75fdee
+DATA const46<>+32(SB)/4, $0x3e75fdee
+DATA const46<>+36(SB)/4, $0x3e75fdee
+DATA const46<>+40(SB)/4, $0x3e75fdee
+DATA const46<>+44(SB)/4, $0x3e75fdee
+DATA const46<>+48(SB)/4, $0x3e75fdee
+DATA const46<>+52(SB)/4, $0x3e75fdee
+DATA const46<>+56(SB)/4, $0x3e75fdee
+DATA const46<>+60(SB)/4, $0x3e75fdee
+GLOBL const46<>(SB), RODATA|NOPTR, $64
+
+DATA const47<>+0(SB)/4, $0x3f317218
+DATA const47<>+4(SB)/4, $0x3f317218
+DATA const47<>+8(SB)/4, $0x3f317218
+DATA const47<>+12(SB)/4, $0x3f317218
+DATA const47<>+16(SB)/4, $0x3f317218
+DATA const47<>+20(SB)/4, $0x3f317218
+DATA const47<>+24(SB)/4, $0x3f317218
+DATA const47<>+28(SB)/4, $0x3f317218
+DATA const47<>+32(SB)/4, $0x3f317218
+DATA const47<>+36(SB)/4, $0x3f317218
+DATA const47<>+40(SB)/4, $0x3f317218
+DATA const47<>+44(SB)/4, $0x3f317218
+DATA const47<>+48(SB)/4, $0x3f317218
+DATA const47<>+52(SB)/4, $0x3f317218
+DATA const47<>+56(SB)/4, $0x3f317218
+DATA const47<>+60(SB)/4, $0x3f317218
+GLOBL const47<>(SB), RODATA|NOPTR, $64
 
 // func fromF16AVX2(dst *float32, src *uint16, n int)
 // Requires: AVX, F16C
@@ -4667,9 +4769,9 @@ TEXT ·toBF16AVX2(SB), NOSPLIT, $0-24
 next:
 	VMOVUPS   (CX), Y0
 	VPSRLD    $0x10, Y0, Y1
-	VPOR      const41<>+0(SB), Y1, Y2
-	VPAND     const42<>+0(SB), Y1, Y1
-	VPADDD    const43<>+0(SB), Y1, Y1
+	VPOR      const48<>+0(SB), Y1, Y2
+	VPAND     const49<>+0(SB), Y1, Y1
+	VPADDD    const50<>+0(SB), Y1, Y1
 	VPADDD    Y0, Y1, Y1
 	VPSRLD    $0x10, Y1, Y1
 	VCMPPS    $0x03, Y0, Y0, Y0
@@ -4684,59 +4786,59 @@ next:
 	VZEROUPPER
 	RET
 
-DATA const41<>+0(SB)/4, $0x00000040
-DATA const41<>+4(SB)/4, $0x00000040
-DATA const41<>+8(SB)/4, $0x00000040
-DATA const41<>+12(SB)/4, $0x00000040
-DATA const41<>+16(SB)/4, $0x00000040
-DATA const41<>+20(SB)/4, $0x00000040
-DATA const41<>+24(SB)/4, $0x00000040
-DATA const41<>+28(SB)/4, $0x00000040
-DATA const41<>+32(SB)/4, $0x00000040
-DATA const41<>+36(SB)/4, $0x00000040
-DATA const41<>+40(SB)/4, $0x00000040
-DATA const41<>+44(SB)/4, $0x00000040
-DATA const41<>+48(SB)/4, $0x00000040
-DATA const41<>+52(SB)/4, $0x00000040
-DATA const41<>+56(SB)/4, $0x00000040
-DATA const41<>+60(SB)/4, $0x00000040
-GLOBL const41<>(SB), RODATA|NOPTR, $64
+DATA const48<>+0(SB)/4, $0x00000040
+DATA const48<>+4(SB)/4, $0x00000040
+DATA const48<>+8(SB)/4, $0x00000040
+DATA const48<>+12(SB)/4, $0x00000040
+DATA const48<>+16(SB)/4, $0x00000040
+DATA const48<>+20(SB)/4, $0x00000040
+DATA const48<>+24(SB)/4, $0x00000040
+DATA const48<>+28(SB)/4, $0x00000040
+DATA const48<>+32(SB)/4, $0x00000040
+DATA const48<>+36(SB)/4, $0x00000040
+DATA const48<>+40(SB)/4, $0x00000040
+DATA const48<>+44(SB)/4, $0x00000040
+DATA const48<>+48(SB)/4, $0x00000040
+DATA const48<>+52(SB)/4, $0x00000040
+DATA const48<>+56(SB)/4, $0x00000040
+DATA const48<>+60(SB)/4, $0x00000040
+GLOBL const48<>(SB), RODATA|NOPTR, $64
 
-DATA const42<>+0(SB)/4, $0x00000001
-DATA const42<>+4(SB)/4, $0x00000001
-DATA const42<>+8(SB)/4, $0x00000001
-DATA const42<>+12(SB)/4, $0x00000001
-DATA const42<>+16(SB)/4, $0x00000001
-DATA const42<>+20(SB)/4, $0x00000001
-DATA const42<>+24(SB)/4, $0x00000001
-DATA const42<>+28(SB)/4, $0x00000001
-DATA const42<>+32(SB)/4, $0x00000001
-DATA const42<>+36(SB)/4, $0x00000001
-DATA const42<>+40(SB)/4, $0x00000001
-DATA const42<>+44(SB)/4, $0x00000001
-DATA const42<>+48(SB)/4, $0x00000001
-DATA const42<>+52(SB)/4, $0x00000001
-DATA const42<>+56(SB)/4, $0x00000001
-DATA const42<>+60(SB)/4, $0x00000001
-GLOBL const42<>(SB), RODATA|NOPTR, $64
+DATA const49<>+0(SB)/4, $0x00000001
+DATA const49<>+4(SB)/4, $0x00000001
+DATA const49<>+8(SB)/4, $0x00000001
+DATA const49<>+12(SB)/4, $0x00000001
+DATA const49<>+16(SB)/4, $0x00000001
+DATA const49<>+20(SB)/4, $0x00000001
+DATA const49<>+24(SB)/4, $0x00000001
+DATA const49<>+28(SB)/4, $0x00000001
+DATA const49<>+32(SB)/4, $0x00000001
+DATA const49<>+36(SB)/4, $0x00000001
+DATA const49<>+40(SB)/4, $0x00000001
+DATA const49<>+44(SB)/4, $0x00000001
+DATA const49<>+48(SB)/4, $0x00000001
+DATA const49<>+52(SB)/4, $0x00000001
+DATA const49<>+56(SB)/4, $0x00000001
+DATA const49<>+60(SB)/4, $0x00000001
+GLOBL const49<>(SB), RODATA|NOPTR, $64
 
-DATA const43<>+0(SB)/4, $0x00007fff
-DATA const43<>+4(SB)/4, $0x00007fff
-DATA const43<>+8(SB)/4, $0x00007fff
-DATA const43<>+12(SB)/4, $0x00007fff
-DATA const43<>+16(SB)/4, $0x00007fff
-DATA const43<>+20(SB)/4, $0x00007fff
-DATA const43<>+24(SB)/4, $0x00007fff
-DATA const43<>+28(SB)/4, $0x00007fff
-DATA const43<>+32(SB)/4, $0x00007fff
-DATA const43<>+36(SB)/4, $0x00007fff
-DATA const43<>+40(SB)/4, $0x00007fff
-DATA const43<>+44(SB)/4, $0x00007fff
-DATA const43<>+48(SB)/4, $0x00007fff
-DATA const43<>+52(SB)/4, $0x00007fff
-DATA const43<>+56(SB)/4, $0x00007fff
-DATA const43<>+60(SB)/4, $0x00007fff
-GLOBL const43<>(SB), RODATA|NOPTR, $64
+DATA const50<>+0(SB)/4, $0x00007fff
+DATA const50<>+4(SB)/4, $0x00007fff
+DATA const50<>+8(SB)/4, $0x00007fff
+DATA const50<>+12(SB)/4, $0x00007fff
+DATA const50<>+16(SB)/4, $0x00007fff
+DATA const50<>+20(SB)/4, $0x00007fff
+DATA const50<>+24(SB)/4, $0x00007fff
+DATA const50<>+28(SB)/4, $0x00007fff
+DATA const50<>+32(SB)/4, $0x00007fff
+DATA const50<>+36(SB)/4, $0x00007fff
+DATA const50<>+40(SB)/4, $0x00007fff
+DATA const50<>+44(SB)/4, $0x00007fff
+DATA const50<>+48(SB)/4, $0x00007fff
+DATA const50<>+52(SB)/4, $0x00007fff
+DATA const50<>+56(SB)/4, $0x00007fff
+DATA const50<>+60(SB)/4, $0x00007fff
+GLOBL const50<>(SB), RODATA|NOPTR, $64
 
 // func combineAVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
 // Requires: AVX, FMA3
@@ -4829,24 +4931,24 @@ next:
 	VMOVUPS      (R11), Y5
 	VMOVAPS      Y4, Y6
 	VFMADD231PS  const13<>+0(SB), Y0, Y6
-	VFMADD231PS  const44<>+0(SB), Y2, Y6
+	VFMADD231PS  const51<>+0(SB), Y2, Y6
 	VMOVAPS      Y5, Y0
 	VFMADD231PS  const13<>+0(SB), Y1, Y0
-	VFMADD231PS  const44<>+0(SB), Y3, Y0
+	VFMADD231PS  const51<>+0(SB), Y3, Y0
 	VMOVAPS      Y4, Y5
 	VFMADD231PS  const39<>+0(SB), Y2, Y5
 	VMOVAPS      Y3, Y7
 	VFMADD231PS  const39<>+0(SB), Y1, Y7
 	VMOVAPS      Y5, Y8
-	VFMADD231PS  const45<>+0(SB), Y7, Y8
-	VFNMADD231PS const45<>+0(SB), Y7, Y5
+	VFMADD231PS  const52<>+0(SB), Y7, Y8
+	VFNMADD231PS const52<>+0(SB), Y7, Y5
 	VMOVAPS      Y4, Y4
 	VFMADD231PS  const33<>+0(SB), Y2, Y4
 	VMOVAPS      Y3, Y2
 	VFMADD231PS  const33<>+0(SB), Y1, Y2
 	VMOVAPS      Y4, Y1
-	VFMADD231PS  const46<>+0(SB), Y2, Y1
-	VFNMADD231PS const46<>+0(SB), Y2, Y4
+	VFMADD231PS  const53<>+0(SB), Y2, Y1
+	VFNMADD231PS const53<>+0(SB), Y2, Y4
 	VMOVUPS      Y6, (AX)
 	VMOVUPS      Y8, (AX)(CX*1)
 	VMOVUPS      Y5, (AX)(CX*2)
@@ -4874,24 +4976,24 @@ tail:
 	VMASKMOVPS   (R11), Y0, Y6
 	VMOVAPS      Y5, Y7
 	VFMADD231PS  const13<>+0(SB), Y1, Y7
-	VFMADD231PS  const44<>+0(SB), Y3, Y7
+	VFMADD231PS  const51<>+0(SB), Y3, Y7
 	VMOVAPS      Y6, Y1
 	VFMADD231PS  const13<>+0(SB), Y2, Y1
-	VFMADD231PS  const44<>+0(SB), Y4, Y1
+	VFMADD231PS  const51<>+0(SB), Y4, Y1
 	VMOVAPS      Y5, Y6
 	VFMADD231PS  const39<>+0(SB), Y3, Y6
 	VMOVAPS      Y4, Y8
 	VFMADD231PS  const39<>+0(SB), Y2, Y8
 	VMOVAPS      Y6, Y9
-	VFMADD231PS  const45<>+0(SB), Y8, Y9
-	VFNMADD231PS const45<>+0(SB), Y8, Y6
+	VFMADD231PS  const52<>+0(SB), Y8, Y9
+	VFNMADD231PS const52<>+0(SB), Y8, Y6
 	VMOVAPS      Y5, Y5
 	VFMADD231PS  const33<>+0(SB), Y3, Y5
 	VMOVAPS      Y4, Y3
 	VFMADD231PS  const33<>+0(SB), Y2, Y3
 	VMOVAPS      Y5, Y2
-	VFMADD231PS  const46<>+0(SB), Y3, Y2
-	VFNMADD231PS const46<>+0(SB), Y3, Y5
+	VFMADD231PS  const53<>+0(SB), Y3, Y2
+	VFNMADD231PS const53<>+0(SB), Y3, Y5
 	VMASKMOVPS   Y7, Y0, (AX)
 	VMASKMOVPS   Y9, Y0, (AX)(CX*1)
 	VMASKMOVPS   Y6, Y0, (AX)(CX*2)
@@ -4905,59 +5007,59 @@ done:
 	VZEROUPPER
 	RET
 
-DATA const44<>+0(SB)/4, $0xc0200000
-DATA const44<>+4(SB)/4, $0xc0200000
-DATA const44<>+8(SB)/4, $0xc0200000
-DATA const44<>+12(SB)/4, $0xc0200000
-DATA const44<>+16(SB)/4, $0xc0200000
-DATA const44<>+20(SB)/4, $0xc0200000
-DATA const44<>+24(SB)/4, $0xc0200000
-DATA const44<>+28(SB)/4, $0xc0200000
-DATA const44<>+32(SB)/4, $0xc0200000
-DATA const44<>+36(SB)/4, $0xc0200000
-DATA const44<>+40(SB)/4, $0xc0200000
-DATA const44<>+44(SB)/4, $0xc0200000
-DATA const44<>+48(SB)/4, $0xc0200000
-DATA const44<>+52(SB)/4, $0xc0200000
-DATA const44<>+56(SB)/4, $0xc0200000
-DATA const44<>+60(SB)/4, $0xc0200000
-GLOBL const44<>(SB), RODATA|NOPTR, $64
+DATA const51<>+0(SB)/4, $0xc0200000
+DATA const51<>+4(SB)/4, $0xc0200000
+DATA const51<>+8(SB)/4, $0xc0200000
+DATA const51<>+12(SB)/4, $0xc0200000
+DATA const51<>+16(SB)/4, $0xc0200000
+DATA const51<>+20(SB)/4, $0xc0200000
+DATA const51<>+24(SB)/4, $0xc0200000
+DATA const51<>+28(SB)/4, $0xc0200000
+DATA const51<>+32(SB)/4, $0xc0200000
+DATA const51<>+36(SB)/4, $0xc0200000
+DATA const51<>+40(SB)/4, $0xc0200000
+DATA const51<>+44(SB)/4, $0xc0200000
+DATA const51<>+48(SB)/4, $0xc0200000
+DATA const51<>+52(SB)/4, $0xc0200000
+DATA const51<>+56(SB)/4, $0xc0200000
+DATA const51<>+60(SB)/4, $0xc0200000
+GLOBL const51<>(SB), RODATA|NOPTR, $64
 
-DATA const45<>+0(SB)/4, $0x3f3504f3
-DATA const45<>+4(SB)/4, $0x3f3504f3
-DATA const45<>+8(SB)/4, $0x3f3504f3
-DATA const45<>+12(SB)/4, $0x3f3504f3
-DATA const45<>+16(SB)/4, $0x3f3504f3
-DATA const45<>+20(SB)/4, $0x3f3504f3
-DATA const45<>+24(SB)/4, $0x3f3504f3
-DATA const45<>+28(SB)/4, $0x3f3504f3
-DATA const45<>+32(SB)/4, $0x3f3504f3
-DATA const45<>+36(SB)/4, $0x3f3504f3
-DATA const45<>+40(SB)/4, $0x3f3504f3
-DATA const45<>+44(SB)/4, $0x3f3504f3
-DATA const45<>+48(SB)/4, $0x3f3504f3
-DATA const45<>+52(SB)/4, $0x3f3504f3
-DATA const45<>+56(SB)/4, $0x3f3504f3
-DATA const45<>+60(SB)/4, $0x3f3504f3
-GLOBL const45<>(SB), RODATA|NOPTR, $64
+DATA const52<>+0(SB)/4, $0x3f3504f3
+DATA const52<>+4(SB)/4, $0x3f3504f3
+DATA const52<>+8(SB)/4, $0x3f3504f3
+DATA const52<>+12(SB)/4, $0x3f3504f3
+DATA const52<>+16(SB)/4, $0x3f3504f3
+DATA const52<>+20(SB)/4, $0x3f3504f3
+DATA const52<>+24(SB)/4, $0x3f3504f3
+DATA const52<>+28(SB)/4, $0x3f3504f3
+DATA const52<>+32(SB)/4, $0x3f3504f3
+DATA const52<>+36(SB)/4, $0x3f3504f3
+DATA const52<>+40(SB)/4, $0x3f3504f3
+DATA const52<>+44(SB)/4, $0x3f3504f3
+DATA const52<>+48(SB)/4, $0x3f3504f3
+DATA const52<>+52(SB)/4, $0x3f3504f3
+DATA const52<>+56(SB)/4, $0x3f3504f3
+DATA const52<>+60(SB)/4, $0x3f3504f3
+GLOBL const52<>(SB), RODATA|NOPTR, $64
 
-DATA const46<>+0(SB)/4, $0x3fb504f3
-DATA const46<>+4(SB)/4, $0x3fb504f3
-DATA const46<>+8(SB)/4, $0x3fb504f3
-DATA const46<>+12(SB)/4, $0x3fb504f3
-DATA const46<>+16(SB)/4, $0x3fb504f3
-DATA const46<>+20(SB)/4, $0x3fb504f3
-DATA const46<>+24(SB)/4, $0x3fb504f3
-DATA const46<>+28(SB)/4, $0x3fb504f3
-DATA const46<>+32(SB)/4, $0x3fb504f3
-DATA const46<>+36(SB)/4, $0x3fb504f3
-DATA const46<>+40(SB)/4, $0x3fb504f3
-DATA const46<>+44(SB)/4, $0x3fb504f3
-DATA const46<>+48(SB)/4, $0x3fb504f3
-DATA const46<>+52(SB)/4, $0x3fb504f3
-DATA const46<>+56(SB)/4, $0x3fb504f3
-DATA const46<>+60(SB)/4, $0x3fb504f3
-GLOBL const46<>(SB), RODATA|NOPTR, $64
+DATA const53<>+0(SB)/4, $0x3fb504f3
+DATA const53<>+4(SB)/4, $0x3fb504f3
+DATA const53<>+8(SB)/4, $0x3fb504f3
+DATA const53<>+12(SB)/4, $0x3fb504f3
+DATA const53<>+16(SB)/4, $0x3fb504f3
+DATA const53<>+20(SB)/4, $0x3fb504f3
+DATA const53<>+24(SB)/4, $0x3fb504f3
+DATA const53<>+28(SB)/4, $0x3fb504f3
+DATA const53<>+32(SB)/4, $0x3fb504f3
+DATA const53<>+36(SB)/4, $0x3fb504f3
+DATA const53<>+40(SB)/4, $0x3fb504f3
+DATA const53<>+44(SB)/4, $0x3fb504f3
+DATA const53<>+48(SB)/4, $0x3fb504f3
+DATA const53<>+52(SB)/4, $0x3fb504f3
+DATA const53<>+56(SB)/4, $0x3fb504f3
+DATA const53<>+60(SB)/4, $0x3fb504f3
+GLOBL const53<>(SB), RODATA|NOPTR, $64
 
 // func winogradFilter4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
 // Requires: AVX, FMA3
@@ -4987,14 +5089,14 @@ next:
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R8*2), Y2
 	VMULPS      const13<>+0(SB), Y0, Y3
-	VMULPS      const47<>+0(SB), Y0, Y4
-	VMULPS      const48<>+0(SB), Y1, Y5
-	VFMADD231PS const49<>+0(SB), Y2, Y4
+	VMULPS      const54<>+0(SB), Y0, Y4
+	VMULPS      const55<>+0(SB), Y1, Y5
+	VFMADD231PS const56<>+0(SB), Y2, Y4
 	VADDPS      Y5, Y4, Y6
 	VSUBPS      Y5, Y4, Y4
-	VMULPS      const50<>+0(SB), Y0, Y0
-	VMULPS      const51<>+0(SB), Y1, Y1
-	VFMADD231PS const52<>+0(SB), Y2, Y0
+	VMULPS      const57<>+0(SB), Y0, Y0
+	VMULPS      const58<>+0(SB), Y1, Y1
+	VFMADD231PS const59<>+0(SB), Y2, Y0
 	VADDPS      Y1, Y0, Y5
 	VSUBPS      Y1, Y0, Y0
 	VMOVUPS     Y3, (AX)
@@ -5019,14 +5121,14 @@ tail:
 	VMASKMOVPS  (DI)(R8*1), Y0, Y2
 	VMASKMOVPS  (DI)(R8*2), Y0, Y3
 	VMULPS      const13<>+0(SB), Y1, Y4
-	VMULPS      const47<>+0(SB), Y1, Y5
-	VMULPS      const48<>+0(SB), Y2, Y6
-	VFMADD231PS const49<>+0(SB), Y3, Y5
+	VMULPS      const54<>+0(SB), Y1, Y5
+	VMULPS      const55<>+0(SB), Y2, Y6
+	VFMADD231PS const56<>+0(SB), Y3, Y5
 	VADDPS      Y6, Y5, Y7
 	VSUBPS      Y6, Y5, Y5
-	VMULPS      const50<>+0(SB), Y1, Y1
-	VMULPS      const51<>+0(SB), Y2, Y2
-	VFMADD231PS const52<>+0(SB), Y3, Y1
+	VMULPS      const57<>+0(SB), Y1, Y1
+	VMULPS      const58<>+0(SB), Y2, Y2
+	VFMADD231PS const59<>+0(SB), Y3, Y1
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VMASKMOVPS  Y4, Y0, (AX)
@@ -5042,113 +5144,113 @@ done:
 	VZEROUPPER
 	RET
 
-DATA const47<>+0(SB)/4, $0xbf2aaaab
-DATA const47<>+4(SB)/4, $0xbf2aaaab
-DATA const47<>+8(SB)/4, $0xbf2aaaab
-DATA const47<>+12(SB)/4, $0xbf2aaaab
-DATA const47<>+16(SB)/4, $0xbf2aaaab
-DATA const47<>+20(SB)/4, $0xbf2aaaab
-DATA const47<>+24(SB)/4, $0xbf2aaaab
-DATA const47<>+28(SB)/4, $0xbf2aaaab
-DATA const47<>+32(SB)/4, $0xbf2aaaab
-DATA const47<>+36(SB)/4, $0xbf2aaaab
-DATA const47<>+40(SB)/4, $0xbf2aaaab
-DATA const47<>+44(SB)/4, $0xbf2aaaab
-DATA const47<>+48(SB)/4, $0xbf2aaaab
-DATA const47<>+52(SB)/4, $0xbf2aaaab
-DATA const47<>+56(SB)/4, $0xbf2aaaab
-DATA const47<>+60(SB)/4, $0xbf2aaaab
-GLOBL const47<>(SB), RODATA|NOPTR, $64
+DATA const54<>+0(SB)/4, $0xbf2aaaab
+DATA const54<>+4(SB)/4, $0xbf2aaaab
+DATA const54<>+8(SB)/4, $0xbf2aaaab
+DATA const54<>+12(SB)/4, $0xbf2aaaab
+DATA const54<>+16(SB)/4, $0xbf2aaaab
+DATA const54<>+20(SB)/4, $0xbf2aaaab
+DATA const54<>+24(SB)/4, $0xbf2aaaab
+DATA const54<>+28(SB)/4, $0xbf2aaaab
+DATA const54<>+32(SB)/4, $0xbf2aaaab
+DATA const54<>+36(SB)/4, $0xbf2aaaab
+DATA const54<>+40(SB)/4, $0xbf2aaaab
+DATA const54<>+44(SB)/4, $0xbf2aaaab
+DATA const54<>+48(SB)/4, $0xbf2aaaab
+DATA const54<>+52(SB)/4, $0xbf2aaaab
+DATA const54<>+56(SB)/4, $0xbf2aaaab
+DATA const54<>+60(SB)/4, $0xbf2aaaab
+GLOBL const54<>(SB), RODATA|NOPTR, $64
 
-DATA const48<>+0(SB)/4, $0xbef15bef
-DATA const48<>+4(SB)/4, $0xbef15bef
-DATA const48<>+8(SB)/4, $0xbef15bef
-DATA const48<>+12(SB)/4, $0xbef15bef
-DATA const48<>+16(SB)/4, $0xbef15bef
-DATA const48<>+20(SB)/4, $0xbef15bef
-DATA const48<>+24(SB)/4, $0xbef15bef
-DATA const48<>+28(SB)/4, $0xbef15bef
-DATA const48<>+32(SB)/4, $0xbef15bef
-DATA const48<>+36(SB)/4, $0xbef15bef
-DATA const48<>+40(SB)/4, $0xbef15bef
-DATA const48<>+44(SB)/4, $0xbef15bef
-DATA const48<>+48(SB)/4, $0xbef15bef
-DATA const48<>+52(SB)/4, $0xbef15bef
-DATA const48<>+56(SB)/4, $0xbef15bef
-DATA const48<>+60(SB)/4, $0xbef15bef
-GLOBL const48<>(SB), RODATA|NOPTR, $64
+DATA const55<>+0(SB)/4, $0xbef15bef
+DATA const55<>+4(SB)/4, $0xbef15bef
+DATA const55<>+8(SB)/4, $0xbef15bef
+DATA const55<>+12(SB)/4, $0xbef15bef
+DATA const55<>+16(SB)/4, $0xbef15bef
+DATA const55<>+20(SB)/4, $0xbef15bef
+DATA const55<>+24(SB)/4, $0xbef15bef
+DATA const55<>+28(SB)/4, $0xbef15bef
+DATA const55<>+32(SB)/4, $0xbef15bef
+DATA const55<>+36(SB)/4, $0xbef15bef
+DATA const55<>+40(SB)/4, $0xbef15bef
+DATA const55<>+44(SB)/4, $0xbef15bef
+DATA const55<>+48(SB)/4, $0xbef15bef
+DATA const55<>+52(SB)/4, $0xbef15bef
+DATA const55<>+56(SB)/4, $0xbef15bef
+DATA const55<>+60(SB)/4, $0xbef15bef
+GLOBL const55<>(SB), RODATA|NOPTR, $64
 
-DATA const49<>+0(SB)/4, $0xbeaaaaab
-DATA const49<>+4(SB)/4, $0xbeaaaaab
-DATA const49<>+8(SB)/4, $0xbeaaaaab
-DATA const49<>+12(SB)/4, $0xbeaaaaab
-DATA const49<>+16(SB)/4, $0xbeaaaaab
-DATA const49<>+20(SB)/4, $0xbeaaaaab
-DATA const49<>+24(SB)/4, $0xbeaaaaab
-DATA const49<>+28(SB)/4, $0xbeaaaaab
-DATA const49<>+32(SB)/4, $0xbeaaaaab
-DATA const49<>+36(SB)/4, $0xbeaaaaab
-DATA const49<>+40(SB)/4, $0xbeaaaaab
-DATA const49<>+44(SB)/4, $0xbeaaaaab
-DATA const49<>+48(SB)/4, $0xbeaaaaab
-DATA const49<>+52(SB)/4, $0xbeaaaaab
-DATA const49<>+56(SB)/4, $0xbeaaaaab
-DATA const49<>+60(SB)/4, $0xbeaaaaab
-GLOBL const49<>(SB), RODATA|NOPTR, $64
+DATA const56<>+0(SB)/4, $0xbeaaaaab
+DATA const56<>+4(SB)/4, $0xbeaaaaab
+DATA const56<>+8(SB)/4, $0xbeaaaaab
+DATA const56<>+12(SB)/4, $0xbeaaaaab
+DATA const56<>+16(SB)/4, $0xbeaaaaab
+DATA const56<>+20(SB)/4, $0xbeaaaaab
+DATA const56<>+24(SB)/4, $0xbeaaaaab
+DATA const56<>+28(SB)/4, $0xbeaaaaab
+DATA const56<>+32(SB)/4, $0xbeaaaaab
+DATA const56<>+36(SB)/4, $0xbeaaaaab
+DATA const56<>+40(SB)/4, $0xbeaaaaab
+DATA const56<>+44(SB)/4, $0xbeaaaaab
+DATA const56<>+48(SB)/4, $0xbeaaaaab
+DATA const56<>+52(SB)/4, $0xbeaaaaab
+DATA const56<>+56(SB)/4, $0xbeaaaaab
+DATA const56<>+60(SB)/4, $0xbeaaaaab
+GLOBL const56<>(SB), RODATA|NOPTR, $64
 
-DATA const50<>+0(SB)/4, $0x3e2aaaab
-DATA const50<>+4(SB)/4, $0x3e2aaaab
-DATA const50<>+8(SB)/4, $0x3e2aaaab
-DATA const50<>+12(SB)/4, $0x3e2aaaab
-DATA const50<>+16(SB)/4, $0x3e2aaaab
-DATA const50<>+20(SB)/4, $0x3e2aaaab
-DATA const50<>+24(SB)/4, $0x3e2aaaab
-DATA const50<>+28(SB)/4, $0x3e2aaaab
-DATA const50<>+32(SB)/4, $0x3e2aaaab
-DATA const50<>+36(SB)/4, $0x3e2aaaab
-DATA const50<>+40(SB)/4, $0x3e2aaaab
-DATA const50<>+44(SB)/4, $0x3e2aaaab
-DATA const50<>+48(SB)/4, $0x3e2aaaab
-DATA const50<>+52(SB)/4, $0x3e2aaaab
-DATA const50<>+56(SB)/4, $0x3e2aaaab
-DATA const50<>+60(SB)/4, $0x3e2aaaab
-GLOBL const50<>(SB), RODATA|NOPTR, $64
+DATA const57<>+0(SB)/4, $0x3e2aaaab
+DATA const57<>+4(SB)/4, $0x3e2aaaab
+DATA const57<>+8(SB)/4, $0x3e2aaaab
+DATA const57<>+12(SB)/4, $0x3e2aaaab
+DATA const57<>+16(SB)/4, $0x3e2aaaab
+DATA const57<>+20(SB)/4, $0x3e2aaaab
+DATA const57<>+24(SB)/4, $0x3e2aaaab
+DATA const57<>+28(SB)/4, $0x3e2aaaab
+DATA const57<>+32(SB)/4, $0x3e2aaaab
+DATA const57<>+36(SB)/4, $0x3e2aaaab
+DATA const57<>+40(SB)/4, $0x3e2aaaab
+DATA const57<>+44(SB)/4, $0x3e2aaaab
+DATA const57<>+48(SB)/4, $0x3e2aaaab
+DATA const57<>+52(SB)/4, $0x3e2aaaab
+DATA const57<>+56(SB)/4, $0x3e2aaaab
+DATA const57<>+60(SB)/4, $0x3e2aaaab
+GLOBL const57<>(SB), RODATA|NOPTR, $64
 
-DATA const51<>+0(SB)/4, $0x3e715bef
-DATA const51<>+4(SB)/4, $0x3e715bef
-DATA const51<>+8(SB)/4, $0x3e715bef
-DATA const51<>+12(SB)/4, $0x3e715bef
-DATA const51<>+16(SB)/4, $0x3e715bef
-DATA const51<>+20(SB)/4, $0x3e715bef
-DATA const51<>+24(SB)/4, $0x3e715bef
-DATA const51<>+28(SB)/4, $0x3e715bef
-DATA const51<>+32(SB)/4, $0x3e715bef
-DATA const51<>+36(SB)/4, $0x3e715bef
-DATA const51<>+40(SB)/4, $0x3e715bef
-DATA const51<>+44(SB)/4, $0x3e715bef
-DATA const51<>+48(SB)/4, $0x3e715bef
-DATA const51<>+52(SB)/4, $0x3e715bef
-DATA const51<>+56(SB)/4, $0x3e715bef
-DATA const51<>+60(SB)/4, $0x3e715bef
-GLOBL const51<>(SB), RODATA|NOPTR, $64
+DATA const58<>+0(SB)/4, $0x3e715bef
+DATA const58<>+4(SB)/4, $0x3e715bef
+DATA const58<>+8(SB)/4, $0x3e715bef
+DATA const58<>+12(SB)/4, $0x3e715bef
+DATA const58<>+16(SB)/4, $0x3e715bef
+DATA const58<>+20(SB)/4, $0x3e715bef
+DATA const58<>+24(SB)/4, $0x3e715bef
+DATA const58<>+28(SB)/4, $0x3e715bef
+DATA const58<>+32(SB)/4, $0x3e715bef
+DATA const58<>+36(SB)/4, $0x3e715bef
+DATA const58<>+40(SB)/4, $0x3e715bef
+DATA const58<>+44(SB)/4, $0x3e715bef
+DATA const58<>+48(SB)/4, $0x3e715bef
+DATA const58<>+52(SB)/4, $0x3e715bef
+DATA const58<>+56(SB)/4, $0x3e715bef
+DATA const58<>+60(SB)/4, $0x3e715bef
+GLOBL const58<>(SB), RODATA|NOPTR, $64
 
-DATA const52<>+0(SB)/4, $0x3eaaaaab
-DATA const52<>+4(SB)/4, $0x3eaaaaab
-DATA const52<>+8(SB)/4, $0x3eaaaaab
-DATA const52<>+12(SB)/4, $0x3eaaaaab
-DATA const52<>+16(SB)/4, $0x3eaaaaab
-DATA const52<>+20(SB)/4, $0x3eaaaaab
-DATA const52<>+24(SB)/4, $0x3eaaaaab
-DATA const52<>+28(SB)/4, $0x3eaaaaab
-DATA const52<>+32(SB)/4, $0x3eaaaaab
-DATA const52<>+36(SB)/4, $0x3eaaaaab
-DATA const52<>+40(SB)/4, $0x3eaaaaab
-DATA const52<>+44(SB)/4, $0x3eaaaaab
-DATA const52<>+48(SB)/4, $0x3eaaaaab
-DATA const52<>+52(SB)/4, $0x3eaaaaab
-DATA const52<>+56(SB)/4, $0x3eaaaaab
-DATA const52<>+60(SB)/4, $0x3eaaaaab
-GLOBL const52<>(SB), RODATA|NOPTR, $64
+DATA const59<>+0(SB)/4, $0x3eaaaaab
+DATA const59<>+4(SB)/4, $0x3eaaaaab
+DATA const59<>+8(SB)/4, $0x3eaaaaab
+DATA const59<>+12(SB)/4, $0x3eaaaaab
+DATA const59<>+16(SB)/4, $0x3eaaaaab
+DATA const59<>+20(SB)/4, $0x3eaaaaab
+DATA const59<>+24(SB)/4, $0x3eaaaaab
+DATA const59<>+28(SB)/4, $0x3eaaaaab
+DATA const59<>+32(SB)/4, $0x3eaaaaab
+DATA const59<>+36(SB)/4, $0x3eaaaaab
+DATA const59<>+40(SB)/4, $0x3eaaaaab
+DATA const59<>+44(SB)/4, $0x3eaaaaab
+DATA const59<>+48(SB)/4, $0x3eaaaaab
+DATA const59<>+52(SB)/4, $0x3eaaaaab
+DATA const59<>+56(SB)/4, $0x3eaaaaab
+DATA const59<>+60(SB)/4, $0x3eaaaaab
+GLOBL const59<>(SB), RODATA|NOPTR, $64
 
 // func winogradOutput4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
 // Requires: AVX, FMA3
@@ -5188,15 +5290,15 @@ next:
 	VMOVAPS     Y0, Y0
 	VADDPS      Y6, Y0, Y0
 	VADDPS      Y2, Y0, Y0
-	VMULPS      const45<>+0(SB), Y1, Y4
+	VMULPS      const52<>+0(SB), Y1, Y4
 	VMOVAPS     Y4, Y4
-	VFMADD231PS const46<>+0(SB), Y3, Y4
+	VFMADD231PS const53<>+0(SB), Y3, Y4
 	VMULPS      const12<>+0(SB), Y6, Y6
 	VMOVAPS     Y6, Y6
-	VFMADD231PS const53<>+0(SB), Y2, Y6
+	VFMADD231PS const60<>+0(SB), Y2, Y6
 	VMOVAPS     Y5, Y2
-	VFMADD231PS const54<>+0(SB), Y1, Y2
-	VFMADD231PS const55<>+0(SB), Y3, Y2
+	VFMADD231PS const61<>+0(SB), Y1, Y2
+	VFMADD231PS const62<>+0(SB), Y3, Y2
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y4, (AX)(CX*1)
 	VMOVUPS     Y6, (AX)(CX*2)
@@ -5226,15 +5328,15 @@ tail:
 	VMOVAPS     Y1, Y1
 	VADDPS      Y7, Y1, Y1
 	VADDPS      Y3, Y1, Y1
-	VMULPS      const45<>+0(SB), Y2, Y5
+	VMULPS      const52<>+0(SB), Y2, Y5
 	VMOVAPS     Y5, Y5
-	VFMADD231PS const46<>+0(SB), Y4, Y5
+	VFMADD231PS const53<>+0(SB), Y4, Y5
 	VMULPS      const12<>+0(SB), Y7, Y7
 	VMOVAPS     Y7, Y7
-	VFMADD231PS const53<>+0(SB), Y3, Y7
+	VFMADD231PS const60<>+0(SB), Y3, Y7
 	VMOVAPS     Y6, Y3
-	VFMADD231PS const54<>+0(SB), Y2, Y3
-	VFMADD231PS const55<>+0(SB), Y4, Y3
+	VFMADD231PS const61<>+0(SB), Y2, Y3
+	VFMADD231PS const62<>+0(SB), Y4, Y3
 	VMASKMOVPS  Y1, Y0, (AX)
 	VMASKMOVPS  Y5, Y0, (AX)(CX*1)
 	VMASKMOVPS  Y7, Y0, (AX)(CX*2)
@@ -5246,59 +5348,59 @@ done:
 	VZEROUPPER
 	RET
 
-DATA const53<>+0(SB)/4, $0x40000000
-DATA const53<>+4(SB)/4, $0x40000000
-DATA const53<>+8(SB)/4, $0x40000000
-DATA const53<>+12(SB)/4, $0x40000000
-DATA const53<>+16(SB)/4, $0x40000000
-DATA const53<>+20(SB)/4, $0x40000000
-DATA const53<>+24(SB)/4, $0x40000000
-DATA const53<>+28(SB)/4, $0x40000000
-DATA const53<>+32(SB)/4, $0x40000000
-DATA const53<>+36(SB)/4, $0x40000000
-DATA const53<>+40(SB)/4, $0x40000000
-DATA const53<>+44(SB)/4, $0x40000000
-DATA const53<>+48(SB)/4, $0x40000000
-DATA const53<>+52(SB)/4, $0x40000000
-DATA const53<>+56(SB)/4, $0x40000000
-DATA const53<>+60(SB)/4, $0x40000000
-GLOBL const53<>(SB), RODATA|NOPTR, $64
+DATA const60<>+0(SB)/4, $0x40000000
+DATA const60<>+4(SB)/4, $0x40000000
+DATA const60<>+8(SB)/4, $0x40000000
+DATA const60<>+12(SB)/4, $0x40000000
+DATA const60<>+16(SB)/4, $0x40000000
+DATA const60<>+20(SB)/4, $0x40000000
+DATA const60<>+24(SB)/4, $0x40000000
+DATA const60<>+28(SB)/4, $0x40000000
+DATA const60<>+32(SB)/4, $0x40000000
+DATA const60<>+36(SB)/4, $0x40000000
+DATA const60<>+40(SB)/4, $0x40000000
+DATA const60<>+44(SB)/4, $0x40000000
+DATA const60<>+48(SB)/4, $0x40000000
+DATA const60<>+52(SB)/4, $0x40000000
+DATA const60<>+56(SB)/4, $0x40000000
+DATA const60<>+60(SB)/4, $0x40000000
+GLOBL const60<>(SB), RODATA|NOPTR, $64
 
-DATA const54<>+0(SB)/4, $0x3eb504f3
-DATA const54<>+4(SB)/4, $0x3eb504f3
-DATA const54<>+8(SB)/4, $0x3eb504f3
-DATA const54<>+12(SB)/4, $0x3eb504f3
-DATA const54<>+16(SB)/4, $0x3eb504f3
-DATA const54<>+20(SB)/4, $0x3eb504f3
-DATA const54<>+24(SB)/4, $0x3eb504f3
-DATA const54<>+28(SB)/4, $0x3eb504f3
-DATA const54<>+32(SB)/4, $0x3eb504f3
-DATA const54<>+36(SB)/4, $0x3eb504f3
-DATA const54<>+40(SB)/4, $0x3eb504f3
-DATA const54<>+44(SB)/4, $0x3eb504f3
-DATA const54<>+48(SB)/4, $0x3eb504f3
-DATA const54<>+52(SB)/4, $0x3eb504f3
-DATA const54<>+56(SB)/4, $0x3eb504f3
-DATA const54<>+60(SB)/4, $0x3eb504f3
-GLOBL const54<>(SB), RODATA|NOPTR, $64
+DATA const61<>+0(SB)/4, $0x3eb504f3
+DATA const61<>+4(SB)/4, $0x3eb504f3
+DATA const61<>+8(SB)/4, $0x3eb504f3
+DATA const61<>+12(SB)/4, $0x3eb504f3
+DATA const61<>+16(SB)/4, $0x3eb504f3
+DATA const61<>+20(SB)/4, $0x3eb504f3
+DATA const61<>+24(SB)/4, $0x3eb504f3
+DATA const61<>+28(SB)/4, $0x3eb504f3
+DATA const61<>+32(SB)/4, $0x3eb504f3
+DATA const61<>+36(SB)/4, $0x3eb504f3
+DATA const61<>+40(SB)/4, $0x3eb504f3
+DATA const61<>+44(SB)/4, $0x3eb504f3
+DATA const61<>+48(SB)/4, $0x3eb504f3
+DATA const61<>+52(SB)/4, $0x3eb504f3
+DATA const61<>+56(SB)/4, $0x3eb504f3
+DATA const61<>+60(SB)/4, $0x3eb504f3
+GLOBL const61<>(SB), RODATA|NOPTR, $64
 
-DATA const55<>+0(SB)/4, $0x403504f3
-DATA const55<>+4(SB)/4, $0x403504f3
-DATA const55<>+8(SB)/4, $0x403504f3
-DATA const55<>+12(SB)/4, $0x403504f3
-DATA const55<>+16(SB)/4, $0x403504f3
-DATA const55<>+20(SB)/4, $0x403504f3
-DATA const55<>+24(SB)/4, $0x403504f3
-DATA const55<>+28(SB)/4, $0x403504f3
-DATA const55<>+32(SB)/4, $0x403504f3
-DATA const55<>+36(SB)/4, $0x403504f3
-DATA const55<>+40(SB)/4, $0x403504f3
-DATA const55<>+44(SB)/4, $0x403504f3
-DATA const55<>+48(SB)/4, $0x403504f3
-DATA const55<>+52(SB)/4, $0x403504f3
-DATA const55<>+56(SB)/4, $0x403504f3
-DATA const55<>+60(SB)/4, $0x403504f3
-GLOBL const55<>(SB), RODATA|NOPTR, $64
+DATA const62<>+0(SB)/4, $0x403504f3
+DATA const62<>+4(SB)/4, $0x403504f3
+DATA const62<>+8(SB)/4, $0x403504f3
+DATA const62<>+12(SB)/4, $0x403504f3
+DATA const62<>+16(SB)/4, $0x403504f3
+DATA const62<>+20(SB)/4, $0x403504f3
+DATA const62<>+24(SB)/4, $0x403504f3
+DATA const62<>+28(SB)/4, $0x403504f3
+DATA const62<>+32(SB)/4, $0x403504f3
+DATA const62<>+36(SB)/4, $0x403504f3
+DATA const62<>+40(SB)/4, $0x403504f3
+DATA const62<>+44(SB)/4, $0x403504f3
+DATA const62<>+48(SB)/4, $0x403504f3
+DATA const62<>+52(SB)/4, $0x403504f3
+DATA const62<>+56(SB)/4, $0x403504f3
+DATA const62<>+60(SB)/4, $0x403504f3
+GLOBL const62<>(SB), RODATA|NOPTR, $64
 
 // func winogradInput6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
 // Requires: AVX, FMA3
@@ -5337,39 +5439,39 @@ next:
 	VMOVUPS      (R11)(R8*2), Y7
 	VMOVAPS      Y6, Y8
 	VSUBPS       Y0, Y8, Y8
-	VFMADD231PS  const56<>+0(SB), Y2, Y8
-	VFMADD231PS  const57<>+0(SB), Y4, Y8
+	VFMADD231PS  const63<>+0(SB), Y2, Y8
+	VFMADD231PS  const64<>+0(SB), Y4, Y8
 	VMOVAPS      Y7, Y0
 	VSUBPS       Y1, Y0, Y0
-	VFMADD231PS  const56<>+0(SB), Y3, Y0
-	VFMADD231PS  const57<>+0(SB), Y5, Y0
+	VFMADD231PS  const63<>+0(SB), Y3, Y0
+	VFMADD231PS  const64<>+0(SB), Y5, Y0
 	VMOVAPS      Y6, Y7
 	VFMADD231PS  const21<>+0(SB), Y2, Y7
-	VFMADD231PS  const58<>+0(SB), Y4, Y7
+	VFMADD231PS  const65<>+0(SB), Y4, Y7
 	VMOVAPS      Y5, Y9
 	VFMADD231PS  const21<>+0(SB), Y1, Y9
-	VFMADD231PS  const58<>+0(SB), Y3, Y9
+	VFMADD231PS  const65<>+0(SB), Y3, Y9
 	VMOVAPS      Y7, Y10
 	VFMADD231PS  const12<>+0(SB), Y9, Y10
 	VFNMADD231PS const12<>+0(SB), Y9, Y7
 	VMOVAPS      Y6, Y9
 	VADDPS       Y2, Y9, Y9
-	VFMADD231PS  const59<>+0(SB), Y4, Y9
+	VFMADD231PS  const66<>+0(SB), Y4, Y9
 	VMOVAPS      Y5, Y11
 	VADDPS       Y1, Y11, Y11
-	VFMADD231PS  const59<>+0(SB), Y3, Y11
+	VFMADD231PS  const66<>+0(SB), Y3, Y11
 	VMOVAPS      Y9, Y12
 	VADDPS       Y11, Y12, Y12
 	VSUBPS       Y11, Y9, Y9
 	VMOVAPS      Y6, Y6
-	VFMADD231PS  const60<>+0(SB), Y2, Y6
-	VFMADD231PS  const61<>+0(SB), Y4, Y6
+	VFMADD231PS  const67<>+0(SB), Y2, Y6
+	VFMADD231PS  const68<>+0(SB), Y4, Y6
 	VMOVAPS      Y5, Y2
-	VFMADD231PS  const60<>+0(SB), Y1, Y2
-	VFMADD231PS  const61<>+0(SB), Y3, Y2
+	VFMADD231PS  const67<>+0(SB), Y1, Y2
+	VFMADD231PS  const68<>+0(SB), Y3, Y2
 	VMOVAPS      Y6, Y1
-	VFMADD231PS  const53<>+0(SB), Y2, Y1
-	VFNMADD231PS const53<>+0(SB), Y2, Y6
+	VFMADD231PS  const60<>+0(SB), Y2, Y1
+	VFNMADD231PS const60<>+0(SB), Y2, Y6
 	VMOVUPS      Y8, (AX)
 	VMOVUPS      Y10, (AX)(CX*1)
 	VMOVUPS      Y7, (AX)(CX*2)
@@ -5401,39 +5503,39 @@ tail:
 	VMASKMOVPS   (R11)(R8*2), Y0, Y8
 	VMOVAPS      Y7, Y9
 	VSUBPS       Y1, Y9, Y9
-	VFMADD231PS  const56<>+0(SB), Y3, Y9
-	VFMADD231PS  const57<>+0(SB), Y5, Y9
+	VFMADD231PS  const63<>+0(SB), Y3, Y9
+	VFMADD231PS  const64<>+0(SB), Y5, Y9
 	VMOVAPS      Y8, Y1
 	VSUBPS       Y2, Y1, Y1
-	VFMADD231PS  const56<>+0(SB), Y4, Y1
-	VFMADD231PS  const57<>+0(SB), Y6, Y1
+	VFMADD231PS  const63<>+0(SB), Y4, Y1
+	VFMADD231PS  const64<>+0(SB), Y6, Y1
 	VMOVAPS      Y7, Y8
 	VFMADD231PS  const21<>+0(SB), Y3, Y8
-	VFMADD231PS  const58<>+0(SB), Y5, Y8
+	VFMADD231PS  const65<>+0(SB), Y5, Y8
 	VMOVAPS      Y6, Y10
 	VFMADD231PS  const21<>+0(SB), Y2, Y10
-	VFMADD231PS  const58<>+0(SB), Y4, Y10
+	VFMADD231PS  const65<>+0(SB), Y4, Y10
 	VMOVAPS      Y8, Y11
 	VFMADD231PS  const12<>+0(SB), Y10, Y11
 	VFNMADD231PS const12<>+0(SB), Y10, Y8
 	VMOVAPS      Y7, Y10
 	VADDPS       Y3, Y10, Y10
-	VFMADD231PS  const59<>+0(SB), Y5, Y10
+	VFMADD231PS  const66<>+0(SB), Y5, Y10
 	VMOVAPS      Y6, Y12
 	VADDPS       Y2, Y12, Y12
-	VFMADD231PS  const59<>+0(SB), Y4, Y12
+	VFMADD231PS  const66<>+0(SB), Y4, Y12
 	VMOVAPS      Y10, Y13
 	VADDPS       Y12, Y13, Y13
 	VSUBPS       Y12, Y10, Y10
 	VMOVAPS      Y7, Y7
-	VFMADD231PS  const60<>+0(SB), Y3, Y7
-	VFMADD231PS  const61<>+0(SB), Y5, Y7
+	VFMADD231PS  const67<>+0(SB), Y3, Y7
+	VFMADD231PS  const68<>+0(SB), Y5, Y7
 	VMOVAPS      Y6, Y3
-	VFMADD231PS  const60<>+0(SB), Y2, Y3
-	VFMADD231PS  const61<>+0(SB), Y4, Y3
+	VFMADD231PS  const67<>+0(SB), Y2, Y3
+	VFMADD231PS  const68<>+0(SB), Y4, Y3
 	VMOVAPS      Y7, Y2
-	VFMADD231PS  const53<>+0(SB), Y3, Y2
-	VFNMADD231PS const53<>+0(SB), Y3, Y7
+	VFMADD231PS  const60<>+0(SB), Y3, Y2
+	VFNMADD231PS const60<>+0(SB), Y3, Y7
 	VMASKMOVPS   Y9, Y0, (AX)
 	VMASKMOVPS   Y11, Y0, (AX)(CX*1)
 	VMASKMOVPS   Y8, Y0, (AX)(CX*2)
@@ -5449,113 +5551,113 @@ done:
 	VZEROUPPER
 	RET
 
-DATA const56<>+0(SB)/4, $0x40a80000
-DATA const56<>+4(SB)/4, $0x40a80000
-DATA const56<>+8(SB)/4, $0x40a80000
-DATA const56<>+12(SB)/4, $0x40a80000
-DATA const56<>+16(SB)/4, $0x40a80000
-DATA const56<>+20(SB)/4, $0x40a80000
-DATA const56<>+24(SB)/4, $0x40a80000
-DATA const56<>+28(SB)/4, $0x40a80000
-DATA const56<>+32(SB)/4, $0x40a80000
-DATA const56<>+36(SB)/4, $0x40a80000
-DATA const56<>+40(SB)/4, $0x40a80000
-DATA const56<>+44(SB)/4, $0x40a80000
-DATA const56<>+48(SB)/4, $0x40a80000
-DATA const56<>+52(SB)/4, $0x40a80000
-DATA const56<>+56(SB)/4, $0x40a80000
-DATA const56<>+60(SB)/4, $0x40a80000
-GLOBL const56<>(SB), RODATA|NOPTR, $64
+DATA const63<>+0(SB)/4, $0x40a80000
+DATA const63<>+4(SB)/4, $0x40a80000
+DATA const63<>+8(SB)/4, $0x40a80000
+DATA const63<>+12(SB)/4, $0x40a80000
+DATA const63<>+16(SB)/4, $0x40a80000
+DATA const63<>+20(SB)/4, $0x40a80000
+DATA const63<>+24(SB)/4, $0x40a80000
+DATA const63<>+28(SB)/4, $0x40a80000
+DATA const63<>+32(SB)/4, $0x40a80000
+DATA const63<>+36(SB)/4, $0x40a80000
+DATA const63<>+40(SB)/4, $0x40a80000
+DATA const63<>+44(SB)/4, $0x40a80000
+DATA const63<>+48(SB)/4, $0x40a80000
+DATA const63<>+52(SB)/4, $0x40a80000
+DATA const63<>+56(SB)/4, $0x40a80000
+DATA const63<>+60(SB)/4, $0x40a80000
+GLOBL const63<>(SB), RODATA|NOPTR, $64
 
-DATA const57<>+0(SB)/4, $0xc0a80000
-DATA const57<>+4(SB)/4, $0xc0a80000
-DATA const57<>+8(SB)/4, $0xc0a80000
-DATA const57<>+12(SB)/4, $0xc0a80000
-DATA const57<>+16(SB)/4, $0xc0a80000
-DATA const57<>+20(SB)/4, $0xc0a80000
-DATA const57<>+24(SB)/4, $0xc0a80000
-DATA const57<>+28(SB)/4, $0xc0a80000
-DATA const57<>+32(SB)/4, $0xc0a80000
-DATA const57<>+36(SB)/4, $0xc0a80000
-DATA const57<>+40(SB)/4, $0xc0a80000
-DATA const57<>+44(SB)/4, $0xc0a80000
-DATA const57<>+48(SB)/4, $0xc0a80000
-DATA const57<>+52(SB)/4, $0xc0a80000
-DATA const57<>+56(SB)/4, $0xc0a80000
-DATA const57<>+60(SB)/4, $0xc0a80000
-GLOBL const57<>(SB), RODATA|NOPTR, $64
+DATA const64<>+0(SB)/4, $0xc0a80000
+DATA const64<>+4(SB)/4, $0xc0a80000
+DATA const64<>+8(SB)/4, $0xc0a80000
+DATA const64<>+12(SB)/4, $0xc0a80000
+DATA const64<>+16(SB)/4, $0xc0a80000
+DATA const64<>+20(SB)/4, $0xc0a80000
+DATA const64<>+24(SB)/4, $0xc0a80000
+DATA const64<>+28(SB)/4, $0xc0a80000
+DATA const64<>+32(SB)/4, $0xc0a80000
+DATA const64<>+36(SB)/4, $0xc0a80000
+DATA const64<>+40(SB)/4, $0xc0a80000
+DATA const64<>+44(SB)/4, $0xc0a80000
+DATA const64<>+48(SB)/4, $0xc0a80000
+DATA const64<>+52(SB)/4, $0xc0a80000
+DATA const64<>+56(SB)/4, $0xc0a80000
+DATA const64<>+60(SB)/4, $0xc0a80000
+GLOBL const64<>(SB), RODATA|NOPTR, $64
 
-DATA const58<>+0(SB)/4, $0xc0a00000
-DATA const58<>+4(SB)/4, $0xc0a00000
-DATA const58<>+8(SB)/4, $0xc0a00000
-DATA const58<>+12(SB)/4, $0xc0a00000
-DATA const58<>+16(SB)/4, $0xc0a00000
-DATA const58<>+20(SB)/4, $0xc0a00000
-DATA const58<>+24(SB)/4, $0xc0a00000
-DATA const58<>+28(SB)/4, $0xc0a00000
-DATA const58<>+32(SB)/4, $0xc0a00000
-DATA const58<>+36(SB)/4, $0xc0a00000
-DATA const58<>+40(SB)/4, $0xc0a00000
-DATA const58<>+44(SB)/4, $0xc0a00000
-DATA const58<>+48(SB)/4, $0xc0a00000
-DATA const58<>+52(SB)/4, $0xc0a00000
-DATA const58<>+56(SB)/4, $0xc0a00000
-DATA const58<>+60(SB)/4, $0xc0a00000
-GLOBL const58<>(SB), RODATA|NOPTR, $64
+DATA const65<>+0(SB)/4, $0xc0a00000
+DATA const65<>+4(SB)/4, $0xc0a00000
+DATA const65<>+8(SB)/4, $0xc0a00000
+DATA const65<>+12(SB)/4, $0xc0a00000
+DATA const65<>+16(SB)/4, $0xc0a00000
+DATA const65<>+20(SB)/4, $0xc0a00000
+DATA const65<>+24(SB)/4, $0xc0a00000
+DATA const65<>+28(SB)/4, $0xc0a00000
+DATA const65<>+32(SB)/4, $0xc0a00000
+DATA const65<>+36(SB)/4, $0xc0a00000
+DATA const65<>+40(SB)/4, $0xc0a00000
+DATA const65<>+44(SB)/4, $0xc0a00000
+DATA const65<>+48(SB)/4, $0xc0a00000
+DATA const65<>+52(SB)/4, $0xc0a00000
+DATA const65<>+56(SB)/4, $0xc0a00000
+DATA const65<>+60(SB)/4, $0xc0a00000
+GLOBL const65<>(SB), RODATA|NOPTR, $64
 
-DATA const59<>+0(SB)/4, $0xc0880000
-DATA const59<>+4(SB)/4, $0xc0880000
-DATA const59<>+8(SB)/4, $0xc0880000
-DATA const59<>+12(SB)/4, $0xc0880000
-DATA const59<>+16(SB)/4, $0xc0880000
-DATA const59<>+20(SB)/4, $0xc0880000
-DATA const59<>+24(SB)/4, $0xc0880000
-DATA const59<>+28(SB)/4, $0xc0880000
-DATA const59<>+32(SB)/4, $0xc0880000
-DATA const59<>+36(SB)/4, $0xc0880000
-DATA const59<>+40(SB)/4, $0xc0880000
-DATA const59<>+44(SB)/4, $0xc0880000
-DATA const59<>+48(SB)/4, $0xc0880000
-DATA const59<>+52(SB)/4, $0xc0880000
-DATA const59<>+56(SB)/4, $0xc0880000
-DATA const59<>+60(SB)/4, $0xc0880000
-GLOBL const59<>(SB), RODATA|NOPTR, $64
+DATA const66<>+0(SB)/4, $0xc0880000
+DATA const66<>+4(SB)/4, $0xc0880000
+DATA const66<>+8(SB)/4, $0xc0880000
+DATA const66<>+12(SB)/4, $0xc0880000
+DATA const66<>+16(SB)/4, $0xc0880000
+DATA const66<>+20(SB)/4, $0xc0880000
+DATA const66<>+24(SB)/4, $0xc0880000
+DATA const66<>+28(SB)/4, $0xc0880000
+DATA const66<>+32(SB)/4, $0xc0880000
+DATA const66<>+36(SB)/4, $0xc0880000
+DATA const66<>+40(SB)/4, $0xc0880000
+DATA const66<>+44(SB)/4, $0xc0880000
+DATA const66<>+48(SB)/4, $0xc0880000
+DATA const66<>+52(SB)/4, $0xc0880000
+DATA const66<>+56(SB)/4, $0xc0880000
+DATA const66<>+60(SB)/4, $0xc0880000
+GLOBL const66<>(SB), RODATA|NOPTR, $64
 
-DATA const60<>+0(SB)/4, $0x3e800000
-DATA const60<>+4(SB)/4, $0x3e800000
-DATA const60<>+8(SB)/4, $0x3e800000
-DATA const60<>+12(SB)/4, $0x3e800000
-DATA const60<>+16(SB)/4, $0x3e800000
-DATA const60<>+20(SB)/4, $0x3e800000
-DATA const60<>+24(SB)/4, $0x3e800000
-DATA const60<>+28(SB)/4, $0x3e800000
-DATA const60<>+32(SB)/4, $0x3e800000
-DATA const60<>+36(SB)/4, $0x3e800000
-DATA const60<>+40(SB)/4, $0x3e800000
-DATA const60<>+44(SB)/4, $0x3e800000
-DATA const60<>+48(SB)/4, $0x3e800000
-DATA const60<>+52(SB)/4, $0x3e800000
-DATA const60<>+56(SB)/4, $0x3e800000
-DATA const60<>+60(SB)/4, $0x3e800000
-GLOBL const60<>(SB), RODATA|NOPTR, $64
+DATA const67<>+0(SB)/4, $0x3e800000
+DATA const67<>+4(SB)/4, $0x3e800000
+DATA const67<>+8(SB)/4, $0x3e800000
+DATA const67<>+12(SB)/4, $0x3e800000
+DATA const67<>+16(SB)/4, $0x3e800000
+DATA const67<>+20(SB)/4, $0x3e800000
+DATA const67<>+24(SB)/4, $0x3e800000
+DATA const67<>+28(SB)/4, $0x3e800000
+DATA const67<>+32(SB)/4, $0x3e800000
+DATA const67<>+36(SB)/4, $0x3e800000
+DATA const67<>+40(SB)/4, $0x3e800000
+DATA const67<>+44(SB)/4, $0x3e800000
+DATA const67<>+48(SB)/4, $0x3e800000
+DATA const67<>+52(SB)/4, $0x3e800000
+DATA const67<>+56(SB)/4, $0x3e800000
+DATA const67<>+60(SB)/4, $0x3e800000
+GLOBL const67<>(SB), RODATA|NOPTR, $64
 
-DATA const61<>+0(SB)/4, $0xbfa00000
-DATA const61<>+4(SB)/4, $0xbfa00000
-DATA const61<>+8(SB)/4, $0xbfa00000
-DATA const61<>+12(SB)/4, $0xbfa00000
-DATA const61<>+16(SB)/4, $0xbfa00000
-DATA const61<>+20(SB)/4, $0xbfa00000
-DATA const61<>+24(SB)/4, $0xbfa00000
-DATA const61<>+28(SB)/4, $0xbfa00000
-DATA const61<>+32(SB)/4, $0xbfa00000
-DATA const61<>+36(SB)/4, $0xbfa00000
-DATA const61<>+40(SB)/4, $0xbfa00000
-DATA const61<>+44(SB)/4, $0xbfa00000
-DATA const61<>+48(SB)/4, $0xbfa00000
-DATA const61<>+52(SB)/4, $0xbfa00000
-DATA const61<>+56(SB)/4, $0xbfa00000
-DATA const61<>+60(SB)/4, $0xbfa00000
-GLOBL const61<>(SB), RODATA|NOPTR, $64
+DATA const68<>+0(SB)/4, $0xbfa00000
+DATA const68<>+4(SB)/4, $0xbfa00000
+DATA const68<>+8(SB)/4, $0xbfa00000
+DATA const68<>+12(SB)/4, $0xbfa00000
+DATA const68<>+16(SB)/4, $0xbfa00000
+DATA const68<>+20(SB)/4, $0xbfa00000
+DATA const68<>+24(SB)/4, $0xbfa00000
+DATA const68<>+28(SB)/4, $0xbfa00000
+DATA const68<>+32(SB)/4, $0xbfa00000
+DATA const68<>+36(SB)/4, $0xbfa00000
+DATA const68<>+40(SB)/4, $0xbfa00000
+DATA const68<>+44(SB)/4, $0xbfa00000
+DATA const68<>+48(SB)/4, $0xbfa00000
+DATA const68<>+52(SB)/4, $0xbfa00000
+DATA const68<>+56(SB)/4, $0xbfa00000
+DATA const68<>+60(SB)/4, $0xbfa00000
+GLOBL const68<>(SB), RODATA|NOPTR, $64
 
 // func winogradFilter6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
 // Requires: AVX, FMA3
@@ -5584,20 +5686,20 @@ next:
 	VMOVUPS     (DI), Y0
 	VMOVUPS     (DI)(R8*1), Y1
 	VMOVUPS     (DI)(R8*2), Y2
-	VMULPS      const62<>+0(SB), Y0, Y3
-	VMULPS      const63<>+0(SB), Y0, Y4
-	VMULPS      const64<>+0(SB), Y1, Y5
-	VFMADD231PS const65<>+0(SB), Y2, Y4
+	VMULPS      const69<>+0(SB), Y0, Y3
+	VMULPS      const70<>+0(SB), Y0, Y4
+	VMULPS      const71<>+0(SB), Y1, Y5
+	VFMADD231PS const72<>+0(SB), Y2, Y4
 	VADDPS      Y5, Y4, Y6
 	VSUBPS      Y5, Y4, Y4
-	VMULPS      const66<>+0(SB), Y0, Y5
-	VMULPS      const66<>+0(SB), Y1, Y7
-	VFMADD231PS const66<>+0(SB), Y2, Y5
+	VMULPS      const73<>+0(SB), Y0, Y5
+	VMULPS      const73<>+0(SB), Y1, Y7
+	VFMADD231PS const73<>+0(SB), Y2, Y5
 	VADDPS      Y7, Y5, Y8
 	VSUBPS      Y7, Y5, Y5
-	VMULPS      const67<>+0(SB), Y0, Y0
-	VMULPS      const68<>+0(SB), Y1, Y1
-	VFMADD231PS const69<>+0(SB), Y2, Y0
+	VMULPS      const74<>+0(SB), Y0, Y0
+	VMULPS      const75<>+0(SB), Y1, Y1
+	VFMADD231PS const76<>+0(SB), Y2, Y0
 	VADDPS      Y1, Y0, Y7
 	VSUBPS      Y1, Y0, Y0
 	VMOVUPS     Y3, (AX)
@@ -5623,20 +5725,20 @@ tail:
 	VMASKMOVPS  (DI), Y0, Y1
 	VMASKMOVPS  (DI)(R8*1), Y0, Y2
 	VMASKMOVPS  (DI)(R8*2), Y0, Y3
-	VMULPS      const62<>+0(SB), Y1, Y4
-	VMULPS      const63<>+0(SB), Y1, Y5
-	VMULPS      const64<>+0(SB), Y2, Y6
-	VFMADD231PS const65<>+0(SB), Y3, Y5
+	VMULPS      const69<>+0(SB), Y1, Y4
+	VMULPS      const70<>+0(SB), Y1, Y5
+	VMULPS      const71<>+0(SB), Y2, Y6
+	VFMADD231PS const72<>+0(SB), Y3, Y5
 	VADDPS      Y6, Y5, Y7
 	VSUBPS      Y6, Y5, Y5
-	VMULPS      const66<>+0(SB), Y1, Y6
-	VMULPS      const66<>+0(SB), Y2, Y8
-	VFMADD231PS const66<>+0(SB), Y3, Y6
+	VMULPS      const73<>+0(SB), Y1, Y6
+	VMULPS      const73<>+0(SB), Y2, Y8
+	VFMADD231PS const73<>+0(SB), Y3, Y6
 	VADDPS      Y8, Y6, Y9
 	VSUBPS      Y8, Y6, Y6
-	VMULPS      const67<>+0(SB), Y1, Y1
-	VMULPS      const68<>+0(SB), Y2, Y2
-	VFMADD231PS const69<>+0(SB), Y3, Y1
+	VMULPS      const74<>+0(SB), Y1, Y1
+	VMULPS      const75<>+0(SB), Y2, Y2
+	VFMADD231PS const76<>+0(SB), Y3, Y1
 	VADDPS      Y2, Y1, Y8
 	VSUBPS      Y2, Y1, Y1
 	VMASKMOVPS  Y4, Y0, (AX)
@@ -5654,149 +5756,149 @@ done:
 	VZEROUPPER
 	RET
 
-DATA const62<>+0(SB)/4, $0xbf800000
-DATA const62<>+4(SB)/4, $0xbf800000
-DATA const62<>+8(SB)/4, $0xbf800000
-DATA const62<>+12(SB)/4, $0xbf800000
-DATA const62<>+16(SB)/4, $0xbf800000
-DATA const62<>+20(SB)/4, $0xbf800000
-DATA const62<>+24(SB)/4, $0xbf800000
-DATA const62<>+28(SB)/4, $0xbf800000
-DATA const62<>+32(SB)/4, $0xbf800000
-DATA const62<>+36(SB)/4, $0xbf800000
-DATA const62<>+40(SB)/4, $0xbf800000
-DATA const62<>+44(SB)/4, $0xbf800000
-DATA const62<>+48(SB)/4, $0xbf800000
-DATA const62<>+52(SB)/4, $0xbf800000
-DATA const62<>+56(SB)/4, $0xbf800000
-DATA const62<>+60(SB)/4, $0xbf800000
-GLOBL const62<>(SB), RODATA|NOPTR, $64
-
-DATA const63<>+0(SB)/4, $0x3f360b61
-DATA const63<>+4(SB)/4, $0x3f360b61
-DATA const63<>+8(SB)/4, $0x3f360b61
-DATA const63<>+12(SB)/4, $0x3f360b61
-DATA const63<>+16(SB)/4, $0x3f360b61
-DATA const63<>+20(SB)/4, $0x3f360b61
-DATA const63<>+24(SB)/4, $0x3f360b61
-DATA const63<>+28(SB)/4, $0x3f360b61
-DATA const63<>+32(SB)/4, $0x3f360b61
-DATA const63<>+36(SB)/4, $0x3f360b61
-DATA const63<>+40(SB)/4, $0x3f360b61
-DATA const63<>+44(SB)/4, $0x3f360b61
-DATA const63<>+48(SB)/4, $0x3f360b61
-DATA const63<>+52(SB)/4, $0x3f360b61
-DATA const63<>+56(SB)/4, $0x3f360b61
-DATA const63<>+60(SB)/4, $0x3f360b61
-GLOBL const63<>(SB), RODATA|NOPTR, $64
-
-DATA const64<>+0(SB)/4, $0x3eb60b61
-DATA const64<>+4(SB)/4, $0x3eb60b61
-DATA const64<>+8(SB)/4, $0x3eb60b61
-DATA const64<>+12(SB)/4, $0x3eb60b61
-DATA const64<>+16(SB)/4, $0x3eb60b61
-DATA const64<>+20(SB)/4, $0x3eb60b61
-DATA const64<>+24(SB)/4, $0x3eb60b61
-DATA const64<>+28(SB)/4, $0x3eb60b61
-DATA const64<>+32(SB)/4, $0x3eb60b61
-DATA const64<>+36(SB)/4, $0x3eb60b61
-DATA const64<>+40(SB)/4, $0x3eb60b61
-DATA const64<>+44(SB)/4, $0x3eb60b61
-DATA const64<>+48(SB)/4, $0x3eb60b61
-DATA const64<>+52(SB)/4, $0x3eb60b61
-DATA const64<>+56(SB)/4, $0x3eb60b61
-DATA const64<>+60(SB)/4, $0x3eb60b61
-GLOBL const64<>(SB), RODATA|NOPTR, $64
-
-DATA const65<>+0(SB)/4, $0x3e360b61
-DATA const65<>+4(SB)/4, $0x3e360b61
-DATA const65<>+8(SB)/4, $0x3e360b61
-DATA const65<>+12(SB)/4, $0x3e360b61
-DATA const65<>+16(SB)/4, $0x3e360b61
-DATA const65<>+20(SB)/4, $0x3e360b61
-DATA const65<>+24(SB)/4, $0x3e360b61
-DATA const65<>+28(SB)/4, $0x3e360b61
-DATA const65<>+32(SB)/4, $0x3e360b61
-DATA const65<>+36(SB)/4, $0x3e360b61
-DATA const65<>+40(SB)/4, $0x3e360b61
-DATA const65<>+44(SB)/4, $0x3e360b61
-DATA const65<>+48(SB)/4, $0x3e360b61
-DATA const65<>+52(SB)/4, $0x3e360b61
-DATA const65<>+56(SB)/4, $0x3e360b61
-DATA const65<>+60(SB)/4, $0x3e360b61
-GLOBL const65<>(SB), RODATA|NOPTR, $64
-
-DATA const66<>+0(SB)/4, $0xbe638e39
-DATA const66<>+4(SB)/4, $0xbe638e39
-DATA const66<>+8(SB)/4, $0xbe638e39
-DATA const66<>+12(SB)/4, $0xbe638e39
-DATA const66<>+16(SB)/4, $0xbe638e39
-DATA const66<>+20(SB)/4, $0xbe638e39
-DATA const66<>+24(SB)/4, $0xbe638e39
-DATA const66<>+28(SB)/4, $0xbe638e39
-DATA const66<>+32(SB)/4, $0xbe638e39
-DATA const66<>+36(SB)/4, $0xbe638e39
-DATA const66<>+40(SB)/4, $0xbe638e39
-DATA const66<>+44(SB)/4, $0xbe638e39
-DATA const66<>+48(SB)/4, $0xbe638e39
-DATA const66<>+52(SB)/4, $0xbe638e39
-DATA const66<>+56(SB)/4, $0xbe638e39
-DATA const66<>+60(SB)/4, $0xbe638e39
-GLOBL const66<>(SB), RODATA|NOPTR, $64
-
-DATA const67<>+0(SB)/4, $0x3c360b61
-DATA const67<>+4(SB)/4, $0x3c360b61
-DATA const67<>+8(SB)/4, $0x3c360b61
-DATA const67<>+12(SB)/4, $0x3c360b61
-DATA const67<>+16(SB)/4, $0x3c360b61
-DATA const67<>+20(SB)/4, $0x3c360b61
-DATA const67<>+24(SB)/4, $0x3c360b61
-DATA const67<>+28(SB)/4, $0x3c360b61
-DATA const67<>+32(SB)/4, $0x3c360b61
-DATA const67<>+36(SB)/4, $0x3c360b61
-DATA const67<>+40(SB)/4, $0x3c360b61
-DATA const67<>+44(SB)/4, $0x3c360b61
-DATA const67<>+48(SB)/4, $0x3c360b61
-DATA const67<>+52(SB)/4, $0x3c360b61
-DATA const67<>+56(SB)/4, $0x3c360b61
-DATA const67<>+60(SB)/4, $0x3c360b61
-GLOBL const67<>(SB), RODATA|NOPTR, $64
-
-DATA const68<>+0(SB)/4, $0x3cb60b61
-DATA const68<>+4(SB)/4, $0x3cb60b61
-DATA const68<>+8(SB)/4, $0x3cb60b61
-DATA const68<>+12(SB)/4, $0x3cb60b61
-DATA const68<>+16(SB)/4, $0x3cb60b61
-DATA const68<>+20(SB)/4, $0x3cb60b61
-DATA const68<>+24(SB)/4, $0x3cb60b61
-DATA const68<>+28(SB)/4, $0x3cb60b61
-DATA const68<>+32(SB)/4, $0x3cb60b61
-DATA const68<>+36(SB)/4, $0x3cb60b61
-DATA const68<>+40(SB)/4, $0x3cb60b61
-DATA const68<>+44(SB)/4, $0x3cb60b61
-DATA const68<>+48(SB)/4, $0x3cb60b61
-DATA const68<>+52(SB)/4, $0x3cb60b61
-DATA const68<>+56(SB)/4, $0x3cb60b61
-DATA const68<>+60(SB)/4, $0x3cb60b61
-GLOBL const68<>(SB), RODATA|NOPTR, $64
-
-DATA const69<>+0(SB)/4, $0x3d360b61
-DATA const69<>+4(SB)/4, $0x3d360b61
-DATA const69<>+8(SB)/4, $0x3d360b61
-DATA const69<>+12(SB)/4, $0x3d360b61
-DATA const69<>+16(SB)/4, $0x3d360b61
-DATA const69<>+20(SB)/4, $0x3d360b61
-DATA const69<>+24(SB)/4, $0x3d360b61
-DATA const69<>+28(SB)/4, $0x3d360b61
-DATA const69<>+32(SB)/4, $0x3d360b61
-DATA const69<>+36(SB)/4, $0x3d360b61
-DATA const69<>+40(SB)/4, $0x3d360b61
-DATA const69<>+44(SB)/4, $0x3d360b61
-DATA const69<>+48(SB)/4, $0x3d360b61
-DATA const69<>+52(SB)/4, $0x3d360b61
-DATA const69<>+56(SB)/4, $0x3d360b61
-DATA const69<>+60(SB)/4, $0x3d360b61
+DATA const69<>+0(SB)/4, $0xbf800000
+DATA const69<>+4(SB)/4, $0xbf800000
+DATA const69<>+8(SB)/4, $0xbf800000
+DATA const69<>+12(SB)/4, $0xbf800000
+DATA const69<>+16(SB)/4, $0xbf800000
+DATA const69<>+20(SB)/4, $0xbf800000
+DATA const69<>+24(SB)/4, $0xbf800000
+DATA const69<>+28(SB)/4, $0xbf800000
+DATA const69<>+32(SB)/4, $0xbf800000
+DATA const69<>+36(SB)/4, $0xbf800000
+DATA const69<>+40(SB)/4, $0xbf800000
+DATA const69<>+44(SB)/4, $0xbf800000
+DATA const69<>+48(SB)/4, $0xbf800000
+DATA const69<>+52(SB)/4, $0xbf800000
+DATA const69<>+56(SB)/4, $0xbf800000
+DATA const69<>+60(SB)/4, $0xbf800000
 GLOBL const69<>(SB), RODATA|NOPTR, $64
+
+DATA const70<>+0(SB)/4, $0x3f360b61
+DATA const70<>+4(SB)/4, $0x3f360b61
+DATA const70<>+8(SB)/4, $0x3f360b61
+DATA const70<>+12(SB)/4, $0x3f360b61
+DATA const70<>+16(SB)/4, $0x3f360b61
+DATA const70<>+20(SB)/4, $0x3f360b61
+DATA const70<>+24(SB)/4, $0x3f360b61
+DATA const70<>+28(SB)/4, $0x3f360b61
+DATA const70<>+32(SB)/4, $0x3f360b61
+DATA const70<>+36(SB)/4, $0x3f360b61
+DATA const70<>+40(SB)/4, $0x3f360b61
+DATA const70<>+44(SB)/4, $0x3f360b61
+DATA const70<>+48(SB)/4, $0x3f360b61
+DATA const70<>+52(SB)/4, $0x3f360b61
+DATA const70<>+56(SB)/4, $0x3f360b61
+DATA const70<>+60(SB)/4, $0x3f360b61
+GLOBL const70<>(SB), RODATA|NOPTR, $64
+
+DATA const71<>+0(SB)/4, $0x3eb60b61
+DATA const71<>+4(SB)/4, $0x3eb60b61
+DATA const71<>+8(SB)/4, $0x3eb60b61
+DATA const71<>+12(SB)/4, $0x3eb60b61
+DATA const71<>+16(SB)/4, $0x3eb60b61
+DATA const71<>+20(SB)/4, $0x3eb60b61
+DATA const71<>+24(SB)/4, $0x3eb60b61
+DATA const71<>+28(SB)/4, $0x3eb60b61
+DATA const71<>+32(SB)/4, $0x3eb60b61
+DATA const71<>+36(SB)/4, $0x3eb60b61
+DATA const71<>+40(SB)/4, $0x3eb60b61
+DATA const71<>+44(SB)/4, $0x3eb60b61
+DATA const71<>+48(SB)/4, $0x3eb60b61
+DATA const71<>+52(SB)/4, $0x3eb60b61
+DATA const71<>+56(SB)/4, $0x3eb60b61
+DATA const71<>+60(SB)/4, $0x3eb60b61
+GLOBL const71<>(SB), RODATA|NOPTR, $64
+
+DATA const72<>+0(SB)/4, $0x3e360b61
+DATA const72<>+4(SB)/4, $0x3e360b61
+DATA const72<>+8(SB)/4, $0x3e360b61
+DATA const72<>+12(SB)/4, $0x3e360b61
+DATA const72<>+16(SB)/4, $0x3e360b61
+DATA const72<>+20(SB)/4, $0x3e360b61
+DATA const72<>+24(SB)/4, $0x3e360b61
+DATA const72<>+28(SB)/4, $0x3e360b61
+DATA const72<>+32(SB)/4, $0x3e360b61
+DATA const72<>+36(SB)/4, $0x3e360b61
+DATA const72<>+40(SB)/4, $0x3e360b61
+DATA const72<>+44(SB)/4, $0x3e360b61
+DATA const72<>+48(SB)/4, $0x3e360b61
+DATA const72<>+52(SB)/4, $0x3e360b61
+DATA const72<>+56(SB)/4, $0x3e360b61
+DATA const72<>+60(SB)/4, $0x3e360b61
+GLOBL const72<>(SB), RODATA|NOPTR, $64
+
+DATA const73<>+0(SB)/4, $0xbe638e39
+DATA const73<>+4(SB)/4, $0xbe638e39
+DATA const73<>+8(SB)/4, $0xbe638e39
+DATA const73<>+12(SB)/4, $0xbe638e39
+DATA const73<>+16(SB)/4, $0xbe638e39
+DATA const73<>+20(SB)/4, $0xbe638e39
+DATA const73<>+24(SB)/4, $0xbe638e39
+DATA const73<>+28(SB)/4, $0xbe638e39
+DATA const73<>+32(SB)/4, $0xbe638e39
+DATA const73<>+36(SB)/4, $0xbe638e39
+DATA const73<>+40(SB)/4, $0xbe638e39
+DATA const73<>+44(SB)/4, $0xbe638e39
+DATA const73<>+48(SB)/4, $0xbe638e39
+DATA const73<>+52(SB)/4, $0xbe638e39
+DATA const73<>+56(SB)/4, $0xbe638e39
+DATA const73<>+60(SB)/4, $0xbe638e39
+GLOBL const73<>(SB), RODATA|NOPTR, $64
+
+DATA const74<>+0(SB)/4, $0x3c360b61
+DATA const74<>+4(SB)/4, $0x3c360b61
+DATA const74<>+8(SB)/4, $0x3c360b61
+DATA const74<>+12(SB)/4, $0x3c360b61
+DATA const74<>+16(SB)/4, $0x3c360b61
+DATA const74<>+20(SB)/4, $0x3c360b61
+DATA const74<>+24(SB)/4, $0x3c360b61
+DATA const74<>+28(SB)/4, $0x3c360b61
+DATA const74<>+32(SB)/4, $0x3c360b61
+DATA const74<>+36(SB)/4, $0x3c360b61
+DATA const74<>+40(SB)/4, $0x3c360b61
+DATA const74<>+44(SB)/4, $0x3c360b61
+DATA const74<>+48(SB)/4, $0x3c360b61
+DATA const74<>+52(SB)/4, $0x3c360b61
+DATA const74<>+56(SB)/4, $0x3c360b61
+DATA const74<>+60(SB)/4, $0x3c360b61
+GLOBL const74<>(SB), RODATA|NOPTR, $64
+
+DATA const75<>+0(SB)/4, $0x3cb60b61
+DATA const75<>+4(SB)/4, $0x3cb60b61
+DATA const75<>+8(SB)/4, $0x3cb60b61
+DATA const75<>+12(SB)/4, $0x3cb60b61
+DATA const75<>+16(SB)/4, $0x3cb60b61
+DATA const75<>+20(SB)/4, $0x3cb60b61
+DATA const75<>+24(SB)/4, $0x3cb60b61
+DATA const75<>+28(SB)/4, $0x3cb60b61
+DATA const75<>+32(SB)/4, $0x3cb60b61
+DATA const75<>+36(SB)/4, $0x3cb60b61
+DATA const75<>+40(SB)/4, $0x3cb60b61
+DATA const75<>+44(SB)/4, $0x3cb60b61
+DATA const75<>+48(SB)/4, $0x3cb60b61
+DATA const75<>+52(SB)/4, $0x3cb60b61
+DATA const75<>+56(SB)/4, $0x3cb60b61
+DATA const75<>+60(SB)/4, $0x3cb60b61
+GLOBL const75<>(SB), RODATA|NOPTR, $64
+
+DATA const76<>+0(SB)/4, $0x3d360b61
+DATA const76<>+4(SB)/4, $0x3d360b61
+DATA const76<>+8(SB)/4, $0x3d360b61
+DATA const76<>+12(SB)/4, $0x3d360b61
+DATA const76<>+16(SB)/4, $0x3d360b61
+DATA const76<>+20(SB)/4, $0x3d360b61
+DATA const76<>+24(SB)/4, $0x3d360b61
+DATA const76<>+28(SB)/4, $0x3d360b61
+DATA const76<>+32(SB)/4, $0x3d360b61
+DATA const76<>+36(SB)/4, $0x3d360b61
+DATA const76<>+40(SB)/4, $0x3d360b61
+DATA const76<>+44(SB)/4, $0x3d360b61
+DATA const76<>+48(SB)/4, $0x3d360b61
+DATA const76<>+52(SB)/4, $0x3d360b61
+DATA const76<>+56(SB)/4, $0x3d360b61
+DATA const76<>+60(SB)/4, $0x3d360b61
+GLOBL const76<>(SB), RODATA|NOPTR, $64
 
 // func winogradOutput6AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
 // Requires: AVX, FMA3
@@ -5846,23 +5948,23 @@ next:
 	VMULPS      const12<>+0(SB), Y1, Y6
 	VMOVAPS     Y6, Y6
 	VADDPS      Y3, Y6, Y6
-	VFMADD231PS const53<>+0(SB), Y5, Y6
-	VMULPS      const60<>+0(SB), Y8, Y9
+	VFMADD231PS const60<>+0(SB), Y5, Y6
+	VMULPS      const67<>+0(SB), Y8, Y9
 	VMOVAPS     Y9, Y9
 	VADDPS      Y2, Y9, Y9
 	VFMADD231PS const21<>+0(SB), Y4, Y9
-	VMULPS      const70<>+0(SB), Y1, Y10
+	VMULPS      const77<>+0(SB), Y1, Y10
 	VMOVAPS     Y10, Y10
 	VADDPS      Y3, Y10, Y10
-	VFMADD231PS const71<>+0(SB), Y5, Y10
-	VMULPS      const72<>+0(SB), Y8, Y8
+	VFMADD231PS const78<>+0(SB), Y5, Y10
+	VMULPS      const79<>+0(SB), Y8, Y8
 	VMOVAPS     Y8, Y8
 	VADDPS      Y2, Y8, Y8
-	VFMADD231PS const73<>+0(SB), Y4, Y8
+	VFMADD231PS const80<>+0(SB), Y4, Y8
 	VMOVAPS     Y7, Y2
-	VFMADD231PS const74<>+0(SB), Y1, Y2
+	VFMADD231PS const81<>+0(SB), Y1, Y2
 	VADDPS      Y3, Y2, Y2
-	VFMADD231PS const75<>+0(SB), Y5, Y2
+	VFMADD231PS const82<>+0(SB), Y5, Y2
 	VMOVUPS     Y0, (AX)
 	VMOVUPS     Y6, (AX)(CX*1)
 	VMOVUPS     Y9, (AX)(CX*2)
@@ -5903,23 +6005,23 @@ tail:
 	VMULPS      const12<>+0(SB), Y2, Y7
 	VMOVAPS     Y7, Y7
 	VADDPS      Y4, Y7, Y7
-	VFMADD231PS const53<>+0(SB), Y6, Y7
-	VMULPS      const60<>+0(SB), Y9, Y10
+	VFMADD231PS const60<>+0(SB), Y6, Y7
+	VMULPS      const67<>+0(SB), Y9, Y10
 	VMOVAPS     Y10, Y10
 	VADDPS      Y3, Y10, Y10
 	VFMADD231PS const21<>+0(SB), Y5, Y10
-	VMULPS      const70<>+0(SB), Y2, Y11
+	VMULPS      const77<>+0(SB), Y2, Y11
 	VMOVAPS     Y11, Y11
 	VADDPS      Y4, Y11, Y11
-	VFMADD231PS const71<>+0(SB), Y6, Y11
-	VMULPS      const72<>+0(SB), Y9, Y9
+	VFMADD231PS const78<>+0(SB), Y6, Y11
+	VMULPS      const79<>+0(SB), Y9, Y9
 	VMOVAPS     Y9, Y9
 	VADDPS      Y3, Y9, Y9
-	VFMADD231PS const73<>+0(SB), Y5, Y9
+	VFMADD231PS const80<>+0(SB), Y5, Y9
 	VMOVAPS     Y8, Y3
-	VFMADD231PS const74<>+0(SB), Y2, Y3
+	VFMADD231PS const81<>+0(SB), Y2, Y3
 	VADDPS      Y4, Y3, Y3
-	VFMADD231PS const75<>+0(SB), Y6, Y3
+	VFMADD231PS const82<>+0(SB), Y6, Y3
 	VMASKMOVPS  Y1, Y0, (AX)
 	VMASKMOVPS  Y7, Y0, (AX)(CX*1)
 	VMASKMOVPS  Y10, Y0, (AX)(CX*2)
@@ -5933,113 +6035,113 @@ done:
 	VZEROUPPER
 	RET
 
-DATA const70<>+0(SB)/4, $0x3e000000
-DATA const70<>+4(SB)/4, $0x3e000000
-DATA const70<>+8(SB)/4, $0x3e000000
-DATA const70<>+12(SB)/4, $0x3e000000
-DATA const70<>+16(SB)/4, $0x3e000000
-DATA const70<>+20(SB)/4, $0x3e000000
-DATA const70<>+24(SB)/4, $0x3e000000
-DATA const70<>+28(SB)/4, $0x3e000000
-DATA const70<>+32(SB)/4, $0x3e000000
-DATA const70<>+36(SB)/4, $0x3e000000
-DATA const70<>+40(SB)/4, $0x3e000000
-DATA const70<>+44(SB)/4, $0x3e000000
-DATA const70<>+48(SB)/4, $0x3e000000
-DATA const70<>+52(SB)/4, $0x3e000000
-DATA const70<>+56(SB)/4, $0x3e000000
-DATA const70<>+60(SB)/4, $0x3e000000
-GLOBL const70<>(SB), RODATA|NOPTR, $64
+DATA const77<>+0(SB)/4, $0x3e000000
+DATA const77<>+4(SB)/4, $0x3e000000
+DATA const77<>+8(SB)/4, $0x3e000000
+DATA const77<>+12(SB)/4, $0x3e000000
+DATA const77<>+16(SB)/4, $0x3e000000
+DATA const77<>+20(SB)/4, $0x3e000000
+DATA const77<>+24(SB)/4, $0x3e000000
+DATA const77<>+28(SB)/4, $0x3e000000
+DATA const77<>+32(SB)/4, $0x3e000000
+DATA const77<>+36(SB)/4, $0x3e000000
+DATA const77<>+40(SB)/4, $0x3e000000
+DATA const77<>+44(SB)/4, $0x3e000000
+DATA const77<>+48(SB)/4, $0x3e000000
+DATA const77<>+52(SB)/4, $0x3e000000
+DATA const77<>+56(SB)/4, $0x3e000000
+DATA const77<>+60(SB)/4, $0x3e000000
+GLOBL const77<>(SB), RODATA|NOPTR, $64
 
-DATA const71<>+0(SB)/4, $0x41000000
-DATA const71<>+4(SB)/4, $0x41000000
-DATA const71<>+8(SB)/4, $0x41000000
-DATA const71<>+12(SB)/4, $0x41000000
-DATA const71<>+16(SB)/4, $0x41000000
-DATA const71<>+20(SB)/4, $0x41000000
-DATA const71<>+24(SB)/4, $0x41000000
-DATA const71<>+28(SB)/4, $0x41000000
-DATA const71<>+32(SB)/4, $0x41000000
-DATA const71<>+36(SB)/4, $0x41000000
-DATA const71<>+40(SB)/4, $0x41000000
-DATA const71<>+44(SB)/4, $0x41000000
-DATA const71<>+48(SB)/4, $0x41000000
-DATA const71<>+52(SB)/4, $0x41000000
-DATA const71<>+56(SB)/4, $0x41000000
-DATA const71<>+60(SB)/4, $0x41000000
-GLOBL const71<>(SB), RODATA|NOPTR, $64
+DATA const78<>+0(SB)/4, $0x41000000
+DATA const78<>+4(SB)/4, $0x41000000
+DATA const78<>+8(SB)/4, $0x41000000
+DATA const78<>+12(SB)/4, $0x41000000
+DATA const78<>+16(SB)/4, $0x41000000
+DATA const78<>+20(SB)/4, $0x41000000
+DATA const78<>+24(SB)/4, $0x41000000
+DATA const78<>+28(SB)/4, $0x41000000
+DATA const78<>+32(SB)/4, $0x41000000
+DATA const78<>+36(SB)/4, $0x41000000
+DATA const78<>+40(SB)/4, $0x41000000
+DATA const78<>+44(SB)/4, $0x41000000
+DATA const78<>+48(SB)/4, $0x41000000
+DATA const78<>+52(SB)/4, $0x41000000
+DATA const78<>+56(SB)/4, $0x41000000
+DATA const78<>+60(SB)/4, $0x41000000
+GLOBL const78<>(SB), RODATA|NOPTR, $64
 
-DATA const72<>+0(SB)/4, $0x3d800000
-DATA const72<>+4(SB)/4, $0x3d800000
-DATA const72<>+8(SB)/4, $0x3d800000
-DATA const72<>+12(SB)/4, $0x3d800000
-DATA const72<>+16(SB)/4, $0x3d800000
-DATA const72<>+20(SB)/4, $0x3d800000
-DATA const72<>+24(SB)/4, $0x3d800000
-DATA const72<>+28(SB)/4, $0x3d800000
-DATA const72<>+32(SB)/4, $0x3d800000
-DATA const72<>+36(SB)/4, $0x3d800000
-DATA const72<>+40(SB)/4, $0x3d800000
-DATA const72<>+44(SB)/4, $0x3d800000
-DATA const72<>+48(SB)/4, $0x3d800000
-DATA const72<>+52(SB)/4, $0x3d800000
-DATA const72<>+56(SB)/4, $0x3d800000
-DATA const72<>+60(SB)/4, $0x3d800000
-GLOBL const72<>(SB), RODATA|NOPTR, $64
+DATA const79<>+0(SB)/4, $0x3d800000
+DATA const79<>+4(SB)/4, $0x3d800000
+DATA const79<>+8(SB)/4, $0x3d800000
+DATA const79<>+12(SB)/4, $0x3d800000
+DATA const79<>+16(SB)/4, $0x3d800000
+DATA const79<>+20(SB)/4, $0x3d800000
+DATA const79<>+24(SB)/4, $0x3d800000
+DATA const79<>+28(SB)/4, $0x3d800000
+DATA const79<>+32(SB)/4, $0x3d800000
+DATA const79<>+36(SB)/4, $0x3d800000
+DATA const79<>+40(SB)/4, $0x3d800000
+DATA const79<>+44(SB)/4, $0x3d800000
+DATA const79<>+48(SB)/4, $0x3d800000
+DATA const79<>+52(SB)/4, $0x3d800000
+DATA const79<>+56(SB)/4, $0x3d800000
+DATA const79<>+60(SB)/4, $0x3d800000
+GLOBL const79<>(SB), RODATA|NOPTR, $64
 
-DATA const73<>+0(SB)/4, $0x41800000
-DATA const73<>+4(SB)/4, $0x41800000
-DATA const73<>+8(SB)/4, $0x41800000
-DATA const73<>+12(SB)/4, $0x41800000
-DATA const73<>+16(SB)/4, $0x41800000
-DATA const73<>+20(SB)/4, $0x41800000
-DATA const73<>+24(SB)/4, $0x41800000
-DATA const73<>+28(SB)/4, $0x41800000
-DATA const73<>+32(SB)/4, $0x41800000
-DATA const73<>+36(SB)/4, $0x41800000
-DATA const73<>+40(SB)/4, $0x41800000
-DATA const73<>+44(SB)/4, $0x41800000
-DATA const73<>+48(SB)/4, $0x41800000
-DATA const73<>+52(SB)/4, $0x41800000
-DATA const73<>+56(SB)/4, $0x41800000
-DATA const73<>+60(SB)/4, $0x41800000
-GLOBL const73<>(SB), RODATA|NOPTR, $64
+DATA const80<>+0(SB)/4, $0x41800000
+DATA const80<>+4(SB)/4, $0x41800000
+DATA const80<>+8(SB)/4, $0x41800000
+DATA const80<>+12(SB)/4, $0x41800000
+DATA const80<>+16(SB)/4, $0x41800000
+DATA const80<>+20(SB)/4, $0x41800000
+DATA const80<>+24(SB)/4, $0x41800000
+DATA const80<>+28(SB)/4, $0x41800000
+DATA const80<>+32(SB)/4, $0x41800000
+DATA const80<>+36(SB)/4, $0x41800000
+DATA const80<>+40(SB)/4, $0x41800000
+DATA const80<>+44(SB)/4, $0x41800000
+DATA const80<>+48(SB)/4, $0x41800000
+DATA const80<>+52(SB)/4, $0x41800000
+DATA const80<>+56(SB)/4, $0x41800000
+DATA const80<>+60(SB)/4, $0x41800000
+GLOBL const80<>(SB), RODATA|NOPTR, $64
 
-DATA const74<>+0(SB)/4, $0x3d000000
-DATA const74<>+4(SB)/4, $0x3d000000
-DATA const74<>+8(SB)/4, $0x3d000000
-DATA const74<>+12(SB)/4, $0x3d000000
-DATA const74<>+16(SB)/4, $0x3d000000
-DATA const74<>+20(SB)/4, $0x3d000000
-DATA const74<>+24(SB)/4, $0x3d000000
-DATA const74<>+28(SB)/4, $0x3d000000
-DATA const74<>+32(SB)/4, $0x3d000000
-DATA const74<>+36(SB)/4, $0x3d000000
-DATA const74<>+40(SB)/4, $0x3d000000
-DATA const74<>+44(SB)/4, $0x3d000000
-DATA const74<>+48(SB)/4, $0x3d000000
-DATA const74<>+52(SB)/4, $0x3d000000
-DATA const74<>+56(SB)/4, $0x3d000000
-DATA const74<>+60(SB)/4, $0x3d000000
-GLOBL const74<>(SB), RODATA|NOPTR, $64
+DATA const81<>+0(SB)/4, $0x3d000000
+DATA const81<>+4(SB)/4, $0x3d000000
+DATA const81<>+8(SB)/4, $0x3d000000
+DATA const81<>+12(SB)/4, $0x3d000000
+DATA const81<>+16(SB)/4, $0x3d000000
+DATA const81<>+20(SB)/4, $0x3d000000
+DATA const81<>+24(SB)/4, $0x3d000000
+DATA const81<>+28(SB)/4, $0x3d000000
+DATA const81<>+32(SB)/4, $0x3d000000
+DATA const81<>+36(SB)/4, $0x3d000000
+DATA const81<>+40(SB)/4, $0x3d000000
+DATA const81<>+44(SB)/4, $0x3d000000
+DATA const81<>+48(SB)/4, $0x3d000000
+DATA const81<>+52(SB)/4, $0x3d000000
+DATA const81<>+56(SB)/4, $0x3d000000
+DATA const81<>+60(SB)/4, $0x3d000000
+GLOBL const81<>(SB), RODATA|NOPTR, $64
 
-DATA const75<>+0(SB)/4, $0x42000000
-DATA const75<>+4(SB)/4, $0x42000000
-DATA const75<>+8(SB)/4, $0x42000000
-DATA const75<>+12(SB)/4, $0x42000000
-DATA const75<>+16(SB)/4, $0x42000000
-DATA const75<>+20(SB)/4, $0x42000000
-DATA const75<>+24(SB)/4, $0x42000000
-DATA const75<>+28(SB)/4, $0x42000000
-DATA const75<>+32(SB)/4, $0x42000000
-DATA const75<>+36(SB)/4, $0x42000000
-DATA const75<>+40(SB)/4, $0x42000000
-DATA const75<>+44(SB)/4, $0x42000000
-DATA const75<>+48(SB)/4, $0x42000000
-DATA const75<>+52(SB)/4, $0x42000000
-DATA const75<>+56(SB)/4, $0x42000000
-DATA const75<>+60(SB)/4, $0x42000000
-GLOBL const75<>(SB), RODATA|NOPTR, $64
+DATA const82<>+0(SB)/4, $0x42000000
+DATA const82<>+4(SB)/4, $0x42000000
+DATA const82<>+8(SB)/4, $0x42000000
+DATA const82<>+12(SB)/4, $0x42000000
+DATA const82<>+16(SB)/4, $0x42000000
+DATA const82<>+20(SB)/4, $0x42000000
+DATA const82<>+24(SB)/4, $0x42000000
+DATA const82<>+28(SB)/4, $0x42000000
+DATA const82<>+32(SB)/4, $0x42000000
+DATA const82<>+36(SB)/4, $0x42000000
+DATA const82<>+40(SB)/4, $0x42000000
+DATA const82<>+44(SB)/4, $0x42000000
+DATA const82<>+48(SB)/4, $0x42000000
+DATA const82<>+52(SB)/4, $0x42000000
+DATA const82<>+56(SB)/4, $0x42000000
+DATA const82<>+60(SB)/4, $0x42000000
+GLOBL const82<>(SB), RODATA|NOPTR, $64
 
 // func peakAVX2(n int)
 // Requires: AVX, FMA3
@@ -11026,9 +11128,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func columnExpAVX512(x *float32, top *float32, sum *float32, rows int)
+// func columnExp2AVX512(x *float32, top *float32, sum *float32, rows int)
 // Requires: AVX, AVX512F
-TEXT ·columnExpAVX512(SB), NOSPLIT, $0-32
+TEXT ·columnExp2AVX512(SB), NOSPLIT, $0-32
 	MOVQ    x+0(FP), AX
 	MOVQ    top+8(FP), CX
 	MOVQ    rows+24(FP), DX
@@ -11039,145 +11141,394 @@ TEXT ·columnExpAVX512(SB), NOSPLIT, $0-32
 	VMOVUPS 64(BX), Z3
 
 two:
-	CMPQ         DX, $0x02
-	JLT          last
-	VMOVUPS      (AX), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMOVUPS      const2<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z5
-	VMOVUPS      const3<>+0(SB), Z4
-	VFMADD231PS  const4<>+0(SB), Z5, Z4
-	VSUBPS       const3<>+0(SB), Z4, Z4
-	VFNMADD231PS const5<>+0(SB), Z4, Z5
-	VFNMADD231PS const6<>+0(SB), Z4, Z5
-	VMOVUPS      const7<>+0(SB), Z6
-	VFMADD213PS  const8<>+0(SB), Z5, Z6
-	VFMADD213PS  const9<>+0(SB), Z5, Z6
-	VFMADD213PS  const10<>+0(SB), Z5, Z6
-	VFMADD213PS  const11<>+0(SB), Z5, Z6
-	VFMADD213PS  const12<>+0(SB), Z5, Z6
-	VMULPS       Z5, Z5, Z7
-	VFMADD213PS  Z5, Z7, Z6
-	VADDPS       const13<>+0(SB), Z6, Z6
-	VSCALEFPS    Z4, Z6, Z6
-	VMOVUPS      Z6, (AX)
-	VADDPS       Z6, Z1, Z1
-	VMOVUPS      64(AX), Z4
-	VSUBPS       Z2, Z4, Z4
-	VMOVUPS      const2<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z5
-	VMOVUPS      const3<>+0(SB), Z4
-	VFMADD231PS  const4<>+0(SB), Z5, Z4
-	VSUBPS       const3<>+0(SB), Z4, Z4
-	VFNMADD231PS const5<>+0(SB), Z4, Z5
-	VFNMADD231PS const6<>+0(SB), Z4, Z5
-	VMOVUPS      const7<>+0(SB), Z6
-	VFMADD213PS  const8<>+0(SB), Z5, Z6
-	VFMADD213PS  const9<>+0(SB), Z5, Z6
-	VFMADD213PS  const10<>+0(SB), Z5, Z6
-	VFMADD213PS  const11<>+0(SB), Z5, Z6
-	VFMADD213PS  const12<>+0(SB), Z5, Z6
-	VMULPS       Z5, Z5, Z7
-	VFMADD213PS  Z5, Z7, Z6
-	VADDPS       const13<>+0(SB), Z6, Z6
-	VSCALEFPS    Z4, Z6, Z6
-	VMOVUPS      Z6, 64(AX)
-	VADDPS       Z6, Z3, Z3
-	VMOVUPS      128(AX), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMOVUPS      const2<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z5
-	VMOVUPS      const3<>+0(SB), Z4
-	VFMADD231PS  const4<>+0(SB), Z5, Z4
-	VSUBPS       const3<>+0(SB), Z4, Z4
-	VFNMADD231PS const5<>+0(SB), Z4, Z5
-	VFNMADD231PS const6<>+0(SB), Z4, Z5
-	VMOVUPS      const7<>+0(SB), Z6
-	VFMADD213PS  const8<>+0(SB), Z5, Z6
-	VFMADD213PS  const9<>+0(SB), Z5, Z6
-	VFMADD213PS  const10<>+0(SB), Z5, Z6
-	VFMADD213PS  const11<>+0(SB), Z5, Z6
-	VFMADD213PS  const12<>+0(SB), Z5, Z6
-	VMULPS       Z5, Z5, Z7
-	VFMADD213PS  Z5, Z7, Z6
-	VADDPS       const13<>+0(SB), Z6, Z6
-	VSCALEFPS    Z4, Z6, Z6
-	VMOVUPS      Z6, 128(AX)
-	VADDPS       Z6, Z1, Z1
-	VMOVUPS      192(AX), Z4
-	VSUBPS       Z2, Z4, Z4
-	VMOVUPS      const2<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z5
-	VMOVUPS      const3<>+0(SB), Z4
-	VFMADD231PS  const4<>+0(SB), Z5, Z4
-	VSUBPS       const3<>+0(SB), Z4, Z4
-	VFNMADD231PS const5<>+0(SB), Z4, Z5
-	VFNMADD231PS const6<>+0(SB), Z4, Z5
-	VMOVUPS      const7<>+0(SB), Z6
-	VFMADD213PS  const8<>+0(SB), Z5, Z6
-	VFMADD213PS  const9<>+0(SB), Z5, Z6
-	VFMADD213PS  const10<>+0(SB), Z5, Z6
-	VFMADD213PS  const11<>+0(SB), Z5, Z6
-	VFMADD213PS  const12<>+0(SB), Z5, Z6
-	VMULPS       Z5, Z5, Z7
-	VFMADD213PS  Z5, Z7, Z6
-	VADDPS       const13<>+0(SB), Z6, Z6
-	VSCALEFPS    Z4, Z6, Z6
-	VMOVUPS      Z6, 192(AX)
-	VADDPS       Z6, Z3, Z3
-	ADDQ         $+256, AX
-	SUBQ         $0x02, DX
-	JMP          two
+	CMPQ        DX, $0x02
+	JLT         last
+	VMOVUPS     (AX), Z4
+	VSUBPS      Z0, Z4, Z4
+	VMOVUPS     const41<>+0(SB), Z5
+	VMAXPS      Z4, Z5, Z5
+	VADDPS      const3<>+0(SB), Z5, Z4
+	VSUBPS      const3<>+0(SB), Z4, Z4
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     const42<>+0(SB), Z6
+	VFMADD213PS const43<>+0(SB), Z5, Z6
+	VFMADD213PS const44<>+0(SB), Z5, Z6
+	VFMADD213PS const45<>+0(SB), Z5, Z6
+	VFMADD213PS const46<>+0(SB), Z5, Z6
+	VFMADD213PS const47<>+0(SB), Z5, Z6
+	VFMADD213PS const13<>+0(SB), Z5, Z6
+	VSCALEFPS   Z4, Z6, Z6
+	VMOVUPS     Z6, (AX)
+	VADDPS      Z6, Z1, Z1
+	VMOVUPS     64(AX), Z4
+	VSUBPS      Z2, Z4, Z4
+	VMOVUPS     const41<>+0(SB), Z5
+	VMAXPS      Z4, Z5, Z5
+	VADDPS      const3<>+0(SB), Z5, Z4
+	VSUBPS      const3<>+0(SB), Z4, Z4
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     const42<>+0(SB), Z6
+	VFMADD213PS const43<>+0(SB), Z5, Z6
+	VFMADD213PS const44<>+0(SB), Z5, Z6
+	VFMADD213PS const45<>+0(SB), Z5, Z6
+	VFMADD213PS const46<>+0(SB), Z5, Z6
+	VFMADD213PS const47<>+0(SB), Z5, Z6
+	VFMADD213PS const13<>+0(SB), Z5, Z6
+	VSCALEFPS   Z4, Z6, Z6
+	VMOVUPS     Z6, 64(AX)
+	VADDPS      Z6, Z3, Z3
+	VMOVUPS     128(AX), Z4
+	VSUBPS      Z0, Z4, Z4
+	VMOVUPS     const41<>+0(SB), Z5
+	VMAXPS      Z4, Z5, Z5
+	VADDPS      const3<>+0(SB), Z5, Z4
+	VSUBPS      const3<>+0(SB), Z4, Z4
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     const42<>+0(SB), Z6
+	VFMADD213PS const43<>+0(SB), Z5, Z6
+	VFMADD213PS const44<>+0(SB), Z5, Z6
+	VFMADD213PS const45<>+0(SB), Z5, Z6
+	VFMADD213PS const46<>+0(SB), Z5, Z6
+	VFMADD213PS const47<>+0(SB), Z5, Z6
+	VFMADD213PS const13<>+0(SB), Z5, Z6
+	VSCALEFPS   Z4, Z6, Z6
+	VMOVUPS     Z6, 128(AX)
+	VADDPS      Z6, Z1, Z1
+	VMOVUPS     192(AX), Z4
+	VSUBPS      Z2, Z4, Z4
+	VMOVUPS     const41<>+0(SB), Z5
+	VMAXPS      Z4, Z5, Z5
+	VADDPS      const3<>+0(SB), Z5, Z4
+	VSUBPS      const3<>+0(SB), Z4, Z4
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     const42<>+0(SB), Z6
+	VFMADD213PS const43<>+0(SB), Z5, Z6
+	VFMADD213PS const44<>+0(SB), Z5, Z6
+	VFMADD213PS const45<>+0(SB), Z5, Z6
+	VFMADD213PS const46<>+0(SB), Z5, Z6
+	VFMADD213PS const47<>+0(SB), Z5, Z6
+	VFMADD213PS const13<>+0(SB), Z5, Z6
+	VSCALEFPS   Z4, Z6, Z6
+	VMOVUPS     Z6, 192(AX)
+	VADDPS      Z6, Z3, Z3
+	ADDQ        $+256, AX
+	SUBQ        $0x02, DX
+	JMP         two
 
 last:
-	TESTQ        DX, DX
-	JZ           done
-	VMOVUPS      (AX), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMOVUPS      const2<>+0(SB), Z0
-	VMAXPS       Z4, Z0, Z0
-	VMOVUPS      const3<>+0(SB), Z4
-	VFMADD231PS  const4<>+0(SB), Z0, Z4
-	VSUBPS       const3<>+0(SB), Z4, Z4
-	VFNMADD231PS const5<>+0(SB), Z4, Z0
-	VFNMADD231PS const6<>+0(SB), Z4, Z0
-	VMOVUPS      const7<>+0(SB), Z5
-	VFMADD213PS  const8<>+0(SB), Z0, Z5
-	VFMADD213PS  const9<>+0(SB), Z0, Z5
-	VFMADD213PS  const10<>+0(SB), Z0, Z5
-	VFMADD213PS  const11<>+0(SB), Z0, Z5
-	VFMADD213PS  const12<>+0(SB), Z0, Z5
-	VMULPS       Z0, Z0, Z6
-	VFMADD213PS  Z0, Z6, Z5
-	VADDPS       const13<>+0(SB), Z5, Z5
-	VSCALEFPS    Z4, Z5, Z5
-	VMOVUPS      Z5, (AX)
-	VADDPS       Z5, Z1, Z1
-	VMOVUPS      64(AX), Z0
-	VSUBPS       Z2, Z0, Z0
-	VMOVUPS      const2<>+0(SB), Z2
-	VMAXPS       Z0, Z2, Z2
-	VMOVUPS      const3<>+0(SB), Z0
-	VFMADD231PS  const4<>+0(SB), Z2, Z0
-	VSUBPS       const3<>+0(SB), Z0, Z0
-	VFNMADD231PS const5<>+0(SB), Z0, Z2
-	VFNMADD231PS const6<>+0(SB), Z0, Z2
-	VMOVUPS      const7<>+0(SB), Z4
-	VFMADD213PS  const8<>+0(SB), Z2, Z4
-	VFMADD213PS  const9<>+0(SB), Z2, Z4
-	VFMADD213PS  const10<>+0(SB), Z2, Z4
-	VFMADD213PS  const11<>+0(SB), Z2, Z4
-	VFMADD213PS  const12<>+0(SB), Z2, Z4
-	VMULPS       Z2, Z2, Z5
-	VFMADD213PS  Z2, Z5, Z4
-	VADDPS       const13<>+0(SB), Z4, Z4
-	VSCALEFPS    Z0, Z4, Z4
-	VMOVUPS      Z4, 64(AX)
-	VADDPS       Z4, Z3, Z3
+	TESTQ       DX, DX
+	JZ          done
+	VMOVUPS     (AX), Z4
+	VSUBPS      Z0, Z4, Z4
+	VMOVUPS     const41<>+0(SB), Z0
+	VMAXPS      Z4, Z0, Z0
+	VADDPS      const3<>+0(SB), Z0, Z4
+	VSUBPS      const3<>+0(SB), Z4, Z4
+	VSUBPS      Z4, Z0, Z0
+	VMOVUPS     const42<>+0(SB), Z5
+	VFMADD213PS const43<>+0(SB), Z0, Z5
+	VFMADD213PS const44<>+0(SB), Z0, Z5
+	VFMADD213PS const45<>+0(SB), Z0, Z5
+	VFMADD213PS const46<>+0(SB), Z0, Z5
+	VFMADD213PS const47<>+0(SB), Z0, Z5
+	VFMADD213PS const13<>+0(SB), Z0, Z5
+	VSCALEFPS   Z4, Z5, Z5
+	VMOVUPS     Z5, (AX)
+	VADDPS      Z5, Z1, Z1
+	VMOVUPS     64(AX), Z0
+	VSUBPS      Z2, Z0, Z0
+	VMOVUPS     const41<>+0(SB), Z2
+	VMAXPS      Z0, Z2, Z2
+	VADDPS      const3<>+0(SB), Z2, Z0
+	VSUBPS      const3<>+0(SB), Z0, Z0
+	VSUBPS      Z0, Z2, Z2
+	VMOVUPS     const42<>+0(SB), Z4
+	VFMADD213PS const43<>+0(SB), Z2, Z4
+	VFMADD213PS const44<>+0(SB), Z2, Z4
+	VFMADD213PS const45<>+0(SB), Z2, Z4
+	VFMADD213PS const46<>+0(SB), Z2, Z4
+	VFMADD213PS const47<>+0(SB), Z2, Z4
+	VFMADD213PS const13<>+0(SB), Z2, Z4
+	VSCALEFPS   Z0, Z4, Z4
+	VMOVUPS     Z4, 64(AX)
+	VADDPS      Z4, Z3, Z3
 
 done:
 	VMOVUPS Z1, (BX)
 	VMOVUPS Z3, 64(BX)
+	VZEROUPPER
+	RET
+
+// func pairsExp2SplitAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·pairsExp2SplitAVX512(SB), NOSPLIT, $0-40
+	MOVQ    dst+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    top+16(FP), DX
+	MOVQ    sum+24(FP), BX
+	MOVQ    blocks+32(FP), SI
+	VMOVUPS (DX), Z0
+	VMOVUPS (BX), Z1
+	VMOVUPS 64(DX), Z2
+	VMOVUPS 64(BX), Z3
+	VMOVUPS const83<>+0(SB), Z4
+	VMOVUPS const84<>+0(SB), Z5
+
+block:
+	MOVQ $+16, DX
+
+pair:
+	VMOVUPS     (CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z8
+	VFMADD213PS const43<>+0(SB), Z7, Z8
+	VFMADD213PS const44<>+0(SB), Z7, Z8
+	VFMADD213PS const45<>+0(SB), Z7, Z8
+	VFMADD213PS const46<>+0(SB), Z7, Z8
+	VFMADD213PS const47<>+0(SB), Z7, Z8
+	VFMADD213PS const13<>+0(SB), Z7, Z8
+	VSCALEFPS   Z6, Z8, Z8
+	VADDPS      Z8, Z1, Z1
+	VMOVUPS     128(CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z9
+	VFMADD213PS const43<>+0(SB), Z7, Z9
+	VFMADD213PS const44<>+0(SB), Z7, Z9
+	VFMADD213PS const45<>+0(SB), Z7, Z9
+	VFMADD213PS const46<>+0(SB), Z7, Z9
+	VFMADD213PS const47<>+0(SB), Z7, Z9
+	VFMADD213PS const13<>+0(SB), Z7, Z9
+	VSCALEFPS   Z6, Z9, Z9
+	VADDPS      Z9, Z1, Z1
+	VPADDD      Z5, Z8, Z7
+	VPANDD      Z4, Z7, Z7
+	VPADDD      Z5, Z9, Z10
+	VPANDD      Z4, Z10, Z10
+	VPSRLD      $0x10, Z7, Z6
+	VPORD       Z10, Z6, Z6
+	VMOVUPS     Z6, (AX)
+	VSUBPS      Z7, Z8, Z8
+	VSUBPS      Z10, Z9, Z9
+	VPADDD      Z5, Z8, Z6
+	VPANDD      Z4, Z6, Z6
+	VPADDD      Z5, Z9, Z7
+	VPANDD      Z4, Z7, Z7
+	VPSRLD      $0x10, Z6, Z6
+	VPORD       Z7, Z6, Z6
+	VMOVUPS     Z6, 2048(AX)
+	VMOVUPS     64(CX), Z6
+	VSUBPS      Z2, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z8
+	VFMADD213PS const43<>+0(SB), Z7, Z8
+	VFMADD213PS const44<>+0(SB), Z7, Z8
+	VFMADD213PS const45<>+0(SB), Z7, Z8
+	VFMADD213PS const46<>+0(SB), Z7, Z8
+	VFMADD213PS const47<>+0(SB), Z7, Z8
+	VFMADD213PS const13<>+0(SB), Z7, Z8
+	VSCALEFPS   Z6, Z8, Z8
+	VADDPS      Z8, Z3, Z3
+	VMOVUPS     192(CX), Z6
+	VSUBPS      Z2, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z9
+	VFMADD213PS const43<>+0(SB), Z7, Z9
+	VFMADD213PS const44<>+0(SB), Z7, Z9
+	VFMADD213PS const45<>+0(SB), Z7, Z9
+	VFMADD213PS const46<>+0(SB), Z7, Z9
+	VFMADD213PS const47<>+0(SB), Z7, Z9
+	VFMADD213PS const13<>+0(SB), Z7, Z9
+	VSCALEFPS   Z6, Z9, Z9
+	VADDPS      Z9, Z3, Z3
+	VPADDD      Z5, Z8, Z7
+	VPANDD      Z4, Z7, Z7
+	VPADDD      Z5, Z9, Z10
+	VPANDD      Z4, Z10, Z10
+	VPSRLD      $0x10, Z7, Z6
+	VPORD       Z10, Z6, Z6
+	VMOVUPS     Z6, 1024(AX)
+	VSUBPS      Z7, Z8, Z8
+	VSUBPS      Z10, Z9, Z9
+	VPADDD      Z5, Z8, Z6
+	VPANDD      Z4, Z6, Z6
+	VPADDD      Z5, Z9, Z7
+	VPANDD      Z4, Z7, Z7
+	VPSRLD      $0x10, Z6, Z6
+	VPORD       Z7, Z6, Z6
+	VMOVUPS     Z6, 3072(AX)
+	ADDQ        $+256, CX
+	ADDQ        $+64, AX
+	DECQ        DX
+	JNZ         pair
+	ADDQ        $+2048, AX
+	ADDQ        $+1024, AX
+	DECQ        SI
+	JNZ         block
+	VMOVUPS     Z1, (BX)
+	VMOVUPS     Z3, 64(BX)
+	VZEROUPPER
+	RET
+
+DATA const83<>+0(SB)/4, $0xffff0000
+DATA const83<>+4(SB)/4, $0xffff0000
+DATA const83<>+8(SB)/4, $0xffff0000
+DATA const83<>+12(SB)/4, $0xffff0000
+DATA const83<>+16(SB)/4, $0xffff0000
+DATA const83<>+20(SB)/4, $0xffff0000
+DATA const83<>+24(SB)/4, $0xffff0000
+DATA const83<>+28(SB)/4, $0xffff0000
+DATA const83<>+32(SB)/4, $0xffff0000
+DATA const83<>+36(SB)/4, $0xffff0000
+DATA const83<>+40(SB)/4, $0xffff0000
+DATA const83<>+44(SB)/4, $0xffff0000
+DATA const83<>+48(SB)/4, $0xffff0000
+DATA const83<>+52(SB)/4, $0xffff0000
+DATA const83<>+56(SB)/4, $0xffff0000
+DATA const83<>+60(SB)/4, $0xffff0000
+GLOBL const83<>(SB), RODATA|NOPTR, $64
+
+DATA const84<>+0(SB)/4, $0x00008000
+DATA const84<>+4(SB)/4, $0x00008000
+DATA const84<>+8(SB)/4, $0x00008000
+DATA const84<>+12(SB)/4, $0x00008000
+DATA const84<>+16(SB)/4, $0x00008000
+DATA const84<>+20(SB)/4, $0x00008000
+DATA const84<>+24(SB)/4, $0x00008000
+DATA const84<>+28(SB)/4, $0x00008000
+DATA const84<>+32(SB)/4, $0x00008000
+DATA const84<>+36(SB)/4, $0x00008000
+DATA const84<>+40(SB)/4, $0x00008000
+DATA const84<>+44(SB)/4, $0x00008000
+DATA const84<>+48(SB)/4, $0x00008000
+DATA const84<>+52(SB)/4, $0x00008000
+DATA const84<>+56(SB)/4, $0x00008000
+DATA const84<>+60(SB)/4, $0x00008000
+GLOBL const84<>(SB), RODATA|NOPTR, $64
+
+// func pairsExp2HalfAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·pairsExp2HalfAVX512(SB), NOSPLIT, $0-40
+	MOVQ    dst+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    top+16(FP), DX
+	MOVQ    sum+24(FP), BX
+	MOVQ    blocks+32(FP), SI
+	VMOVUPS (DX), Z0
+	VMOVUPS (BX), Z1
+	VMOVUPS 64(DX), Z2
+	VMOVUPS 64(BX), Z3
+	VMOVUPS const83<>+0(SB), Z4
+	VMOVUPS const84<>+0(SB), Z5
+
+block:
+	MOVQ $+16, DX
+
+pair:
+	VMOVUPS     (CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z8
+	VFMADD213PS const43<>+0(SB), Z7, Z8
+	VFMADD213PS const44<>+0(SB), Z7, Z8
+	VFMADD213PS const45<>+0(SB), Z7, Z8
+	VFMADD213PS const46<>+0(SB), Z7, Z8
+	VFMADD213PS const47<>+0(SB), Z7, Z8
+	VFMADD213PS const13<>+0(SB), Z7, Z8
+	VSCALEFPS   Z6, Z8, Z8
+	VADDPS      Z8, Z1, Z1
+	VMOVUPS     128(CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z9
+	VFMADD213PS const43<>+0(SB), Z7, Z9
+	VFMADD213PS const44<>+0(SB), Z7, Z9
+	VFMADD213PS const45<>+0(SB), Z7, Z9
+	VFMADD213PS const46<>+0(SB), Z7, Z9
+	VFMADD213PS const47<>+0(SB), Z7, Z9
+	VFMADD213PS const13<>+0(SB), Z7, Z9
+	VSCALEFPS   Z6, Z9, Z9
+	VADDPS      Z9, Z1, Z1
+	VPADDD      Z5, Z8, Z6
+	VPANDD      Z4, Z6, Z6
+	VPADDD      Z5, Z9, Z7
+	VPANDD      Z4, Z7, Z7
+	VPSRLD      $0x10, Z6, Z6
+	VPORD       Z7, Z6, Z6
+	VMOVUPS     Z6, (AX)
+	VMOVUPS     64(CX), Z6
+	VSUBPS      Z2, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z8
+	VFMADD213PS const43<>+0(SB), Z7, Z8
+	VFMADD213PS const44<>+0(SB), Z7, Z8
+	VFMADD213PS const45<>+0(SB), Z7, Z8
+	VFMADD213PS const46<>+0(SB), Z7, Z8
+	VFMADD213PS const47<>+0(SB), Z7, Z8
+	VFMADD213PS const13<>+0(SB), Z7, Z8
+	VSCALEFPS   Z6, Z8, Z8
+	VADDPS      Z8, Z3, Z3
+	VMOVUPS     192(CX), Z6
+	VSUBPS      Z2, Z6, Z6
+	VMOVUPS     const41<>+0(SB), Z7
+	VMAXPS      Z6, Z7, Z7
+	VADDPS      const3<>+0(SB), Z7, Z6
+	VSUBPS      const3<>+0(SB), Z6, Z6
+	VSUBPS      Z6, Z7, Z7
+	VMOVUPS     const42<>+0(SB), Z9
+	VFMADD213PS const43<>+0(SB), Z7, Z9
+	VFMADD213PS const44<>+0(SB), Z7, Z9
+	VFMADD213PS const45<>+0(SB), Z7, Z9
+	VFMADD213PS const46<>+0(SB), Z7, Z9
+	VFMADD213PS const47<>+0(SB), Z7, Z9
+	VFMADD213PS const13<>+0(SB), Z7, Z9
+	VSCALEFPS   Z6, Z9, Z9
+	VADDPS      Z9, Z3, Z3
+	VPADDD      Z5, Z8, Z6
+	VPANDD      Z4, Z6, Z6
+	VPADDD      Z5, Z9, Z7
+	VPANDD      Z4, Z7, Z7
+	VPSRLD      $0x10, Z6, Z6
+	VPORD       Z7, Z6, Z6
+	VMOVUPS     Z6, 1024(AX)
+	ADDQ        $+256, CX
+	ADDQ        $+64, AX
+	DECQ        DX
+	JNZ         pair
+	ADDQ        $+1024, AX
+	DECQ        SI
+	JNZ         block
+	VMOVUPS     Z1, (BX)
+	VMOVUPS     Z3, 64(BX)
 	VZEROUPPER
 	RET
 
@@ -11243,9 +11594,9 @@ TEXT ·toBF16AVX512(SB), NOSPLIT, $0-24
 next:
 	VMOVUPS   (CX), Z0
 	VPSRLD    $0x10, Z0, Z1
-	VPORD     const41<>+0(SB), Z1, Z2
-	VPANDD    const42<>+0(SB), Z1, Z1
-	VPADDD    const43<>+0(SB), Z1, Z1
+	VPORD     const48<>+0(SB), Z1, Z2
+	VPANDD    const49<>+0(SB), Z1, Z1
+	VPADDD    const50<>+0(SB), Z1, Z1
 	VPADDD    Z0, Z1, Z1
 	VPSRLD    $0x10, Z1, Z1
 	VCMPPS    $0x03, Z0, Z0, K1
@@ -11349,24 +11700,24 @@ next:
 	VMOVUPS      (R11), Z5
 	VMOVAPS      Z4, Z6
 	VFMADD231PS  const13<>+0(SB), Z0, Z6
-	VFMADD231PS  const44<>+0(SB), Z2, Z6
+	VFMADD231PS  const51<>+0(SB), Z2, Z6
 	VMOVAPS      Z5, Z0
 	VFMADD231PS  const13<>+0(SB), Z1, Z0
-	VFMADD231PS  const44<>+0(SB), Z3, Z0
+	VFMADD231PS  const51<>+0(SB), Z3, Z0
 	VMOVAPS      Z4, Z5
 	VFMADD231PS  const39<>+0(SB), Z2, Z5
 	VMOVAPS      Z3, Z7
 	VFMADD231PS  const39<>+0(SB), Z1, Z7
 	VMOVAPS      Z5, Z8
-	VFMADD231PS  const45<>+0(SB), Z7, Z8
-	VFNMADD231PS const45<>+0(SB), Z7, Z5
+	VFMADD231PS  const52<>+0(SB), Z7, Z8
+	VFNMADD231PS const52<>+0(SB), Z7, Z5
 	VMOVAPS      Z4, Z4
 	VFMADD231PS  const33<>+0(SB), Z2, Z4
 	VMOVAPS      Z3, Z2
 	VFMADD231PS  const33<>+0(SB), Z1, Z2
 	VMOVAPS      Z4, Z1
-	VFMADD231PS  const46<>+0(SB), Z2, Z1
-	VFNMADD231PS const46<>+0(SB), Z2, Z4
+	VFMADD231PS  const53<>+0(SB), Z2, Z1
+	VFNMADD231PS const53<>+0(SB), Z2, Z4
 	VMOVUPS      Z6, (AX)
 	VMOVUPS      Z8, (AX)(CX*1)
 	VMOVUPS      Z5, (AX)(CX*2)
@@ -11394,24 +11745,24 @@ tail:
 	VMOVUPS.Z    (R11), K1, Z5
 	VMOVAPS      Z4, Z6
 	VFMADD231PS  const13<>+0(SB), Z0, Z6
-	VFMADD231PS  const44<>+0(SB), Z2, Z6
+	VFMADD231PS  const51<>+0(SB), Z2, Z6
 	VMOVAPS      Z5, Z0
 	VFMADD231PS  const13<>+0(SB), Z1, Z0
-	VFMADD231PS  const44<>+0(SB), Z3, Z0
+	VFMADD231PS  const51<>+0(SB), Z3, Z0
 	VMOVAPS      Z4, Z5
 	VFMADD231PS  const39<>+0(SB), Z2, Z5
 	VMOVAPS      Z3, Z7
 	VFMADD231PS  const39<>+0(SB), Z1, Z7
 	VMOVAPS      Z5, Z8
-	VFMADD231PS  const45<>+0(SB), Z7, Z8
-	VFNMADD231PS const45<>+0(SB), Z7, Z5
+	VFMADD231PS  const52<>+0(SB), Z7, Z8
+	VFNMADD231PS const52<>+0(SB), Z7, Z5
 	VMOVAPS      Z4, Z4
 	VFMADD231PS  const33<>+0(SB), Z2, Z4
 	VMOVAPS      Z3, Z2
 	VFMADD231PS  const33<>+0(SB), Z1, Z2
 	VMOVAPS      Z4, Z1
-	VFMADD231PS  const46<>+0(SB), Z2, Z1
-	VFNMADD231PS const46<>+0(SB), Z2, Z4
+	VFMADD231PS  const53<>+0(SB), Z2, Z1
+	VFNMADD231PS const53<>+0(SB), Z2, Z4
 	VMOVUPS      Z6, K1, (AX)
 	VMOVUPS      Z8, K1, (AX)(CX*1)
 	VMOVUPS      Z5, K1, (AX)(CX*2)
@@ -11453,14 +11804,14 @@ next:
 	VMOVUPS     (DI)(R8*1), Z1
 	VMOVUPS     (DI)(R8*2), Z2
 	VMULPS      const13<>+0(SB), Z0, Z3
-	VMULPS      const47<>+0(SB), Z0, Z4
-	VMULPS      const48<>+0(SB), Z1, Z5
-	VFMADD231PS const49<>+0(SB), Z2, Z4
+	VMULPS      const54<>+0(SB), Z0, Z4
+	VMULPS      const55<>+0(SB), Z1, Z5
+	VFMADD231PS const56<>+0(SB), Z2, Z4
 	VADDPS      Z5, Z4, Z6
 	VSUBPS      Z5, Z4, Z4
-	VMULPS      const50<>+0(SB), Z0, Z0
-	VMULPS      const51<>+0(SB), Z1, Z1
-	VFMADD231PS const52<>+0(SB), Z2, Z0
+	VMULPS      const57<>+0(SB), Z0, Z0
+	VMULPS      const58<>+0(SB), Z1, Z1
+	VFMADD231PS const59<>+0(SB), Z2, Z0
 	VADDPS      Z1, Z0, Z5
 	VSUBPS      Z1, Z0, Z0
 	VMOVUPS     Z3, (AX)
@@ -11485,14 +11836,14 @@ tail:
 	VMOVUPS.Z   (DI)(R8*1), K1, Z1
 	VMOVUPS.Z   (DI)(R8*2), K1, Z2
 	VMULPS      const13<>+0(SB), Z0, Z3
-	VMULPS      const47<>+0(SB), Z0, Z4
-	VMULPS      const48<>+0(SB), Z1, Z5
-	VFMADD231PS const49<>+0(SB), Z2, Z4
+	VMULPS      const54<>+0(SB), Z0, Z4
+	VMULPS      const55<>+0(SB), Z1, Z5
+	VFMADD231PS const56<>+0(SB), Z2, Z4
 	VADDPS      Z5, Z4, Z6
 	VSUBPS      Z5, Z4, Z4
-	VMULPS      const50<>+0(SB), Z0, Z0
-	VMULPS      const51<>+0(SB), Z1, Z1
-	VFMADD231PS const52<>+0(SB), Z2, Z0
+	VMULPS      const57<>+0(SB), Z0, Z0
+	VMULPS      const58<>+0(SB), Z1, Z1
+	VFMADD231PS const59<>+0(SB), Z2, Z0
 	VADDPS      Z1, Z0, Z5
 	VSUBPS      Z1, Z0, Z0
 	VMOVUPS     Z3, K1, (AX)
@@ -11546,15 +11897,15 @@ next:
 	VMOVAPS     Z0, Z0
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMULPS      const45<>+0(SB), Z1, Z4
+	VMULPS      const52<>+0(SB), Z1, Z4
 	VMOVAPS     Z4, Z4
-	VFMADD231PS const46<>+0(SB), Z3, Z4
+	VFMADD231PS const53<>+0(SB), Z3, Z4
 	VMULPS      const12<>+0(SB), Z6, Z6
 	VMOVAPS     Z6, Z6
-	VFMADD231PS const53<>+0(SB), Z2, Z6
+	VFMADD231PS const60<>+0(SB), Z2, Z6
 	VMOVAPS     Z5, Z2
-	VFMADD231PS const54<>+0(SB), Z1, Z2
-	VFMADD231PS const55<>+0(SB), Z3, Z2
+	VFMADD231PS const61<>+0(SB), Z1, Z2
+	VFMADD231PS const62<>+0(SB), Z3, Z2
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z4, (AX)(CX*1)
 	VMOVUPS     Z6, (AX)(CX*2)
@@ -11584,15 +11935,15 @@ tail:
 	VMOVAPS     Z0, Z0
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMULPS      const45<>+0(SB), Z1, Z4
+	VMULPS      const52<>+0(SB), Z1, Z4
 	VMOVAPS     Z4, Z4
-	VFMADD231PS const46<>+0(SB), Z3, Z4
+	VFMADD231PS const53<>+0(SB), Z3, Z4
 	VMULPS      const12<>+0(SB), Z6, Z6
 	VMOVAPS     Z6, Z6
-	VFMADD231PS const53<>+0(SB), Z2, Z6
+	VFMADD231PS const60<>+0(SB), Z2, Z6
 	VMOVAPS     Z5, Z2
-	VFMADD231PS const54<>+0(SB), Z1, Z2
-	VFMADD231PS const55<>+0(SB), Z3, Z2
+	VFMADD231PS const61<>+0(SB), Z1, Z2
+	VFMADD231PS const62<>+0(SB), Z3, Z2
 	VMOVUPS     Z0, K1, (AX)
 	VMOVUPS     Z4, K1, (AX)(CX*1)
 	VMOVUPS     Z6, K1, (AX)(CX*2)
@@ -11641,39 +11992,39 @@ next:
 	VMOVUPS      (R11)(R8*2), Z7
 	VMOVAPS      Z6, Z8
 	VSUBPS       Z0, Z8, Z8
-	VFMADD231PS  const56<>+0(SB), Z2, Z8
-	VFMADD231PS  const57<>+0(SB), Z4, Z8
+	VFMADD231PS  const63<>+0(SB), Z2, Z8
+	VFMADD231PS  const64<>+0(SB), Z4, Z8
 	VMOVAPS      Z7, Z0
 	VSUBPS       Z1, Z0, Z0
-	VFMADD231PS  const56<>+0(SB), Z3, Z0
-	VFMADD231PS  const57<>+0(SB), Z5, Z0
+	VFMADD231PS  const63<>+0(SB), Z3, Z0
+	VFMADD231PS  const64<>+0(SB), Z5, Z0
 	VMOVAPS      Z6, Z7
 	VFMADD231PS  const21<>+0(SB), Z2, Z7
-	VFMADD231PS  const58<>+0(SB), Z4, Z7
+	VFMADD231PS  const65<>+0(SB), Z4, Z7
 	VMOVAPS      Z5, Z9
 	VFMADD231PS  const21<>+0(SB), Z1, Z9
-	VFMADD231PS  const58<>+0(SB), Z3, Z9
+	VFMADD231PS  const65<>+0(SB), Z3, Z9
 	VMOVAPS      Z7, Z10
 	VFMADD231PS  const12<>+0(SB), Z9, Z10
 	VFNMADD231PS const12<>+0(SB), Z9, Z7
 	VMOVAPS      Z6, Z9
 	VADDPS       Z2, Z9, Z9
-	VFMADD231PS  const59<>+0(SB), Z4, Z9
+	VFMADD231PS  const66<>+0(SB), Z4, Z9
 	VMOVAPS      Z5, Z11
 	VADDPS       Z1, Z11, Z11
-	VFMADD231PS  const59<>+0(SB), Z3, Z11
+	VFMADD231PS  const66<>+0(SB), Z3, Z11
 	VMOVAPS      Z9, Z12
 	VADDPS       Z11, Z12, Z12
 	VSUBPS       Z11, Z9, Z9
 	VMOVAPS      Z6, Z6
-	VFMADD231PS  const60<>+0(SB), Z2, Z6
-	VFMADD231PS  const61<>+0(SB), Z4, Z6
+	VFMADD231PS  const67<>+0(SB), Z2, Z6
+	VFMADD231PS  const68<>+0(SB), Z4, Z6
 	VMOVAPS      Z5, Z2
-	VFMADD231PS  const60<>+0(SB), Z1, Z2
-	VFMADD231PS  const61<>+0(SB), Z3, Z2
+	VFMADD231PS  const67<>+0(SB), Z1, Z2
+	VFMADD231PS  const68<>+0(SB), Z3, Z2
 	VMOVAPS      Z6, Z1
-	VFMADD231PS  const53<>+0(SB), Z2, Z1
-	VFNMADD231PS const53<>+0(SB), Z2, Z6
+	VFMADD231PS  const60<>+0(SB), Z2, Z1
+	VFNMADD231PS const60<>+0(SB), Z2, Z6
 	VMOVUPS      Z8, (AX)
 	VMOVUPS      Z10, (AX)(CX*1)
 	VMOVUPS      Z7, (AX)(CX*2)
@@ -11705,39 +12056,39 @@ tail:
 	VMOVUPS.Z    (R11)(R8*2), K1, Z7
 	VMOVAPS      Z6, Z8
 	VSUBPS       Z0, Z8, Z8
-	VFMADD231PS  const56<>+0(SB), Z2, Z8
-	VFMADD231PS  const57<>+0(SB), Z4, Z8
+	VFMADD231PS  const63<>+0(SB), Z2, Z8
+	VFMADD231PS  const64<>+0(SB), Z4, Z8
 	VMOVAPS      Z7, Z0
 	VSUBPS       Z1, Z0, Z0
-	VFMADD231PS  const56<>+0(SB), Z3, Z0
-	VFMADD231PS  const57<>+0(SB), Z5, Z0
+	VFMADD231PS  const63<>+0(SB), Z3, Z0
+	VFMADD231PS  const64<>+0(SB), Z5, Z0
 	VMOVAPS      Z6, Z7
 	VFMADD231PS  const21<>+0(SB), Z2, Z7
-	VFMADD231PS  const58<>+0(SB), Z4, Z7
+	VFMADD231PS  const65<>+0(SB), Z4, Z7
 	VMOVAPS      Z5, Z9
 	VFMADD231PS  const21<>+0(SB), Z1, Z9
-	VFMADD231PS  const58<>+0(SB), Z3, Z9
+	VFMADD231PS  const65<>+0(SB), Z3, Z9
 	VMOVAPS      Z7, Z10
 	VFMADD231PS  const12<>+0(SB), Z9, Z10
 	VFNMADD231PS const12<>+0(SB), Z9, Z7
 	VMOVAPS      Z6, Z9
 	VADDPS       Z2, Z9, Z9
-	VFMADD231PS  const59<>+0(SB), Z4, Z9
+	VFMADD231PS  const66<>+0(SB), Z4, Z9
 	VMOVAPS      Z5, Z11
 	VADDPS       Z1, Z11, Z11
-	VFMADD231PS  const59<>+0(SB), Z3, Z11
+	VFMADD231PS  const66<>+0(SB), Z3, Z11
 	VMOVAPS      Z9, Z12
 	VADDPS       Z11, Z12, Z12
 	VSUBPS       Z11, Z9, Z9
 	VMOVAPS      Z6, Z6
-	VFMADD231PS  const60<>+0(SB), Z2, Z6
-	VFMADD231PS  const61<>+0(SB), Z4, Z6
+	VFMADD231PS  const67<>+0(SB), Z2, Z6
+	VFMADD231PS  const68<>+0(SB), Z4, Z6
 	VMOVAPS      Z5, Z2
-	VFMADD231PS  const60<>+0(SB), Z1, Z2
-	VFMADD231PS  const61<>+0(SB), Z3, Z2
+	VFMADD231PS  const67<>+0(SB), Z1, Z2
+	VFMADD231PS  const68<>+0(SB), Z3, Z2
 	VMOVAPS      Z6, Z1
-	VFMADD231PS  const53<>+0(SB), Z2, Z1
-	VFNMADD231PS const53<>+0(SB), Z2, Z6
+	VFMADD231PS  const60<>+0(SB), Z2, Z1
+	VFNMADD231PS const60<>+0(SB), Z2, Z6
 	VMOVUPS      Z8, K1, (AX)
 	VMOVUPS      Z10, K1, (AX)(CX*1)
 	VMOVUPS      Z7, K1, (AX)(CX*2)
@@ -11780,20 +12131,20 @@ next:
 	VMOVUPS     (DI), Z0
 	VMOVUPS     (DI)(R8*1), Z1
 	VMOVUPS     (DI)(R8*2), Z2
-	VMULPS      const62<>+0(SB), Z0, Z3
-	VMULPS      const63<>+0(SB), Z0, Z4
-	VMULPS      const64<>+0(SB), Z1, Z5
-	VFMADD231PS const65<>+0(SB), Z2, Z4
+	VMULPS      const69<>+0(SB), Z0, Z3
+	VMULPS      const70<>+0(SB), Z0, Z4
+	VMULPS      const71<>+0(SB), Z1, Z5
+	VFMADD231PS const72<>+0(SB), Z2, Z4
 	VADDPS      Z5, Z4, Z6
 	VSUBPS      Z5, Z4, Z4
-	VMULPS      const66<>+0(SB), Z0, Z5
-	VMULPS      const66<>+0(SB), Z1, Z7
-	VFMADD231PS const66<>+0(SB), Z2, Z5
+	VMULPS      const73<>+0(SB), Z0, Z5
+	VMULPS      const73<>+0(SB), Z1, Z7
+	VFMADD231PS const73<>+0(SB), Z2, Z5
 	VADDPS      Z7, Z5, Z8
 	VSUBPS      Z7, Z5, Z5
-	VMULPS      const67<>+0(SB), Z0, Z0
-	VMULPS      const68<>+0(SB), Z1, Z1
-	VFMADD231PS const69<>+0(SB), Z2, Z0
+	VMULPS      const74<>+0(SB), Z0, Z0
+	VMULPS      const75<>+0(SB), Z1, Z1
+	VFMADD231PS const76<>+0(SB), Z2, Z0
 	VADDPS      Z1, Z0, Z7
 	VSUBPS      Z1, Z0, Z0
 	VMOVUPS     Z3, (AX)
@@ -11819,20 +12170,20 @@ tail:
 	VMOVUPS.Z   (DI), K1, Z0
 	VMOVUPS.Z   (DI)(R8*1), K1, Z1
 	VMOVUPS.Z   (DI)(R8*2), K1, Z2
-	VMULPS      const62<>+0(SB), Z0, Z3
-	VMULPS      const63<>+0(SB), Z0, Z4
-	VMULPS      const64<>+0(SB), Z1, Z5
-	VFMADD231PS const65<>+0(SB), Z2, Z4
+	VMULPS      const69<>+0(SB), Z0, Z3
+	VMULPS      const70<>+0(SB), Z0, Z4
+	VMULPS      const71<>+0(SB), Z1, Z5
+	VFMADD231PS const72<>+0(SB), Z2, Z4
 	VADDPS      Z5, Z4, Z6
 	VSUBPS      Z5, Z4, Z4
-	VMULPS      const66<>+0(SB), Z0, Z5
-	VMULPS      const66<>+0(SB), Z1, Z7
-	VFMADD231PS const66<>+0(SB), Z2, Z5
+	VMULPS      const73<>+0(SB), Z0, Z5
+	VMULPS      const73<>+0(SB), Z1, Z7
+	VFMADD231PS const73<>+0(SB), Z2, Z5
 	VADDPS      Z7, Z5, Z8
 	VSUBPS      Z7, Z5, Z5
-	VMULPS      const67<>+0(SB), Z0, Z0
-	VMULPS      const68<>+0(SB), Z1, Z1
-	VFMADD231PS const69<>+0(SB), Z2, Z0
+	VMULPS      const74<>+0(SB), Z0, Z0
+	VMULPS      const75<>+0(SB), Z1, Z1
+	VFMADD231PS const76<>+0(SB), Z2, Z0
 	VADDPS      Z1, Z0, Z7
 	VSUBPS      Z1, Z0, Z0
 	VMOVUPS     Z3, K1, (AX)
@@ -11898,23 +12249,23 @@ next:
 	VMULPS      const12<>+0(SB), Z1, Z6
 	VMOVAPS     Z6, Z6
 	VADDPS      Z3, Z6, Z6
-	VFMADD231PS const53<>+0(SB), Z5, Z6
-	VMULPS      const60<>+0(SB), Z8, Z9
+	VFMADD231PS const60<>+0(SB), Z5, Z6
+	VMULPS      const67<>+0(SB), Z8, Z9
 	VMOVAPS     Z9, Z9
 	VADDPS      Z2, Z9, Z9
 	VFMADD231PS const21<>+0(SB), Z4, Z9
-	VMULPS      const70<>+0(SB), Z1, Z10
+	VMULPS      const77<>+0(SB), Z1, Z10
 	VMOVAPS     Z10, Z10
 	VADDPS      Z3, Z10, Z10
-	VFMADD231PS const71<>+0(SB), Z5, Z10
-	VMULPS      const72<>+0(SB), Z8, Z8
+	VFMADD231PS const78<>+0(SB), Z5, Z10
+	VMULPS      const79<>+0(SB), Z8, Z8
 	VMOVAPS     Z8, Z8
 	VADDPS      Z2, Z8, Z8
-	VFMADD231PS const73<>+0(SB), Z4, Z8
+	VFMADD231PS const80<>+0(SB), Z4, Z8
 	VMOVAPS     Z7, Z2
-	VFMADD231PS const74<>+0(SB), Z1, Z2
+	VFMADD231PS const81<>+0(SB), Z1, Z2
 	VADDPS      Z3, Z2, Z2
-	VFMADD231PS const75<>+0(SB), Z5, Z2
+	VFMADD231PS const82<>+0(SB), Z5, Z2
 	VMOVUPS     Z0, (AX)
 	VMOVUPS     Z6, (AX)(CX*1)
 	VMOVUPS     Z9, (AX)(CX*2)
@@ -11955,23 +12306,23 @@ tail:
 	VMULPS      const12<>+0(SB), Z1, Z6
 	VMOVAPS     Z6, Z6
 	VADDPS      Z3, Z6, Z6
-	VFMADD231PS const53<>+0(SB), Z5, Z6
-	VMULPS      const60<>+0(SB), Z8, Z9
+	VFMADD231PS const60<>+0(SB), Z5, Z6
+	VMULPS      const67<>+0(SB), Z8, Z9
 	VMOVAPS     Z9, Z9
 	VADDPS      Z2, Z9, Z9
 	VFMADD231PS const21<>+0(SB), Z4, Z9
-	VMULPS      const70<>+0(SB), Z1, Z10
+	VMULPS      const77<>+0(SB), Z1, Z10
 	VMOVAPS     Z10, Z10
 	VADDPS      Z3, Z10, Z10
-	VFMADD231PS const71<>+0(SB), Z5, Z10
-	VMULPS      const72<>+0(SB), Z8, Z8
+	VFMADD231PS const78<>+0(SB), Z5, Z10
+	VMULPS      const79<>+0(SB), Z8, Z8
 	VMOVAPS     Z8, Z8
 	VADDPS      Z2, Z8, Z8
-	VFMADD231PS const73<>+0(SB), Z4, Z8
+	VFMADD231PS const80<>+0(SB), Z4, Z8
 	VMOVAPS     Z7, Z2
-	VFMADD231PS const74<>+0(SB), Z1, Z2
+	VFMADD231PS const81<>+0(SB), Z1, Z2
 	VADDPS      Z3, Z2, Z2
-	VFMADD231PS const75<>+0(SB), Z5, Z2
+	VFMADD231PS const82<>+0(SB), Z5, Z2
 	VMOVUPS     Z0, K1, (AX)
 	VMOVUPS     Z6, K1, (AX)(CX*1)
 	VMOVUPS     Z9, K1, (AX)(CX*2)

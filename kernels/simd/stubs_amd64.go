@@ -124,10 +124,10 @@ func tanhAVX2(dst *float32, x *float32, n int)
 //go:noescape
 func columnMaxAVX2(top *float32, x *float32, rows int)
 
-// columnExpAVX2 sets x to exp(x-top) and adds up its columns.
+// columnExp2AVX2 sets x to 2^(x-top) and adds up its columns.
 //
 //go:noescape
-func columnExpAVX2(x *float32, top *float32, sum *float32, rows int)
+func columnExp2AVX2(x *float32, top *float32, sum *float32, rows int)
 
 // fromF16AVX2 widens half floats.
 //
@@ -309,10 +309,20 @@ func tanhAVX512(dst *float32, x *float32, n int)
 //go:noescape
 func columnMaxAVX512(top *float32, x *float32, rows int)
 
-// columnExpAVX512 sets x to exp(x-top) and adds up its columns.
+// columnExp2AVX512 sets x to 2^(x-top) and adds up its columns.
 //
 //go:noescape
-func columnExpAVX512(x *float32, top *float32, sum *float32, rows int)
+func columnExp2AVX512(x *float32, top *float32, sum *float32, rows int)
+
+// pairsExp2SplitAVX512 packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.
+//
+//go:noescape
+func pairsExp2SplitAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
+
+// pairsExp2HalfAVX512 packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.
+//
+//go:noescape
+func pairsExp2HalfAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
 
 // fromF16AVX512 widens half floats.
 //

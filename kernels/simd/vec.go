@@ -184,10 +184,33 @@ func columnMaxGo(top, x []float32) {
 	}
 }
 
-func columnExpGo(x, top, sum []float32) {
+// exp2 is Cephes' exp2f of what is at most 0, by the same reduction.
+func exp2(x float32) float32 {
+	const (
+		magic  = 3 << 22
+		p0, p1 = 1.535336188319500e-4, 1.339887440266574e-3
+		p2, p3 = 9.618437357674640e-3, 5.550332471162809e-2
+		p4, p5 = 2.402264791363012e-1, 6.931472028550421e-1
+	)
+	if x != x {
+		return x
+	}
+	x = max(x, exp2Min)
+	n := float32(x+magic) - magic
+	r := x - n
+	p := ((((p0*r+p1)*r+p2)*r+p3)*r+p4)*r + p5
+	e := int32(n)
+	h := e >> 1
+	return (p*r + 1) * pow2(h) * pow2(e-h)
+}
+
+// exp2Min is where exp2 is 0.
+const exp2Min = -150
+
+func columnExp2Go(x, top, sum []float32) {
 	for ; len(x) > 0; x = x[len(top):] {
 		for j, v := range x[:len(top)] {
-			e := exp(v - top[j])
+			e := exp2(v - top[j])
 			x[j] = e
 			sum[j] += e
 		}

@@ -9,6 +9,7 @@ import (
 const (
 	expMin     = -104
 	expMax     = 89
+	exp2Min    = -150
 	gateMin    = -104
 	quickScale = 1.702
 	geluTanh1  = 2 * 0.7978845608028654
@@ -60,6 +61,23 @@ func (v isa) expBelow(x vec) vec {
 	VMULPS(r, r, r2)
 	VFMADD213PS(r, r2, p)
 	VADDPS(float(1), p, p)
+	return v.times2(p, n)
+}
+
+// exp2 is vec.go's.
+func (v isa) exp2(x vec) vec {
+	const magic = 3 << 22
+	r := v.clampMin(x, exp2Min)
+	n := v.reg()
+	VADDPS(float(magic), r, n)
+	VSUBPS(float(magic), n, n)
+	VSUBPS(n, r, r)
+	p := v.horner(r, 1.535336188319500e-4, 1.339887440266574e-3, 9.618437357674640e-3, 5.550332471162809e-2, 2.402264791363012e-1, 6.931472028550421e-1, 1)
+	return v.times2(p, n)
+}
+
+// times2 is p times 2^n.
+func (v isa) times2(p, n vec) vec {
 	if v.wide() {
 		VSCALEFPS(n, p, p)
 		return p
@@ -178,7 +196,7 @@ func (v isa) columns() {
 	}
 	end()
 
-	v.text("columnExp", "(x, top, sum *float32, rows int)", "sets x to exp(x-top) and adds up its columns.")
+	v.text("columnExp2", "(x, top, sum *float32, rows int)", "sets x to 2^(x-top) and adds up its columns.")
 	x, top, rows = ptr("x"), ptr("top"), ptr("rows")
 	sum := ptr("sum")
 	var total [2]vec
@@ -193,13 +211,78 @@ func (v isa) columns() {
 			t, m := v.reg(), at(x, 4*v.w*(nv*u+j))
 			VMOVUPS(m, t)
 			VSUBPS(below[j], t, t)
-			e := v.expBelow(t)
+			e := v.exp2(t)
 			VMOVUPS(e, m)
 			VADDPS(e, total[j], total[j])
 		}
 	})
 	for j := range nv {
 		VMOVUPS(total[j], at(sum, 4*v.w*j))
+	}
+	end()
+}
+
+// pairsExp2 is columnExp2 into a panel of B of bfloat16: pairs of rows, the
+// nearest ones and, of split ones, the rest of each.
+func (v isa) pairsExp2(name string, split bool) {
+	v.text(name, "(dst, x, top, sum *float32, blocks int)", "packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.")
+	dst, x, top, sum, blocks := ptr("dst"), ptr("x"), ptr("top"), ptr("sum"), ptr("blocks")
+	var total, below [2]vec
+	for j := range total {
+		below[j], total[j] = v.reg(), v.reg()
+		VMOVUPS(at(top, 64*j), below[j])
+		VMOVUPS(at(sum, 64*j), total[j])
+	}
+	high, half := v.reg(), v.reg()
+	VMOVUPS(integer(0xffff0000), high)
+	VMOVUPS(integer(0x8000), half)
+	// pair rounds two registers, and puts their halves into one.
+	pair := func(e [2]vec) (upper [2]vec, both vec) {
+		both = v.reg()
+		for i := range e {
+			upper[i] = v.reg()
+			VPADDD(half, e[i], upper[i])
+			VPANDD(high, upper[i], upper[i])
+		}
+		VPSRLD(Imm(16), upper[0], both)
+		VPORD(upper[1], both, both)
+		return upper, both
+	}
+	pairs := GP64()
+	Label("block")
+	MOVQ(I32(16), pairs)
+	Label("pair")
+	for j := range total {
+		var e [2]vec
+		for i := range e {
+			t := v.reg()
+			VMOVUPS(at(x, 128*i+64*j), t)
+			VSUBPS(below[j], t, t)
+			e[i] = v.exp2(t)
+			VADDPS(e[i], total[j], total[j])
+		}
+		upper, both := pair(e)
+		VMOVUPS(both, at(dst, 1024*j))
+		if split {
+			for i := range e {
+				VSUBPS(upper[i], e[i], e[i])
+			}
+			_, rest := pair(e)
+			VMOVUPS(rest, at(dst, 2048+1024*j))
+		}
+	}
+	ADDQ(I32(256), x)
+	ADDQ(I32(64), dst)
+	DECQ(pairs)
+	JNZ(LabelRef("pair"))
+	if split {
+		ADDQ(I32(2048), dst)
+	}
+	ADDQ(I32(1024), dst)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	for j := range total {
+		VMOVUPS(total[j], at(sum, 64*j))
 	}
 	end()
 }

@@ -24,6 +24,10 @@ func main() {
 		v.vec()
 		v.activations()
 		v.columns()
+		if v.wide() {
+			v.pairsExp2("pairsExp2Split", true)
+			v.pairsExp2("pairsExp2Half", false)
+		}
 		v.half()
 		v.combine()
 		v.winograd(math.Sqrt2/2, math.Sqrt2)

@@ -309,18 +309,24 @@ func TestGoldens(t *testing.T) {
 }
 
 // TestGoldensFast is TestGoldens with the CPU's faster methods, which may be
-// ten times as far off.
+// ten times as far off, and with products of bfloat16, which has three bits less
+// than f16.
 func TestGoldensFast(t *testing.T) {
-	for _, c := range models {
-		t.Run(c.name, func(t *testing.T) {
-			g := open(t, c.name, c.part)
-			errs := g.run(host.NewWith(host.Options{Workers: 2, Precision: host.F32}), g.model, c.load)
-			if name, e := worst(errs); !(e <= 10*bounds[engine.F32]) {
-				t.Errorf("%s: relative error %.3g, want at most %g", name, e, 10*bounds[engine.F32])
-			} else {
-				t.Logf("worst of %d: %.2g (%s)", len(errs), e, name)
-			}
-		})
+	for _, p := range []struct {
+		host.Precision
+		bound float64
+	}{{host.F32, 10 * bounds[engine.F32]}, {host.Fast, 8 * bounds[engine.F16]}} {
+		for _, c := range models {
+			t.Run(p.String()+"/"+c.name, func(t *testing.T) {
+				g := open(t, c.name, c.part)
+				errs := g.run(host.NewWith(host.Options{Workers: 2, Precision: p.Precision}), g.model, c.load)
+				if name, e := worst(errs); !(e <= p.bound) {
+					t.Errorf("%s: relative error %.3g, want at most %g", name, e, p.bound)
+				} else {
+					t.Logf("worst of %d: %.2g (%s)", len(errs), e, name)
+				}
+			})
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ func main() {
 	flag.IntVar(&b.each, "drawings", 1, "of each caption; the closest one counts")
 	flag.BoolVar(&b.twins, "draw-twins", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
 	flag.Uint64Var(&b.seed, "seed", 1, "of all chance")
+	flag.StringVar(&b.precision, "precision", "f32", "of the CPU: exact, f32 or fast")
 	python := flag.Bool("as-python", false, "the captions and the noise of evaluate.py")
 	flag.Parse()
 	if err := b.run(context.Background(), *python); err != nil {
@@ -49,6 +50,7 @@ type bench struct {
 	n, k, steps, each int
 	twins             bool
 	seed              uint64
+	precision         string
 
 	scenes    []mini.Scene
 	pictures  []*pixels.Image
@@ -76,7 +78,11 @@ func (b *bench) open() (err error) {
 		b.pictures = append(b.pictures, m)
 	}
 	b.cider = score.NewCIDErD(refs)
-	b.device = host.NewWith(host.Options{Precision: host.F32})
+	precision, err := host.ParsePrecision(b.precision)
+	if err != nil {
+		return err
+	}
+	b.device = host.NewWith(host.Options{Precision: precision})
 	if b.captioner, err = models.OpenCaptioner(models.Embedded("blip"), b.device); err != nil {
 		return err
 	}

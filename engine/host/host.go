@@ -20,7 +20,7 @@ const (
 	// F32 computes on float32 by whatever method is fastest: Winograd's
 	// convolutions, or products of pairs of bfloat16: 1e-4.
 	F32
-	// Fast rounds the factors of products to bfloat16 where that is faster: 2e-2.
+	// Fast rounds the factors of products to bfloat16 where that is faster: 4e-2.
 	Fast
 )
 

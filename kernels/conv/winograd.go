@@ -212,27 +212,13 @@ func (c *winograd) product(strip, p0, p1 int) {
 	}
 	c.t.Output(simd.Lines{Data: results, Stride: rowLen}, simd.Lines{Data: rows, Stride: rowLen + gap}, rowLen, 1)
 
-	var bias []float32 // when it is all that Start would put there
-	if c.e.Bias != nil && c.e.Each == nil && (c.e.Residual == nil || c.e.Act != matmul.None) {
-		bias = c.e.Bias.F32()[j0:j1]
-	}
 	for t := range tiles {
 		n, y, x := c.where(c.first + p0*k.MR + t)
 		for i := range min(m, c.g.oh-y) {
 			at := (n*c.g.oh+y+i)*c.g.ow + x
-			count := min(m, c.g.ow-x)
-			if bias == nil {
-				c.e.Start(c.y, c.pixels, c.out, at, count, j0, j1)
+			for j := range min(m, c.g.ow-x) {
+				c.e.Row(c.y[(at+j)*c.out+j0:(at+j)*c.out+j1], results[i*rowLen+(j*tiles+t)*k.NR:][:j1-j0], c.pixels, c.out, at+j, j0)
 			}
-			for j := range count {
-				dst := c.y[(at+j)*c.out+j0 : (at+j)*c.out+j1]
-				with := bias
-				if with == nil {
-					with = dst
-				}
-				simd.Add(dst, with, results[i*rowLen+(j*tiles+t)*k.NR:])
-			}
-			c.e.Finish(c.y, c.out, at, count, j0, j1)
 		}
 	}
 }

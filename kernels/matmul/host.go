@@ -72,15 +72,14 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 			gather(whole[g.LenA(k):], 0, m, k, min(most, depth-k))
 		}
 	}
-	plain := e.Bias == nil && e.Each == nil && (e.Residual == nil || e.Act != None) && depth > 0
 	d.For(mBlocks*nBlocks, func(job int) {
 		block := job / nBlocks
 		i0 := block * panels / mBlocks * g.MR
 		rows := min((block+1)*panels/mBlocks*g.MR, m) - i0
 		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
 		j0, j1 := s0*g.NR, min(s1*g.NR, n)
-		if !plain {
-			e.Start(c, m, n, i0, rows, j0, j1)
+		if depth == 0 {
+			g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
 		}
 		a := whole
 		if a == nil {
@@ -94,12 +93,15 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 				gather(a, i0, rows, k, kc)
 			}
 			product := g.Tile
-			if plain && k == 0 {
+			if k == 0 {
 				product = g.Set
 			}
 			product(kc, a, g.LenA(kc), w.packed[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
 		}
-		e.Finish(c, n, i0, rows, j0, j1)
+		for i := i0; i < i0+rows; i++ {
+			row := c[i*n+j0 : i*n+j1]
+			e.Row(row, row, m, n, i, j0)
+		}
 	})
 }
 
@@ -181,48 +183,30 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 	h.Free(mem)
 }
 
-// Start puts what is added to the product into columns j0 to j1 of rows i0.. of
-// c [m, n], where a host kernel sums the product up. A residual joins here
-// unless an activation stands between.
-func (e Epilogue) Start(c []float32, m, n, i0, rows, j0, j1 int) {
-	var bias, each []float32
+// Row makes of the product's columns from j0 on of row i, of m rows of n columns,
+// the result. dst may be x. It reads what was just written, in the cache, so that a
+// product begins with its first term and not with sums from memory.
+func (e Epilogue) Row(dst, x []float32, m, n, i, j0 int) {
+	at := i*n + j0
 	if e.Bias != nil {
-		bias = e.Bias.F32()[j0:j1]
+		simd.Add(dst, x, e.Bias.F32()[j0:])
+		x = dst
 	}
-	part := m
 	if e.Each != nil {
-		each = e.Each.F32()
-		part = m * n / len(each)
+		each := e.Each.F32()
+		simd.Add(dst, x, each[i/(m*n/len(each))*n+j0:])
+		x = dst
 	}
-	for i := i0; i < i0+rows; i++ {
-		row := c[i*n+j0 : i*n+j1]
-		switch {
-		case e.Residual != nil && e.Act == None && bias != nil:
-			simd.Add(row, e.Residual.F32()[i*n+j0:i*n+j1], bias)
-		case e.Residual != nil && e.Act == None:
-			copy(row, e.Residual.F32()[i*n+j0:i*n+j1])
-		case bias != nil:
-			copy(row, bias)
-		default:
-			clear(row)
-		}
-		if each != nil {
-			simd.Add(row, row, each[i/part*n+j0:i/part*n+j1])
-		}
+	if e.Act != None {
+		e.Act.Apply(dst, x)
+		x = dst
 	}
-}
-
-// Finish does the rest when the product is summed up.
-func (e Epilogue) Finish(c []float32, n, i0, rows, j0, j1 int) {
-	if e.Act == None {
-		return
+	if e.Residual != nil {
+		simd.Add(dst, x, e.Residual.F32()[at:])
+		x = dst
 	}
-	for i := i0; i < i0+rows; i++ {
-		row := c[i*n+j0 : i*n+j1]
-		e.Act.Apply(row, row)
-		if e.Residual != nil {
-			simd.Add(row, row, e.Residual.F32()[i*n+j0:i*n+j1])
-		}
+	if len(dst) > 0 && &dst[0] != &x[0] {
+		copy(dst, x)
 	}
 }
 

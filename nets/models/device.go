@@ -15,7 +15,7 @@ type DeviceOptions struct {
 	Threads int // of the CPU; 0 means all
 	// Precision is "exact": f32 sums as they stand, within 1e-5 of the reference
 	// for each net; "f32": f32 with faster methods, within 1e-4; "fast": products
-	// of bfloat16 where the CPU is faster at them, within 2e-2, and f16 on a GPU; or
+	// of bfloat16 where the CPU is faster at them, within 4e-2, and f16 on a GPU; or
 	// "", the device's own: "f32" on the CPU (or with Exact, exact), f16 on a GPU.
 	Precision string
 	Exact     bool

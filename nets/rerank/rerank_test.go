@@ -176,47 +176,60 @@ func open(t *testing.T, dev engine.Device) (*models.Captioner, *models.Painter, 
 }
 
 // TestChoicesOfFasterMethods: both loops write and choose the same with the CPU's
-// faster methods as with exact ones.
+// faster methods as with exact ones. Products of bfloat16 change words between which
+// the model hardly decides, and choices between scores that are almost equal.
 func TestChoicesOfFasterMethods(t *testing.T) {
 	scenes, err := mini.Test()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var loops []rerank.Loop
-	for _, p := range []host.Precision{host.Exact, host.F32} {
+	loop := func(p host.Precision) rerank.Loop {
 		c, paint, j := open(t, host.NewWith(host.Options{Workers: 2, Precision: p}))
 		paint.Steps = 6
-		loops = append(loops, rerank.Loop{Captioner: c, Painter: paint, Judge: j, Seed: 11})
+		return rerank.Loop{Captioner: c, Painter: paint, Judge: j, Seed: 11}
 	}
-	worst := 0.
-	for i := range 8 {
-		scene := scenes[23*i%len(scenes)]
-		picture, err := pixels.Decode(bytes.NewReader(scene.PNG))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, run := range []func(l *rerank.Loop) (*rerank.Result, error){
-			func(l *rerank.Loop) (*rerank.Result, error) { return l.Image(t.Context(), scene.File, picture, 3) },
-			func(l *rerank.Loop) (*rerank.Result, error) { return l.Text(t.Context(), scene.Captions[0], 3) },
-		} {
-			exact, err1 := run(&loops[0])
-			fast, err2 := run(&loops[1])
-			if err := errors.Join(err1, err2); err != nil {
-				t.Fatal(err)
-			}
-			if exact.Selected != fast.Selected {
-				t.Errorf("%s: %d is chosen, exactly %d", exact.Source, fast.Selected, exact.Selected)
-			}
-			for k, c := range exact.Candidates {
-				if f := fast.Candidates[k]; f.Text != c.Text {
-					t.Errorf("%s: %q, exactly %q", exact.Source, f.Text, c.Text)
-				} else {
-					worst = max(worst, math.Abs(f.Score-c.Score))
+	exact := loop(host.Exact)
+	for _, p := range []struct {
+		host.Precision
+		captions, choices, score float64 // shares that are the same at least, and how far scores may differ
+	}{{host.F32, 1, 1, 1e-3}, {host.Fast, 0.75, 0.75, 0.1}} {
+		t.Run(p.String(), func(t *testing.T) {
+			fast := loop(p.Precision)
+			var captions, same, choices, chosen, mean, worst float64
+			for i := range 8 {
+				scene := scenes[23*i%len(scenes)]
+				picture, err := pixels.Decode(bytes.NewReader(scene.PNG))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, run := range []func(l *rerank.Loop) (*rerank.Result, error){
+					func(l *rerank.Loop) (*rerank.Result, error) { return l.Image(t.Context(), scene.File, picture, 3) },
+					func(l *rerank.Loop) (*rerank.Result, error) { return l.Text(t.Context(), scene.Captions[0], 3) },
+				} {
+					want, err1 := run(&exact)
+					have, err2 := run(&fast)
+					if err := errors.Join(err1, err2); err != nil {
+						t.Fatal(err)
+					}
+					choices++
+					if want.Selected == have.Selected {
+						chosen++
+					}
+					for k, c := range want.Candidates {
+						captions++
+						if f := have.Candidates[k]; f.Text == c.Text {
+							d := math.Abs(f.Score - c.Score)
+							same, mean, worst = same+1, mean+d, max(worst, d)
+						}
+					}
 				}
 			}
-		}
+			t.Logf("%g of %g choices and %g of %g captions are the same; scores differ by %.2g on average and by %.2g at most", chosen, choices, same, captions, mean/same, worst)
+			if chosen < p.choices*choices || same < p.captions*captions || !(worst <= p.score) {
+				t.Errorf("want shares of %g and %g, and scores within %g", p.choices, p.captions, p.score)
+			}
+		})
 	}
-	t.Logf("scores differ by %.2g at most", worst)
 }
 
 // TestMiniature runs both loops on the embedded models, twice.

@@ -1,4 +1,5 @@
-"""Times Parley beside torch, OpenVINO and onnxruntime on the same weights, f32, all cores.
+"""Times Parley beside torch, OpenVINO and onnxruntime on the same weights, all cores, in f32 and, where
+a work's name ends in -fast, in bfloat16.
 
     python peers.py PARLEY [--rounds 3] [--data DIR] [--peers torch,openvino,onnxruntime] [WORK…]
 
@@ -24,6 +25,9 @@ NETS = {
     "clip-texts-16": ("clip-text", "clip", {"input_ids": [16, 77]}, "text_embeds", 0.80),
     "blip-vision": ("blip-vision", "blip", {"pixel_values": [1, 3, 384, 384]}, "last_hidden_state", 0.90),
 }
+# The same in bfloat16, which onnxruntime does not have on a CPU: no share is to be reached.
+for w in [w for w in NETS if w != "unet-512-x4"]:
+    NETS[w + "-fast"] = NETS[w][:4] + (None,)
 # Works that are no single net: torch alone has them ready to run.
 WHOLE = {"captions-10": 0.15, "reconstruction": 0.50, "first-output": 0.05}
 WORDS = {
@@ -32,6 +36,9 @@ WORDS = {
     "clip-texts-16": "CLIP B/32, 16 texts of 77 ids", "blip-vision": "BLIP base, one image's encoding", "captions-10": "BLIP base, 10 nucleus captions of 20 ids",
     "reconstruction": "image reconstruction, K = 4, 512x512, 10 steps, from process start", "first-output": "first caption of the mini models, from process start",
 }
+
+
+plain = lambda work: work.removesuffix("-fast")
 
 
 # ---- models and inputs
@@ -141,12 +148,13 @@ def runner(peer, work, data):
     import numpy as np
     net = NETS[work][0]
     x = tensors(work)
+    fast = work != plain(work)
     if peer == "torch":
         import torch
         m = modules(work, data)
         def run():
-            with torch.inference_mode():
-                return m(*x.values())
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                return m(*x.values()).float()
         return run
     arrays = [t.numpy() for t in x.values()]
     if peer == "openvino":
@@ -154,7 +162,7 @@ def runner(peer, work, data):
         core = openvino.Core()
         m = core.read_model(f"{data}/openvino/{net}/model.xml")
         m.reshape({i: a.shape for i, a in enumerate(arrays)})
-        c = core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
+        c = core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if fast else "f32", "PERFORMANCE_HINT": "LATENCY"})
         return lambda: c(arrays)[0]
     import onnxruntime
     o = onnxruntime.SessionOptions()
@@ -263,11 +271,11 @@ def measure(peer, work, data, parley, threads):
             _, s, peak = spawn([parley, "caption", f"{data}/picture.png", "--device", "cpu", "--threads", str(threads)])
         return s, peak, None
     if peer != "parley":
-        y = f"{data}/{peer}.npy"
+        y = f"{data}/{peer}-{work}.npy"
         o, _, peak = spawn([sys.executable, __file__, "--worker", f"{peer}:{work}", data, y])
         return min(json.loads(o.splitlines()[-1])["seconds"]), peak, y
     y = f"{data}/io/out.safetensors"
-    common = ["--out", y, "--in", f"{data}/io/{work}.safetensors", "--device", "cpu", "--precision", "f32", "--threads", str(threads), "--repeat", str(1 + RUNS), "--json"]
+    common = ["--out", y, "--in", f"{data}/io/{plain(work)}.safetensors", "--device", "cpu", "--precision", "f32" if work == plain(work) else "fast", "--threads", str(threads), "--repeat", str(1 + RUNS), "--json"]
     if work == "captions-10":
         args = ["blip-generate", "--model", f"{data}/blip", "--sample", "--top-p", "0.9", "--min-length", "20"]
     else:
@@ -277,22 +285,24 @@ def measure(peer, work, data, parley, threads):
 
 
 def error(work, data, y):
-    """‖y - torch's‖ / ‖torch's‖."""
+    """‖y - torch's‖ / ‖torch's‖, torch's in f32."""
     import numpy as np
     if y.endswith(".npy"):
         have = np.load(y)
     else:
         from safetensors.numpy import load_file
         have = load_file(y)[NETS[work][3]]
-    want = np.load(f"{data}/torch.npy").astype(np.float64)
+    want = np.load(f"{data}/torch-{plain(work)}.npy").astype(np.float64)
     return float(np.linalg.norm(have.astype(np.float64).ravel() - want.ravel()) / np.linalg.norm(want))
 
 
 def ready(peer, work, data):
     if not os.path.exists(f"{data}/made"):
         spawn([sys.executable, __file__, "--worker", "make", data, "-"])
-    if work not in ("reconstruction", "first-output") and not os.path.exists(f"{data}/io/{work}.safetensors"):
-        spawn([sys.executable, __file__, "--worker", f"inputs:{work}", data, "-"])
+    if work not in ("reconstruction", "first-output") and not os.path.exists(f"{data}/io/{plain(work)}.safetensors"):
+        spawn([sys.executable, __file__, "--worker", f"inputs:{plain(work)}", data, "-"])
+    if work != plain(work) and not os.path.exists(f"{data}/torch-{plain(work)}.npy"):
+        spawn([sys.executable, __file__, "--worker", f"torch:{plain(work)}", data, f"{data}/torch-{plain(work)}.npy"])
     if peer in ("openvino", "onnxruntime") and not os.path.exists(f"{data}/{peer}/{NETS[work][0]}/made"):
         print(f"converting {NETS[work][0]} for {peer}", flush=True)
         spawn([sys.executable, __file__, "--worker", f"export:{peer}:{NETS[work][0]}", data, "-"])
@@ -302,6 +312,8 @@ def compare(work, peers, rounds, data, parley):
     cores = os.cpu_count()
     if work in WHOLE:
         peers = ["torch"]
+    elif work != plain(work):
+        peers = [p for p in peers if p != "onnxruntime"]
     row = {"seconds": {}, "peak": {}, "error": {}, "failed": {}}
     for peer in peers:
         try:
@@ -318,7 +330,7 @@ def compare(work, peers, rounds, data, parley):
                 continue
             row["seconds"].setdefault(who, []).append(s)
             row["peak"][who] = max(peak, row["peak"].get(who, 0))
-            if y and work in NETS and who != "torch":
+            if y and work in NETS and (who != "torch" or work != plain(work)):
                 row["error"][who] = max(error(work, data, y), row["error"].get(who, 0))
             print(f"{work} round {n + 1}: {who} {s:.3f} s, {peak / 1e9:.2f} GB" + (f", error {row['error'][who]:.1e}" if who in row["error"] else ""), flush=True)
     for who, why in row["failed"].items():
@@ -330,22 +342,28 @@ def write(results, machine):
     """RESULTS.md from everything measured so far."""
     lines = ["# Beside the peers", "",
              "    make peers", "",
-             f"{machine}. f32, random weights, all cores; the lowest of the rounds, which take turns; a process each,",
+             f"{machine}. Random weights, all cores; the lowest of the rounds, which take turns; a process each,",
              "warmed up once, except where a row counts from the process's start. Read the ratios: single times are noise.",
-             "Errors are relative, ‖y - torch's‖ / ‖torch's‖, at the precision that `parley` has by default.", "",
-             "| work | torch | OpenVINO | onnxruntime | Parley | Parley / the fastest | to reach | error | peak memory, Parley / torch | 1 core to 2 | rounds |", "| --- " * 11 + "|"]
-    for work in list(NETS) + list(WHOLE):
-        if work not in results: continue
-        r = results[work]
-        low = {k: min(v) for k, v in r["seconds"].items()}
-        best = min((v for k, v in low.items() if not k.startswith("parley")), default=None)
-        show = lambda k: f"{low[k]:.3g} s" if k in low else ("failed" if k in r["failed"] else "")
-        target = NETS[work][4] if work in NETS else WHOLE[work]
-        ours = low.get("parley")
-        err = r["error"].get("parley")
-        one = low.get("parley on one core")
-        gb = lambda k: f"{r['peak'][k] / 1e9:.2f}" if k in r["peak"] else "?"
-        lines.append(f"| {WORDS[work]} | {show('torch')} | {show('openvino')} | {show('onnxruntime')} | {show('parley')} | {f'**{ours / best:.2f}**' if ours and best else ''} | {target:.2f} | {f'{err:.1e}' if err is not None else ''} | {gb('parley')} / {gb('torch')} GB | {f'{one / ours:.2f}' if one and ours else ''} | {max(map(len, r['seconds'].values()), default=0)} |")
+             "Errors are relative, ‖y - torch's‖ / ‖torch's‖ with torch's of f32."]
+    def table(head, works, note):
+        works = [w for w in works if w in results]
+        if not works: return
+        lines.extend(["", f"## {head}", "", note, "",
+                      "| work | torch | OpenVINO | onnxruntime | Parley | Parley / the fastest | to reach | error: torch, OpenVINO, onnxruntime, Parley | peak memory, Parley / torch | 1 core to 2 | rounds |", "| --- " * 11 + "|"])
+        for work in works:
+            r = results[work]
+            low = {k: min(v) for k, v in r["seconds"].items()}
+            best = min((v for k, v in low.items() if not k.startswith("parley")), default=None)
+            show = lambda k: f"{low[k]:.3g} s" if k in low else ("failed" if k in r["failed"] else "")
+            target = NETS[work][4] if work in NETS else WHOLE[work]
+            ours = low.get("parley")
+            errors = ", ".join(f"{r['error'][k]:.1e}" if k in r["error"] else "-" for k in ("torch", "openvino", "onnxruntime", "parley")) if r["error"] else ""
+            one = low.get("parley on one core")
+            gb = lambda k: f"{r['peak'][k] / 1e9:.2f}" if k in r["peak"] else "?"
+            lines.append(f"| {WORDS[plain(work)]} | {show('torch')} | {show('openvino')} | {show('onnxruntime')} | {show('parley')} | {f'**{ours / best:.2f}**' if ours and best else ''} | {target or ''} | {errors} | {gb('parley')} / {gb('torch')} GB | {f'{one / ours:.2f}' if one and ours else ''} | {max(map(len, r['seconds'].values()), default=0)} |")
+    every = list(NETS) + list(WHOLE)
+    table("f32", [w for w in every if w == plain(w)], "Peers at f32, `parley` at its own precision, `--precision f32`.")
+    table("bfloat16", [w for w in every if w != plain(w)], "torch under autocast, OpenVINO with the hint bf16, `parley --precision fast`.")
     with open(f"{HERE}/RESULTS.md", "w") as f:
         f.write("\n".join(lines) + "\n")
 
@@ -366,10 +384,10 @@ def main():
     a = a.parse_intermixed_args()
     data, parley = os.path.abspath(a.data), os.path.abspath(a.parley)
     os.makedirs(data, exist_ok=True)
-    if unknown := [w for w in a.work if w not in WORDS]:
-        sys.exit(f"no work {unknown}: choose from {list(WORDS)}")
+    if unknown := [w for w in a.work if w not in NETS and w not in WHOLE]:
+        sys.exit(f"no work {unknown}: choose from {list(NETS) + list(WHOLE)}")
     doctor = json.loads(spawn([parley, "doctor", "--json"])[0])
-    machine = f"{doctor['cpu']}, {doctor['cores']} threads, {', '.join(doctor['features'])}; multiply-adds of f32 measured at {doctor['gflops']:.0f} GFLOP/s"
+    machine = f"{doctor['cpu']}, {doctor['cores']} threads, {', '.join(doctor['features'])}; multiply-adds of f32 measured at {doctor['gflops']:.0f} GFLOP/s; products " + ", ".join(f"{m['precision']}: {m['format']} ({m['speed']:.1f}x)" for m in doctor["methods"])
     kept = f"{data}/results.json"
     results = json.load(open(kept)) if os.path.exists(kept) else {}
     for work in a.work or list(NETS) + list(WHOLE):

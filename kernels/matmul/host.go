@@ -10,22 +10,17 @@ import (
 	"parley/kernels/simd"
 )
 
-// The block of the left operand, rowBlock panels of depthBlock, stays in the
-// second-level cache while the panels of weights pass through the first, and so
-// does its result, colBlock columns at most. Run asks gather for depthBlock
-// columns at most.
-const (
-	rowBlock = 8
-	colBlock = 1024
-)
-
-// depthBlock is longer where multiplying takes less time than beginning and
-// ending a tile of sums.
-func depthBlock(g simd.Kernel) int {
+// blocks are the panels of rows, the depth and the columns of what is multiplied
+// at a time: the left operand's block stays in the second-level cache while the
+// panels of weights pass through the first, and so does its result. Tiles of
+// bfloat16 are so fast that to begin and end one costs as much as the depth of 768
+// saves, and that the cache has to feed them both operands. Run asks gather for
+// depth columns at most.
+func blocks(g simd.Kernel) (rows, depth, cols int) {
 	if g.Format == simd.F32 {
-		return 384
+		return 8, 384, 1024
 	}
-	return 768
+	return 4, 768, 2048
 }
 
 // Gemm is the kernel of d's products: of those that its precision allows, the one
@@ -53,12 +48,12 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	}
 	// Blocks of about the same number of panels, of which every worker gets as
 	// many; where there are few, columns are split too.
+	rowBlock, most, colBlock := blocks(g)
 	panels := (m + g.MR - 1) / g.MR
 	mBlocks := (panels + rowBlock - 1) / rowBlock
 	mBlocks = min(panels, (mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
 	strips := (n + g.NR - 1) / g.NR
 	nBlocks := min(strips, max((4*d.Workers()+mBlocks-1)/mBlocks, (n+colBlock-1)/colBlock))
-	most := depthBlock(g)
 	parts := max(1, (depth+most-1)/most)
 	step := (depth + parts - 1) / parts
 	step = (step + g.KR - 1) / g.KR * g.KR

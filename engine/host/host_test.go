@@ -3,8 +3,10 @@ package host
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unsafe"
 
 	"parley/engine"
@@ -127,6 +129,63 @@ func TestForPassesFaultsToItsCaller(t *testing.T) {
 	})
 }
 
+func TestForAfterAFault(t *testing.T) {
+	d := New(3)
+	func() {
+		defer func() { recover() }()
+		d.For(9, func(int) { panic("boom") })
+	}()
+	var n atomic.Int64
+	d.For(9, func(int) { n.Add(1) })
+	if n.Load() != 9 {
+		t.Errorf("%d calls after a fault, want 9", n.Load())
+	}
+}
+
+func TestForFromManyCallers(t *testing.T) {
+	d := New(3)
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			for range 300 {
+				var sum atomic.Int64
+				d.For(50, func(i int) { sum.Add(int64(i)) })
+				if sum.Load() != 50*49/2 {
+					t.Errorf("sum %d", sum.Load())
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestWorkersGo: a device that has no work has no workers.
+func TestWorkersGo(t *testing.T) {
+	d := New(4)
+	d.For(100, func(int) { time.Sleep(10 * time.Microsecond) })
+	for since := time.Now(); d.pool.here.Load() > 0; time.Sleep(linger) {
+		if time.Since(since) > 10*time.Second {
+			t.Fatalf("%d workers are still there", d.pool.here.Load())
+		}
+	}
+	var n atomic.Int64
+	d.For(100, func(int) { n.Add(1) })
+	if n.Load() != 100 {
+		t.Errorf("%d calls, want 100", n.Load())
+	}
+}
+
+// BenchmarkFor has operations as short as those of one word: two jobs of 0.1 ms.
+func BenchmarkFor(b *testing.B) {
+	d := New(2)
+	for b.Loop() {
+		d.For(2, func(int) {
+			for since := time.Now(); time.Since(since) < 100*time.Microsecond; {
+			}
+		})
+	}
+}
+
 func TestRangeCoversAll(t *testing.T) {
 	var sum atomic.Int64
 	New(3).Range(1001, 10, func(lo, hi int) {
@@ -140,7 +199,7 @@ func TestRangeCoversAll(t *testing.T) {
 }
 
 func TestPrecisionsHaveNames(t *testing.T) {
-	for _, p := range []Precision{Exact, F32} {
+	for _, p := range []Precision{Exact, F32, Fast} {
 		got, err := ParsePrecision(p.String())
 		if err != nil || got != p || NewWith(Options{Precision: got}).Precision() != p {
 			t.Errorf("%v reads as %v, %v", p, got, err)

@@ -20,8 +20,4 @@ func winograd(t *testing.T, w *simd.Winograd) {
 	optest.HostWith(t, optest.Conv2D, host.Options{Workers: 2, Precision: host.F32})
 }
 
-func BenchmarkConv2D(b *testing.B) {
-	for _, p := range []host.Precision{host.Exact, host.F32} {
-		b.Run(p.String(), func(b *testing.B) { optest.BenchConv2D(b, host.NewWith(host.Options{Precision: p})) })
-	}
-}
+func BenchmarkConv2D(b *testing.B) { optest.BenchHost(b, optest.BenchConv2D) }

@@ -3,9 +3,9 @@ package matmul_test
 import (
 	"testing"
 
-	"parley/engine/host"
 	"parley/kernels/optest"
 )
 
-func TestLinear(t *testing.T)      { optest.Host(t, optest.Linear) }
-func BenchmarkLinear(b *testing.B) { optest.BenchLinear(b, host.New(0)) }
+func TestLinear(t *testing.T) { optest.Host(t, optest.Linear) }
+
+func BenchmarkLinear(b *testing.B) { optest.BenchHost(b, optest.BenchLinear) }

@@ -46,8 +46,16 @@ func bench(b *testing.B, name string, dev engine.Device, inputs [][]int, op func
 	})
 }
 
-// peak is the CPU's multiply-adds a second; 0 of another device. Minimal
-// filtering makes more FLOPs than that, by the count of the plain sum.
+// BenchHost runs a benchmark on the CPU at each precision.
+func BenchHost(b *testing.B, suite func(*testing.B, engine.Device)) {
+	for p := host.Exact; p <= host.Fast; p++ {
+		b.Run(p.String(), func(b *testing.B) { suite(b, host.NewWith(host.Options{Precision: p})) })
+	}
+}
+
+// peak is the CPU's multiply-adds of float32 a second; 0 of another device. Minimal
+// filtering and products of bfloat16 make more FLOPs than that, by the count of the
+// plain sum.
 func peak(dev engine.Device) float64 {
 	d, ok := host.On(dev)
 	if !ok {

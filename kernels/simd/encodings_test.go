@@ -66,7 +66,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-var encoded = regexp.MustCompile(`^(ldtilecfg|tile|tdp|vcvtne2ps2bf16|vdpbf16ps)`)
+var encoded = regexp.MustCompile(`^(ldtilecfg|tile|tdp|prefetchw|vcvtne2ps2bf16|vdpbf16ps)`)
 
 // A macro of the source. One that is nothing but bytes is an instruction.
 type macro struct {
@@ -133,6 +133,9 @@ func disassembled(op string, a []string) string {
 		return "tileloadd " + mem() + "," + tile(a[0])
 	case "TILESTORED":
 		return "tilestored " + tile(a[0]) + "," + mem()
+	case "PREFETCHW":
+		n, _ := strconv.Atoi(a[1])
+		return fmt.Sprintf("prefetchw %#x(%%r%s)", n, reg(a[0])[1:])
 	case "TDPBF16PS":
 		return "tdpbf16ps " + tile(a[2]) + "," + tile(a[1]) + "," + tile(a[0])
 	case "VDPBF16PS":

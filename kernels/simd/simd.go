@@ -1,8 +1,9 @@
 // Package simd holds the inner loops of the CPU: the matrix product's
 // micro-kernel with its packing, and elementwise and reducing functions of
 // float32 slices. Each exists as pure Go, which documents it and runs
-// everywhere, and as AVX2 and AVX-512 assembly that asm/ generates. Build
-// with -tags noasm for the pure Go alone.
+// everywhere, and as AVX2 and AVX-512 assembly that asm/ generates; products
+// of bfloat16 are written by hand, for AMX and AVX512_BF16. Build with -tags
+// noasm for the pure Go alone.
 //
 // Slices that a function combines are taken at the length of the first; it
 // panics when another one's capacity is smaller. A destination may be one of

@@ -492,34 +492,53 @@ TEXT ·tileSetAVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, BX
 
 panel:
-	MOVQ   k+0(FP), DI
-	MOVQ   b+24(FP), R9
-	MOVQ   n+56(FP), R10
-	MOVQ   AX, R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	CMPQ   R10, $0x08
-	JLE    column
-	CMPQ   SI, $0x06
-	JGE    wide6
-	CMPQ   SI, $0x01
-	JEQ    wide1
-	CMPQ   SI, $0x02
-	JEQ    wide2
-	CMPQ   SI, $0x03
-	JEQ    wide3
-	CMPQ   SI, $0x04
-	JEQ    wide4
+	MOVQ       k+0(FP), DI
+	MOVQ       b+24(FP), R9
+	MOVQ       n+56(FP), R10
+	MOVQ       AX, R8
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	MOVQ       DX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 60(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 60(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 60(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 60(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 60(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 60(R11)
+	ADDQ       BX, R11
+	CMPQ       R10, $0x08
+	JLE        column
+	CMPQ       SI, $0x06
+	JGE        wide6
+	CMPQ       SI, $0x01
+	JEQ        wide1
+	CMPQ       SI, $0x02
+	JEQ        wide2
+	CMPQ       SI, $0x03
+	JEQ        wide3
+	CMPQ       SI, $0x04
+	JEQ        wide4
 
 wide5:
 	VMOVUPS      (R9), Y12
@@ -7496,66 +7515,109 @@ TEXT ·tileSetAVX512(SB), NOSPLIT, $0-64
 	SHLQ $0x02, BX
 
 panel:
-	MOVQ   k+0(FP), DI
-	MOVQ   b+24(FP), R9
-	MOVQ   n+56(FP), R10
-	MOVQ   AX, R8
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	VPXORD Z24, Z24, Z24
-	VPXORD Z25, Z25, Z25
-	VPXORD Z26, Z26, Z26
-	VPXORD Z27, Z27, Z27
-	CMPQ   R10, $0x10
-	JLE    column
-	CMPQ   SI, $0x0e
-	JGE    wide14
-	CMPQ   SI, $0x01
-	JEQ    wide1
-	CMPQ   SI, $0x02
-	JEQ    wide2
-	CMPQ   SI, $0x03
-	JEQ    wide3
-	CMPQ   SI, $0x04
-	JEQ    wide4
-	CMPQ   SI, $0x05
-	JEQ    wide5
-	CMPQ   SI, $0x06
-	JEQ    wide6
-	CMPQ   SI, $0x07
-	JEQ    wide7
-	CMPQ   SI, $0x08
-	JEQ    wide8
-	CMPQ   SI, $0x09
-	JEQ    wide9
-	CMPQ   SI, $0x0a
-	JEQ    wide10
-	CMPQ   SI, $0x0b
-	JEQ    wide11
-	CMPQ   SI, $0x0c
-	JEQ    wide12
+	MOVQ       k+0(FP), DI
+	MOVQ       b+24(FP), R9
+	MOVQ       n+56(FP), R10
+	MOVQ       AX, R8
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	VPXORD     Z24, Z24, Z24
+	VPXORD     Z25, Z25, Z25
+	VPXORD     Z26, Z26, Z26
+	VPXORD     Z27, Z27, Z27
+	MOVQ       DX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 124(R11)
+	ADDQ       BX, R11
+	CMPQ       R10, $0x10
+	JLE        column
+	CMPQ       SI, $0x0e
+	JGE        wide14
+	CMPQ       SI, $0x01
+	JEQ        wide1
+	CMPQ       SI, $0x02
+	JEQ        wide2
+	CMPQ       SI, $0x03
+	JEQ        wide3
+	CMPQ       SI, $0x04
+	JEQ        wide4
+	CMPQ       SI, $0x05
+	JEQ        wide5
+	CMPQ       SI, $0x06
+	JEQ        wide6
+	CMPQ       SI, $0x07
+	JEQ        wide7
+	CMPQ       SI, $0x08
+	JEQ        wide8
+	CMPQ       SI, $0x09
+	JEQ        wide9
+	CMPQ       SI, $0x0a
+	JEQ        wide10
+	CMPQ       SI, $0x0b
+	JEQ        wide11
+	CMPQ       SI, $0x0c
+	JEQ        wide12
 
 wide13:
 	VMOVUPS      (R9), Z28

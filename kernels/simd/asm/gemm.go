@@ -47,14 +47,12 @@ func (v isa) gemm(name string, add bool) {
 			acc[i][j] = v.zero()
 		}
 	}
-	if add { // the tile of C comes while k runs
-		row := GP64()
-		MOVQ(c, row)
-		for range mr {
-			PREFETCHT0(at(row, 0))
-			PREFETCHT0(at(row, 4*nv*v.w-4))
-			ADDQ(ldc, row)
-		}
+	row := GP64() // the tile of C comes while k runs
+	MOVQ(c, row)
+	for range mr {
+		PREFETCHT0(at(row, 0))
+		PREFETCHT0(at(row, 4*nv*v.w-4))
+		ADDQ(ldc, row)
 	}
 
 	loop := func(label string, rows, cols int) {

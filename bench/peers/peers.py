@@ -362,7 +362,7 @@ def write(results, machine):
             gb = lambda k: f"{r['peak'][k] / 1e9:.2f}" if k in r["peak"] else "?"
             lines.append(f"| {WORDS[plain(work)]} | {show('torch')} | {show('openvino')} | {show('onnxruntime')} | {show('parley')} | {f'**{ours / best:.2f}**' if ours and best else ''} | {target or ''} | {errors} | {gb('parley')} / {gb('torch')} GB | {f'{one / ours:.2f}' if one and ours else ''} | {max(map(len, r['seconds'].values()), default=0)} |")
     every = list(NETS) + list(WHOLE)
-    table("f32", [w for w in every if w == plain(w)], "Peers at f32, `parley` at its own precision, `--precision f32`.")
+    table("f32", [w for w in every if w == plain(w)], "Peers in f32, `parley --precision f32`, its default: float32 by the fastest method that stays within 1e-4, which the head line names.")
     table("bfloat16", [w for w in every if w != plain(w)], "torch under autocast, OpenVINO with the hint bf16, `parley --precision fast`.")
     with open(f"{HERE}/RESULTS.md", "w") as f:
         f.write("\n".join(lines) + "\n")

@@ -3,4 +3,4 @@
 package host
 
 // Huge is a hint that this system does not take.
-func Huge([]byte) {}
+func Huge([]float32) {}

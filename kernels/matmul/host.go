@@ -3,20 +3,19 @@ package matmul
 import (
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/simd"
 )
 
-// blocks are the panels of rows, the depth and the columns of what is multiplied
+// blockSizes are the panels of rows, the depth and the columns of what is multiplied
 // at a time: the left operand's block stays in the second-level cache while the
 // panels of weights pass through the first, and so does its result. Tiles of
 // bfloat16 are so fast that to begin and end one costs as much as the depth of 768
 // saves, and that the cache has to feed them both operands. Run asks gather for
 // depth columns at most.
-func blocks(g simd.Kernel) (rows, depth, cols int) {
+func blockSizes(g simd.Kernel) (rows, depth, cols int) {
 	if g.Format == simd.F32 {
 		return 8, 384, 1024
 	}
@@ -48,7 +47,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	}
 	// Blocks of about the same number of panels, of which every worker gets as
 	// many; where there are few, columns are split too.
-	rowBlock, most, colBlock := blocks(g)
+	rowBlock, most, colBlock := blockSizes(g)
 	panels := (m + g.MR - 1) / g.MR
 	mBlocks := (panels + rowBlock - 1) / rowBlock
 	mBlocks = min(panels, (mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
@@ -117,7 +116,7 @@ func Peak(d *host.Device, length time.Duration) float64 {
 func strips(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
 	nr := g.NR
 	packed := make([]float32, g.SizeB(in, out))
-	host.Huge(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(packed))), 4*len(packed)))
+	host.Huge(packed)
 	pack := func(lo, hi int) {
 		if rows := min(hi*nr, out) - lo*nr; rows > 0 {
 			g.PackBT(packed[lo*g.LenB(in):], w[lo*nr*in:], in, rows, in)
@@ -147,13 +146,6 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 	gather := func(dst []float32, row, rows, k, kc int) {
 		g.PackA(dst, x[row*in+k:], in, rows, kc)
 	}
-	if f := e.scale(); f != 1 {
-		mem, _ := h.Alloc(4 * m * in)
-		defer h.Free(mem)
-		scaled := mem.F32()
-		simd.Scale(scaled, x[:m*in], float32(f))
-		x = scaled
-	}
 	if !e.GEGLU {
 		Run(h, m, w, y, e, gather)
 		return
@@ -166,7 +158,7 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 	blocks := (m + most - 1) / most
 	for b := range blocks {
 		i0, i1 := b*m/blocks, (b+1)*m/blocks
-		Run(h, i1-i0, w, wide, Epilogue{Bias: e.Bias}, func(dst []float32, row, rows, k, kc int) { gather(dst, i0+row, rows, k, kc) })
+		Run(h, i1-i0, w, wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, func(dst []float32, row, rows, k, kc int) { gather(dst, i0+row, rows, k, kc) })
 		h.Range(i1-i0, 1+16384/w.Out, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
 				row := y[(i0+i)*c : (i0+i+1)*c]
@@ -183,6 +175,10 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 // product begins with its first term and not with sums from memory.
 func (e Epilogue) Row(dst, x []float32, m, n, i, j0 int) {
 	at := i*n + j0
+	if f := e.scale(); f != 1 {
+		simd.Scale(dst, x, float32(f))
+		x = dst
+	}
 	if e.Bias != nil {
 		simd.Add(dst, x, e.Bias.F32()[j0:])
 		x = dst

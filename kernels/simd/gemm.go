@@ -270,9 +270,6 @@ func floatsGo(k int, a, b, c []float32, ldc, m, n int) {
 	}
 }
 
-// PackedLen is the length of PackRows' or PackCols' result for panels of r.
-func PackedLen(lines, k, r int) int { return (lines + r - 1) / r * r * k }
-
 // PackRows packs src, row-major [rows][k] with stride ld, into panels
 // [ceil(rows/r)][k][r], padded with zeros. It packs A with r = MR, and B with
 // r = NR where B lies transposed, as weights [out, in] do.

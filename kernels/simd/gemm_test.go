@@ -33,7 +33,7 @@ func testPack(t *testing.T, lines, k, r, gap int) {
 			cols[p*(lines+gap)+i] = value(i, p)
 		}
 	}
-	n := PackedLen(lines, k, r)
+	n := (lines + r - 1) / r * r * k
 	a, b := make([]float32, n+16), make([]float32, n+16)
 	for i := range a {
 		a[i], b[i] = -1, -1
@@ -204,18 +204,18 @@ func TestTile(t *testing.T) {
 						was := append([]float32(nil), c...)
 						op.run(k, a, lda, b, g.LenB(k), c, ldc, m, n)
 						for i, got := range c {
-							want, true, abs := float64(was[i]), float64(was[i]), 0.0
+							want, plain, abs := float64(was[i]), float64(was[i]), 0.0
 							if row, col := i/ldc, i%ldc; col < n {
-								want, true = want*op.keep, true*op.keep
+								want, plain = want*op.keep, plain*op.keep
 								for p := range k {
 									want += g.term(x[row*k+p], y[p*n+col])
-									true += float64(x[row*k+p]) * float64(y[p*n+col])
+									plain += float64(x[row*k+p]) * float64(y[p*n+col])
 									abs += math.Abs(float64(x[row*k+p]) * float64(y[p*n+col]))
 								}
 							}
 							what := fmt.Sprintf("k %d, tile %dx%d %s, element %d", k, m, n, op.name, i)
 							near(t, what, got, want, abs+math.Abs(want), 16*eps)
-							near(t, what+" beside the product of float32", got, true, abs+math.Abs(want), 16*eps+loss)
+							near(t, what+" beside the product of float32", got, plain, abs+math.Abs(want), 16*eps+loss)
 						}
 					}
 				}

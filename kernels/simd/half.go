@@ -26,13 +26,17 @@ func toF16Go(dst []uint16, src []float32) {
 func toBF16Go(dst []uint16, src []float32) {
 	src = src[:len(dst)]
 	for i, v := range src {
-		u := math.Float32bits(v)
-		if v != v {
-			dst[i] = uint16(u>>16) | 0x40 // quiet, and never rounded to Inf
-			continue
-		}
-		dst[i] = uint16((u + 0x7fff + u>>16&1) >> 16)
+		dst[i] = uint16(bf16(v))
 	}
+}
+
+// bf16 rounds to bfloat16.
+func bf16(x float32) uint32 {
+	u := math.Float32bits(x)
+	if x != x {
+		return u>>16 | 0x40 // quiet, and never rounded to Inf
+	}
+	return (u + 0x7fff + u>>16&1) >> 16
 }
 
 func f16to32(h uint16) float32 {

@@ -10,14 +10,6 @@ func half(x float32) (near, rest uint32) {
 	return near, bf16(x - math.Float32frombits(near<<16))
 }
 
-func bf16(x float32) uint32 {
-	u := math.Float32bits(x)
-	if x != x {
-		return u>>16 | 0x40
-	}
-	return (u + 0x7fff + u>>16&1) >> 16
-}
-
 // put writes a pair of consecutive k to word i of a block of 32.
 func (g Kernel) put(block []float32, i int, even, odd float32) {
 	e, er := half(even)

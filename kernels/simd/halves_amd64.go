@@ -71,8 +71,8 @@ func (g Kernel) dp(k int, a []float32, lda int, b, c []float32, ldc, m, n int, a
 // row and the rows.
 type config [64]byte
 
-func newConfig(m, n int) *config {
-	c := &config{1}
+func newConfig(m, n int) config {
+	c := config{1}
 	tile := func(t, rows, cols int) {
 		if rows > 0 && cols > 0 {
 			c[16+2*t], c[48+t] = byte(4*min(cols, 16)), byte(min(rows, 16))

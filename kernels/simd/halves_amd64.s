@@ -642,10 +642,8 @@ TEXT ·tileDP(SB), NOSPLIT, $0-57
 	KXORW K3, K3, K3
 	KXORW K4, K4, K4
 	CMPB  add+56(FP), $0
-	JEQ   2(PC)
+	JEQ   3(PC)
 	KMOVW K1, K3
-	CMPB  add+56(FP), $0
-	JEQ   2(PC)
 	KMOVW K2, K4
 	MOVQ  c+24(FP), DX
 	MOVQ  ldc+32(FP), CX

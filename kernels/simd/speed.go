@@ -5,17 +5,6 @@ import (
 	"time"
 )
 
-// Formats are those of which the active level has a kernel in assembly, F32 first.
-func Formats() []Format {
-	formats := []Format{F32}
-	for _, f := range []Format{BF16x3, BF16} {
-		if Gemm(f).level > Go {
-			formats = append(formats, f)
-		}
-	}
-	return formats
-}
-
 var (
 	speeds     = map[Kernel]float64{}
 	speedsLock sync.Mutex
@@ -45,14 +34,14 @@ func Speed(f Format) float64 {
 	return best
 }
 
-// Fastest is the kernel of the fastest of formats, F32 and those below a limit
-// that the active level has in assembly.
+// Fastest is the kernel of the fastest of the formats up to limit: F32, and those
+// for which the active level has assembly.
 func Fastest(limit Format) Kernel {
-	best := F32
-	for _, f := range Formats() {
-		if f <= limit && f != F32 && Speed(f) > Speed(best) {
-			best = f
+	best := Gemm(F32)
+	for f := BF16x3; f <= limit; f++ {
+		if g := Gemm(f); g.level > Go && Speed(f) > Speed(best.Format) {
+			best = g
 		}
 	}
-	return Gemm(best)
+	return best
 }

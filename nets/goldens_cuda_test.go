@@ -29,7 +29,7 @@ func TestGoldensCUDA(t *testing.T) {
 				if have := dev.Usage(); have.Blocks != loaded.Blocks || have.Bytes != loaded.Bytes {
 					t.Errorf("%+v is held after a run, %+v before", have, loaded)
 				}
-				dry := engine.NewStream(t.Context(), engine.Like(dev))
+				dry := engine.NewStream(t.Context(), engine.DryRunOf(dev))
 				if f, err = c.load(g, g.model.Loader(dry.Device())); err != nil {
 					t.Fatal(err)
 				}

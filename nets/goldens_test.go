@@ -98,9 +98,9 @@ type taps struct {
 	have map[string]*engine.Tensor
 }
 
-func (r *taps) Record(s engine.Span) {
+func (r *taps) Observe(s engine.Span) {
 	// What is added to a module's own output has no module of that name.
-	if s.Op != "" || !r.want[s.Path] {
+	if s.Op != "" || s.Out == nil || !r.want[s.Path] {
 		return
 	}
 	x, err := r.s.Get(s.Out)
@@ -115,11 +115,11 @@ func (r *taps) Record(s engine.Span) {
 // activations in it and computes as ours does.
 type halves struct{ taps *taps }
 
-func (r halves) Record(s engine.Span) {
-	if s.Op != "" && s.Out.DType() == engine.F32 {
+func (r halves) Observe(s engine.Span) {
+	if s.Op != "" && s.Op != "upload" && s.Op != "download" && s.Out.DType() == engine.F32 {
 		copy(s.Out.F32(), engine.Convert(engine.F32, engine.Convert(engine.F16, s.Out)).F32())
 	}
-	r.taps.Record(s)
+	r.taps.Observe(s)
 }
 
 // forward is a loaded model's run on its inputs; it returns its outputs by name.
@@ -148,9 +148,9 @@ func (g golden) compare(s *engine.Stream, f forward) map[string]float64 {
 			rec.want[path] = true
 		}
 	}
-	s.Attach(rec)
+	s.Watch(nil, rec)
 	if g.half {
-		s.Attach(halves{rec})
+		s.Watch(nil, halves{rec})
 	}
 	out, err := f(s)
 	if err != nil {
@@ -588,7 +588,7 @@ func TestMemory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := open(t, c.name, c.part)
 			var peaks [4]int
-			for i, dev := range []engine.Device{host.New(2), engine.Like(host.New(2))} {
+			for i, dev := range []engine.Device{host.New(2), engine.DryRunOf(host.New(2))} {
 				s := engine.NewStream(t.Context(), dev)
 				f, err := c.load(g, g.model.Loader(s.Device()))
 				if err != nil {

@@ -238,7 +238,7 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 // dryStep is the operations of a guided step of n pictures, with the launches
 // that the device would get.
 func dryStep(size painting, n int) ([]operation, error) {
-	p, err := loadPainter(size, engine.Counter{Elem: engine.F16}, true)
+	p, err := loadPainter(size, engine.DryRun{Elem: engine.F16}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -256,9 +256,9 @@ func dryStep(size painting, n int) ([]operation, error) {
 		return nil, err
 	}
 	f = follower{}
-	s.Attach(&f)
+	s.Watch(nil, &f)
 	err = run()
-	s.Attach(nil)
+	s.Watch(nil, nil)
 	return f.ops, err
 }
 

@@ -375,8 +375,8 @@ func (f *follower) launched(l cuda.Launched) bool {
 	return true
 }
 
-// Record implements engine.Recorder.
-func (f *follower) Record(s engine.Span) {
+// Record implements engine.Observer.
+func (f *follower) Observe(s engine.Span) {
 	if s.Op == "" {
 		return
 	}
@@ -389,14 +389,14 @@ func (f *follower) Record(s engine.Span) {
 
 // follow captures what run does as a graph and returns its operations. The graph
 // has to be freed.
-func follow(d *cuda.Device, s *engine.Stream, run func() error) (*cuda.Graph, []operation, error) {
+func follow(d *cuda.Device, s *engine.Stream, run func() error) (engine.Graph, []operation, error) {
 	var f follower
 	var inner error
-	s.Attach(&f)
+	s.Watch(nil, &f)
 	d.Watch(f.launched)
 	g, err := d.Capture(s, func() { inner = run() })
 	d.Watch(nil)
-	s.Attach(nil)
+	s.Watch(nil, nil)
 	if err == nil {
 		err = inner
 	}

@@ -28,7 +28,7 @@ func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 	if kh == 3 && kw == 3 && g.Format != simd.F32 && simd.Speed(g.Format) < 3*simd.Speed(simd.F32) {
 		g = simd.Gemm(simd.F32)
 	}
-	if !engine.Dry(d) {
+	if !engine.IsDryRun(d) {
 		w = channelsLast(d, w, out, in, kh*kw)
 	}
 	mat, err := matmul.PackFor(d, g, w, out, depth)

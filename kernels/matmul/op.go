@@ -58,7 +58,7 @@ func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
 // PackFor is Pack for a kernel of the host's.
 func PackFor(d engine.Device, g simd.Kernel, w []float32, out, in int) (*Weights, error) {
 	p := &Weights{Out: out, In: in, gemm: g}
-	if engine.Dry(d) {
+	if engine.IsDryRun(d) {
 		return p, nil
 	}
 	if d.Local() {
@@ -87,7 +87,7 @@ func Place(d engine.Device, w []float32, out, in int) (*engine.Tensor, error) {
 		w = full
 	}
 	t := engine.FromF32(w, out, wide)
-	if d.Float() == engine.F16 && len(w) > 0 && !engine.Dry(d) {
+	if d.Float() == engine.F16 && len(w) > 0 && !engine.IsDryRun(d) {
 		half := make([]uint16, len(w))
 		simd.ToF16(half, w)
 		t = engine.FromF16(half, out, wide)

@@ -179,7 +179,7 @@ type Cache struct {
 	// the operations, which a GPU records.
 	words, more *engine.Tensor
 	base        int
-	next        layer.Recording
+	next        engine.Graphed
 	logits      *engine.Tensor // of Next, where it is not next's
 }
 
@@ -249,7 +249,7 @@ func (c *Cache) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	if length == 1 {
 		if c.words == nil {
 			c.words, c.more, c.base = s.New(engine.I32, c.rows, 1), s.New(engine.I32, 1), c.used
-			c.next = layer.Recording{Run: func() (*engine.Tensor, error) {
+			c.next = engine.Graphed{Run: func() (*engine.Tensor, error) {
 				x := c.read(s, c.words, c.base, c.more)
 				return c.text.logits(s, x.Reshape(c.rows, c.text.Width)), s.Err()
 			}}

@@ -61,10 +61,10 @@ func (w *writer) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 
 // write generates, and keeps the logits. Spans that somebody takes keep the
 // GPU from recording.
-func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Recorder, prompts [][]int32, o decode.Options) ([]decode.Text, *writer) {
+func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Observer, prompts [][]int32, o decode.Options) ([]decode.Text, *writer) {
 	t.Helper()
 	s := engine.NewStream(context.Background(), dev)
-	s.Attach(spans)
+	s.Watch(nil, spans)
 	defer s.Close()
 	v, err := m.Vision.Forward(s, s.Put(pictures(1, m.Vision.Size(), 3)))
 	if err != nil {
@@ -184,7 +184,7 @@ func TestBeamsCUDA(t *testing.T) {
 
 type nobody struct{}
 
-func (nobody) Record(engine.Span) {}
+func (nobody) Observe(engine.Span) {}
 
 // TestRecordedCUDA: a recorded word's logits are to the bit those of its
 // operations one by one, also when beams change places.

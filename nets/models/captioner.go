@@ -22,7 +22,7 @@ type Captioner struct {
 	words   *vocab.BERT
 	process *pixels.Processor
 	device  engine.Device
-	weights *engine.Kept
+	weights *engine.AllocationScope
 }
 
 // Close gives the weights back. The captioner is of no use after it.
@@ -56,7 +56,7 @@ func OpenCaptioner(src Source, dev engine.Device) (_ *Captioner, err error) {
 	if err := fits(src, dev, map[string]string{"blip": convert.BLIP}, nil); err != nil {
 		return nil, err
 	}
-	on, kept := engine.Keep(dev)
+	on, kept := engine.Scope(dev)
 	defer func() {
 		if err != nil {
 			kept.FreeAll()

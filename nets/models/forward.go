@@ -36,7 +36,7 @@ type ForwardOptions struct {
 type Net struct {
 	name string
 	dev  engine.Device
-	kept *engine.Kept
+	kept *engine.AllocationScope
 	run  func(*run) error
 }
 
@@ -73,7 +73,7 @@ func OpenNet(name string, src Source, dev engine.Device) (*Net, error) {
 	if !ok {
 		return nil, fmt.Errorf("net %q: choose one of %v", name, Nets())
 	}
-	on, kept := engine.Keep(dev)
+	on, kept := engine.Scope(dev)
 	f, err := open(src, on)
 	if err != nil {
 		kept.FreeAll()
@@ -91,7 +91,7 @@ func (n *Net) Forward(ctx context.Context, in Tensors, o ForwardOptions) (Tensor
 	r := &run{s: engine.NewStream(ctx, n.dev), in: in, o: o, out: Tensors{}}
 	defer r.s.Close()
 	if o.Taps != nil {
-		r.s.Attach(tapper{r, map[string]int{}})
+		r.s.Watch(nil, tapper{r, map[string]int{}})
 	}
 	if err := n.run(r); err != nil {
 		return nil, fmt.Errorf("%s: %w", n.name, err)
@@ -116,7 +116,7 @@ type tapper struct {
 	seen map[string]int
 }
 
-func (t tapper) Record(sp engine.Span) {
+func (t tapper) Observe(sp engine.Span) {
 	if sp.Op != "" || sp.Out == nil || sp.Path == "" || !t.r.o.Taps.MatchString(sp.Path) || sp.Out.DType() == engine.I32 {
 		return
 	}

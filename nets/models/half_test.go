@@ -15,8 +15,8 @@ import (
 // halves rounds what operations give to f16.
 type halves struct{}
 
-func (halves) Record(sp engine.Span) {
-	if sp.Op != "" && sp.Out.DType() == engine.F32 {
+func (halves) Observe(sp engine.Span) {
+	if sp.Op != "" && sp.Op != "upload" && sp.Op != "download" && sp.Out.DType() == engine.F32 {
 		copy(sp.Out.F32(), engine.Convert(engine.F32, engine.Convert(engine.F16, sp.Out)).F32())
 	}
 }
@@ -40,10 +40,10 @@ func TestWhatHalfCostsAScore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	draw := func(text string, seed uint64, r engine.Recorder) pixels.Picture {
+	draw := func(text string, seed uint64, r engine.Observer) pixels.Picture {
 		s := engine.NewStream(t.Context(), dev)
 		defer s.Close()
-		s.Attach(r)
+		s.Watch(nil, r)
 		ids, none := p.words.Encode(text, p.Text.Length), p.words.Encode("", p.Text.Length)
 		z, err := p.Latents(s, [][]int32{ids}, [][]int32{none}, OneSeed(seed), nil, nil)
 		if err != nil {

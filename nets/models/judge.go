@@ -13,7 +13,6 @@ import (
 	"parley/kernels/norm"
 	"parley/kernels/sample"
 	"parley/nets/clip"
-	"parley/nets/layer"
 	"parley/nets/pixels"
 	"parley/weights/convert"
 	"parley/weights/vocab"
@@ -29,7 +28,7 @@ type Judge struct {
 	words   *vocab.CLIP
 	process *pixels.Processor
 	device  engine.Device
-	weights *engine.Kept
+	weights *engine.AllocationScope
 
 	mu       sync.Mutex
 	programs map[shape]*program
@@ -57,7 +56,7 @@ func OpenJudge(src Source, dev engine.Device) (_ *Judge, err error) {
 	if err := fits(src, dev, map[string]string{"clip": convert.CLIP}, nil); err != nil {
 		return nil, err
 	}
-	on, kept := engine.Keep(dev)
+	on, kept := engine.Scope(dev)
 	defer func() {
 		if err != nil {
 			kept.FreeAll()
@@ -254,7 +253,7 @@ type shape struct {
 type program struct {
 	s   *engine.Stream
 	in  []*engine.Tensor
-	rec layer.Recording
+	rec engine.Graphed
 }
 
 func (j *Judge) start(t tower, in []*engine.Tensor) *program {

@@ -84,7 +84,7 @@ func weigh(src Source, dev engine.Device, parts map[string]string) (int, error) 
 // says what the nets, opened on a device that only counts, need beside their
 // weights of what is then free.
 func fits(src Source, dev engine.Device, parts map[string]string, work func(dry engine.Device, free int) error) error {
-	if dev.Local() || engine.Dry(dev) {
+	if dev.Local() || engine.IsDryRun(dev) {
 		return nil
 	}
 	weights, err := weigh(src, dev, parts)
@@ -98,7 +98,7 @@ func fits(src Source, dev engine.Device, parts map[string]string, work func(dry 
 	if work == nil {
 		return nil
 	}
-	if err := work(engine.Like(dev), free-weights); err != nil {
+	if err := work(engine.DryRunOf(dev), free-weights); err != nil {
 		return fmt.Errorf("%s, beside %s of weights: %w", dev.Name(), gigabytes(weights), err)
 	}
 	return nil

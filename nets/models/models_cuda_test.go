@@ -54,7 +54,7 @@ type drawing struct {
 
 type nobody struct{}
 
-func (nobody) Record(engine.Span) {}
+func (nobody) Observe(engine.Span) {}
 
 // sketch is the tiny Stable Diffusion, for drawings of a few pixels.
 func sketch(t testing.TB, dev engine.Device) *models.Painter {
@@ -77,7 +77,7 @@ func (d drawing) draw(ctx context.Context, p *models.Painter, dev engine.Device,
 	s := engine.NewStream(ctx, dev)
 	defer s.Close()
 	if d.eager {
-		s.Attach(nobody{})
+		s.Watch(nil, nobody{})
 	}
 	h, w := p.Height/p.VAE.Factor, p.Width/p.VAE.Factor
 	var from *models.Start

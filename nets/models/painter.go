@@ -14,7 +14,6 @@ import (
 	"parley/kernels/sample"
 	"parley/kernels/simd"
 	"parley/nets/clip"
-	"parley/nets/layer"
 	"parley/nets/pixels"
 	"parley/nets/schedule"
 	"parley/nets/unet"
@@ -35,9 +34,9 @@ type Painter struct {
 	scheduler weights.Config
 	device    engine.Device
 	source    Source
-	weights   *engine.Kept
+	weights   *engine.AllocationScope
 	wideVAE   *vae.Model // in f32, once a picture has overflowed f16
-	wide      *engine.Kept
+	wide      *engine.AllocationScope
 }
 
 // Close gives the weights back. The painter is of no use after it.
@@ -81,7 +80,7 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	on, kept := engine.Keep(dev)
+	on, kept := engine.Scope(dev)
 	p := &Painter{device: dev, weights: kept, source: src, PaintOptions: PaintOptions{Steps: 50, Guidance: 7.5}}
 	if src.IsEmbedded() {
 		p.PaintOptions = PaintOptions{Steps: 12, Guidance: 4}
@@ -397,7 +396,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	s.Free(text.Hidden)
 	in := s.New(s.Float(), n, h, w, p.VAE.Latents)
 	now := s.New(engine.I32, 1)
-	net := layer.Recording{Plain: plan.Steps() < 3, Run: func() (*engine.Tensor, error) {
+	net := engine.Graphed{Eager: plan.Steps() < 3, Run: func() (*engine.Tensor, error) {
 		s.Enter("unet")
 		defer s.Leave(nil)
 		return p.UNet.Step(s, in, cond, now)
@@ -464,7 +463,7 @@ func (p *Painter) again(s *engine.Stream, latents *engine.Tensor) (*engine.Tenso
 	}
 	wide := cuda.Wide{Device: d}
 	if p.wideVAE == nil {
-		on, kept := engine.Keep(wide)
+		on, kept := engine.Scope(wide)
 		m, err := load(p.source, on, "vae", convert.VAE, vae.Load)
 		if err != nil {
 			kept.FreeAll()
@@ -544,7 +543,7 @@ func (p *Painter) chunk(n, h, w int) (int, error) {
 // need is the most memory that k drawings at once take beside the weights, in
 // bytes, by a dry run; where that is more than there is, a part of it.
 func (p *Painter) need(k, h, w int) (int, error) {
-	dry := engine.Like(p.device)
+	dry := engine.DryRunOf(p.device)
 	s := engine.NewStream(context.Background(), dry)
 	texts := k
 	if p.Guidance > 1 {

@@ -124,7 +124,7 @@ func (s Source) part(dev engine.Device, folder, part string) (weights.Config, *w
 // that fails leaves nothing on the device.
 func load[T any](s Source, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
 	var none T
-	dev, kept := engine.Keep(dev)
+	dev, kept := engine.Scope(dev)
 	c, l, files, err := s.part(dev, folder, part)
 	if err != nil {
 		return none, err

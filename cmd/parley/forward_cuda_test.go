@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"parley/engine"
-	"parley/kernels/resample"
+	"parley/kernels/layout"
 	"parley/nets/models"
 	"parley/weights"
 	"parley/weights/safetensors"
@@ -39,7 +39,7 @@ func TestForwardOnPTX(t *testing.T) {
 			for golden, name := range c.in {
 				x := goldens[golden]
 				if len(x.Shape()) == 4 {
-					x = resample.ToNCHW(x)
+					x = layout.ToNCHW(x)
 				}
 				e := safetensors.Tensor{Name: name, DType: "F32", Shape: x.Shape()}
 				if x.DType() == engine.I32 {
@@ -80,7 +80,7 @@ func TestForwardOnPTX(t *testing.T) {
 					t.Fatalf("no %s", name)
 				}
 				if len(want.Shape()) == 4 {
-					want = resample.ToNCHW(want)
+					want = layout.ToNCHW(want)
 				}
 				if !have.Shape().Equal(want.Shape()) {
 					t.Fatalf("%s: shape %v, want %v", name, have.Shape(), want.Shape())

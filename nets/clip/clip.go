@@ -9,9 +9,9 @@ import (
 
 	"parley/engine"
 	"parley/kernels/embed"
+	"parley/kernels/layout"
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
-	"parley/kernels/resample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -255,7 +255,7 @@ func (v *Vision) Forward(s *engine.Stream, x *engine.Tensor) (VisionOutput, erro
 	out := VisionOutput{Hidden: h}
 	n, rows, width := h.Dim(0), h.Dim(1), h.Dim(2)
 	// The class token of each picture is the first of its rows.
-	c := resample.Crop(s, h.Reshape(n, rows, 1, width), 0, 0, 1, 1).Reshape(n, width)
+	c := layout.Token(s, h.Reshape(n, rows, width), 0)
 	out.Pooled = v.post.Forward(s, c)
 	s.Free(c)
 	s.Leave(nil)

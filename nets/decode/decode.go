@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"parley/engine"
-	"parley/kernels/sample"
+	"parley/kernels/sampling"
 )
 
 // Writer is a model that has read some words of every row (blip.Cache).
@@ -93,8 +93,8 @@ func Generate(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text,
 }
 
 // choice is how the word behind length ids is chosen.
-func (o Options) choice(length int) sample.Choice {
-	return sample.Choice{RepetitionPenalty: o.RepetitionPenalty, Bar: length < o.MinLength, Barred: o.End,
+func (o Options) choice(length int) sampling.Options {
+	return sampling.Options{RepetitionPenalty: o.RepetitionPenalty, Suppress: length < o.MinLength, Suppressed: o.End,
 		Sample: o.Sample, Temperature: o.Temperature, TopP: o.TopP, TopK: o.TopK, Seed: o.Seed}
 }
 
@@ -125,8 +125,8 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 			}
 		}
 		c := o.choice(length)
-		c.Streams, c.Offset = streams, uint64(length-prompt)
-		words, err := sample.Words(s, logits, ids, c)
+		c.Subsequences, c.Offset = streams, uint64(length-prompt)
+		words, err := sampling.Tokens(s, logits, ids, c)
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 				continue
 			}
 			out[i].IDs = append(out[i].IDs, word.ID)
-			out[i].Score += word.Log
+			out[i].Score += word.LogProb
 			next[i] = []int32{word.ID}
 			done[i] = word.ID == o.End
 			open = open || !done[i]
@@ -203,7 +203,7 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 				ids, scores = append(ids, c.ids), append(scores, c.score)
 			}
 		}
-		best, err := sample.Continuations(s, logits, ids, scores, k, o.choice(length))
+		best, err := sampling.Continuations(s, logits, ids, scores, k, o.choice(length))
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,7 @@ import (
 	"sort"
 
 	"parley/engine"
-	"parley/kernels/resample"
+	"parley/kernels/layout"
 	"parley/nets/blip"
 	"parley/nets/clip"
 	"parley/nets/decode"
@@ -131,7 +131,7 @@ func (t tapper) Observe(sp engine.Span) {
 		return
 	}
 	if len(h.Shape()) == 4 {
-		h = resample.ToNCHW(h)
+		h = layout.ToNCHW(h)
 	}
 	t.r.out[name] = h
 }
@@ -146,7 +146,7 @@ func (r *run) give(name string, t *engine.Tensor) error {
 		return err
 	}
 	if len(h.Shape()) == 4 {
-		h = resample.ToNCHW(h)
+		h = layout.ToNCHW(h)
 	}
 	r.out[name] = h
 	return nil
@@ -174,7 +174,7 @@ func (r *run) map4(name string) (*engine.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.s.Put(resample.ToNHWC(t)), nil
+	return r.s.Put(layout.ToNHWC(t)), nil
 }
 
 func (r *run) ids(name string) ([][]int32, error) {

@@ -7,7 +7,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/resample"
+	"parley/kernels/rgb"
 	"parley/nets/pixels"
 	"parley/weights/mini"
 )
@@ -53,7 +53,7 @@ func TestWhatHalfCostsAScore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := resample.Bytes(s, x)
+		b := rgb.Bytes(s, x)
 		return &pixels.Image{W: b.Dim(2), H: b.Dim(1), Pix: slices.Clone(b.U8())}
 	}
 	const n = 20

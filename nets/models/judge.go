@@ -10,8 +10,8 @@ import (
 
 	"parley/engine"
 	"parley/engine/cuda"
+	"parley/kernels/cosine"
 	"parley/kernels/norm"
-	"parley/kernels/sample"
 	"parley/nets/clip"
 	"parley/nets/pixels"
 	"parley/weights/convert"
@@ -167,7 +167,7 @@ func (j *Judge) score(ctx context.Context, source *tensor.Dense, n int, t tower)
 	}
 	var all []float64
 	err := j.each(ctx, n, t, func(s *engine.Stream, embeds *engine.Tensor) error {
-		scores, _, err := sample.Cosine(s, embeds, s.PutAs(engine.F32, engine.FromF32(x, 1, len(x))))
+		scores, _, err := cosine.Similarity(s, embeds, s.PutAs(engine.F32, engine.FromF32(x, 1, len(x))))
 		all = append(all, scores...)
 		return err
 	})

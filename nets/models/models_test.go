@@ -10,7 +10,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/resample"
+	"parley/kernels/layout"
 	"parley/nets/decode"
 	"parley/nets/models"
 	"parley/nets/pixels"
@@ -205,7 +205,7 @@ func testTiled(t *testing.T, dev engine.Device) {
 	}
 	s := engine.NewStream(context.Background(), dev)
 	defer s.Close()
-	x, err := p.VAE.DecodeTiled(s, s.Put(resample.ToNHWC(all["latents"])), 8)
+	x, err := p.VAE.DecodeTiled(s, s.Put(layout.ToNHWC(all["latents"])), 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func testTiled(t *testing.T, dev engine.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, want := resample.ToNCHW(h), all["sample"]
+	got, want := layout.ToNCHW(h), all["sample"]
 	if !got.Shape().Equal(want.Shape()) {
 		t.Fatalf("%v, want %v", got.Shape(), want.Shape())
 	}
@@ -266,7 +266,7 @@ func TestFromAPicture(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := far(resample.ToNCHW(have).F32(), all[kind].F32())
+		e := far(layout.ToNCHW(have).F32(), all[kind].F32())
 		if !(e <= 5e-5) {
 			t.Errorf("%s: relative error %.3g", kind, e)
 		}

@@ -10,8 +10,11 @@ import (
 
 	"parley/engine"
 	"parley/engine/cuda"
-	"parley/kernels/resample"
-	"parley/kernels/sample"
+	"parley/kernels/elementwise"
+	"parley/kernels/layout"
+	"parley/kernels/random"
+	"parley/kernels/resize"
+	"parley/kernels/rgb"
 	"parley/kernels/simd"
 	"parley/nets/clip"
 	"parley/nets/pixels"
@@ -200,11 +203,11 @@ func (p *Painter) Paint(ctx context.Context, texts []string, seeds []uint64, eac
 		hi := min(lo+chunk, len(texts))
 		start := time.Now()
 		var ids, negative [][]int32
-		noise := make([]*sample.Torch, hi-lo)
+		noise := make([]*random.Torch, hi-lo)
 		for i := lo; i < hi; i++ {
 			ids = append(ids, p.words.Encode(texts[i], p.Text.Length))
 			negative = append(negative, p.words.Encode(p.Negative, p.Text.Length))
-			noise[i-lo] = sample.NewTorch(seeds[i])
+			noise[i-lo] = random.NewTorch(seeds[i])
 		}
 		step := func() {
 			if done++; p.Progress != nil {
@@ -243,7 +246,7 @@ type Start struct{ Mean, Deviation *engine.Tensor }
 func (p *Painter) Encode(ctx context.Context, m *pixels.Image) (*Start, error) {
 	s := engine.NewStream(ctx, p.device)
 	defer s.Close()
-	x := resample.Resize(s, m.On(s), p.Height, p.Width, pixels.Lanczos, resample.Window{H: p.Height, W: p.Width})
+	x := resize.Resize(s, m.On(s), p.Height, p.Width, pixels.Lanczos, resize.Window{H: p.Height, W: p.Width})
 	h, err := p.VAE.Moments(s, pixels.Signed(s, x))
 	if err != nil {
 		return nil, err
@@ -307,7 +310,7 @@ func (p *Painter) chunkOf(ctx context.Context, ids, negative [][]int32, noise No
 	if err != nil {
 		return err
 	}
-	bytes := resample.Bytes(s, x)
+	bytes := rgb.Bytes(s, x)
 	s.Free(x)
 	if c, ok := cuda.On(p.device); ok && s.Err() == nil {
 		s.Fail(c.Synchronize()) // what fails, fails here, and takes its own time
@@ -323,12 +326,12 @@ type Noise func(n int, latents []float32)
 
 // OneSeed draws a whole batch from one generator, as diffusers does with one.
 func OneSeed(seed uint64) Noise {
-	g := sample.NewTorch(seed)
+	g := random.NewTorch(seed)
 	return func(n int, latents []float32) { g.Normal(latents) }
 }
 
 // each1 draws every latent of a batch from a generator of its own.
-func each1(gs []*sample.Torch) Noise {
+func each1(gs []*random.Torch) Noise {
 	return func(n int, latents []float32) {
 		size := len(latents) / n
 		for i, g := range gs {
@@ -366,7 +369,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		c := p.VAE.Latents
 		chw := make([]float32, n*c*h*w)
 		noise(n, chw)
-		return resample.ToNHWC(engine.FromF32(chw, n, c, h, w)) // torch draws channel by channel
+		return layout.ToNHWC(engine.FromF32(chw, n, c, h, w)) // torch draws channel by channel
 	}
 	draw := func() *engine.Tensor { return s.PutAs(engine.F32, normal()) }
 	var picture *engine.Tensor
@@ -376,9 +379,9 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	x := draw()
 	start := x
 	if from == nil {
-		x = sample.Mix(s, b, start, 0, start)
+		x = elementwise.Mix(s, b, start, 0, start)
 	} else {
-		x = sample.Mix(s, a, picture, b, start)
+		x = elementwise.Mix(s, a, picture, b, start)
 		s.Free(picture)
 	}
 	s.Free(start)
@@ -403,7 +406,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	}}
 	defer net.Free(s)
 	for i := range plan.Steps() {
-		sample.Scale(s, in, x, plan.Scale(i))
+		elementwise.Scale(s, in, x, plan.Scale(i))
 		s.Set(now, engine.FromI32([]int32{int32(i)}, 1))
 		e, err := net.Next(s)
 		if err != nil {
@@ -442,13 +445,13 @@ func (p *Painter) Decode(s *engine.Stream, latents *engine.Tensor) (*engine.Tens
 		if err != nil {
 			return nil, err
 		}
-		if s.Float() != engine.F32 && !sample.Finite(s, x) {
+		if s.Float() != engine.F32 && !elementwise.Finite(s, x) {
 			s.Free(x)
 			if x, err = p.again(s, latents.Rows(i, i+1)); err != nil {
 				return nil, err
 			}
 		}
-		sample.Scale(s, out.Rows(i, i+1), x, 1)
+		elementwise.Scale(s, out.Rows(i, i+1), x, 1)
 		s.Free(x)
 	}
 	s.Free(latents)
@@ -478,7 +481,7 @@ func (p *Painter) again(s *engine.Stream, latents *engine.Tensor) (*engine.Tenso
 		return nil, err
 	}
 	y := s.New(engine.F32, x.Shape()...)
-	sample.Scale(s, y, x, 1)
+	elementwise.Scale(s, y, x, 1)
 	return y, s.Err()
 }
 
@@ -490,7 +493,7 @@ const whole, tile = 128 * 128, 64
 func (p *Painter) decode(s *engine.Stream, m *vae.Model, latents *engine.Tensor) (*engine.Tensor, error) {
 	z := s.New(s.Float(), latents.Shape()...)
 	defer s.Free(z)
-	sample.Scale(s, z, latents, 1/m.Scale)
+	elementwise.Scale(s, z, latents, 1/m.Scale)
 	if z.Dim(1)*z.Dim(2) > whole {
 		return m.DecodeTiled(s, z, tile)
 	}

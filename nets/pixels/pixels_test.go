@@ -15,7 +15,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/resample"
+	"parley/kernels/rgb"
 	"parley/weights"
 	"parley/weights/mini"
 )
@@ -189,7 +189,7 @@ func testProcessors(t *testing.T, dev engine.Device) {
 func TestTensorsAndBack(t *testing.T) {
 	m := picture(t, goldens(t), "picture.40x43")
 	s := engine.NewStream(t.Context(), host.New(2))
-	for _, got := range Images(resample.Bytes(s, Signed(s, m.On(s)))) {
+	for _, got := range Images(rgb.Bytes(s, Signed(s, m.On(s)))) {
 		if !bytes.Equal(got.Pix, m.Pix) || got.W != m.W {
 			t.Error("a picture does not come back from a tensor")
 		}

@@ -10,7 +10,8 @@ import (
 	"strings"
 
 	"parley/engine"
-	"parley/kernels/sample"
+	"parley/kernels/denoise"
+	"parley/kernels/elementwise"
 	"parley/weights"
 )
 
@@ -38,7 +39,7 @@ type Schedule struct {
 	initSigma  float64
 	solver     solver
 	scaling    float64 // LCM's timestep_scaling
-	recipes    []sample.Recipe
+	recipes    []denoise.Coefficients
 }
 
 type solver struct{ order1, heun, lowerFinal, eulerFinal, zeroFinal bool }
@@ -500,9 +501,9 @@ func (r *Run) Step(st *engine.Stream, i int, x, model, noise *engine.Tensor, gui
 	recipe := r.s.recipes[i]
 	recipe.Guidance = guidance
 	if i == 0 && len(r.s.recipes) > 1 && r.s.recipes[1].First != 0 {
-		r.first = sample.Mix(st, 1, x, 0, x)
+		r.first = elementwise.Mix(st, 1, x, 0, x)
 	}
-	next, p := sample.Step(st, recipe, x, model, r.past, r.first, noise)
+	next, p := denoise.Step(st, recipe, x, model, r.past, r.first, noise)
 	keep := 0
 	for _, later := range r.s.recipes[i+1:] {
 		keep = max(keep, len(later.Past))

@@ -12,7 +12,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/sample"
+	"parley/kernels/random"
 	"parley/nets/schedule"
 	"parley/weights"
 )
@@ -66,7 +66,7 @@ func scale(x []float32, by float64) []float32 {
 
 func draw(s *schedule.Schedule, g golden, guidance float64) ([]float32, error) {
 	st := engine.NewStream(context.Background(), host.New(1))
-	rng := sample.NewTorch(g.Seed)
+	rng := random.NewTorch(g.Seed)
 	n := len(g.Latents)
 	x := make([]float32, n)
 	rng.Normal(x)

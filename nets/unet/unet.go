@@ -10,9 +10,9 @@ import (
 
 	"parley/engine"
 	"parley/kernels/conv"
+	"parley/kernels/elementwise"
 	"parley/kernels/embed"
 	"parley/kernels/matmul"
-	"parley/kernels/sample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -364,7 +364,7 @@ func (c *Conditions) spread(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	shape[0] = c.samples
 	y := s.New(x.DType(), shape...)
 	for i := 0; i < c.samples; i += m {
-		sample.Scale(s, y.Rows(i, i+m), x, 1)
+		elementwise.Scale(s, y.Rows(i, i+m), x, 1)
 	}
 	return y
 }

@@ -6,6 +6,7 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/x448/float16"
@@ -273,3 +274,12 @@ func Size(half bool) int {
 
 // Blocks is how many blocks of so many cover n.
 func Blocks(n, size int) int { return max(1, (n+size-1)/size) }
+
+// Normals are n normal numbers of that standard deviation.
+func Normals(rng *rand.Rand, n int, deviation float64) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(deviation * rng.NormFloat64())
+	}
+	return v
+}

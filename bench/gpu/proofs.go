@@ -27,6 +27,7 @@ import (
 	"parley/kernels/resize"
 	"parley/kernels/rgb"
 	"parley/kernels/tiles"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
@@ -221,7 +222,7 @@ func (b *bench) golden(dir string, c check) (float64, error) {
 		return 0, err
 	}
 	defer set.Close()
-	values, err := models.ReadTensors(set)
+	values, err := forward.ReadTensors(set)
 	if err != nil {
 		return 0, err
 	}
@@ -237,11 +238,11 @@ func (b *bench) golden(dir string, c check) (float64, error) {
 		}
 		return t
 	}
-	in := models.Tensors{}
+	in := forward.Tensors{}
 	for ours, golden := range c.in {
 		in[ours] = value(golden)
 	}
-	out, err := models.Forward(b.ctx, c.net, src, b.dev, in, models.ForwardOptions{})
+	out, err := forward.Once(engine.NewRun(b.ctx), c.net, src, b.dev, in, forward.Options{})
 	if err != nil {
 		return 0, err
 	}
@@ -422,8 +423,9 @@ func bits(b *bench) error {
 
 // trio are the miniature models on a device.
 type trio struct {
-	loop    rerank.Loop
-	painter *models.Painter
+	loop rerank.Loop
+	sd   *models.StableDiffusion
+	draw models.DrawOptions
 }
 
 func openTrio(dir string, dev engine.Device, steps int) (t trio, err error) {
@@ -436,29 +438,32 @@ func openTrio(dir string, dev engine.Device, steps int) (t trio, err error) {
 	if err != nil {
 		return t, err
 	}
-	c, err := models.OpenCaptioner(blip, dev)
+	c, err := models.OpenBLIP(blip, dev)
 	if err != nil {
 		return t, err
 	}
-	p, err := models.OpenPainter(sd, dev)
+	if t.sd, err = models.OpenStableDiffusion(sd, dev); err != nil {
+		return t, err
+	}
+	t.draw = t.sd.Defaults
+	t.draw.Steps, t.draw.Guidance = steps, 4
+	j, err := models.OpenCLIP(clip, dev)
 	if err != nil {
 		return t, err
 	}
-	p.Steps, p.Guidance = steps, 4
-	t.painter = p
-	j, err := models.OpenJudge(clip, dev)
-	t.loop = rerank.Loop{Captioner: c, Painter: p, Judge: j, DrawTwins: true}
-	return t, err
+	t.loop = rerank.Loop{Captioner: c.Captioner(models.Nucleus()), Painter: t.sd.Painter(t.draw), Judge: j.Judge(models.EmbedOptions{}), RedrawDuplicates: true}
+	return t, nil
 }
 
 // run gives both reconstructions of a scene.
 func (t trio) run(ctx context.Context, i int, picture *pixels.Image, text string, k int) ([2]*rerank.Result, error) {
-	t.loop.Seed = uint64(i * k)
-	image, err := t.loop.Image(ctx, fmt.Sprint(i), picture, k)
+	t.loop.K = k
+	run, seed := engine.NewRun(ctx), uint64(i*k)
+	image, err := t.loop.One(run, rerank.Source{Name: fmt.Sprint(i), Picture: picture, Seed: seed})
 	if err != nil {
 		return [2]*rerank.Result{}, err
 	}
-	texts, err := t.loop.Text(ctx, text, k)
+	texts, err := t.loop.One(run, rerank.Source{Name: text, Seed: seed})
 	return [2]*rerank.Result{image, texts}, err
 }
 
@@ -501,8 +506,9 @@ func loops(b *bench) error {
 		return err
 	}
 	if b.small {
-		for _, t := range []trio{cpu, dev} {
-			t.painter.Width, t.painter.Height = 64, 64
+		for _, t := range []*trio{&cpu, &dev} {
+			t.draw.Width, t.draw.Height = 64, 64
+			t.loop.Painter = t.sd.Painter(t.draw)
 		}
 	}
 	var chosen, alike [2]int
@@ -513,7 +519,7 @@ func loops(b *bench) error {
 			return err
 		}
 		// The text of a scene is what the CPU's captioner says of it.
-		text, err := cpu.loop.Captioner.Captions(b.ctx, []pixels.Picture{picture}, 1, 99)
+		text, err := cpu.loop.Captioner.Caption(engine.NewRun(b.ctx), []pixels.Picture{picture}, 1, []uint64{99})
 		if err != nil {
 			return err
 		}

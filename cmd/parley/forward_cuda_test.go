@@ -10,7 +10,7 @@ import (
 
 	"parley/engine"
 	"parley/kernels/layout"
-	"parley/nets/models"
+	"parley/nets/forward"
 	"parley/weights"
 	"parley/weights/safetensors"
 )
@@ -101,14 +101,14 @@ func TestForwardOnPTX(t *testing.T) {
 	}
 }
 
-func tensors(t *testing.T, path string) models.Tensors {
+func tensors(t *testing.T, path string) forward.Tensors {
 	t.Helper()
 	set, err := weights.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { set.Close() })
-	all, err := models.ReadTensors(set)
+	all, err := forward.ReadTensors(set)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,21 +23,22 @@ type Writer interface {
 
 // Options say how to choose words. Zero values are transformers' defaults.
 type Options struct {
-	Beams             int     // 0 or 1: no beam search
-	Keep              int     // the best texts of each prompt's beams that are returned; 0: one
-	Sample            bool    // by chance, else the likeliest
-	TopP              float64 // nucleus: the likeliest words that together have this probability; 0 and 1: all
-	TopK              int     // the K likeliest words; 0: all
-	Temperature       float64 // 0 is 1
-	RepetitionPenalty float64 // above 1 makes words that are there already less likely; 0 is 1
-	LengthPenalty     float64 // of beams: the exponent of the length that a score is divided by
-	NoLengthPenalty   bool    // LengthPenalty 0 is meant
-	EarlyStopping     bool    // beams: stop with as many texts as beams
-	MaxLength         int     // in ids, the prompt's included
-	MinLength         int     // likewise
-	Seed              uint64  // of Sample
-	Streams           []int   // of Sample: row i draws from stream Streams[i]; nil: from stream i
-	End, Pad          int32   // the id that ends a text; the one that fills rows up
+	Beams             int      // 0 or 1: no beam search
+	Keep              int      // the best texts of each prompt's beams that are returned; 0: one
+	Sample            bool     // by chance, else the likeliest
+	TopP              float64  // nucleus: the likeliest words that together have this probability; 0 and 1: all
+	TopK              int      // the K likeliest words; 0: all
+	Temperature       float64  // 0 is 1
+	RepetitionPenalty float64  // above 1 makes words that are there already less likely; 0 is 1
+	LengthPenalty     float64  // of beams: the exponent of the length that a score is divided by
+	NoLengthPenalty   bool     // LengthPenalty 0 is meant
+	EarlyStopping     bool     // beams: stop with as many texts as beams
+	MaxLength         int      // in ids, the prompt's included
+	MinLength         int      // likewise
+	Seed              uint64   // of Sample
+	Seeds             []uint64 // of Sample: row i draws from Seeds[i]; nil: every row from Seed
+	Streams           []int    // of Sample: row i draws from stream Streams[i]; nil: from stream i
+	End, Pad          int32    // the id that ends a text; the one that fills rows up
 }
 
 // Text is one result.
@@ -67,6 +68,9 @@ func (o Options) Check(prompts [][]int32) error {
 		return fmt.Errorf("decode: sampling and beam search exclude each other")
 	case o.Keep > max(1, o.Beams):
 		return fmt.Errorf("decode: %d texts of %d beams", o.Keep, o.Beams)
+	}
+	if o.Seeds != nil && len(o.Seeds) != len(prompts) && len(prompts) > 1 {
+		return fmt.Errorf("decode: %d seeds for %d prompts", len(o.Seeds), len(prompts))
 	}
 	for i, p := range prompts {
 		if len(p) != len(prompts[0]) {
@@ -126,7 +130,7 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		}
 		c := o.choice(length)
 		c.Subsequences, c.Offset = streams, uint64(length-prompt)
-		words, err := sampling.Tokens(s, logits, ids, c)
+		words, err := o.tokens(s, logits, ids, c)
 		if err != nil {
 			return nil, err
 		}
@@ -149,6 +153,28 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 	}
 	for i := range out {
 		out[i].Score /= float64(len(out[i].IDs) - prompt)
+	}
+	return out, nil
+}
+
+// tokens chooses the next token of each row, those of one seed together.
+func (o Options) tokens(s *engine.Stream, logits *engine.Tensor, ids [][]int32, c sampling.Options) ([]sampling.Token, error) {
+	if o.Seeds == nil {
+		return sampling.Tokens(s, logits, ids, c)
+	}
+	var out []sampling.Token
+	all := c.Subsequences
+	for lo := 0; lo < len(ids); {
+		hi := lo + 1
+		for hi < len(ids) && o.Seeds[hi] == o.Seeds[lo] {
+			hi++
+		}
+		c.Seed, c.Subsequences = o.Seeds[lo], all[lo:hi]
+		some, err := sampling.Tokens(s, logits.Rows(lo, hi), ids[lo:hi], c)
+		if err != nil {
+			return nil, err
+		}
+		out, lo = append(out, some...), hi
 	}
 	return out, nil
 }

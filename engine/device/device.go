@@ -1,4 +1,6 @@
-package models
+// Package device opens the devices that there are, by the names that people
+// give them.
+package device
 
 import (
 	"fmt"
@@ -10,8 +12,9 @@ import (
 	"parley/engine/host"
 )
 
-// DeviceOptions say how a device computes.
-type DeviceOptions struct {
+// Options say how a device computes; the zero value is the device's own way on
+// all cores.
+type Options struct {
 	Threads int // of the CPU; 0 means all
 	// Precision is "exact": f32 sums as they stand, within 1e-5 of the reference
 	// for each net; "f32": f32 with faster methods, within 1e-4; "fast": products
@@ -21,11 +24,11 @@ type DeviceOptions struct {
 	Exact     bool
 }
 
-// OpenDevice opens where nets run, by name: "cpu"; "cuda:N", the N-th GPU, or
+// Open opens where nets run, by name: "cpu"; "cuda:N", the N-th GPU, or
 // "cuda", the one with the most free memory; "auto", which is that GPU where
 // there is one and the CPU elsewhere; "ptx", the GPU's code on an interpreter,
 // which is slow and checks every access.
-func OpenDevice(name string, o DeviceOptions) (engine.Device, error) {
+func Open(name string, o Options) (engine.Device, error) {
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("%d threads: want 0 or more", o.Threads)
 	}
@@ -48,14 +51,14 @@ func OpenDevice(name string, o DeviceOptions) (engine.Device, error) {
 		gpu.Emulated, gpu.Check = true, true
 		return opened(cuda.Open(gpu))
 	case name == "auto":
-		best, err := roomiest()
+		best, err := mostFree()
 		if err != nil {
 			return cpu(), nil
 		}
 		gpu.Ordinal = best
 		return opened(cuda.Open(gpu))
 	case name == "cuda":
-		best, err := roomiest()
+		best, err := mostFree()
 		if err != nil {
 			return nil, fmt.Errorf("device cuda: %w", err)
 		}
@@ -68,7 +71,7 @@ func OpenDevice(name string, o DeviceOptions) (engine.Device, error) {
 			return opened(cuda.Open(gpu))
 		}
 	}
-	return nil, &UnknownDeviceError{name}
+	return nil, &UnknownError{name}
 }
 
 // opened keeps a nil device from becoming an interface that is not nil.
@@ -79,8 +82,8 @@ func opened(d *cuda.Device, err error) (engine.Device, error) {
 	return d, nil
 }
 
-// roomiest is the GPU with the most free memory.
-func roomiest() (ordinal int, err error) {
+// mostFree is the GPU with the most free memory.
+func mostFree() (ordinal int, err error) {
 	all, err := cuda.Devices()
 	if err != nil {
 		return 0, err
@@ -97,9 +100,9 @@ func roomiest() (ordinal int, err error) {
 	return best.Ordinal, nil
 }
 
-// UnknownDeviceError is a name that OpenDevice does not know.
-type UnknownDeviceError struct{ Name string }
+// UnknownError is a name that Open does not know.
+type UnknownError struct{ Name string }
 
-func (e *UnknownDeviceError) Error() string {
+func (e *UnknownError) Error() string {
 	return fmt.Sprintf("device %q: want auto, cpu, cuda:N or ptx", e.Name)
 }

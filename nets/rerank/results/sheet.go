@@ -1,11 +1,10 @@
-package main
+package results
 
 import (
 	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
-	"os"
 	"strings"
 
 	"golang.org/x/image/font"
@@ -43,9 +42,9 @@ func faces() (f face, err error) {
 	return f, err
 }
 
-// sheet draws results: a row each, the source on the left, then the candidates
+// Sheet draws results: a row each, the source on the left, then the candidates
 // in the order of their ranks with score and caption.
-func sheet(results []*rerank.Result) (*pixels.Image, error) {
+func Sheet(results []*rerank.Result) (*pixels.Image, error) {
 	f, err := faces()
 	if err != nil {
 		return nil, err
@@ -67,13 +66,13 @@ func sheet(results []*rerank.Result) (*pixels.Image, error) {
 	y := margin
 	for _, r := range results {
 		fill(img, image.Rect(margin, y, margin+tile, y+tile), color.RGBA{232, 232, 228, 255})
-		if r.Picture != nil {
-			paste(img, margin, y, r.Picture)
+		if r.Source.Picture != nil {
+			paste(img, margin, y, r.Source.Picture)
 			text(img, f.bold, margin, y+tile+line, faint, "source")
-			wrap(img, f.plain, margin, y+tile+2*line, ink, r.Source)
+			wrap(img, f.plain, margin, y+tile+2*line, ink, r.Source.Name)
 		} else {
 			text(img, f.bold, margin+8, y+8+line, faint, "text")
-			wrapTo(img, f.plain, margin+8, y+8+2*line, tile-16, 8, ink, r.Source)
+			wrapTo(img, f.plain, margin+8, y+8+2*line, tile-16, 8, ink, r.Source.Name)
 		}
 		for i, c := range r.Ranked() {
 			x, top := 2*margin+(1+i%columns)*cell, y+i/columns*block
@@ -115,13 +114,18 @@ func frame(img draw.Image, r image.Rectangle, w int, c color.Color) {
 
 // paste fits a picture in a tile; small ones stay crisp.
 func paste(img draw.Image, x, y int, m *pixels.Image) {
-	long := max(m.W, m.H, 1)
-	w, h := max(1, m.W*tile/long), max(1, m.H*tile/long)
+	w, h := fitted(m)
 	how := pixels.Lanczos
-	if long < tile {
+	if max(m.W, m.H) < tile {
 		how = pixels.Bicubic
 	}
 	draw.Draw(img, image.Rect(x, y, x+w, y+h).Add(image.Pt((tile-w)/2, (tile-h)/2)), m.Resize(w, h, how).Go(), image.Point{}, draw.Src)
+}
+
+// fitted is the size of a picture in a tile.
+func fitted(m *pixels.Image) (w, h int) {
+	long := max(m.W, m.H, 1)
+	return max(1, m.W*tile/long), max(1, m.H*tile/long)
 }
 
 func text(img draw.Image, f font.Face, x, y int, c color.Color, s string) {
@@ -172,23 +176,4 @@ func wrapTo(img draw.Image, f font.Face, x, y, width, most int, c color.Color, s
 	for i, r := range rows {
 		text(img, f, x, y+i*line, c, r)
 	}
-}
-
-// show prints a picture on a terminal with true colour, two pixels a
-// character.
-func (a *app) show(m *pixels.Image) {
-	if t := os.Getenv("COLORTERM"); !terminal(a.out) || t != "truecolor" && t != "24bit" {
-		return
-	}
-	w := min(48, m.W)
-	m = m.Resize(w, max(2, m.H*w/m.W/2*2), pixels.Box)
-	var b strings.Builder
-	for y := 0; y+1 < m.H; y += 2 {
-		for x := range m.W {
-			p, q := m.Pix[3*(y*m.W+x):], m.Pix[3*((y+1)*m.W+x):]
-			fmt.Fprintf(&b, "\x1b[38;2;%d;%d;%dm\x1b[48;2;%d;%d;%dm▀", p[0], p[1], p[2], q[0], q[1], q[2])
-		}
-		b.WriteString("\x1b[0m\n")
-	}
-	fmt.Fprint(a.out, b.String())
 }

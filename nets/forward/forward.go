@@ -1,10 +1,13 @@
-package models
+// Package forward runs one net of a checkpoint on tensors, named and shaped as
+// Hugging Face does, so that any of its layers can be held against a reference.
+package forward
 
 import (
-	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"sort"
@@ -14,105 +17,115 @@ import (
 	"parley/nets/blip"
 	"parley/nets/clip"
 	"parley/nets/decode"
+	"parley/nets/diffusion"
+	"parley/nets/models"
 	"parley/nets/unet"
 	"parley/nets/vae"
 	"parley/weights"
 	"parley/weights/convert"
+	"parley/weights/safetensors"
 )
 
 // Tensors are named inputs or outputs of a net, as Hugging Face names and
 // shapes them: pictures and latents are [N, C, H, W].
 type Tensors map[string]*engine.Tensor
 
-// ForwardOptions are what nets need beside tensors.
-type ForwardOptions struct {
-	Generate decode.Options // of blip-generate
-	Paint    PaintOptions   // of pipeline; Width and Height 0: the model's
-	Seed     uint64         // of pipeline
-	Taps     *regexp.Regexp // outputs of inner modules whose path matches are added as "tap.PATH"
+// Options are what nets need beside tensors.
+type Options struct {
+	Generate decode.Options    // of blip-generate
+	Draw     diffusion.Options // of pipeline; Width and Height 0: the model's
+	Seed     uint64            // of pipeline
+	Taps     *regexp.Regexp    // outputs of inner modules whose path matches are added as "tap.PATH"
 }
 
 // Net is a net that is open, to be run on tensors.
 type Net struct {
-	name string
-	dev  engine.Device
-	kept *engine.AllocationScope
-	run  func(*run) error
+	name  string
+	dev   engine.Device
+	close func()
+	run   func(*pass) error
 }
 
-// run is one pass through a net.
-type run struct {
+// pass is one pass through a net.
+type pass struct {
 	s   *engine.Stream
 	in  Tensors
-	o   ForwardOptions
+	o   Options
 	out Tensors
 }
 
-// nets are what OpenNet opens.
-var nets = map[string]func(Source, engine.Device) (func(*run) error, error){
-	"clip-image": opens("clip", convert.CLIP, clip.Load, clipImage), "clip-text": clipText,
-	"blip-vision": opens("blip", convert.BLIP, blip.Load, blipVision), "blip-text": opens("blip", convert.BLIP, blip.Load, blipText),
-	"blip-generate": opens("blip", convert.BLIP, blip.Load, blipGenerate), "unet": opens("unet", convert.UNet, unet.Load, unetStep),
-	"vae-decode": opens("vae", convert.VAE, vae.Load, vaeDecode), "vae-encode": opens("vae", convert.VAE, vae.Load, vaeEncode), "pipeline": pipeline,
-}
+// opener loads what a net needs, and says how it runs and what gives it back.
+type opener func(src models.Source, dev engine.Device) (run func(*pass) error, close func(), err error)
 
-// opens loads one part of a checkpoint for a run of it.
-func opens[T any](folder, part string, build func(weights.Config, *weights.Loader) (T, error), f func(T, *run) error) func(Source, engine.Device) (func(*run) error, error) {
-	return func(src Source, on engine.Device) (func(*run) error, error) {
-		m, err := load(src, on, folder, part, build)
-		return func(r *run) error { return f(m, r) }, err
+// openers are the nets by name.
+func openers() map[string]opener {
+	return map[string]opener{
+		"clip-image":    part("clip", convert.CLIP, clip.Load, clipImage),
+		"clip-text":     clipText,
+		"blip-vision":   part("blip", convert.BLIP, blip.Load, blipVision),
+		"blip-text":     part("blip", convert.BLIP, blip.Load, blipText),
+		"blip-generate": part("blip", convert.BLIP, blip.Load, blipGenerate),
+		"unet":          part("unet", convert.UNet, unet.Load, unetStep),
+		"vae-decode":    part("vae", convert.VAE, vae.Load, vaeDecode),
+		"vae-encode":    part("vae", convert.VAE, vae.Load, vaeEncode),
+		"pipeline":      pipeline,
 	}
 }
 
-// Nets are the names that OpenNet knows.
-func Nets() []string { return slices.Sorted(maps.Keys(nets)) }
+// part opens one part of a checkpoint.
+func part[T any](folder, name string, build func(weights.Config, *weights.Loader) (T, error), f func(T, *pass) error) opener {
+	return func(src models.Source, dev engine.Device) (func(*pass) error, func(), error) {
+		m, close, err := models.Load(src, dev, folder, name, build)
+		return func(r *pass) error { return f(m, r) }, close, err
+	}
+}
 
-// OpenNet loads what one of Nets needs of a checkpoint.
-func OpenNet(name string, src Source, dev engine.Device) (*Net, error) {
-	open, ok := nets[name]
+// Nets are the names that Open knows.
+func Nets() []string { return slices.Sorted(maps.Keys(openers())) }
+
+// Open loads what one of Nets needs of a checkpoint.
+func Open(name string, src models.Source, dev engine.Device) (*Net, error) {
+	open, ok := openers()[name]
 	if !ok {
 		return nil, fmt.Errorf("net %q: choose one of %v", name, Nets())
 	}
-	on, kept := engine.Scope(dev)
-	f, err := open(src, on)
+	run, close, err := open(src, dev)
 	if err != nil {
-		kept.FreeAll()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Net{name: name, dev: dev, kept: kept, run: f}, nil
+	return &Net{name: name, dev: dev, close: close, run: run}, nil
 }
 
 // Close gives the weights back.
-func (n *Net) Close() { n.kept.FreeAll() }
+func (n *Net) Close() { n.close() }
 
-// Forward runs the net on tensors, so that any of its layers can be held
-// against a reference.
-func (n *Net) Forward(ctx context.Context, in Tensors, o ForwardOptions) (Tensors, error) {
-	r := &run{s: engine.NewStream(ctx, n.dev), in: in, o: o, out: Tensors{}}
-	defer r.s.Close()
+// Run runs the net on tensors.
+func (n *Net) Run(run engine.Run, in Tensors, o Options) (Tensors, error) {
+	p := &pass{s: run.On(n.dev).Stream(), in: in, o: o, out: Tensors{}}
+	defer p.s.Close()
 	if o.Taps != nil {
-		r.s.Watch(nil, tapper{r, map[string]int{}})
+		p.s.Watch(run.Recorder, tapper{p, map[string]int{}})
 	}
-	if err := n.run(r); err != nil {
+	if err := n.run(p); err != nil {
 		return nil, fmt.Errorf("%s: %w", n.name, err)
 	}
-	return r.out, r.s.Err()
+	return p.out, p.s.Err()
 }
 
-// Forward opens a net and runs it once.
-func Forward(ctx context.Context, name string, src Source, dev engine.Device, in Tensors, o ForwardOptions) (Tensors, error) {
-	n, err := OpenNet(name, src, dev)
+// Once opens a net and runs it once.
+func Once(run engine.Run, name string, src models.Source, dev engine.Device, in Tensors, o Options) (Tensors, error) {
+	n, err := Open(name, src, dev)
 	if err != nil {
 		return nil, err
 	}
 	defer n.Close()
-	return n.Forward(ctx, in, o)
+	return n.Run(run, in, o)
 }
 
 // tapper keeps what inner modules give. A path that comes again (a step of
 // the UNet) gets a number.
 type tapper struct {
-	r    *run
+	r    *pass
 	seen map[string]int
 }
 
@@ -137,7 +150,7 @@ func (t tapper) Observe(sp engine.Span) {
 }
 
 // give copies an output to the host; pictures become [N, C, H, W].
-func (r *run) give(name string, t *engine.Tensor) error {
+func (r *pass) give(name string, t *engine.Tensor) error {
 	if t == nil {
 		return nil
 	}
@@ -152,7 +165,7 @@ func (r *run) give(name string, t *engine.Tensor) error {
 	return nil
 }
 
-func (r *run) need(name string, rank int, dtype engine.DType) (*engine.Tensor, error) {
+func (r *pass) need(name string, rank int, dtype engine.DType) (*engine.Tensor, error) {
 	t, ok := r.in[name]
 	if !ok {
 		var have []string
@@ -169,7 +182,7 @@ func (r *run) need(name string, rank int, dtype engine.DType) (*engine.Tensor, e
 }
 
 // map4 is an input of [N, C, H, W] as the nets take it.
-func (r *run) map4(name string) (*engine.Tensor, error) {
+func (r *pass) map4(name string) (*engine.Tensor, error) {
 	t, err := r.need(name, 4, engine.F32)
 	if err != nil {
 		return nil, err
@@ -177,7 +190,7 @@ func (r *run) map4(name string) (*engine.Tensor, error) {
 	return r.s.Put(layout.ToNHWC(t)), nil
 }
 
-func (r *run) ids(name string) ([][]int32, error) {
+func (r *pass) ids(name string) ([][]int32, error) {
 	t, err := r.need(name, 2, engine.I32)
 	if err != nil {
 		return nil, err
@@ -189,7 +202,7 @@ func (r *run) ids(name string) ([][]int32, error) {
 	return out, nil
 }
 
-func clipImage(m *clip.Model, r *run) error {
+func clipImage(m *clip.Model, r *pass) error {
 	x, err := r.map4("pixel_values")
 	if err != nil {
 		return err
@@ -202,18 +215,18 @@ func clipImage(m *clip.Model, r *run) error {
 }
 
 // clipText takes CLIP's text tower, or Stable Diffusion's text encoder.
-func clipText(src Source, on engine.Device) (func(*run) error, error) {
+func clipText(src models.Source, dev engine.Device) (func(*pass) error, func(), error) {
 	var t *clip.Text
-	m, err := load(src, on, "clip", convert.CLIP, clip.Load)
+	m, close, err := models.Load(src, dev, "clip", convert.CLIP, clip.Load)
 	if err == nil {
 		t = m.Text
 	} else {
 		var again error
-		if t, again = load(src, on, "text_encoder", convert.TextEncoder, loadText); again != nil {
-			return nil, err
+		if t, close, again = models.Load(src, dev, "text_encoder", convert.TextEncoder, models.LoadText); again != nil {
+			return nil, nil, err
 		}
 	}
-	return func(r *run) error {
+	return func(r *pass) error {
 		ids, err := r.ids("input_ids")
 		if err != nil {
 			return err
@@ -223,10 +236,10 @@ func clipText(src Source, on engine.Device) (func(*run) error, error) {
 			return err
 		}
 		return errors.Join(r.give("text_embeds", o.Embeds), r.give("pooler_output", o.Pooled), r.give("last_hidden_state", o.Hidden))
-	}, nil
+	}, close, nil
 }
 
-func blipVision(m *blip.Model, r *run) error {
+func blipVision(m *blip.Model, r *pass) error {
 	x, err := r.map4("pixel_values")
 	if err != nil {
 		return err
@@ -238,7 +251,7 @@ func blipVision(m *blip.Model, r *run) error {
 	return r.give("last_hidden_state", h)
 }
 
-func blipText(m *blip.Model, r *run) error {
+func blipText(m *blip.Model, r *pass) error {
 	ids, err := r.ids("input_ids")
 	if err != nil {
 		return err
@@ -258,7 +271,7 @@ func blipText(m *blip.Model, r *run) error {
 	return r.give("logits", logits)
 }
 
-func blipGenerate(m *blip.Model, r *run) error {
+func blipGenerate(m *blip.Model, r *pass) error {
 	x, err := r.map4("pixel_values")
 	if err != nil {
 		return err
@@ -313,7 +326,7 @@ func blipGenerate(m *blip.Model, r *run) error {
 	return nil
 }
 
-func unetStep(m *unet.Model, r *run) error {
+func unetStep(m *unet.Model, r *pass) error {
 	x, err := r.map4("sample")
 	if err != nil {
 		return err
@@ -342,7 +355,7 @@ func unetStep(m *unet.Model, r *run) error {
 	return r.give("sample", y)
 }
 
-func vaeDecode(m *vae.Model, r *run) error {
+func vaeDecode(m *vae.Model, r *pass) error {
 	z, err := r.map4("latents")
 	if err != nil {
 		return err
@@ -354,7 +367,7 @@ func vaeDecode(m *vae.Model, r *run) error {
 	return r.give("sample", x)
 }
 
-func vaeEncode(m *vae.Model, r *run) error {
+func vaeEncode(m *vae.Model, r *pass) error {
 	x, err := r.map4("sample")
 	if err != nil {
 		return err
@@ -366,28 +379,32 @@ func vaeEncode(m *vae.Model, r *run) error {
 	return r.give("latent_mean", z)
 }
 
-func pipeline(src Source, on engine.Device) (func(*run) error, error) {
-	p, err := OpenPainter(src, on)
-	return func(r *run) error { return draw(p, r) }, err
+func pipeline(src models.Source, dev engine.Device) (func(*pass) error, func(), error) {
+	p, err := models.OpenStableDiffusion(src, dev)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(r *pass) error { return draw(p, r) }, p.Close, nil
 }
 
-func draw(p *Painter, r *run) error {
-	w, h := p.Width, p.Height
-	own := p.PaintOptions
-	defer func() { p.PaintOptions = own }()
-	p.PaintOptions = r.o.Paint
-	if p.Width == 0 {
-		p.Width = w
+func draw(p *models.StableDiffusion, r *pass) error {
+	o := r.o.Draw
+	if o.Width == 0 {
+		o.Width = p.Defaults.Width
 	}
-	if p.Height == 0 {
-		p.Height = h
+	if o.Height == 0 {
+		o.Height = p.Defaults.Height
+	}
+	plan, err := p.Pipeline.Plan(o)
+	if err != nil {
+		return err
 	}
 	ids, err := r.ids("input_ids")
 	if err != nil {
 		return err
 	}
 	var negative [][]int32
-	if p.Guidance > 1 {
+	if o.Guidance > 1 {
 		if negative, err = r.ids("negative_ids"); err != nil {
 			return err
 		}
@@ -400,14 +417,14 @@ func draw(p *Painter, r *run) error {
 			return fmt.Errorf("input_ids is %d x %d, negative_ids %d x %d", len(ids), len(ids[0]), len(negative), len(negative[0]))
 		}
 	}
-	z, err := p.Latents(r.s, ids, negative, OneSeed(r.o.Seed), nil, nil)
+	z, _, err := plan.Latents(r.s, diffusion.Batch{IDs: ids, Negative: negative, Noise: diffusion.OneGenerator(r.o.Seed)})
 	if err != nil {
 		return err
 	}
 	if err := r.give("latents", z); err != nil {
 		return err
 	}
-	x, err := p.Decode(r.s, z)
+	x, err := p.Pipeline.Decode(r.s, z)
 	if err != nil {
 		return err
 	}
@@ -462,4 +479,26 @@ func integers(e weights.Entry) ([]int32, error) {
 		out[i] = int32(v)
 	}
 	return out, nil
+}
+
+// Write writes tensors to a safetensors file in the order of their names, ids as
+// torch's i64. It returns what is in it.
+func Write(path string, tensors Tensors) ([]safetensors.Tensor, error) {
+	var list []safetensors.Tensor
+	for _, name := range slices.Sorted(maps.Keys(tensors)) {
+		t := tensors[name]
+		e := safetensors.Tensor{Name: name, Shape: t.Shape(), DType: "F32"}
+		if t.DType() == engine.I32 {
+			e.DType = "I64"
+			for _, v := range t.I32() {
+				e.Data = binary.LittleEndian.AppendUint64(e.Data, uint64(int64(v)))
+			}
+		} else {
+			for _, v := range t.F32() {
+				e.Data = binary.LittleEndian.AppendUint32(e.Data, math.Float32bits(v))
+			}
+		}
+		list = append(list, e)
+	}
+	return list, safetensors.WriteFile(path, list)
 }

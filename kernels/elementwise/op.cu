@@ -35,9 +35,9 @@ ENTRY mix_f32(const float* x, const float* y, float* out, long long n, double a,
   grid_stride(n, [&](long long i) { out[i] = (float)(a * x[i] + b * y[i]); });
 }
 
-#define SCALE(name, I, O)                                                              \
-  ENTRY name(const I* x, O* y, long long n, float a) {                                 \
-    grid_stride(n, [&](long long i) { y[i] = from_float<O>(a * to_float(x[i])); });    \
+#define SCALE(name, I, O)                                                           \
+  ENTRY name(const I* x, O* y, long long n, float a) {                              \
+    grid_stride(n, [&](long long i) { y[i] = from_float<O>(a * to_float(x[i])); }); \
   }
 SCALE(scale_f16_f16, __half, __half)
 SCALE(scale_f16_f32, __half, float)

@@ -47,8 +47,7 @@ template <typename T> inline void sum(const T* p, const T* q, T* to, int n, bool
 }
 
 // rows: y[i, :n] = table[ids[i], :n].
-template <typename T>
-inline void rows(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {
+template <typename T> inline void rows(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {
   constexpr int V = kVec<T>;
   const bool vectors = aligned16(table, y) && n % V == 0 && table_stride % V == 0 && y_stride % V == 0;
   copy(table + ids[blockIdx.x] * table_stride, y + blockIdx.x * y_stride, n, vectors);
@@ -66,8 +65,7 @@ inline void tokens(const T* table, const int* ids, const T* positions, T* y, int
 }
 
 // patches: y[n, 0] = first + position[0], y[n, 1 + p] = grid[n, p] + position[1 + p].
-template <typename T>
-inline void patches(const T* grid, const T* first, const T* position, T* y, int rows, int c) {
+template <typename T> inline void patches(const T* grid, const T* first, const T* position, T* y, int rows, int c) {
   constexpr int V = kVec<T>;
   const int row = blockIdx.x % rows, n = blockIdx.x / rows;
   const T* p = row == 0 ? first : grid + ((long long)n * (rows - 1) + row - 1) * c;
@@ -92,7 +90,7 @@ inline void append(const T* k, const T* v, T* keys, T* values, int length, int w
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(kThreads)
 #define EMBED(type, T)                                                                                                            \
-  ENTRY rows_##type(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {                   \
+  ENTRY rows_##type(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {                    \
     rows(table, ids, y, n, table_stride, y_stride);                                                                               \
   }                                                                                                                               \
   ENTRY tokens_##type(const T* table, const int* ids, const T* positions, T* y, int length, int c, int offset, const int* more) { \

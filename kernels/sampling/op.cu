@@ -37,10 +37,10 @@ constexpr int kList = 512;
 struct Options {
   double temperature, top_p;  // top_p 1: all
   u64 seed, offset;
-  int top_k;      // 0: all
-  int sample;     // 0: the likeliest
-  int suppressed; // a token that cannot come; -1: none
-  float penalty;  // 1: none
+  int top_k;       // 0: all
+  int sample;      // 0: the likeliest
+  int suppressed;  // a token that cannot come; -1: none
+  float penalty;   // 1: none
 };
 
 struct Token {
@@ -268,7 +268,8 @@ inline double log_sum_exp(const float* x, int n, float top, double* buf) {
   return (double)top + log(block_sum(sum, buf));
 }
 
-inline void tokens(const float* logits, const int* ids, const int* counts, const Options* options, const u64* subsequences, Token* out, int vocab, int row_ids) {
+inline void tokens(const float* logits, const int* ids, const int* counts, const Options* options, const u64* subsequences, Token* out,
+                   int vocab, int row_ids) {
   extern __shared__ unsigned bits[];
   __shared__ Ranges ranges;
   __shared__ double buf[32];
@@ -313,8 +314,8 @@ struct Candidate {
 
 constexpr int kNowhere = 0x7fffffff;
 
-inline void continuations(const float* logits, const int* ids, const int* counts, const double* scores, const Options* options, Continuation* out, int vocab, int row_ids,
-                          int beams) {
+inline void continuations(const float* logits, const int* ids, const int* counts, const double* scores, const Options* options,
+                          Continuation* out, int vocab, int row_ids, int beams) {
   extern __shared__ unsigned bits[];
   __shared__ double buf[32], norm[kMaxBeams];
   __shared__ Candidate best[32];

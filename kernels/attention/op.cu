@@ -45,7 +45,6 @@ namespace {
 
 constexpr float kNever = -1e30f;  // the maximum before the first key
 constexpr float kLog2e = 1.4426950408889634f;
-#define MINUS_INF __int_as_float(0xff800000)
 
 struct Shape {
   int lq, keys, heads, dim, share;  // share: samples of q to a sample of k and v
@@ -62,11 +61,6 @@ inline float exp2_of(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}
-
-inline unsigned half2_of(float a, float b) {
-  const __half2 h = __floats2half2_rn(a, b);
-  return *reinterpret_cast<const unsigned*>(&h);
 }
 
 // A tile in shared memory: rows of D/8 chunks, swizzled.
@@ -114,7 +108,7 @@ template <int D, int H, int Rows, int Threads> struct Copier {
       from[j] = d < dim && h < heads ? r * stride + h * dim + d : kNone;
     }
   }
-  inline void copy(unsigned tile, const __half* p, int stride, int valid) const {
+  inline void copy(unsigned tile, const f16* p, int stride, int valid) const {
     const int limit = min(valid, Rows) * stride;
 #pragma unroll
     for (int j = 0; j < kRounds; j++) {
@@ -126,7 +120,7 @@ template <int D, int H, int Rows, int Threads> struct Copier {
 
 // copy_elements does the same where rows are not whole chunks.
 template <int D, int H, int Rows, int Threads>
-inline void copy_elements(unsigned tile, const __half* p, int stride, int valid, int dim, int heads) {
+inline void copy_elements(unsigned tile, const f16* p, int stride, int valid, int dim, int heads) {
   constexpr int W = H * D;
 #pragma unroll 1
   for (int i = threadIdx.x; i < Rows * W; i += Threads) {
@@ -137,7 +131,7 @@ inline void copy_elements(unsigned tile, const __half* p, int stride, int valid,
 }
 
 template <int D, int H, int Rows, int Threads>
-inline void copy_rows(const Copier<D, H, Rows, Threads>& copier, unsigned tile, const __half* p, int stride, int valid, int dim, int heads,
+inline void copy_rows(const Copier<D, H, Rows, Threads>& copier, unsigned tile, const f16* p, int stride, int valid, int dim, int heads,
                       bool vectors) {
   if (vectors) {
     copier.copy(tile, p, stride, valid);
@@ -195,8 +189,8 @@ template <int N> inline void mask(float (&s)[N][4], const Shape& a, int query, i
     const int sees = a.sees(query + 8 * h);
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      if (key + 8 * n >= sees) s[n][2 * h] = MINUS_INF;
-      if (key + 8 * n + 1 >= sees) s[n][2 * h + 1] = MINUS_INF;
+      if (key + 8 * n >= sees) s[n][2 * h] = minus_inf();
+      if (key + 8 * n + 1 >= sees) s[n][2 * h + 1] = minus_inf();
     }
   }
 }
@@ -204,7 +198,7 @@ template <int N> inline void mask(float (&s)[N][4], const Shape& a, int query, i
 // store_rows writes Rows rows of a tile of H heads, of which `rows` and `heads`
 // are there: whole chunks where it can. Threads of them do, this one is `me`.
 template <int D, int H, int Rows, int Threads>
-inline void store_rows(const unsigned char* tile, __half* to, int me, int rows, int stride, int dim, int heads, bool vectors) {
+inline void store_rows(const unsigned char* tile, f16* to, int me, int rows, int stride, int dim, int heads, bool vectors) {
   constexpr int W = H * D, C = W / 8;
   if (vectors) {
     for (int i = me; i < Rows * C; i += Threads) {
@@ -218,13 +212,13 @@ inline void store_rows(const unsigned char* tile, __half* to, int me, int rows, 
   for (int i = me; i < Rows * W; i += Threads) {
     const int r = i / W, c = i % W, h = c / D, d = c % D;
     if (r < rows && d < dim && h < heads)
-      to[(long long)r * stride + h * dim + d] = *reinterpret_cast<const __half*>(tile + Tile<W>::at(r, c / 8) + c % 8 * 2);
+      to[(long long)r * stride + h * dim + d] = *reinterpret_cast<const f16*>(tile + Tile<W>::at(r, c / 8) + c % 8 * 2);
   }
 }
 
 constexpr int kKeys = 64;  // a tile's
 
-template <int D, int M, int H> inline void attend(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
+template <int D, int M, int H> inline void attend(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
   constexpr int C = D / 8, W = H * D, kQueries = 64 * M, kThreads = 128 * H;
   __shared__ __align__(128) unsigned char smem[2 * kKeys * W * 2];
   const unsigned keys_tile = shared_address(smem), values_tile = keys_tile + kKeys * W * 2;
@@ -317,10 +311,10 @@ template <int D, int M, int H> inline void attend(const __half* q, const __half*
       unsigned p[M][4];
 #pragma unroll
       for (int m = 0; m < M; m++) {
-        p[m][0] = half2_of(s[m][2 * t][0], s[m][2 * t][1]);
-        p[m][1] = half2_of(s[m][2 * t][2], s[m][2 * t][3]);
-        p[m][2] = half2_of(s[m][2 * t + 1][0], s[m][2 * t + 1][1]);
-        p[m][3] = half2_of(s[m][2 * t + 1][2], s[m][2 * t + 1][3]);
+        p[m][0] = half2_bits(s[m][2 * t][0], s[m][2 * t][1]);
+        p[m][1] = half2_bits(s[m][2 * t][2], s[m][2 * t][3]);
+        p[m][2] = half2_bits(s[m][2 * t + 1][0], s[m][2 * t + 1][1]);
+        p[m][3] = half2_bits(s[m][2 * t + 1][2], s[m][2 * t + 1][3]);
       }
 #pragma unroll
       for (int n = 0; n < D / 8; n += 2) {
@@ -343,8 +337,8 @@ template <int D, int M, int H> inline void attend(const __half* q, const __half*
     const int r = (warp * M + m) * 16 + (lane >> 2), b = (lane & 3) * 4;
 #pragma unroll
     for (int n = 0; n < C; n++) {
-      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r, mine * C + n) + b) = half2_of(out[m][n][0] * f0, out[m][n][1] * f0);
-      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r + 8, mine * C + n) + b) = half2_of(out[m][n][2] * f1, out[m][n][3] * f1);
+      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r, mine * C + n) + b) = half2_bits(out[m][n][0] * f0, out[m][n][1] * f0);
+      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r + 8, mine * C + n) + b) = half2_bits(out[m][n][2] * f1, out[m][n][3] * f1);
     }
   }
   __syncthreads();
@@ -355,7 +349,7 @@ template <int D, int M, int H> inline void attend(const __half* q, const __half*
 
 // attend_wide is for one head of 512: warp w has queries w%2*16 on and the
 // quarter w/2 of the dim.
-inline void attend_wide(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
+inline void attend_wide(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
   constexpr int D = 512, kThreads = 256, kQueries = 32, kTile = 32, kQuarter = 128;
   extern __shared__ __align__(128) unsigned char smem[];
   const unsigned keys_tile = shared_address(smem), values_tile = keys_tile + kTile * D * 2;
@@ -443,8 +437,8 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
     copy_commit();
 #pragma unroll
     for (int t = 0; t < kTile / 16; t++) {
-      const unsigned p[4] = {half2_of(s[2 * t][0], s[2 * t][1]), half2_of(s[2 * t][2], s[2 * t][3]),
-                             half2_of(s[2 * t + 1][0], s[2 * t + 1][1]), half2_of(s[2 * t + 1][2], s[2 * t + 1][3])};
+      const unsigned p[4] = {half2_bits(s[2 * t][0], s[2 * t][1]), half2_bits(s[2 * t][2], s[2 * t][3]),
+                             half2_bits(s[2 * t + 1][0], s[2 * t + 1][1]), half2_bits(s[2 * t + 1][2], s[2 * t + 1][3])};
 #pragma unroll
       for (int n = 0; n < kQuarter / 8; n += 2) {
         unsigned f[4];
@@ -461,8 +455,8 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   const int r = lane >> 2, b = (lane & 3) * 4;
 #pragma unroll
   for (int n = 0; n < kQuarter / 8; n++) {
-    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r, n) + b) = half2_of(out[n][0] * f0, out[n][1] * f0);
-    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r + 8, n) + b) = half2_of(out[n][2] * f1, out[n][3] * f1);
+    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r, n) + b) = half2_bits(out[n][0] * f0, out[n][1] * f0);
+    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r + 8, n) + b) = half2_bits(out[n][2] * f1, out[n][3] * f1);
   }
   __syncwarp();
   store_rows<kQuarter, 1, 16, 32>(rows, y + (long long)(query0 + row * 16) * y_row + quarter * kQuarter, lane, a.lq - query0 - row * 16,
@@ -471,7 +465,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
 
 // attend_few: all queries of a head on one sample of k and v, share * lq of them
 // and 16 at most, in heads of up to 64 G dims. Block (head, sample of k and v).
-template <int G> inline void attend_few(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
+template <int G> inline void attend_few(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
   constexpr int kMost = G == 1 ? 8 : 4;  // warps
   __shared__ float merge[kMost / 2][G * 32][32];
   __shared__ float2 stats[kMost][16];
@@ -535,10 +529,11 @@ template <int G> inline void attend_few(const __half* q, const __half* k, const 
     for (int n = 0; n < 2; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        if (key0 + n * 8 + 2 * t + (i & 1) >= sees[i >> 1]) s[n][i] = MINUS_INF;
+        if (key0 + n * 8 + 2 * t + (i & 1) >= sees[i >> 1]) s[n][i] = minus_inf();
     float again[2];
     soft.next(s, c, again);
-    const unsigned p[4] = {half2_of(s[0][0], s[0][1]), half2_of(s[0][2], s[0][3]), half2_of(s[1][0], s[1][1]), half2_of(s[1][2], s[1][3])};
+    const unsigned p[4] = {half2_bits(s[0][0], s[0][1]), half2_bits(s[0][2], s[0][3]), half2_bits(s[1][0], s[1][1]),
+                           half2_bits(s[1][2], s[1][3])};
 #pragma unroll
     for (int i = 0; i < G; i++) {
       const unsigned* r0 = reinterpret_cast<const unsigned*>(&vf[0][i]);
@@ -598,7 +593,7 @@ template <int G> inline void attend_few(const __half* q, const __half* k, const 
   for (int h = 0; h < 2; h++) {
     const int r = g + 8 * h;
     if (r >= rows) continue;
-    __half* to = y + ((long long)sample * rows + r) * width + head * a.dim;
+    f16* to = y + ((long long)sample * rows + r) * width + head * a.dim;
 #pragma unroll
     for (int i = 0; i < G; i++)
 #pragma unroll
@@ -645,7 +640,7 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
     float one = (lane & 2 ? a1 : a0) + __shfl_xor_sync(0xffffffffu, lane & 2 ? a0 : a1, 2);
 #pragma unroll
     for (int d = 4; d < 32; d <<= 1) one += __shfl_xor_sync(0xffffffffu, one, d);
-    if (key0 + (lane & 3) >= sees) one = MINUS_INF;
+    if (key0 + (lane & 3) >= sees) one = minus_inf();
     float m = fmaxf(one, __shfl_xor_sync(0xffffffffu, one, 1));
     m = fmaxf(fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2)), top);
     const float again = expf(top - m), p = expf(one - m);
@@ -681,7 +676,7 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
 
 #define ATTENTION(name, D, M, H)                                                   \
   extern "C" __global__ void __launch_bounds__(128 * H, (M * D <= 64 ? 4 : 2) / H) \
-      name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) {  \
+      name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {              \
     const Shape a = SHAPE_OF;                                                      \
     attend<D, M, H>(q, k, v, y, a);                                                \
   }
@@ -704,16 +699,15 @@ ATTENTION(attention_f16_d48_m2_h2, 48, 2, 2)
 ATTENTION(attention_f16_d64_m2, 64, 2, 1)
 ATTENTION(attention_f16_d64_m2_h2, 64, 2, 2)
 
-extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) {
+extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {
   const Shape a = SHAPE_OF;
   attend_wide(q, k, v, y, a);
 }
 
-#define FEW(name, G)                                                              \
-  extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128)                \
-      name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
-    const Shape a = SHAPE_OF;                                                     \
-    attend_few<G>(q, k, v, y, a);                                                 \
+#define FEW(name, G)                                                                                                               \
+  extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128) name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) { \
+    const Shape a = SHAPE_OF;                                                                                                      \
+    attend_few<G>(q, k, v, y, a);                                                                                                  \
   }
 FEW(attention_few_f16_d64, 1)
 FEW(attention_few_f16_d128, 2)

@@ -1,8 +1,8 @@
-// conv: y[n, oh, ow, out] = act(conv(x, w) + bias[out] + each[.., out]) + residual, feature maps NHWC.
+// conv: y[n, oh, ow, out] = act(conv(x, w) + bias[out] + sample_bias[n, out]) + residual, feature maps NHWC.
 //
 // An implicit GEMM on the core of ../cuda/gemm.cuh: the rows of the left operand are
-// the patches under the output pixels, the depth runs over (row, column, channel) of
-// the filters, and the patches exist only as slices in shared memory. w is
+// the patches under the output pixels, K runs over (row, column, channel) of
+// the filters, and the patches exist only as K tiles in shared memory. w is
 // [out, kh*kw*(c1+c2)], its rows padded with zeros to a multiple of eight elements.
 //
 // x2 has the channels that follow x1's, c2 of them (0: null), so that a skip
@@ -13,7 +13,7 @@
 // convolution of [h, w/kw, kw*c] with filters of width 1 and stride 1 along w, whose
 // channels are a multiple of eight where three are not.
 //
-// The tiles, grid.x = tiles of y, grid.y = blocks that share the depth of a tile:
+// The tiles, grid.x = tiles of y, grid.y = split-K, blocks that divide the K of a tile:
 //
 //   kernel               threads  dynamic shared  y tile (pixels x channels)
 //   conv_f16_256x128x32  256      98,304          256 x 128  many pixels
@@ -24,13 +24,13 @@
 //   conv_f32_64x64x16    128      24,576          64 x 64
 //   conv_f32_any         128      24,576          64 x 64    c1 % 4 != 0 or c2 % 4 != 0
 //
-// shares is as linear's.
+// partials is as linear's.
 //
 // Bounds. The FLOPs of the tensor cores, as matmul; a patch's pixels are read from
 // DRAM once and from the second-level cache kh*kw times. Addresses cost a compare, a
 // select and a multiply-add for each 16 bytes, and some ten instructions for each row
-// of the tile where a slice enters another tap: under a tenth of the issue slots
-// beside 64 mma a slice.
+// of the tile where a K tile enters another tap: under a tenth of the issue slots
+// beside 64 mma a K tile.
 //
 // Considered and left: Winograd (f16 loses digits, and 3x3 at these sizes is not bound
 // by FLOPs alone); an im2col pass (nine times the bytes); bulk tensor copies in im2col
@@ -121,27 +121,27 @@ template <class T, int Rows, int Threads, bool Aligned> struct PatchRows {
   }
 };
 
-template <class T, class G, bool Aligned> inline void conv(const Maps<T>& g, const T* w, float* shares, const Epilogue<T>& e) {
+template <class T, class G, bool Aligned> inline void conv(const Maps<T>& g, const T* w, float* partials, const Epilogue<T>& e) {
   using Weights = MatrixRows<T, G::kCols, G::kThreads, true>;
-  int depth = (g.kh * g.kw * (g.c1 + g.c2) + 7) / 8 * 8;
+  int k = (g.kh * g.kw * (g.c1 + g.c2) + 7) / 8 * 8;
   TileIndex tile = tile_index((e.m + G::kRows - 1) / G::kRows, (e.n + G::kCols - 1) / G::kCols);
   int m0 = tile.m * G::kRows, n0 = tile.n * G::kCols;
-  Slices part = slices(depth, G::kDepth);
+  KTiles part = k_tiles(k, G::kDepth);
   PatchRows<T, G::kRows, G::kThreads, Aligned> a(g, m0, e.m, part.first);
-  Weights b(w, n0, e.n, depth, depth, part.first);
+  Weights b(w, n0, e.n, k, k, part.first);
   typename SumsOf<T, G>::type sums;
   sums.multiply(a, b, part.count);
-  sums.template write<false>(e, shares, m0, n0);
+  sums.template write<false>(e, partials, m0, n0);
 }
 
 // m is the output pixels of all pictures, n the output channels.
-#define CONV(NAME, T, G, BLOCKS, Aligned)                                                                                                 \
-  extern "C" __global__ void __launch_bounds__(G::kThreads, BLOCKS)                                                                       \
-      NAME(T* y, const T* x1, const T* x2, const T* w, const float* bias, const T* each, int each_rows, const T* residual, float* shares, \
-           int m, int n, int height, int width, int c1, int c2, int oh, int ow, int kh, int kw, int stride_y, int stride_x, int pad_top,  \
-           int pad_left, int shift, int act) {                                                                                            \
-    conv<T, G, Aligned>({x1, x2, height, width, c1, c2, oh, ow, kh, kw, stride_y, stride_x, pad_top, pad_left, shift}, w, shares,         \
-                        {y, bias, each, residual, m, n, each_rows, act, 0, 1.f});                                                         \
+#define CONV(NAME, T, G, BLOCKS, Aligned)                                                                                               \
+  extern "C" __global__ void __launch_bounds__(G::kThreads, BLOCKS)                                                                     \
+      NAME(T* y, const T* x1, const T* x2, const T* w, const float* bias, const T* sample_bias, int rows_per_sample, const T* residual, \
+           float* partials, int m, int n, int height, int width, int c1, int c2, int oh, int ow, int kh, int kw, int stride_y,          \
+           int stride_x, int pad_top, int pad_left, int shift, int act) {                                                               \
+    conv<T, G, Aligned>({x1, x2, height, width, c1, c2, oh, ow, kh, kw, stride_y, stride_x, pad_top, pad_left, shift}, w, partials,     \
+                        {y, bias, sample_bias, residual, m, n, rows_per_sample, act, 0, 1.f});                                          \
   }
 
 using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>;  // warps of 64 x 64

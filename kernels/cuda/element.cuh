@@ -2,8 +2,6 @@
 #pragma once
 #include "vec.cuh"
 
-using f16 = __half;
-
 // Four elements; p is aligned to all four.
 inline float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
 inline float4 load4(const f16* p) {

@@ -1,24 +1,23 @@
-// y = act(a b^T * scale + bias + each) + residual, where a's rows come from a
-// source (rows of a matrix, patches of a feature map) and b's are weights. The
+// y = act(a b^T * scale + bias + sample_bias) + residual, where a's rows come from
+// a source (rows of a matrix, patches of a feature map) and b's are weights. The
 // core of matmul and conv.
 //
-// A block computes a BM x BN tile of y. The depth passes through shared memory
-// in slices of 64 bytes a row (32 f16, 16 f32), STAGES of them, by cp.async.
-// Chunk c of 16 bytes of row r lies at chunk c ^ (r/2 mod 4): eight lanes that
-// store two whole rows, and eight that read one chunk of eight rows, meet all 32
-// banks each.
+// A block computes a tile of y. K passes through shared memory in K tiles of 64
+// bytes a row (32 f16, 16 f32), kStages of them at a time, by cp.async. Chunk c of
+// 16 bytes of row r lies at chunk c ^ (r/2 mod 4): eight lanes that store two whole
+// rows, and eight that read one chunk of eight rows, meet all 32 banks each.
 //
 // f16 runs on mma.sync m16n8k16 with f32 accumulators. The fragments of the next
-// 16 of the depth are read while the tensor cores work on these; with warp tiles
-// of 64 x 64 a warp reads 4 KiB of shared memory for 32 mma, half of what its
-// bandwidth allows. f32 runs on FMA, 8 x 4 results a thread.
+// 16 of K are read while the tensor cores work on these; with warp tiles of 64 x 64
+// a warp reads 4 KiB of shared memory for 32 mma, half of what its bandwidth
+// allows. f32 runs on FMA, 8 x 4 results a thread.
 //
-// Where there are too few tiles to fill the device, gridDim.y blocks share the
-// depth of a tile and leave their f32 sums to each other, a warp's part by itself:
-// the last warp to come to a part adds the shares of all in the order of the
-// blocks, so that the result does not depend on who is last, and writes it. Nobody
-// waits. Lost: a launch of its own to add the shares, which starts when the last
-// tile has ended; atomic additions to y, which have no order.
+// Split-K: where there are too few tiles to fill the device, gridDim.y blocks
+// divide the K of a tile and leave f32 partial sums, a warp's part of the tile by
+// itself. The last warp to come to a part adds the partial sums of all blocks in
+// the blocks' order, so that the result does not depend on who is last, and writes
+// it. Nobody waits. Slower: a second launch that adds the partial sums, which starts
+// when the last tile has ended; atomic additions to y, which have no order.
 #pragma once
 #include "element.cuh"
 #include "mma.cuh"
@@ -41,25 +40,25 @@ inline TileIndex tile_index(int tiles_m, int tiles_n) {
   return {first + in % rows, in / rows};
 }
 
-// The slices of the depth that fall to this block.
-struct Slices {
+// The K tiles that fall to this block.
+struct KTiles {
   int first, count;
 };
-inline Slices slices(int depth, int slice) {
-  int all = (depth + slice - 1) / slice, per = (all + gridDim.y - 1) / gridDim.y;
+inline KTiles k_tiles(int k, int k_tile) {
+  int all = (k + k_tile - 1) / k_tile, per = (all + gridDim.y - 1) / gridDim.y;
   int first = min(static_cast<int>(blockIdx.y) * per, all);
   return {first, min(per, all - first)};
 }
 
-// What happens to a product before it is written. each is [m / each_rows, n]: as
-// many rows of y share one of its rows, as all pixels of a picture share a time
-// embedding.
+// What happens to a product before it is written. sample_bias is
+// [m / rows_per_sample, n], a bias for each sample: all pixels of a feature map get
+// the projection of their sample's timestep embedding.
 template <class T> struct Epilogue {
   void* y;  // [m, n] of T, or of f32 with out_f32
   const float* bias;
-  const T* each;
+  const T* sample_bias;
   const void* residual;  // of y's type
-  int m, n, each_rows, act, out_f32;
+  int m, n, rows_per_sample, act, out_f32;
   float scale;
 };
 
@@ -96,8 +95,8 @@ template <class T> inline void write4(const Epilogue<T>& e, float4 sum, float4 b
   long long at = static_cast<long long>(row) * e.n + col;
   bool whole = e.n % 4 == 0;
   float v[4] = {fmaf(sum.x, e.scale, bias.x), fmaf(sum.y, e.scale, bias.y), fmaf(sum.z, e.scale, bias.z), fmaf(sum.w, e.scale, bias.w)};
-  if (e.each) {
-    const T* s = e.each + static_cast<long long>(row / e.each_rows) * e.n + col;
+  if (e.sample_bias) {
+    const T* s = e.sample_bias + static_cast<long long>(row / e.rows_per_sample) * e.n + col;
     if (whole) {
       float4 f = load4(s);
       v[0] += f.x, v[1] += f.y, v[2] += f.z, v[3] += f.w;
@@ -131,7 +130,7 @@ template <class T> inline void write4(const Epilogue<T>& e, float4 sum, float4 b
 template <class T> inline void write1(const Epilogue<T>& e, float sum, float bias, int row, int col) {
   long long at = static_cast<long long>(row) * e.n + col;
   float v[1] = {fmaf(sum, e.scale, bias)};
-  if (e.each) v[0] += to_float(e.each[static_cast<long long>(row / e.each_rows) * e.n + col]);
+  if (e.sample_bias) v[0] += to_float(e.sample_bias[static_cast<long long>(row / e.rows_per_sample) * e.n + col]);
   activate(v, e.act);
   if (e.residual) v[0] += load1_at<T>(e.residual, e.out_f32, at);
   store1_at<T>(e.y, e.out_f32, at, v[0]);
@@ -176,19 +175,19 @@ inline void write_rows(const Epilogue<T>& e, const float* sums, int t, int m0, i
   }
 }
 
-// Warps that have left their share, by tile and part of it; 0 between launches.
+// Warps that have left their partial sums, by tile and part of it; 0 between launches.
 constexpr int kMaxTiles = 1024;  // matmul.maxTiles
 __device__ unsigned arrived[kMaxTiles * 8];
 
-// Leaves a warp's share of the sums, at(i) for i below Count, four each, to the
-// warps of the other blocks with the same part of the tile, one of Parts. The last
-// to come gets the sums of all shares, and true. shares has [gridDim.y, gridDim.x,
-// Parts, Count, 32] of them.
-template <int Count, int Parts, class At> inline bool gather(At at, float4* shares) {
+// Leaves a warp's partial sums, at(i) for i below Count, four each, to the warps of
+// the other blocks with the same part of the tile, one of Parts. The last to come
+// gets the sums over all blocks, and true. partials is [gridDim.y, gridDim.x, Parts,
+// Count, 32] of float4.
+template <int Count, int Parts, class At> inline bool reduce_partials(At at, float4* partials) {
   static_assert(Parts <= 8, "one counter each");
   int lane = threadIdx.x % 32, part = blockIdx.x * Parts + threadIdx.x / 32;
   long long block = static_cast<long long>(gridDim.x) * Parts * Count * 32;
-  float4* p = shares + static_cast<long long>(part) * Count * 32 + lane;
+  float4* p = partials + static_cast<long long>(part) * Count * 32 + lane;
 #pragma unroll
   for (int i = 0; i < Count; i++) p[blockIdx.y * block + i * 32] = {at(i)[0], at(i)[1], at(i)[2], at(i)[3]};
   __threadfence();
@@ -255,7 +254,7 @@ template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
   }
   int stride = kStep;  // rows from one of this thread's to the next
 
-  // Copies the next slice to a tile in shared memory.
+  // Copies the next K tile to shared memory.
   inline void load(unsigned tile) {
 #pragma unroll
     for (int i = 0; i < kCount; i++) {
@@ -304,7 +303,7 @@ template <class G> struct Sums {
     }
   }
 
-  // Reads the fragments of one half of a slice.
+  // Reads the fragments of one half of a K tile.
   inline void fetch(unsigned stage, int half) {
 #pragma unroll
     for (int i = 0; i < kI; i++) ldmatrix4(next[half].a[i], stage + a_at[half] + i * 16 * kRowBytes);
@@ -319,7 +318,7 @@ template <class G> struct Sums {
       for (int j = 0; j < kJ; j++) mma16816(acc[i][j], next[half].a[i], next[half].b[j / 2][j % 2 * 2], next[half].b[j / 2][j % 2 * 2 + 1]);
   }
 
-  // count slices of a and b.
+  // count K tiles of a and b.
   template <class A, class B> inline void multiply(A& a, B& b, int count) {
     unsigned base = shared_address(dynamic_shared);
 #pragma unroll
@@ -354,19 +353,20 @@ template <class G> struct Sums {
     copy_wait<0>();
   }
 
-  // Writes the tile at (m0, n0) of y, or leaves this block's share of it. Sums pass through shared memory, as many of
-  // a warp's rows at a time as fit, so that a row's neighbours are written together.
-  // With Gated the tile has half as many columns: column 8j of the first half of
-  // the weights lies in acc[2j], of the second in acc[2j+1].
-  template <bool Gated, class T> inline void write(const Epilogue<T>& e, float* shares, int m0, int n0) {
-    __syncthreads();  // the slices have been read
+  // Writes the tile at (m0, n0) of y, or leaves this block's partial sums of it. Sums
+  // pass through shared memory, as many of a warp's rows at a time as fit, so that a
+  // row's neighbours are written together. With Gated the tile has half as many
+  // columns: column 8j of the first half of the weights lies in acc[2j], of the
+  // second in acc[2j+1].
+  template <bool Gated, class T> inline void write(const Epilogue<T>& e, float* partials, int m0, int n0) {
+    __syncthreads();  // the K tiles have been read
     if constexpr (!Gated) {
       auto at = [&](int i) -> float(&)[4] { return acc[i / kJ][i % kJ]; };
-      if (gridDim.y > 1 && !gather<kI * kJ, G::kThreads / 32>(at, reinterpret_cast<float4*>(shares))) return;
+      if (gridDim.y > 1 && !reduce_partials<kI * kJ, G::kThreads / 32>(at, reinterpret_cast<float4*>(partials))) return;
     }
     constexpr int kFit = G::kShared / (G::kThreads / 32) / (G::kWarpCols * 4);
     constexpr int kPassRows = kFit >= G::kWarpRows ? G::kWarpRows : G::kWarpRows / 2;
-    static_assert(kPassRows <= kFit, "the sums fit where the slices were");
+    static_assert(kPassRows <= kFit, "the sums fit where the K tiles were");
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float* sums = reinterpret_cast<float*>(dynamic_shared) + warp * kPassRows * G::kWarpCols;
     m0 += warp / G::kAcross * G::kWarpRows;
@@ -444,12 +444,12 @@ template <class G> struct ScalarSums {
     copy_wait<0>();
   }
 
-  template <bool Gated, class T> inline void write(const Epilogue<T>& e, float* shares, int m0, int n0) {
-    static_assert(G::kRows * G::kCols * 4 <= G::kShared, "the sums fit where the slices were");
-    __syncthreads();  // the slices have been read
+  template <bool Gated, class T> inline void write(const Epilogue<T>& e, float* partials, int m0, int n0) {
+    static_assert(G::kRows * G::kCols * 4 <= G::kShared, "the sums fit where the K tiles were");
+    __syncthreads();  // the K tiles have been read
     if constexpr (!Gated) {
       auto at = [&](int i) -> float(&)[4] { return acc[i]; };
-      if (gridDim.y > 1 && !gather<8, G::kThreads / 32>(at, reinterpret_cast<float4*>(shares))) return;
+      if (gridDim.y > 1 && !reduce_partials<8, G::kThreads / 32>(at, reinterpret_cast<float4*>(partials))) return;
     }
     int first = threadIdx.x / 32 * 16;
     float* sums = reinterpret_cast<float*>(dynamic_shared) + first * G::kCols;

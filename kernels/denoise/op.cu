@@ -45,5 +45,5 @@ inline void step(const float* x, const T* model, const float* const (&past)[3], 
                             of_prediction,      {c0, c1, c2},     of_first, of_noise, guidance};                                          \
     step(x, model, past, first, noise, next, prediction, n, c);                                                                           \
   }
-STEP(step_f16, __half)
+STEP(step_f16, f16)
 STEP(step_f32, float)

@@ -73,17 +73,15 @@ template <typename T> inline void patches(const T* grid, const T* first, const T
   sum(p, q, y + (long long)blockIdx.x * c, c, aligned16(grid, y, first, position) && c % V == 0);
 }
 
-// append: keys[r, used + l] = k[r, l], and the same of values where grid.z is 2.
-// Row (r, l) of k begins at (r * length + l) * stride.
+// append: cache[r, used + l] = rows[r, l]. Row (r, l) begins at (r * length + l) *
+// stride; a sample of the cache has `capacity` rows.
 template <typename T>
-inline void append(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used, const int* more) {
+inline void append(const T* rows, T* cache, int length, int width, int stride, int capacity, int used, const int* more) {
   constexpr int V = kVec<T>;
   if (more != nullptr) used += *more;
-  const T* from = blockIdx.z == 0 ? k : v;
-  T* to = blockIdx.z == 0 ? keys : values;
-  const bool vectors = aligned16(from, to) && width % V == 0 && stride % V == 0;
+  const bool vectors = aligned16(rows, cache) && width % V == 0 && stride % V == 0;
   const int r = blockIdx.x / length, l = blockIdx.x % length;
-  copy(from + (long long)blockIdx.x * stride, to + ((long long)r * room + used + l) * width, width, vectors);
+  copy(rows + (long long)blockIdx.x * stride, cache + ((long long)r * capacity + used + l) * width, width, vectors);
 }
 
 }  // namespace
@@ -99,10 +97,9 @@ inline void append(const T* k, const T* v, T* keys, T* values, int length, int w
   ENTRY patches_##type(const T* grid, const T* first, const T* position, T* y, int rows, int c) {                                 \
     patches(grid, first, position, y, rows, c);                                                                                   \
   }                                                                                                                               \
-  ENTRY append_##type(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used,          \
-                      const int* more) {                                                                                          \
-    append(k, v, keys, values, length, width, stride, room, used, more);                                                          \
+  ENTRY append_##type(const T* rows, T* cache, int length, int width, int stride, int capacity, int used, const int* more) {      \
+    append(rows, cache, length, width, stride, capacity, used, more);                                                             \
   }
 
-EMBED(f16, __half)
+EMBED(f16, f16)
 EMBED(f32, float)

@@ -8,5 +8,5 @@
     box(from + at, to, 1, n, width, 0, stride, 0, width);                                     \
   }
 
-LAYOUT(f16, __half)
+LAYOUT(f16, f16)
 LAYOUT(f32, float)

@@ -46,15 +46,15 @@ inline float inverse_deviation(float squares, float n, float eps) { return 1.0f 
 
 // Four channels of T: 8 or 16 bytes.
 template <typename T> struct Four;
-template <> struct Four<__half> {
+template <> struct Four<f16> {
   uint2 raw;
-  void read(const __half* p) { raw = *reinterpret_cast<const uint2*>(p); }
+  void read(const f16* p) { raw = *reinterpret_cast<const uint2*>(p); }
   float4 get() const {
     const __half2* h = reinterpret_cast<const __half2*>(&raw);
     const float2 a = __half22float2(h[0]), b = __half22float2(h[1]);
     return make_float4(a.x, a.y, b.x, b.y);
   }
-  static void write(__half* p, float4 v) {
+  static void write(f16* p, float4 v) {
     uint2 raw;
     __half2* h = reinterpret_cast<__half2*>(&raw);
     h[0] = __floats2half2_rn(v.x, v.y);
@@ -269,7 +269,7 @@ inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, 
       [&](int k, float sum) { out[k].squares = sum; });
 }
 
-inline float silu_of(float v, __half) { return __fdividef(v, 1.0f + __expf(-v)); }
+inline float silu_of(float v, f16) { return __fdividef(v, 1.0f + __expf(-v)); }
 inline float silu_of(float v, float) { return v / (1.0f + expf(-v)); }
 
 // scale writes ((x - shift) - mean) * rstd * gamma + beta of the slab, with x from
@@ -462,11 +462,11 @@ template <typename T> inline void l2(const T* x, float* y, int c) {
       name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
     layer_warp<T, V>(x, gamma, beta, y, rows, c, eps);                                            \
   }
-LAYER(layer_f16_v1, __half, 1)
-LAYER(layer_f16_v2, __half, 2)
-LAYER(layer_f16_v4, __half, 4)
-LAYER(layer_f16_v8, __half, 8)
-LAYER(layer_f16_v16, __half, 16)
+LAYER(layer_f16_v1, f16, 1)
+LAYER(layer_f16_v2, f16, 2)
+LAYER(layer_f16_v4, f16, 4)
+LAYER(layer_f16_v8, f16, 8)
+LAYER(layer_f16_v16, f16, 16)
 LAYER(layer_f32_v1, float, 1)
 LAYER(layer_f32_v2, float, 2)
 LAYER(layer_f32_v4, float, 4)
@@ -478,7 +478,7 @@ LAYER(layer_f32_v16, float, 16)
       name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
     layer_block<T>(x, gamma, beta, y, c, eps);                                                    \
   }
-LAYER_ANY(layer_f16_any, __half)
+LAYER_ANY(layer_f16_any, f16)
 LAYER_ANY(layer_f32_any, float)
 
 #define GROUP(name, T, V, SLABS)                                                                                                  \
@@ -487,8 +487,8 @@ LAYER_ANY(layer_f32_any, float)
            int rest, int groups, int bundle, int slabs, int kept, float eps, int silu) {                                          \
     group<T, V, SLABS>(x, more, gamma, beta, y, part, n, positions, width, rest, groups, bundle, slabs, kept, eps, silu);         \
   }
-GROUP(group_f16, __half, 8, false)
-GROUP(group_slabs_f16, __half, 8, true)
+GROUP(group_f16, f16, 8, false)
+GROUP(group_slabs_f16, f16, 8, true)
 GROUP(group_f32, float, 4, false)
 GROUP(group_slabs_f32, float, 4, true)
 
@@ -498,10 +498,10 @@ GROUP(group_slabs_f32, float, 4, true)
            float eps, int silu) {                                                                                                  \
     group_block<T>(x, more, gamma, beta, y, positions, width, rest, groups, eps, silu);                                            \
   }
-GROUP_ANY(group_f16_any, __half)
+GROUP_ANY(group_f16_any, f16)
 GROUP_ANY(group_f32_any, float)
 
 #define L2(name, T) \
   extern "C" __global__ void __launch_bounds__(256) name(const T* x, float* y, int c) { l2<T>(x, y, c); }
-L2(l2_f16, __half)
+L2(l2_f16, f16)
 L2(l2_f32, float)

@@ -33,5 +33,5 @@ template <typename T> inline void bytes(const T* x, u8* y, long long n) {
   }                                                                                                                       \
   ENTRY bytes_##type(const T* x, u8* y, long long n) { bytes(x, y, n); }
 
-RGB(f16, __half)
+RGB(f16, f16)
 RGB(f32, float)

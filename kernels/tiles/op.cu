@@ -32,5 +32,5 @@ template <typename T> inline void fade(const T* a, T* b, int n, int ah, int aw, 
     fade(a, b, n, ah, aw, bh, bw, c, extent, down);                                                                             \
   }
 
-TILES(f16, __half)
+TILES(f16, f16)
 TILES(f32, float)

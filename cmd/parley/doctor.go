@@ -45,8 +45,9 @@ func (a *app) doctor() *cobra.Command {
 		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Kernels: simd.Active().String(), GFLOPs: matmul.Peak(cpu, 50*time.Millisecond) / 1e9, Free: engine.FreeMemory(cpu), Devices: []string{"cpu"}}
 		var methods []string
 		for p := host.Exact; p <= host.Fast; p++ {
-			f := matmul.Gemm(host.NewWith(host.Options{Precision: p})).Format
-			m := method{p.String(), f.String(), simd.Speed(f) / simd.Speed(simd.F32)}
+			d := host.NewWith(host.Options{Precision: p})
+			f, speeds := matmul.Gemm(d).Format, matmul.Speeds(d)
+			m := method{p.String(), f.String(), speeds.Of(f) / speeds.Of(simd.F32)}
 			report.Methods = append(report.Methods, m)
 			methods = append(methods, fmt.Sprintf("%s: %s (%.1fx)", m.Precision, m.Format, m.Speed))
 		}

@@ -51,6 +51,7 @@ type Device struct {
 	pool  pool
 	mu    sync.Mutex
 	arena arena
+	owned sync.Map // by type: func() T, which computes once (Owned)
 }
 
 // New returns the CPU with that many workers and exact operations.

@@ -29,6 +29,6 @@ inline void cosine(const float* a, const float* b, double* scores, int* best, in
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
-cosine_f32(const float* a, const float* b, double* scores, int* best, int k, int d) {
+    cosine_f32(const float* a, const float* b, double* scores, int* best, int k, int d) {
   cosine(a, b, scores, best, k, d);
 }

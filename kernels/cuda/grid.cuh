@@ -13,10 +13,11 @@ template <typename F> inline void grid_stride(long long n, F f) {
 // box copies n x h rows of `width` elements from one array to another, in which
 // samples and rows have strides. Indices are below 2^32, offsets may be beyond.
 template <typename T>
-inline void box(const T* from, T* to, unsigned n, unsigned h, unsigned width, long long from_sample, long long from_row, long long to_sample,
-                long long to_row) {
+inline void box(const T* from, T* to, unsigned n, unsigned h, unsigned width, long long from_sample, long long from_row,
+                long long to_sample, long long to_row) {
   constexpr int V = kVec<T>;
-  const bool vectors = aligned16(from, to) && width % V == 0 && from_sample % V == 0 && from_row % V == 0 && to_sample % V == 0 && to_row % V == 0;
+  const bool vectors =
+      aligned16(from, to) && width % V == 0 && from_sample % V == 0 && from_row % V == 0 && to_sample % V == 0 && to_row % V == 0;
   const unsigned w = vectors ? width / V : width;
   grid_stride((long long)n * h * w, [&](long long at) {
     const unsigned i = (unsigned)at, row = i / w, column = i % w, sample = row / h, y = row % h;

@@ -26,14 +26,14 @@ func TestStepKernels(t *testing.T) {
 		{"first", 40, Coefficients{PredictionModel: 1, Prediction: 0.4, Past: []float64{0.4}, First: 0.99}},
 		{"noise", 40, Coefficients{PredictionLatents: 1, PredictionModel: -14.6, Latents: 0.9, Prediction: 0.1, Noise: 0.44}},
 	} {
-		for _, half := range []bool{true, false} {
+		for _, f16 := range []bool{true, false} {
 			x := kernel.Normals(rng, c.n, 1)
 			count := c.n
 			if c.c.Guidance > 1 {
 				count *= 2
 			}
 			model := kernel.Normals(rng, count, 1)
-			ms := r.Float(half, model)
+			ms := r.Float(f16, model)
 			var past []*engine.Tensor
 			args := []any{r.Put(x), ms, nil, nil, nil, nil, nil}
 			for j := range c.c.Past {
@@ -59,14 +59,14 @@ func TestStepKernels(t *testing.T) {
 			copy(coefs[:], q.Past)
 			args = append(args, next, p, int64(c.n), q.PredictionLatents, q.PredictionModel, q.Clip,
 				q.Latents, q.Model, q.Prediction, coefs[0], coefs[1], coefs[2], q.First, q.Noise, q.Guidance)
-			r.Run("step_"+kernel.Type(half), kernel.Dim{2}, kernel.Dim{256}, 0, args...)
+			r.Run("step_"+kernel.Type(f16), kernel.Dim{2}, kernel.Dim{256}, 0, args...)
 			for i, v := range r.Floats(next) {
 				// A fused product may round the double otherwise, hardly ever the float.
 				if w := want.F32()[i]; math.Abs(float64(v-w)) > 2e-7*math.Abs(float64(w))+1e-12 {
-					t.Errorf("%s, half %t: latent %d is %g, want %g", c.name, half, i, v, w)
+					t.Errorf("%s, f16 %t: latent %d is %g, want %g", c.name, f16, i, v, w)
 				}
 				if got, w := r.Floats(p)[i], wantP.F32()[i]; math.Abs(float64(got-w)) > 2e-7*math.Abs(float64(w))+1e-12 {
-					t.Errorf("%s, half %t: prediction %d is %g, want %g", c.name, half, i, got, w)
+					t.Errorf("%s, f16 %t: prediction %d is %g, want %g", c.name, f16, i, got, w)
 				}
 			}
 		}

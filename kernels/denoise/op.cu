@@ -35,16 +35,15 @@ inline void step(const float* x, const T* model, const float* const (&past)[3], 
 
 }  // namespace
 
-#define STEP(name, T)                                                                                                              \
-  extern "C" __global__ void __launch_bounds__(256, 1)                                                                             \
-  name(const float* x, const T* model, const float* past0, const float* past1, const float* past2, const float* first,             \
-       const float* noise, float* next, float* prediction, long long n, double prediction_latents, double prediction_model,        \
-       double clip, double latents, double of_model, double of_prediction, double c0, double c1, double c2, double of_first,       \
-       double of_noise, double guidance) {                                                                                         \
-    const float* const past[3] = {past0, past1, past2};                                                                            \
-    const Coefficients c = {prediction_latents, prediction_model, clip, latents, of_model, of_prediction, {c0, c1, c2},            \
-                            of_first, of_noise, guidance};                                                                         \
-    step(x, model, past, first, noise, next, prediction, n, c);                                                                    \
+#define STEP(name, T)                                                                                                                     \
+  extern "C" __global__ void __launch_bounds__(256, 1) name(                                                                              \
+      const float* x, const T* model, const float* past0, const float* past1, const float* past2, const float* first, const float* noise, \
+      float* next, float* prediction, long long n, double prediction_latents, double prediction_model, double clip, double latents,       \
+      double of_model, double of_prediction, double c0, double c1, double c2, double of_first, double of_noise, double guidance) {        \
+    const float* const past[3] = {past0, past1, past2};                                                                                   \
+    const Coefficients c = {prediction_latents, prediction_model, clip,     latents,  of_model,                                           \
+                            of_prediction,      {c0, c1, c2},     of_first, of_noise, guidance};                                          \
+    step(x, model, past, first, noise, next, prediction, n, c);                                                                           \
   }
-STEP(step_f16, __half)
+STEP(step_f16, f16)
 STEP(step_f32, float)

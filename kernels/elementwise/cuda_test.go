@@ -43,18 +43,18 @@ func TestMixAndScaleKernels(t *testing.T) {
 
 func TestFiniteKernels(t *testing.T) {
 	r := kernel.Open(t, ptx)
-	for _, half := range []bool{true, false} {
+	for _, f16 := range []bool{true, false} {
 		for _, n := range []int{1, 9, 2051} {
 			for _, bad := range []float32{0, 65504, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())} {
 				for _, at := range []int{0, n / 2, n - 1} {
 					x := make([]float32, n)
 					x[at] = bad
-					xs, flag := r.Float(half, x), r.Put([]int32{0})
-					r.Run("finite_"+kernel.Type(half), kernel.Dim{2}, kernel.Dim{256}, 0, xs, flag, int64(n))
+					xs, flag := r.Float(f16, x), r.Put([]int32{0})
+					r.Run("finite_"+kernel.Type(f16), kernel.Dim{2}, kernel.Dim{256}, 0, xs, flag, int64(n))
 					got := []int32{-1}
 					r.Get(flag, got)
 					if want := int32(0); got[0] != want && (bad == 0 || bad == 65504) || got[0] != 1 && bad != 0 && bad != 65504 {
-						t.Errorf("%g at %d of %d, half %t: flag %d", bad, at, n, half, got[0])
+						t.Errorf("%g at %d of %d, f16 %t: flag %d", bad, at, n, f16, got[0])
 					}
 				}
 			}

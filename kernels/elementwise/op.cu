@@ -8,7 +8,7 @@ namespace {
 // finite sets *flag where an element is infinite or NaN.
 template <typename T> inline bool not_finite(T v);
 template <> inline bool not_finite<float>(float v) { return (__float_as_uint(v) & 0x7f800000u) == 0x7f800000u; }
-template <> inline bool not_finite<__half>(__half v) { return (__half_as_ushort(v) & 0x7c00) == 0x7c00; }
+template <> inline bool not_finite<f16>(f16 v) { return (__half_as_ushort(v) & 0x7c00) == 0x7c00; }
 
 template <typename T> inline void finite(const T* x, long long n, int* flag) {
   constexpr int V = kVec<T>;
@@ -35,14 +35,14 @@ ENTRY mix_f32(const float* x, const float* y, float* out, long long n, double a,
   grid_stride(n, [&](long long i) { out[i] = (float)(a * x[i] + b * y[i]); });
 }
 
-#define SCALE(name, I, O)                                                              \
-  ENTRY name(const I* x, O* y, long long n, float a) {                                 \
-    grid_stride(n, [&](long long i) { y[i] = from_float<O>(a * to_float(x[i])); });    \
+#define SCALE(name, I, O)                                                           \
+  ENTRY name(const I* x, O* y, long long n, float a) {                              \
+    grid_stride(n, [&](long long i) { y[i] = from_float<O>(a * to_float(x[i])); }); \
   }
-SCALE(scale_f16_f16, __half, __half)
-SCALE(scale_f16_f32, __half, float)
-SCALE(scale_f32_f16, float, __half)
+SCALE(scale_f16_f16, f16, f16)
+SCALE(scale_f16_f32, f16, float)
+SCALE(scale_f32_f16, float, f16)
 SCALE(scale_f32_f32, float, float)
 
-ENTRY finite_f16(const __half* x, int* flag, long long n) { finite(x, n, flag); }
+ENTRY finite_f16(const f16* x, int* flag, long long n) { finite(x, n, flag); }
 ENTRY finite_f32(const float* x, int* flag, long long n) { finite(x, n, flag); }

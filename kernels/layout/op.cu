@@ -3,10 +3,10 @@
 #include "grid.cuh"
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(256)
-#define LAYOUT(type, T)                                                                          \
-  ENTRY rows_##type(const T* from, T* to, int n, int width, long long at, long long stride) {    \
-    box(from + at, to, 1, n, width, 0, stride, 0, width);                                        \
+#define LAYOUT(type, T)                                                                       \
+  ENTRY rows_##type(const T* from, T* to, int n, int width, long long at, long long stride) { \
+    box(from + at, to, 1, n, width, 0, stride, 0, width);                                     \
   }
 
-LAYOUT(f16, __half)
+LAYOUT(f16, f16)
 LAYOUT(f32, float)

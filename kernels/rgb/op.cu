@@ -9,8 +9,7 @@ using u8 = unsigned char;
 
 // normalise cuts [n, oh, ow, 3] at (top, left) out of pictures [n, h, w, 3],
 // black where there is none, and looks each byte up in table [3, 256].
-template <typename T>
-inline void normalise(const u8* x, const float* table, T* y, int n, int h, int w, int top, int left, int oh, int ow) {
+template <typename T> inline void normalise(const u8* x, const float* table, T* y, int n, int h, int w, int top, int left, int oh, int ow) {
   grid_stride((long long)n * oh * ow * 3, [&](long long at) {
     const unsigned i = (unsigned)at, ch = i % 3, column = i / 3 % ow, row = i / 3 / ow % oh, picture = i / 3 / ow / oh;
     const int sx = (int)column + left, sy = (int)row + top;
@@ -28,11 +27,11 @@ template <typename T> inline void bytes(const T* x, u8* y, long long n) {
 }  // namespace
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(256)
-#define RGB(type, T)                                                                                                       \
-  ENTRY normalise_##type(const u8* x, const float* table, T* y, int n, int h, int w, int top, int left, int oh, int ow) {  \
-    normalise(x, table, y, n, h, w, top, left, oh, ow);                                                                    \
-  }                                                                                                                        \
+#define RGB(type, T)                                                                                                      \
+  ENTRY normalise_##type(const u8* x, const float* table, T* y, int n, int h, int w, int top, int left, int oh, int ow) { \
+    normalise(x, table, y, n, h, w, top, left, oh, ow);                                                                   \
+  }                                                                                                                       \
   ENTRY bytes_##type(const T* x, u8* y, long long n) { bytes(x, y, n); }
 
-RGB(f16, __half)
+RGB(f16, f16)
 RGB(f32, float)

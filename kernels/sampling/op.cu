@@ -37,10 +37,10 @@ constexpr int kList = 512;
 struct Options {
   double temperature, top_p;  // top_p 1: all
   u64 seed, offset;
-  int top_k;      // 0: all
-  int sample;     // 0: the likeliest
-  int suppressed; // a token that cannot come; -1: none
-  float penalty;  // 1: none
+  int top_k;       // 0: all
+  int sample;      // 0: the likeliest
+  int suppressed;  // a token that cannot come; -1: none
+  float penalty;   // 1: none
 };
 
 struct Token {
@@ -71,7 +71,7 @@ inline void mark(unsigned* bits, const int* ids, int count, int vocab) {
 // adjust applies the penalty of a token that is there already, then suppresses.
 inline float adjust(float v, int id, const unsigned* bits, const Options& c) {
   if (bits[id >> 5] >> (id & 31) & 1) v = v < 0 ? v * c.penalty : v / c.penalty;
-  return id == c.suppressed ? __int_as_float(0xff800000) : v;
+  return id == c.suppressed ? minus_inf() : v;
 }
 
 // Ranges is a histogram of tokens and what finds a place in it.
@@ -268,7 +268,8 @@ inline double log_sum_exp(const float* x, int n, float top, double* buf) {
   return (double)top + log(block_sum(sum, buf));
 }
 
-inline void tokens(const float* logits, const int* ids, const int* counts, const Options* options, const u64* subsequences, Token* out, int vocab, int row_ids) {
+inline void tokens(const float* logits, const int* ids, const int* counts, const Options* options, const u64* subsequences, Token* out,
+                   int vocab, int row_ids) {
   extern __shared__ unsigned bits[];
   __shared__ Ranges ranges;
   __shared__ double buf[32];
@@ -281,7 +282,7 @@ inline void tokens(const float* logits, const int* ids, const int* counts, const
   const Options c = *options;
   const float* x = logits + (long long)blockIdx.x * vocab;
   mark(bits, ids + (long long)blockIdx.x * row_ids, c.penalty == 1.0f ? 0 : n, vocab);
-  float top = __int_as_float(0xff800000);
+  float top = minus_inf();
   u64 best = 0;
 #pragma unroll 1
   for (int i = threadIdx.x; i < vocab; i += kThreads) {
@@ -313,8 +314,8 @@ struct Candidate {
 
 constexpr int kNowhere = 0x7fffffff;
 
-inline void continuations(const float* logits, const int* ids, const int* counts, const double* scores, const Options* options, Continuation* out, int vocab, int row_ids,
-                          int beams) {
+inline void continuations(const float* logits, const int* ids, const int* counts, const double* scores, const Options* options,
+                          Continuation* out, int vocab, int row_ids, int beams) {
   extern __shared__ unsigned bits[];
   __shared__ double buf[32], norm[kMaxBeams];
   __shared__ Candidate best[32];
@@ -324,7 +325,7 @@ inline void continuations(const float* logits, const int* ids, const int* counts
   for (int b = 0; b < beams; b++) {
     mark(bits + b * mask_words, ids + (long long)(row0 + b) * row_ids, c.penalty == 1.0f ? 0 : counts[row0 + b], vocab);
     const float* row = x + (long long)b * vocab;
-    float top = __int_as_float(0xff800000);
+    float top = minus_inf();
     for (int i = threadIdx.x; i < vocab; i += kThreads) top = fmaxf(top, row[i]);
     top = block_max(top, reinterpret_cast<float*>(buf));
     const double l = log_sum_exp(row, vocab, top, buf);

@@ -23,13 +23,13 @@ func TestMapKernels(t *testing.T) {
 			}
 		}
 	}
-	for _, half := range []bool{true, false} {
-		typ, size := kernel.Type(half), kernel.Size(half)
+	for _, f16 := range []bool{true, false} {
+		typ, size := kernel.Type(f16), kernel.Size(f16)
 		for _, c := range []struct{ n, h, w, ih, iw, ch, top, left, blocks int }{
 			{1, 1, 1, 1, 1, 1, 0, 0, 1}, {2, 3, 4, 5, 6, 3, 1, 2, 1}, {2, 3, 4, 5, 6, 8, 2, 0, 3}, {1, 8, 8, 16, 16, 4, 6, 6, 2}, {3, 2, 7, 2, 7, 5, 0, 0, 1},
 		} {
 			x := kernel.Normals(rng, c.n*c.ih*c.iw*c.ch, 1)
-			xs, y := r.Float(half, x), r.New(c.n*c.h*c.w*c.ch, size)
+			xs, y := r.Float(f16, x), r.New(c.n*c.h*c.w*c.ch, size)
 			var want []float32
 			for b := range c.n {
 				for i := range c.h {
@@ -41,7 +41,7 @@ func TestMapKernels(t *testing.T) {
 			same(fmt.Sprintf("crop %+v", c), r.Floats(y), want)
 			// And back in its place.
 			copyOf := kernel.Normals(rng, len(x), 1)
-			z := r.Float(half, copyOf)
+			z := r.Float(f16, copyOf)
 			for b := range c.n {
 				for i := range c.h {
 					copy(copyOf[((b*c.ih+c.top+i)*c.iw+c.left)*c.ch:][:c.w*c.ch], want[(b*c.h+i)*c.w*c.ch:])
@@ -53,7 +53,7 @@ func TestMapKernels(t *testing.T) {
 		}
 		for _, c := range []struct{ n, ah, aw, bh, bw, ch, extent, down int }{{1, 4, 4, 4, 4, 3, 2, 1}, {2, 5, 6, 4, 7, 3, 3, 0}, {2, 5, 6, 4, 7, 3, 4, 1}, {1, 2, 9, 3, 9, 1, 9, 0}} {
 			a, b := kernel.Normals(rng, c.n*c.ah*c.aw*c.ch, 1), kernel.Normals(rng, c.n*c.bh*c.bw*c.ch, 1)
-			as, bs := r.Float(half, a), r.Float(half, b)
+			as, bs := r.Float(f16, a), r.Float(f16, b)
 			across := min(c.aw, c.bw)
 			if c.down == 0 {
 				across = min(c.ah, c.bh)
@@ -78,7 +78,7 @@ func TestMapKernels(t *testing.T) {
 				}
 			}
 			r.Run("fade_"+typ, kernel.Dim{2}, kernel.Dim{256}, 0, as, bs, c.n, c.ah, c.aw, c.bh, c.bw, c.ch, c.extent, c.down)
-			r.Close(fmt.Sprintf("fade %+v", c), r.Floats(bs), want, half, 1)
+			r.Close(fmt.Sprintf("fade %+v", c), r.Floats(bs), want, f16, 1)
 		}
 	}
 }

@@ -8,8 +8,7 @@ namespace {
 
 // fade blends the end of a [n, ah, aw, c] into the beginning of b [n, bh, bw, c]
 // over `extent` rows or columns.
-template <typename T>
-inline void fade(const T* a, T* b, int n, int ah, int aw, int bh, int bw, int c, int extent, int down) {
+template <typename T> inline void fade(const T* a, T* b, int n, int ah, int aw, int bh, int bw, int c, int extent, int down) {
   const int h = down ? extent : min(ah, bh), w = down ? min(aw, bw) : extent;
   grid_stride((long long)n * h * w * c, [&](long long at) {
     const unsigned i = (unsigned)at, ch = i % c, x = i / c % w, y = i / c / w % h, sample = i / c / w / h;
@@ -24,14 +23,14 @@ inline void fade(const T* a, T* b, int n, int ah, int aw, int bh, int bw, int c,
 }  // namespace
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(256)
-#define TILES(type, T)                                                                                                     \
-  ENTRY box_##type(const T* from, T* to, int n, int h, int width, long long from_at, long long from_sample,                \
-                   long long from_row, long long to_at, long long to_sample, long long to_row) {                           \
-    box(from + from_at, to + to_at, n, h, width, from_sample, from_row, to_sample, to_row);                                \
-  }                                                                                                                        \
-  ENTRY fade_##type(const T* a, T* b, int n, int ah, int aw, int bh, int bw, int c, int extent, int down) {                \
-    fade(a, b, n, ah, aw, bh, bw, c, extent, down);                                                                        \
+#define TILES(type, T)                                                                                                          \
+  ENTRY box_##type(const T* from, T* to, int n, int h, int width, long long from_at, long long from_sample, long long from_row, \
+                   long long to_at, long long to_sample, long long to_row) {                                                    \
+    box(from + from_at, to + to_at, n, h, width, from_sample, from_row, to_sample, to_row);                                     \
+  }                                                                                                                             \
+  ENTRY fade_##type(const T* a, T* b, int n, int ah, int aw, int bh, int bw, int c, int extent, int down) {                     \
+    fade(a, b, n, ah, aw, bh, bw, c, extent, down);                                                                             \
   }
 
-TILES(f16, __half)
+TILES(f16, f16)
 TILES(f32, float)

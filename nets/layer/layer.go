@@ -126,7 +126,7 @@ func (c Conv) Forward(s *engine.Stream, x, residual *engine.Tensor) *engine.Tens
 func (c Conv) Beside(s *engine.Stream, x, more *engine.Tensor) *engine.Tensor {
 	s.Enter(c.name)
 	o := c.opt
-	o.Beside, o.Epilogue = more, matmul.Epilogue{Bias: c.bias}
+	o.Concat, o.Epilogue = more, matmul.Epilogue{Bias: c.bias}
 	return s.Leave(conv.Conv2D(s, x, c.w, o))
 }
 
@@ -139,7 +139,7 @@ func (c Conv) Each(s *engine.Stream, x, each *engine.Tensor) *engine.Tensor {
 	}
 	s.Enter(name)
 	o := c.opt
-	o.Epilogue = matmul.Epilogue{Bias: c.bias, Each: each}
+	o.Epilogue = matmul.Epilogue{Bias: c.bias, SampleBias: each}
 	return s.Leave(conv.Conv2D(s, x, c.w, o))
 }
 

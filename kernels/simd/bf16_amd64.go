@@ -9,16 +9,16 @@ func tileAMX(config *byte, shape, k int, a *float32, lda int, b, next, c *float3
 func tileDP(k int, a, b, c *float32, ldc, m, n int, add bool)
 
 //go:noescape
-func rowsSplit(dst, src *float32, from *int, rows, k int)
+func rowsBF16x3(dst, src *float32, from *int, rows, k int)
 
 //go:noescape
-func rowsHalf(dst, src *float32, from *int, rows, k int)
+func rowsBF16(dst, src *float32, from *int, rows, k int)
 
 //go:noescape
-func pairsSplit(dst, src *float32, ld, blocks, n int)
+func pairsBF16x3(dst, src *float32, ld, blocks, n int)
 
 //go:noescape
-func pairsHalf(dst, src *float32, ld, blocks, n int)
+func pairsBF16(dst, src *float32, ld, blocks, n int)
 
 // rows fills one panel of A from rows of k.
 func (g Kernel) rows(dst, src []float32, from []int, k int) {
@@ -26,9 +26,9 @@ func (g Kernel) rows(dst, src []float32, from []int, k int) {
 	case g.level < AVX512:
 		g.rowsGo(dst, src, from, k)
 	case g.Format == BF16x3:
-		rowsSplit(p(dst), p(src), p(from), len(from), k)
+		rowsBF16x3(p(dst), p(src), p(from), len(from), k)
 	default:
-		rowsHalf(p(dst), p(src), p(from), len(from), k)
+		rowsBF16(p(dst), p(src), p(from), len(from), k)
 	}
 }
 
@@ -38,9 +38,9 @@ func (g Kernel) pairs(dst, src []float32, ld, k, n int) {
 	case g.level < AVX512:
 		g.pairsGo(dst, src, ld, k, n)
 	case g.Format == BF16x3:
-		pairsSplit(p(dst), p(src), ld, k/32, n)
+		pairsBF16x3(p(dst), p(src), ld, k/32, n)
 	default:
-		pairsHalf(p(dst), p(src), ld, k/32, n)
+		pairsBF16(p(dst), p(src), ld, k/32, n)
 	}
 }
 
@@ -50,9 +50,9 @@ func (g Kernel) pairsExp2(dst, x, top, sum []float32) bool {
 	case g.level < AVX512:
 		return false
 	case g.Format == BF16x3:
-		pairsExp2SplitAVX512(p(dst), p(x), p(top), p(sum), len(dst)/1024)
+		pairsExp2BF16x3AVX512(p(dst), p(x), p(top), p(sum), len(dst)/1024)
 	default:
-		pairsExp2HalfAVX512(p(dst), p(x), p(top), p(sum), len(dst)/512)
+		pairsExp2BF16AVX512(p(dst), p(x), p(top), p(sum), len(dst)/512)
 	}
 	return true
 }

@@ -4,16 +4,16 @@ import "math"
 
 // The packing and the tiles of bfloat16 in pure Go.
 
-// half rounds to bfloat16, and returns what that loses, rounded too.
-func half(x float32) (near, rest uint32) {
+// split rounds to bfloat16, and returns what that loses, rounded too.
+func split(x float32) (near, rest uint32) {
 	near = bf16(x)
 	return near, bf16(x - math.Float32frombits(near<<16))
 }
 
 // put writes a pair of consecutive k to word i of a block of 32.
 func (g Kernel) put(block []float32, i int, even, odd float32) {
-	e, er := half(even)
-	o, or := half(odd)
+	e, er := split(even)
+	o, or := split(odd)
 	block[i] = math.Float32frombits(e | o<<16)
 	if g.Format == BF16x3 {
 		block[512+i] = math.Float32frombits(er | or<<16)
@@ -47,8 +47,8 @@ func (g Kernel) pairsGo(dst, src []float32, ld, k, n int) {
 	}
 }
 
-// halvesGo is floatsGo of bfloat16.
-func (g Kernel) halvesGo(k int, a, b, c []float32, ldc, m, n int) {
+// bf16Go is f32Go of bfloat16.
+func (g Kernel) bf16Go(k int, a, b, c []float32, ldc, m, n int) {
 	wide := func(w float32) (even, odd float32) {
 		u := math.Float32bits(w)
 		return math.Float32frombits(u << 16), math.Float32frombits(u &^ 0xffff)

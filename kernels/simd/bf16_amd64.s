@@ -102,12 +102,12 @@ here:
 	CMPQ R9, $3
 	JEQ  split32x32
 	CMPQ R9, $4
-	JEQ  half16x16
+	JEQ  bf16_16x16
 	CMPQ R9, $5
-	JEQ  half16x32
+	JEQ  bf16_16x32
 	CMPQ R9, $6
-	JEQ  half32x16
-	JMP  half32x32
+	JEQ  bf16_32x16
+	JMP  bf16_32x32
 
 split16x16:
 	CMPB add+80(FP), $0
@@ -260,38 +260,38 @@ split32x32next:
 	TILESTORED(T3, rAX, rCX, 64)
 	JMP  stored
 
-half16x16:
+bf16_16x16:
 	CMPB add+80(FP), $0
-	JEQ  half16x16zero
+	JEQ  bf16_16x16zero
 	TILELOADD(T0, rDX, rCX, 0)
-	JMP  half16x16next
+	JMP  bf16_16x16next
 
-half16x16zero:
+bf16_16x16zero:
 	TILEZERO(T0)
 
-half16x16next:
+bf16_16x16next:
 	TILELOADD(T4, rSI, rBX, 0)
 	TILELOADD(T6, rDI, rBX, 0)
 	TDPBF16PS(T0, T4, T6)
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ R10
-	JNZ  half16x16next
+	JNZ  bf16_16x16next
 	TILESTORED(T0, rDX, rCX, 0)
 	JMP  stored
 
-half16x32:
+bf16_16x32:
 	CMPB add+80(FP), $0
-	JEQ  half16x32zero
+	JEQ  bf16_16x32zero
 	TILELOADD(T0, rDX, rCX, 0)
 	TILELOADD(T1, rDX, rCX, 64)
-	JMP  half16x32next
+	JMP  bf16_16x32next
 
-half16x32zero:
+bf16_16x32zero:
 	TILEZERO(T0)
 	TILEZERO(T1)
 
-half16x32next:
+bf16_16x32next:
 	TILELOADD(T4, rSI, rBX, 0)
 	TILELOADD(T6, rDI, rBX, 0)
 	TDPBF16PS(T0, T4, T6)
@@ -304,23 +304,23 @@ half16x32next:
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ R10
-	JNZ  half16x32next
+	JNZ  bf16_16x32next
 	TILESTORED(T0, rDX, rCX, 0)
 	TILESTORED(T1, rDX, rCX, 64)
 	JMP  stored
 
-half32x16:
+bf16_32x16:
 	CMPB add+80(FP), $0
-	JEQ  half32x16zero
+	JEQ  bf16_32x16zero
 	TILELOADD(T0, rDX, rCX, 0)
 	TILELOADD(T2, rAX, rCX, 0)
-	JMP  half32x16next
+	JMP  bf16_32x16next
 
-half32x16zero:
+bf16_32x16zero:
 	TILEZERO(T0)
 	TILEZERO(T2)
 
-half32x16next:
+bf16_32x16next:
 	TILELOADD(T4, rSI, rBX, 0)
 	TILELOADD(T6, rDI, rBX, 0)
 	TDPBF16PS(T0, T4, T6)
@@ -329,27 +329,27 @@ half32x16next:
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ R10
-	JNZ  half32x16next
+	JNZ  bf16_32x16next
 	TILESTORED(T0, rDX, rCX, 0)
 	TILESTORED(T2, rAX, rCX, 0)
 	JMP  stored
 
-half32x32:
+bf16_32x32:
 	CMPB add+80(FP), $0
-	JEQ  half32x32zero
+	JEQ  bf16_32x32zero
 	TILELOADD(T0, rDX, rCX, 0)
 	TILELOADD(T1, rDX, rCX, 64)
 	TILELOADD(T2, rAX, rCX, 0)
 	TILELOADD(T3, rAX, rCX, 64)
-	JMP  half32x32next
+	JMP  bf16_32x32next
 
-half32x32zero:
+bf16_32x32zero:
 	TILEZERO(T0)
 	TILEZERO(T1)
 	TILEZERO(T2)
 	TILEZERO(T3)
 
-half32x32next:
+bf16_32x32next:
 	TILELOADD(T4, rSI, rBX, 0)
 	TILELOADD(T6, rDI, rBX, 0)
 	TDPBF16PS(T0, T4, T6)
@@ -366,7 +366,7 @@ half32x32next:
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ R10
-	JNZ  half32x32next
+	JNZ  bf16_32x32next
 	TILESTORED(T0, rDX, rCX, 0)
 	TILESTORED(T1, rDX, rCX, 64)
 	TILESTORED(T2, rAX, rCX, 0)
@@ -425,8 +425,8 @@ GLOBL high<>(SB), RODATA|NOPTR, $4
 	VSUBPS Z3, Z0, Z0       \
 	VSUBPS Z4, Z1, Z1
 
-// func rowsSplit(dst, src *float32, from *int, rows, k int)
-TEXT ·rowsSplit(SB), NOSPLIT, $0-40
+// func rowsBF16x3(dst, src *float32, from *int, rows, k int)
+TEXT ·rowsBF16x3(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ from+16(FP), R8
@@ -465,8 +465,8 @@ convert:
 	VZEROUPPER
 	RET
 
-// func rowsHalf(dst, src *float32, from *int, rows, k int)
-TEXT ·rowsHalf(SB), NOSPLIT, $0-40
+// func rowsBF16(dst, src *float32, from *int, rows, k int)
+TEXT ·rowsBF16(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ from+16(FP), R8
@@ -503,8 +503,8 @@ convert:
 	VZEROUPPER
 	RET
 
-// func pairsSplit(dst, src *float32, ld, blocks, n int)
-TEXT ·pairsSplit(SB), NOSPLIT, $0-40
+// func pairsBF16x3(dst, src *float32, ld, blocks, n int)
+TEXT ·pairsBF16x3(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), R8
 	MOVQ ld+16(FP), DX
@@ -544,8 +544,8 @@ pair:
 	VZEROUPPER
 	RET
 
-// func pairsHalf(dst, src *float32, ld, blocks, n int)
-TEXT ·pairsHalf(SB), NOSPLIT, $0-40
+// func pairsBF16(dst, src *float32, ld, blocks, n int)
+TEXT ·pairsBF16(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), R8
 	MOVQ ld+16(FP), DX

@@ -87,7 +87,7 @@ func OpenCaptioner(src Source, dev engine.Device) (_ *Captioner, err error) {
 // Captions writes k captions of each picture, by chance or as the k best beams.
 func (c *Captioner) Captions(ctx context.Context, pictures []pixels.Picture, k int, seed uint64) ([][]Caption, error) {
 	o := c.Options
-	o.End, o.Pad, o.Seed = c.Net.Text.Sep, c.Net.Text.PadID, seed
+	o.EOS, o.Pad, o.Seed = c.Net.Text.Sep, c.Net.Text.PadID, seed
 	ids := c.words.Encode(c.Prompt)
 	prompt := ids[:len(ids)-1] // no [SEP]
 	prompt[0] = c.Net.Text.BOS
@@ -140,9 +140,9 @@ func (c *Captioner) texts(ctx context.Context, pictures []pixels.Picture, prompt
 	for lo := 0; lo < each; lo += most {
 		some := min(most, each-lo)
 		var prompts [][]int32
-		o.Streams = nil
+		o.Subsequences = nil
 		for i := range len(pictures) * some {
-			prompts, o.Streams = append(prompts, prompt), append(o.Streams, lo+i%some)
+			prompts, o.Subsequences = append(prompts, prompt), append(o.Subsequences, lo+i%some)
 		}
 		texts, err := c.write(s, seen, prompts, o)
 		if err != nil {

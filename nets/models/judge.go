@@ -128,17 +128,17 @@ func (j *Judge) texts(texts []string) tower {
 			for _, t := range texts[lo:hi] {
 				ids = append(ids, j.words.Encode(t, j.Net.Text.Length))
 			}
-			j.Net.Text.Trim(ids)
-			words, ends, err := j.Net.Text.Words(ids)
+			j.Net.Text.Truncate(ids)
+			tokens, ends, err := j.Net.Text.Tokens(ids)
 			if err != nil {
 				return nil, err
 			}
-			return []*engine.Tensor{s.Put(words), s.Put(ends)}, s.Err()
+			return []*engine.Tensor{s.Put(tokens), s.Put(ends)}, s.Err()
 		},
 		run: func(s *engine.Stream, in []*engine.Tensor) (pooled, embeds *engine.Tensor, err error) {
-			o := j.Net.Text.Run(s, in[0], in[1])
+			o, err := j.Net.Text.Run(s, in[0], in[1], clip.TextOptions{})
 			s.Free(o.Hidden)
-			return o.Pooled, o.Embeds, s.Err()
+			return o.Pooled, o.Embeds, err
 		}}
 }
 

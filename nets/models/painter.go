@@ -356,12 +356,11 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		ids = append(append([][]int32{}, negative...), ids...)
 	}
 	s.Enter("text_encoder")
-	text, err := p.Text.Forward(s, ids)
+	text, err := p.Text.Forward(s, ids, clip.TextOptions{HiddenOnly: true})
 	s.Leave(nil)
 	if err != nil {
 		return nil, err
 	}
-	s.Free(text.Pooled)
 	normal := func() *engine.Tensor {
 		c := p.VAE.Latents
 		chw := make([]float32, n*c*h*w)
@@ -388,7 +387,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 		ts[i] = plan.Timestep(i)
 	}
 	s.Enter("unet")
-	cond, err := p.UNet.Condition(s, ts, text.Hidden)
+	cond, err := p.UNet.Condition(s, ts, text.Hidden, nil)
 	s.Leave(nil)
 	if err != nil {
 		return nil, err
@@ -399,7 +398,7 @@ func (p *Painter) Latents(s *engine.Stream, ids, negative [][]int32, noise Noise
 	net := engine.Graphed{Eager: plan.Steps() < 3, Run: func() (*engine.Tensor, error) {
 		s.Enter("unet")
 		defer s.Leave(nil)
-		return p.UNet.Step(s, in, cond, now)
+		return p.UNet.Step(s, cond, unet.Input{Latents: in, Step: now})
 	}}
 	defer net.Free(s)
 	for i := range plan.Steps() {
@@ -549,13 +548,14 @@ func (p *Painter) need(k, h, w int) (int, error) {
 	if p.Guidance > 1 {
 		texts *= 2
 	}
-	c, err := p.UNet.Condition(s, make([]float64, max(p.Steps, 1)), s.New(s.Float(), texts, p.Text.Length, p.Text.Width))
+	c, err := p.UNet.Condition(s, make([]float64, max(p.Steps, 1)), s.New(s.Float(), texts, p.Text.Length, p.Text.Width), nil)
 	if err != nil {
 		return 0, err
 	}
 	// The latents with what a scheduler keeps of the steps before.
+	in := unet.Input{Latents: s.New(s.Float(), k, h, w, p.VAE.Latents), Step: s.New(engine.I32, 1)}
 	latents := s.New(engine.F32, 6*k, h, w, p.VAE.Latents)
-	if _, err := p.UNet.Step(s, s.New(s.Float(), k, h, w, p.VAE.Latents), c, s.New(engine.I32, 1)); err != nil {
+	if _, err := p.UNet.Step(s, c, in); err != nil {
 		return 0, err
 	}
 	if s.Peak() > p.Memory {

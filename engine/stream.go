@@ -148,6 +148,13 @@ func (s *Stream) View(t *Tensor, dims ...int) *Tensor {
 	return v
 }
 
+// Rows is t.Rows, in memory of the stream.
+func (s *Stream) Rows(t *Tensor, lo, hi int) *Tensor {
+	v := s.tensor()
+	v.rows(t, lo, hi)
+	return v
+}
+
 func (s *Stream) wrap(err error, what string, t *Tensor) error {
 	p := s.Path()
 	if p != "" {

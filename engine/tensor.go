@@ -213,6 +213,13 @@ func (t *Tensor) Reshape(dims ...int) *Tensor {
 
 // Rows views rows lo to hi of the first dimension.
 func (t *Tensor) Rows(lo, hi int) *Tensor {
+	v := &Tensor{}
+	v.rows(t, lo, hi)
+	return v
+}
+
+// rows makes v a view of rows of t.
+func (v *Tensor) rows(t *Tensor, lo, hi int) {
 	if lo < 0 || hi < lo || hi > t.Dim(0) {
 		panic(fmt.Sprintf("engine: rows %d to %d of %v", lo, hi, t.Shape()))
 	}
@@ -224,7 +231,6 @@ func (t *Tensor) Rows(lo, hi int) *Tensor {
 	if m.Addr != 0 {
 		m.Addr += uintptr(lo * row)
 	}
-	v := NewTensor(t.dtype, m, t.Shape()...)
+	v.set(t.dtype, m, t.Shape())
 	v.Shape()[0] = hi - lo
-	return v
 }

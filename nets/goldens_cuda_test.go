@@ -58,3 +58,15 @@ func TestOneSampleForManyTextsCUDA(t *testing.T) {
 		manyTexts(t, open(t, "unet_odd", convert.UNet), dev, bounds[dev.Float()])
 	})
 }
+
+// TestSeamsCUDA is seams_test.go's on the GPU.
+func TestSeamsCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) {
+		t.Run("residuals", func(t *testing.T) { testResiduals(t, dev, "unet_odd") })
+		t.Run("added", func(t *testing.T) { testAdded(t, dev, "unet_odd") })
+		t.Run("steps", func(t *testing.T) { testStepPerSample(t, dev, "unet_odd") })
+		t.Run("concat", func(t *testing.T) { testConcat(t, dev) })
+		t.Run("clip skip", func(t *testing.T) { testClipSkip(t, dev, "clip_mixed", 3) })
+		t.Run("towers", func(t *testing.T) { testTwoTowers(t, dev) })
+	})
+}

@@ -359,14 +359,14 @@ func (b *bench) guided(p *sdNets, size painting, n int) (float64, error) {
 // unet prepares a step for n pictures with guidance.
 func (b *bench) unet(s *engine.Stream, p *sdNets, size painting, n int) (func() error, error) {
 	text := s.Put(random(3, 1, 2*n, size.text.length, size.text.width))
-	cond, err := p.UNet.Condition(s, []float64{801, 601}, text)
+	cond, err := p.UNet.Condition(s, []float64{801, 601}, text, nil)
 	if err != nil {
 		return nil, err
 	}
 	in := s.Put(random(4, 1, n, size.side, size.side, 4))
 	now := s.Put(engine.FromI32([]int32{1}, 1))
 	return func() error {
-		y, err := p.UNet.Step(s, in, cond, now)
+		y, err := p.UNet.Step(s, cond, unet.Input{Latents: in, Step: now})
 		s.Free(y)
 		return err
 	}, s.Err()
@@ -542,11 +542,11 @@ func captions(b *bench) error {
 		b.figure(fmt.Sprintf("vision, batch %d", n), float64(n)/t, "pictures/s")
 	}
 	for _, k := range ks {
-		o := decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 20, MaxLength: 20, End: int32(size.sep), Seed: 1}
+		o := decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 20, MaxLength: 20, EOS: int32(size.sep), Seed: 1}
 		prompt := []int32{int32(size.bos), 5, 6, 7}
 		var prompts [][]int32
 		for i := range k {
-			prompts, o.Streams = append(prompts, prompt), append(o.Streams, i)
+			prompts, o.Subsequences = append(prompts, prompt), append(o.Subsequences, i)
 		}
 		var texts []decode.Text
 		t, err := b.clock(min(3, b.rounds()), func() error {
@@ -621,7 +621,7 @@ func embeddings(b *bench) error {
 		t, err = b.clock(b.rounds(), func() error {
 			s := engine.NewStream(b.ctx, b.dev)
 			defer s.Close()
-			o, err := net.Text.Forward(s, ids)
+			o, err := net.Text.Forward(s, ids, clip.TextOptions{})
 			if err == nil {
 				_, err = s.Get(o.Embeds)
 			}

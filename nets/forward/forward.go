@@ -231,7 +231,7 @@ func clipText(src models.Source, dev engine.Device) (func(*pass) error, func(), 
 		if err != nil {
 			return err
 		}
-		o, err := t.Forward(r.s, ids)
+		o, err := t.Forward(r.s, ids, clip.TextOptions{})
 		if err != nil {
 			return err
 		}
@@ -292,7 +292,7 @@ func blipGenerate(m *blip.Model, r *pass) error {
 		return err
 	}
 	o := r.o.Generate
-	o.End, o.Pad = m.Text.Sep, m.Text.PadID
+	o.EOS, o.Pad = m.Text.Sep, m.Text.PadID
 	if err := o.Check(ids); err != nil {
 		return err
 	}
@@ -313,7 +313,7 @@ func blipGenerate(m *blip.Model, r *pass) error {
 	// ends a text where pad is 0, which Python takes for none.
 	fill := o.Pad
 	if o.Beams > 1 && fill == 0 {
-		fill = o.End
+		fill = o.EOS
 	}
 	var flat []int32
 	for _, t := range texts {

@@ -87,7 +87,7 @@ func (b *BLIP) Caption(run engine.Run, pictures []pixels.Picture, k int, seeds [
 		return nil, fmt.Errorf("%d pictures and %d seeds", len(pictures), len(seeds))
 	}
 	o := c.Options
-	o.End, o.Pad = b.Net.Text.Sep, b.Net.Text.PadID
+	o.EOS, o.Pad = b.Net.Text.Sep, b.Net.Text.PadID
 	ids := b.tokens.Encode(c.Prompt)
 	prompt := ids[:len(ids)-1] // no [SEP]
 	prompt[0] = b.Net.Text.BOS
@@ -139,10 +139,10 @@ func (b *BLIP) write(run engine.Run, pictures []pixels.Picture, prompt []int32, 
 	for lo := 0; lo < rows; lo += most {
 		some := min(most, rows-lo)
 		var prompts [][]int32
-		o.Streams, o.Seeds = nil, nil
+		o.Subsequences, o.Seeds = nil, nil
 		for i := range len(pictures) * some {
 			prompts = append(prompts, prompt)
-			o.Streams, o.Seeds = append(o.Streams, lo+i%some), append(o.Seeds, seeds[i/some])
+			o.Subsequences, o.Seeds = append(o.Subsequences, lo+i%some), append(o.Seeds, seeds[i/some])
 		}
 		texts, err := b.generate(s, hidden, prompts, o)
 		if err != nil {

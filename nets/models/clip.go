@@ -135,17 +135,17 @@ func (c *CLIP) texts(texts []string) tower {
 			for _, t := range texts[lo:hi] {
 				ids = append(ids, c.tokens.Encode(t, c.Net.Text.Length))
 			}
-			c.Net.Text.Trim(ids)
-			tokens, ends, err := c.Net.Text.Words(ids)
+			c.Net.Text.Truncate(ids)
+			tokens, ends, err := c.Net.Text.Tokens(ids)
 			if err != nil {
 				return nil, err
 			}
 			return []*engine.Tensor{s.Put(tokens), s.Put(ends)}, s.Err()
 		},
 		run: func(s *engine.Stream, in []*engine.Tensor) (pooled, embeds *engine.Tensor, err error) {
-			o := c.Net.Text.Run(s, in[0], in[1])
+			o, err := c.Net.Text.Run(s, in[0], in[1], clip.TextOptions{})
 			s.Free(o.Hidden)
-			return o.Pooled, o.Embeds, s.Err()
+			return o.Pooled, o.Embeds, err
 		}}
 }
 

@@ -80,7 +80,7 @@ func teller(t *testing.T, dev *cuda.Device) func(context.Context, func()) ([]flo
 		if err != nil {
 			return nil, err
 		}
-		o := decode.Options{Beams: 2, Keep: 2, MinLength: 6, MaxLength: 7, End: m.Text.Sep, Pad: m.Text.PadID}
+		o := decode.Options{Beams: 2, Keep: 2, MinLength: 6, MaxLength: 7, EOS: m.Text.Sep, Pad: m.Text.PadID}
 		c, err := m.Text.Start(s, v, 2, o.MaxLength)
 		if err != nil {
 			return nil, err
@@ -102,12 +102,12 @@ func teller(t *testing.T, dev *cuda.Device) func(context.Context, func()) ([]flo
 
 // told says when a word is read.
 type told struct {
-	decode.Writer
+	decode.Model
 	step func()
 }
 
 func (w told) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	y, err := w.Writer.Next(s, ids)
+	y, err := w.Model.Next(s, ids)
 	if err == nil && w.step != nil {
 		w.step()
 	}

@@ -203,12 +203,8 @@ type (
 )
 
 func (t textEncoder) Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	o, err := t.Forward(s, ids)
-	if err != nil {
-		return nil, err
-	}
-	s.Free(o.Pooled)
-	return o.Hidden, nil
+	o, err := t.Forward(s, ids, clip.TextOptions{HiddenOnly: true})
+	return o.Hidden, err
 }
 
 func (t textEncoder) Size() (length, width int) { return t.Length, t.Width }
@@ -216,7 +212,7 @@ func (t textEncoder) Size() (length, width int) { return t.Length, t.Width }
 func (d denoiser) Channels() int { return d.In }
 
 func (d denoiser) Condition(s *engine.Stream, timesteps []float64, text *engine.Tensor) (diffusion.Conditions, error) {
-	c, err := d.Model.Condition(s, timesteps, text)
+	c, err := d.Model.Condition(s, timesteps, text, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +220,7 @@ func (d denoiser) Condition(s *engine.Stream, timesteps []float64, text *engine.
 }
 
 func (c conditions) Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, error) {
-	return c.net.Step(s, x, c.Conditions, step)
+	return c.net.Step(s, c.Conditions, unet.Input{Latents: x, Step: step})
 }
 
 func (a autoencoder) Geometry() diffusion.Geometry {

@@ -220,7 +220,7 @@ func (c *CLIP) pieces(s *sink, a *aligned, from, to, base int) {
 			continue
 		}
 		p := text[from : from+n]
-		if len(p) > 3 && strings.HasPrefix(p, "<|") && strings.HasSuffix(p, "|>") && isLetter(rune(p[2])) {
+		if p == literals[0] || p == literals[1] { // the library's byte level cuts these once more
 			c.word(s, a, from, from+2, base)
 			c.word(s, a, from+2, from+n-2, base)
 			c.word(s, a, from+n-2, from+n, base)

@@ -23,6 +23,9 @@ CUresult parley_driver_devices(int *n);
 // parley_error_name is the code's name in cuda.h, or null.
 const char *parley_error_name(CUresult code);
 
+CUresult parley_launch(CUfunction fn, const unsigned grid[3], const unsigned block[3],
+                       unsigned shared, CUstream stream, int cooperative, int programmatic,
+                       char *args, const uint32_t *offsets, size_t n);
 CUresult parley_tensor_map(CUtensorMap *out, CUtensorMapDataType type, cuuint32_t rank,
                            CUdeviceptr address, const cuuint64_t *dims, const cuuint64_t *strides,
                            const cuuint32_t *box, const cuuint32_t *steps);

@@ -18,7 +18,7 @@
     S(FuncGetAttribute) S(FuncSetAttribute) S(FuncGetParamInfo) S(FuncSetCacheConfig)  \
     S(OccupancyMaxActiveBlocksPerMultiprocessor)                                       \
     S(OccupancyMaxActiveBlocksPerMultiprocessorWithFlags)                              \
-    S(LaunchKernel) S(LaunchCooperativeKernel)                                         \
+    S(LaunchKernel) S(LaunchKernelEx)                                                  \
     S(MemAlloc) S(MemAllocPitch) S(MemFree) S(MemAllocAsync) S(MemFreeAsync)           \
     S(MemAllocHost) S(MemHostAlloc) S(MemFreeHost) S(MemGetInfo) S(MemGetAddressRange) \
     S(Memcpy) S(MemcpyAsync) S(MemcpyHtoD) S(MemcpyHtoDAsync) S(MemcpyDtoH)            \
@@ -29,7 +29,7 @@
     S(StreamQuery) S(StreamWaitEvent) S(StreamGetFlags) S(StreamGetPriority)           \
     S(StreamBeginCapture) S(StreamEndCapture) S(StreamIsCapturing)                     \
     S(EventCreate) S(EventDestroy) S(EventRecord) S(EventQuery) S(EventSynchronize)    \
-    S(EventElapsedTime)                                                                \
+    S(EventElapsedTime) S(EventRecordWithFlags)                                        \
     S(GraphInstantiateWithFlags) S(GraphUpload) S(GraphLaunch) S(GraphExecDestroy)     \
     S(GraphDestroy)
 

@@ -4,65 +4,88 @@ package cuda
 
 import (
 	"errors"
-	"fmt"
+	"math"
 	"time"
 
 	"gorgonia.org/cu"
+
+	"parley/engine"
+	"parley/engine/cuda/driver"
 )
 
-// Mark is a moment in the device's work.
-type Mark struct{ event cu.Event }
+// event is a moment in the device's work.
+type event struct {
+	d        *Device
+	event    cu.Event
+	captured bool // happens at each launch of a graph
+	free     bool
+}
 
-// Mark marks the moment when the device has done what it was given before.
-func (d *Device) Mark() (Mark, error) {
-	if d.recording() != nil {
-		return Mark{}, errors.New("a mark within a graph")
-	}
+// Event implements engine.EventTimer. It tells times to half a microsecond; those
+// of the interpreter are no times, but a count of what it did (ptx.Machine.Clock)
+// as nanoseconds.
+func (d *Device) Event() (engine.Event, error) {
+	captured := d.recording() != nil
 	if err := d.enter(); err != nil {
-		return Mark{}, err
+		return nil, err
 	}
 	defer d.leave()
-	var m Mark
-	if n := len(d.marks); n > 0 {
-		m.event = d.marks[n-1]
-		d.marks = d.marks[:n-1]
+	var e *event
+	if n := len(d.events); n > 0 {
+		e = d.events[n-1]
+		d.events = d.events[:n-1]
 	} else {
+		e = &event{d: d}
 		var err error
-		if m.event, err = cu.MakeEvent(cu.DefaultEvent); err != nil {
-			return Mark{}, d.failed("make an event", err)
+		if e.event, err = cu.MakeEvent(cu.DefaultEvent); err != nil {
+			return nil, d.failed("make an event", err)
 		}
 	}
-	if err := m.event.Record(d.work); err != nil {
-		d.marks = append(d.marks, m.event)
-		return Mark{}, d.failed("record an event", err)
+	var err error
+	if captured {
+		err = driver.RecordInGraph(e.event, d.recorder)
+	} else {
+		err = e.event.Record(d.work)
 	}
-	return m, nil
-}
-
-// Elapsed is how long the device worked from one mark to another, to half a
-// microsecond. It waits for the later one.
-func (d *Device) Elapsed(from, to Mark) (time.Duration, error) {
-	if err := d.wait("wait for an event", to.event.Synchronize); err != nil {
-		return 0, err
-	}
-	if err := d.enter(); err != nil {
-		return 0, err
-	}
-	defer d.leave()
-	ms, err := from.event.Elapsed(to.event)
 	if err != nil {
-		return 0, d.failed("time events", fmt.Errorf("elapsed: %w", err))
+		e.free = true
+		d.events = append(d.events, e)
+		return nil, d.failed("record an event", err)
 	}
-	return time.Duration(ms * float64(time.Millisecond)), nil
+	e.captured, e.free = captured, false
+	d.timed++
+	return e, nil
 }
 
-// Release gives marks back for reuse.
-func (d *Device) Release(marks ...Mark) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, m := range marks {
-		if m != (Mark{}) {
-			d.marks = append(d.marks, m.event)
+// Since implements engine.Event.
+func (e *event) Since(earlier engine.Event) (took time.Duration, err error) {
+	from, ok := earlier.(*event)
+	if !ok || from.d != e.d {
+		return 0, errors.New("cuda: events of two devices have no time between them")
+	}
+	err = e.d.wait("time events", func() error {
+		happened := e.event.Synchronize
+		if e.captured {
+			// The graph's launch, and not the event, is what the host knows of.
+			happened = e.d.work.Synchronize
 		}
+		if err := happened(); err != nil {
+			return err
+		}
+		ms, err := from.event.Elapsed(e.event)
+		took = time.Duration(math.Round(ms * float64(time.Millisecond)))
+		return err
+	})
+	return took, err
+}
+
+// Free implements engine.Event.
+func (e *event) Free() {
+	e.d.mu.Lock()
+	defer e.d.mu.Unlock()
+	if !e.free {
+		e.free = true
+		e.d.timed--
+		e.d.events = append(e.d.events, e)
 	}
 }

@@ -37,6 +37,9 @@ void parley_restore(void);
 // parley_emulation_on installs the functions of emulate.go.
 void parley_emulation_on(void);
 
+// parley_emulated_words are the emulation's for any error.
+const char *parley_emulated_words(void);
+
 // The emulation's contexts that are current on this thread, the last on top.
 void *parley_current(void);
 void parley_set_current(void *ctx);

@@ -42,6 +42,8 @@ void parley_emulation_on(void) {
     parley_emulate(list, sizeof list / sizeof list[0]);
 }
 
+const char *parley_emulated_words(void) { return "by the interpreter of PTX"; }
+
 // As in the driver, every thread has a stack of contexts of its own.
 #define DEPTH 32
 static __thread void *stack[DEPTH];

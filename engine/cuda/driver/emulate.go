@@ -44,7 +44,6 @@ var (
 	table      sync.RWMutex
 	emulations []*Emulation // by ordinal; nil where one was released
 	handles    = map[unsafe.Pointer]any{}
-	lastFault  error
 )
 
 // Emulate puts m in the driver's place as a device, beside the machines that
@@ -146,18 +145,8 @@ func (e *Emulation) Leaks() []ptx.Allocation { e.mu.Lock(); defer e.mu.Unlock();
 // driver's API has only a number for.
 func (e *Emulation) LastFault() error { e.mu.Lock(); defer e.mu.Unlock(); return e.fault }
 
-// LastFault is the last fault of any emulation; nil if there was none.
-func LastFault() error {
-	table.RLock()
-	defer table.RUnlock()
-	return lastFault
-}
-
 // failed keeps a fault's words, and its code for every call after.
 func (e *Emulation) failed(err error, code C.CUresult) C.CUresult {
-	table.Lock()
-	lastFault = err
-	table.Unlock()
 	e.fault, e.result = err, code
 	if e.late {
 		return C.CUDA_SUCCESS
@@ -326,9 +315,6 @@ func (e *Emulation) memory(err error) C.CUresult {
 		return C.CUDA_ERROR_OUT_OF_MEMORY
 	}
 	e.fault = err
-	table.Lock()
-	lastFault = err
-	table.Unlock()
 	return C.CUDA_ERROR_INVALID_VALUE
 }
 

@@ -12,7 +12,6 @@ import "C"
 import (
 	"errors"
 	"os"
-	"sync"
 	"unsafe"
 
 	"parley/engine/cuda/ptx"
@@ -30,20 +29,6 @@ const (
 //export emuDriverGetVersion
 func emuDriverGetVersion(v *C.int) C.CUresult { *v = Oldest; return ok }
 
-var (
-	textsMu sync.Mutex
-	texts   = map[string]*C.char{} // for the life of the process, as the driver's are
-)
-
-func text(s string) *C.char {
-	textsMu.Lock()
-	defer textsMu.Unlock()
-	if texts[s] == nil {
-		texts[s] = C.CString(s)
-	}
-	return texts[s]
-}
-
 //export emuGetErrorName
 func emuGetErrorName(r C.CUresult, out **C.char) C.CUresult {
 	*out = C.parley_error_name(r)
@@ -55,7 +40,7 @@ func emuGetErrorName(r C.CUresult, out **C.char) C.CUresult {
 
 //export emuGetErrorString
 func emuGetErrorString(r C.CUresult, out **C.char) C.CUresult {
-	*out = text("by the interpreter of PTX")
+	*out = C.parley_emulated_words()
 	return ok
 }
 
@@ -394,10 +379,16 @@ func emuModuleLoadDataEx(out *C.CUmodule, image unsafe.Pointer, n C.uint, option
 			size = int(vals[i])
 		}
 	}
-	if buf != nil && size > 0 && LastFault() != nil {
-		dst := unsafe.Slice((*byte)(buf), size)
-		dst[copy(dst[:size-1], LastFault().Error())] = 0
+	if buf == nil || size <= 0 {
+		return r
 	}
+	with(func(ctx *context) C.CUresult {
+		if ctx.e.fault != nil {
+			dst := unsafe.Slice((*byte)(buf), size)
+			dst[copy(dst[:size-1], ctx.e.fault.Error())] = 0
+		}
+		return ok
+	})
 	return r
 }
 

@@ -198,7 +198,7 @@ func TestPackedArguments(t *testing.T) {
 }
 
 func TestEmulatedCopies(t *testing.T) {
-	_, _ = begin(t, ptx.Options{})
+	e, _ := begin(t, ptx.Options{})
 	s, err := cu.MakeStream(cu.NonBlocking)
 	must(t, err)
 	host, err := HostAlloc(64)
@@ -229,8 +229,8 @@ func TestEmulatedCopies(t *testing.T) {
 		t.Errorf("range of %v: %d at %v: %v", q+5, size, base, err)
 	}
 	want(t, "past the end", cu.MemcpyHtoD(q+60, host, 8), InvalidValue)
-	if LastFault() == nil || !strings.Contains(LastFault().Error(), "8 bytes") {
-		t.Errorf("the interpreter's words: %v", LastFault())
+	if err := e.LastFault(); err == nil || !strings.Contains(err.Error(), "8 bytes") {
+		t.Errorf("the interpreter's words: %v", err)
 	}
 	must(t, cu.Synchronize()) // a copy's bad address is not sticky
 	must(t, FreeAsync(p, s))

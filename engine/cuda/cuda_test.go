@@ -251,7 +251,8 @@ func TestCopies(t *testing.T) {
 	}
 	// Nothing is nothing to copy.
 	none := s.New(engine.F32, 0, 4)
-	if err := errors.Join(d.Upload(none, nil), d.Download(nil, none), d.Copy(none, none), d.Zero(none)); err != nil || none.Memory().Addr != 0 {
+	err := errors.Join(d.Upload(none, nil), d.Download(nil, none), d.Copy(none, none), d.Zero(none))
+	if err != nil || none.Memory().Addr != 0 {
 		t.Errorf("an empty tensor at %#x: %v", none.Memory().Addr, err)
 	}
 	s.Close()
@@ -664,7 +665,8 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Float() != engine.F16 || d.Local() || d.Info().Major != 8 || d.Info().String() != "cuda:0: PTX interpreter (sm_80), sm_80, 8.6 GB of 8.6 GB free" {
+	const info = "cuda:0: PTX interpreter (sm_80), sm_80, 8.6 GB of 8.6 GB free"
+	if d.Float() != engine.F16 || d.Local() || d.Info().Major != 8 || d.Info().String() != info {
 		t.Errorf("%v %v", d.Float(), d.Info())
 	}
 	if ready, words := Driver(); !ready {

@@ -80,7 +80,8 @@ func Launch(f cu.Function, c Config, p Params, args []byte) error {
 	for i := range 3 {
 		grid[i], block[i] = C.uint(c.Grid[i]), C.uint(c.Block[i])
 	}
-	return check(C.parley_launch(function(f), &grid[0], &block[0], C.uint(c.Shared), stream(c.Stream), flag(c.Cooperative), flag(c.Programmatic),
+	return check(C.parley_launch(function(f), &grid[0], &block[0], C.uint(c.Shared), stream(c.Stream),
+		flag(c.Cooperative), flag(c.Programmatic),
 		(*C.char)(unsafe.Pointer(unsafe.SliceData(args))), (*C.uint32_t)(unsafe.SliceData(p.Offsets)), C.size_t(len(p.Offsets))))
 }
 

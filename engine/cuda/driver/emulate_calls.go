@@ -554,13 +554,18 @@ func emuOccupancyMaxActiveBlocksPerMultiprocessor(n *C.int, h C.CUfunction, bloc
 }
 
 //export emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags
-func emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(n *C.int, h C.CUfunction, block C.int, dynamic C.size_t, flags C.uint) C.CUresult {
+func emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+	n *C.int, h C.CUfunction, block C.int, dynamic C.size_t, flags C.uint,
+) C.CUresult {
 	return emuOccupancyMaxActiveBlocksPerMultiprocessor(n, h, block, dynamic)
 }
 
 //export emuLaunchKernel
 func emuLaunchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params, extra *unsafe.Pointer) C.CUresult {
-	c := C.CUlaunchConfig{gridDimX: gx, gridDimY: gy, gridDimZ: gz, blockDimX: bx, blockDimY: by, blockDimZ: bz, sharedMemBytes: shared, hStream: s}
+	c := C.CUlaunchConfig{
+		gridDimX: gx, gridDimY: gy, gridDimZ: gz, blockDimX: bx, blockDimY: by, blockDimZ: bz,
+		sharedMemBytes: shared, hStream: s,
+	}
 	return launchKernel(h, &c, params, extra, false, false)
 }
 

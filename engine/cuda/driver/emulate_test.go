@@ -376,6 +376,7 @@ func TestEmulatedGraphEvents(t *testing.T) {
 // interpreter's sanitizer, in a stream and in a graph, unless something else
 // waits before it.
 func TestEmulatedDependents(t *testing.T) {
+	copyWord := func(s cu.Stream, x cu.DevicePtr) error { return cu.MemcpyDtoDAsync(x+4, x, 4, s) }
 	for _, c := range []struct {
 		name       string
 		kernel     string
@@ -386,8 +387,8 @@ func TestEmulatedDependents(t *testing.T) {
 		{"waits, in a graph", "follow", nil, true, false},
 		{"does not wait", "precede", nil, false, true},
 		{"does not wait, in a graph", "precede", nil, true, true},
-		{"behind a copy", "precede", func(s cu.Stream, x cu.DevicePtr) error { return cu.MemcpyDtoDAsync(x+4, x, 4, s) }, false, false},
-		{"behind a copy, in a graph", "precede", func(s cu.Stream, x cu.DevicePtr) error { return cu.MemcpyDtoDAsync(x+4, x, 4, s) }, true, false},
+		{"behind a copy", "precede", copyWord, false, false},
+		{"behind a copy, in a graph", "precede", copyWord, true, false},
 		{"behind the host", "precede", func(s cu.Stream, x cu.DevicePtr) error { return s.Synchronize() }, false, false},
 		{"behind the host, for all", "precede", func(cu.Stream, cu.DevicePtr) error { return cu.Synchronize() }, false, false},
 	} {

@@ -1,5 +1,7 @@
 package engine
 
+import "time"
+
 // Graphed runs the same operations on the same tensors again and again. Where
 // the device can, the second run is captured as a graph and later ones launch
 // it, which spares the host the launch of each kernel. Run neither uploads nor
@@ -20,6 +22,19 @@ type captured struct {
 	graph Graph
 	out   *Tensor
 	spans []timed // of a recorded one, timed anew by each launch
+	start Event   // its first
+}
+
+// timeless gives the events back.
+func (c *captured) timeless() {
+	for _, t := range c.spans {
+		t.from.Free()
+		t.to.Free()
+	}
+	if c.start != nil {
+		c.start.Free()
+	}
+	c.spans, c.start = nil, nil
 }
 
 // Next runs the operations. The result is good until the next call, or Free.
@@ -44,8 +59,17 @@ func (g *Graphed) Next(s *Stream) (*Tensor, error) {
 		}
 	}
 	s.flush()
+	at := time.Now()
 	c.graph.Launch(s)
-	if len(c.spans) > 0 && s.Err() == nil {
+	for i := range c.spans {
+		if s.Err() != nil {
+			break
+		}
+		after, err := c.spans[i].from.Since(c.start)
+		s.Fail(err)
+		c.spans[i].span.Start = at.Add(after)
+	}
+	if s.Err() == nil {
 		s.deliver(c.spans, false)
 	}
 	return c.out, s.Err()
@@ -54,10 +78,15 @@ func (g *Graphed) Next(s *Stream) (*Tensor, error) {
 func (g *Graphed) capture(s *Stream, dev Capturer, c *captured) error {
 	s.flush()
 	var inner error
-	graph, err := dev.Capture(s, func() { c.out, inner = g.Run() })
+	graph, err := dev.Capture(s, func() {
+		c.start = s.mark().event
+		c.out, inner = g.Run()
+	})
 	c.spans, s.pending = s.pending, nil
 	if err == nil {
 		c.graph, err = graph, inner
+	} else {
+		c.timeless()
 	}
 	return err
 }
@@ -71,10 +100,7 @@ func (g *Graphed) Free(s *Stream) {
 		if c.graph != nil {
 			c.graph.Free()
 		}
-		for _, t := range c.spans {
-			t.from.Free()
-			t.to.Free()
-		}
+		c.timeless()
 		*c = captured{}
 	}
 }

@@ -49,6 +49,7 @@ func NewStream(ctx context.Context, dev Device) *Stream { return NewRun(ctx).On(
 // and is forgotten.
 func (s *Stream) Bind(r Run) {
 	s.flush()
+	s.forget()
 	s.run, s.err, s.path = r, nil, s.path[:0]
 	s.timer = nil
 	if r.Recorder != nil {
@@ -167,6 +168,7 @@ func (s *Stream) wrap(err error, what string, t *Tensor) error {
 // at the end of the work. Its users have copied what they want to keep.
 func (s *Stream) Close() {
 	s.flush()
+	s.forget()
 	for _, m := range s.live {
 		s.run.Device.Free(m)
 	}
@@ -293,6 +295,8 @@ func (s *Stream) Leave(out *Tensor) *Tensor {
 		s.scopes = s.scopes[:n-1]
 		if s.Err() == nil {
 			s.record(Span{Path: s.Path(), Work: Work{Out: out}}, from)
+		} else {
+			from.free()
 		}
 	}
 	s.path = s.path[:len(s.path)-1]
@@ -316,8 +320,17 @@ func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 	return w.Out
 }
 
-// Took names the kernel or method that the operation under way takes.
-func (s *Stream) Took(kernel string) { s.kernel = kernel }
+// Took names a kernel or method that the operation under way takes. Several are
+// joined in their order: "splitk_f16 + reduce_f16".
+func (s *Stream) Took(kernel string) {
+	switch {
+	case !s.spans() || strings.HasSuffix(s.kernel, kernel):
+	case s.kernel == "":
+		s.kernel = kernel
+	default:
+		s.kernel += " + " + kernel
+	}
+}
 
 // Uses counts bytes that the operation under way takes beside tensors of New:
 // a worker's packed panels.
@@ -333,6 +346,21 @@ func (s *Stream) mark() mark {
 		}
 	}
 	return m
+}
+
+// free gives the mark's event back.
+func (m mark) free() {
+	if m.event != nil {
+		m.event.Free()
+	}
+}
+
+// forget ends scopes that nobody will leave.
+func (s *Stream) forget() {
+	for _, m := range s.scopes {
+		m.free()
+	}
+	s.scopes = s.scopes[:0]
 }
 
 // record hands on a span that began at a mark and ends now, or keeps it until
@@ -351,9 +379,11 @@ func (s *Stream) record(sp Span, from mark) {
 		return
 	}
 	to := s.mark()
-	if to.event != nil {
-		s.pending = append(s.pending, timed{sp, from.event, to.event})
+	if to.event == nil {
+		from.free()
+		return
 	}
+	s.pending = append(s.pending, timed{sp, from.event, to.event})
 }
 
 // flush hands on the spans that wait for their times.

@@ -65,20 +65,21 @@ func (b *bench) time(s *engine.Stream, reps int, op func() error) (float64, erro
 func (b *bench) between(rounds int, f func()) (float64, error) {
 	var times []float64
 	for range rounds {
-		from, err := b.dev.Mark()
+		from, err := b.dev.Event()
 		if err != nil {
 			return 0, err
 		}
 		f()
-		to, err := b.dev.Mark()
+		to, err := b.dev.Event()
 		if err != nil {
 			return 0, err
 		}
-		d, err := b.dev.Elapsed(from, to)
+		d, err := to.Since(from)
 		if err != nil {
 			return 0, err
 		}
-		b.dev.Release(from, to)
+		from.Free()
+		to.Free()
 		times = append(times, d.Seconds())
 	}
 	return median(times), nil

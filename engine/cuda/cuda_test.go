@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"parley/engine"
 	"parley/engine/cuda/driver"
@@ -250,7 +251,8 @@ func TestCopies(t *testing.T) {
 	}
 	// Nothing is nothing to copy.
 	none := s.New(engine.F32, 0, 4)
-	if err := errors.Join(d.Upload(none, nil), d.Download(nil, none), d.Copy(none, none), d.Zero(none)); err != nil || none.Memory().Addr != 0 {
+	err := errors.Join(d.Upload(none, nil), d.Download(nil, none), d.Copy(none, none), d.Zero(none))
+	if err != nil || none.Memory().Addr != 0 {
 		t.Errorf("an empty tensor at %#x: %v", none.Memory().Addr, err)
 	}
 	s.Close()
@@ -506,10 +508,6 @@ func TestCaptureFailures(t *testing.T) {
 			_, err := s.Get(x)
 			s.Fail(err)
 		}},
-		{"mark", "a mark within a graph", func(s *engine.Stream, x *engine.Tensor) {
-			_, err := d.Mark()
-			s.Fail(err)
-		}},
 		{"capture", "within a capture", func(s *engine.Stream, x *engine.Tensor) {
 			_, err := d.Capture(s, func() {})
 			s.Fail(err)
@@ -587,29 +585,78 @@ func TestConcurrentStreams(t *testing.T) {
 	}
 }
 
-func TestElapsed(t *testing.T) {
-	d := emulate(t, ptx.Options{})
+// TestLaunchDependent: a kernel that may start early waits by itself, eagerly and
+// in a graph; one that does not is found.
+func TestLaunchDependent(t *testing.T) {
+	d := emulate(t, ptx.Options{Check: true})
 	s := stream(d)
-	x := put(s, make([]float32, 4096)...)
-	from, err := d.Mark()
+	x := s.Put(engine.FromI32([]int32{0}, 1))
+	pair := func(second string) {
+		d.LaunchDependent(s, module, "precede", Dim{}, Dim{}, 0, x)
+		d.LaunchDependent(s, module, second, Dim{}, Dim{}, 0, x)
+	}
+	told := 0
+	d.Watch(func(l Launched) bool {
+		if l.Dependent && !l.Cooperative {
+			told++
+		}
+		return true
+	})
+	pair("follow")
+	if err := s.Synchronize(); err != nil {
+		t.Fatal(err)
+	}
+	g, err := d.Capture(s, func() { pair("follow") })
 	if err != nil {
 		t.Fatal(err)
 	}
-	add(s, x, x, x)
-	to, err := d.Mark()
+	g.Launch(s)
+	g.Launch(s)
+	g.Free()
+	d.Watch(nil)
+	if h, err := s.Get(x); err != nil || h.I32()[0] != 6 || told != 4 {
+		t.Errorf("six times 1 are %v, told of %d launches: %v", h, told, err)
+	}
+	pair("precede")
+	var lost *Lost
+	if err := s.Err(); !errors.As(err, &lost) || !strings.Contains(err.Error(), "written by precede, which may still run") {
+		t.Errorf("a kernel that does not wait: %v", err)
+	}
+	s.Close()
+}
+
+// TestStructureArguments: structures of any size are passed by value.
+func TestStructureArguments(t *testing.T) {
+	d := emulate(t, ptx.Options{Check: true})
+	s := stream(d)
+	out := s.New(engine.I32, 2)
+	table, three := make([]byte, 128), make([]byte, 12)
+	table[4*31], three[8] = 7, 9
+	var told []byte
+	d.Watch(func(l Launched) bool {
+		told = l.Args[1].([]byte)
+		return true
+	})
+	launch := func() { d.Launch(s, module, "byvalue", Dim{}, Dim{}, 0, 31, table, out, three) }
+	launch()
+	d.Watch(nil)
+	g, err := d.Capture(s, launch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	took, err := d.Elapsed(from, to)
-	if err != nil || took <= 0 {
-		t.Errorf("%v: %v", took, err)
+	table[4*31] = 0 // the launches have the values of then
+	g.Launch(s)
+	g.Free()
+	if h, err := s.Get(out); err != nil || h.I32()[0] != 7 || h.I32()[1] != 9 || told[4*31] != 7 {
+		t.Errorf("the last words are %v, told %d: %v", h, told[4*31], err)
 	}
-	d.Release(from, to)
-	again, err := d.Mark()
-	if err != nil || again != to {
-		t.Errorf("a mark was not used again: %v", err)
+	if at := uintptr(unsafe.Pointer(unsafe.SliceData(d.args))); at%64 != 0 || len(d.args) < 212 {
+		t.Errorf("%d bytes of arguments at %#x", len(d.args), at)
 	}
-	d.Release(again)
+	d.Launch(s, module, "byvalue", Dim{}, Dim{}, 0, 31, table[:64], out, three)
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "argument 1: []uint8 has 64 bytes, the parameter 128") {
+		t.Errorf("half a structure: %v", err)
+	}
 	s.Close()
 }
 
@@ -618,7 +665,8 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Float() != engine.F16 || d.Local() || d.Info().Major != 8 || d.Info().String() != "cuda:0: PTX interpreter (sm_80), sm_80, 8.6 GB of 8.6 GB free" {
+	const info = "cuda:0: PTX interpreter (sm_80), sm_80, 8.6 GB of 8.6 GB free"
+	if d.Float() != engine.F16 || d.Local() || d.Info().Major != 8 || d.Info().String() != info {
 		t.Errorf("%v %v", d.Float(), d.Info())
 	}
 	if ready, words := Driver(); !ready {

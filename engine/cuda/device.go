@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"gorgonia.org/cu"
 
@@ -43,11 +42,11 @@ type Device struct {
 	work     cu.Stream
 	recorder cu.Stream // what captures record from
 	modules  map[*Module]*loaded
-	slots    [maxArgs]uint64 // the arguments of the launch under way
-	args     [maxArgs]unsafe.Pointer
+	args     []byte // of the launch under way, packed
 	memory   allocator
 	staging  staging
-	marks    []cu.Event
+	events   []*event // not in use
+	timed    int      // how many are
 }
 
 // Driver starts the host's driver and says what there is of it, in words for
@@ -299,8 +298,8 @@ func (d *Device) Close() error {
 	} else {
 		errs = append(errs, cu.SetCurrentContext(d.ctx), d.work.Synchronize())
 		errs = append(errs, d.memory.trim(), d.staging.close())
-		for i := range d.marks {
-			errs = append(errs, cu.DestroyEvent(&d.marks[i]))
+		for _, e := range d.events {
+			errs = append(errs, cu.DestroyEvent(&e.event))
 		}
 		for _, l := range d.modules {
 			errs = append(errs, l.mod.Unload())

@@ -3,8 +3,10 @@
 package cuda
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -13,9 +15,6 @@ import (
 	"parley/engine"
 	"parley/engine/cuda/driver"
 )
-
-// maxArgs is the most parameters of a kernel.
-const maxArgs = 64
 
 // freeShared is what a block has of shared memory without asking.
 const freeShared = 48 << 10
@@ -28,9 +27,9 @@ type loaded struct {
 
 type kernel struct {
 	fn     cu.Function
-	params []int // sizes in bytes
-	static int   // shared memory of its own
-	opted  int   // dynamic shared memory that was opted in
+	params driver.Params
+	static int // shared memory of its own
+	opted  int // dynamic shared memory that was opted in
 }
 
 // kernel finds a kernel, loading its module when it is the first of it.
@@ -53,11 +52,11 @@ func (d *Device) kernel(m *Module, name string) (*kernel, error) {
 		if k.fn, err = l.mod.Function(name); err != nil {
 			return nil, d.failed("the module "+m.name, err)
 		}
-		if k.params, err = driver.ParamSizes(k.fn); err != nil {
+		if k.params, err = driver.ParamsOf(k.fn); err != nil {
 			return nil, d.failed("the parameters", err)
 		}
-		if len(k.params) > maxArgs {
-			return nil, fmt.Errorf("%d parameters, at most %d", len(k.params), maxArgs)
+		if k.params.Bytes > len(d.args) {
+			d.args = aligned(k.params.Bytes)
 		}
 		if k.static, err = k.fn.Attribute(cu.SharedSizeBytes); err != nil {
 			return nil, d.failed("the shared memory", err)
@@ -85,23 +84,34 @@ func (d *Device) share(k *kernel, shared int) error {
 // dynamic shared memory. The arguments are the kernel's, in its order:
 // *engine.Tensor is its address (nil a null pointer), int and int32 are s32,
 // int64 is s64, uint32, uint64 and float32 are themselves, float64 is rounded
-// to f32. Their number and sizes have to be the kernel's. What goes wrong is
-// the stream's error; on hardware a kernel's fault may show only in a later
-// call.
+// to f32, and []byte is a structure by value: a tensor map has 128. Their number
+// and sizes have to be the kernel's. What goes wrong is the stream's error; on
+// hardware a kernel's fault may show only in a later call.
 func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
-	d.start(s, Launched{m, name, grid.ones(), block.ones(), shared, args, false})
+	d.start(s, Launched{Module: m, Kernel: name, Grid: grid.ones(), Block: block.ones(), Shared: shared, Args: args})
 }
 
 // LaunchCooperative is Launch of a kernel whose blocks wait for each other: all
 // of them run at once, at most Occupancy on each multiprocessor.
 func (d *Device) LaunchCooperative(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
-	d.start(s, Launched{m, name, grid.ones(), block.ones(), shared, args, true})
+	d.start(s, Launched{Module: m, Kernel: name, Grid: grid.ones(), Block: block.ones(), Shared: shared, Args: args, Cooperative: true})
+}
+
+// LaunchDependent is Launch of a kernel that may start before the one before it
+// has ended, once that one's blocks ran griddepcontrol.launch_dependents or ended
+// (programmatic dependent launch). It waits for that end by griddepcontrol.wait
+// before it touches what the one before does, and in at least one thread in any
+// case: else kernels behind it do not know of the one before. Devices before sm_90
+// start it as any other.
+func (d *Device) LaunchDependent(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
+	d.start(s, Launched{Module: m, Kernel: name, Grid: grid.ones(), Block: block.ones(), Shared: shared, Args: args, Dependent: true})
 }
 
 func (d *Device) start(s *engine.Stream, l Launched) {
 	if s.Err() != nil {
 		return
 	}
+	s.Took(l.Kernel)
 	if f := d.watch; f != nil {
 		told := l
 		told.Args = kept(l.Args)
@@ -126,12 +136,17 @@ func (d *Device) start(s *engine.Stream, l Launched) {
 func (d *Device) Watch(f func(Launched) bool) { d.watch = f }
 
 // kept are arguments whose tensors stay where they are when their owner frees
-// them.
+// them, and whose structures stay as they are.
 func kept(args []any) []any {
 	out := make([]any, len(args))
 	for i, a := range args {
-		if t, ok := a.(*engine.Tensor); ok && t != nil {
-			a = engine.NewTensor(t.DType(), t.Memory(), t.Shape()...)
+		switch v := a.(type) {
+		case *engine.Tensor:
+			if v != nil {
+				a = engine.NewTensor(v.DType(), v.Memory(), v.Shape()...)
+			}
+		case []byte:
+			a = slices.Clone(v)
 		}
 		out[i] = a
 	}
@@ -147,29 +162,35 @@ func (d *Device) launch(l Launched) error {
 	if err != nil {
 		return err
 	}
-	if len(l.Args) != len(k.params) {
-		return fmt.Errorf("%d arguments, the kernel has %d parameters", len(l.Args), len(k.params))
+	p := k.params
+	if len(l.Args) != len(p.Sizes) {
+		return fmt.Errorf("%d arguments, the kernel has %d parameters", len(l.Args), len(p.Sizes))
 	}
 	for i, a := range l.Args {
-		v, n, err := argument(a)
-		if err != nil {
-			return fmt.Errorf("argument %d: %w", i, err)
+		b, ok := a.([]byte)
+		if !ok {
+			v, n, err := argument(a)
+			if err != nil {
+				return fmt.Errorf("argument %d: %w", i, err)
+			}
+			var word [8]byte
+			binary.LittleEndian.PutUint64(word[:], v)
+			b = word[:n]
 		}
-		if n != k.params[i] {
-			return fmt.Errorf("argument %d: %T has %d bytes, the parameter %d", i, a, n, k.params[i])
+		if len(b) != int(p.Sizes[i]) {
+			return fmt.Errorf("argument %d: %T has %d bytes, the parameter %d", i, a, len(b), p.Sizes[i])
 		}
-		d.slots[i] = v
-		d.args[i] = unsafe.Pointer(&d.slots[i])
+		copy(d.args[p.Offsets[i]:], b)
 	}
 	if err := d.share(k, l.Shared); err != nil {
 		return err
 	}
-	grid, block, slots := l.Grid, l.Block, d.args[:len(l.Args)]
-	if l.Cooperative {
-		err = driver.LaunchCooperative(k.fn, [3]int{grid.X, grid.Y, grid.Z}, [3]int{block.X, block.Y, block.Z}, l.Shared, d.stream(), slots)
-	} else {
-		err = k.fn.Launch(grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z, l.Shared, d.stream(), slots)
-	}
+	grid, block := l.Grid, l.Block
+	err = driver.Launch(k.fn, driver.Config{
+		Grid: [3]int{grid.X, grid.Y, grid.Z}, Block: [3]int{block.X, block.Y, block.Z}, Shared: l.Shared, Stream: d.stream(),
+		Cooperative:  l.Cooperative,
+		Programmatic: l.Dependent && (d.info.Major >= 9 || d.emulation != nil),
+	}, p, d.args)
 	if err != nil {
 		return d.failed(fmt.Sprintf("launch %s on %d×%d×%d blocks of %d×%d×%d threads", l.Kernel,
 			grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z), err)
@@ -177,7 +198,15 @@ func (d *Device) launch(l Launched) error {
 	return nil
 }
 
-// argument is a value's bits and its size in bytes.
+// aligned makes room for arguments, as tensor maps want it.
+func aligned(n int) []byte {
+	const align = 64
+	b := make([]byte, n+align)
+	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) % align)
+	return b[off : off+n]
+}
+
+// argument is the bits of a value of 8 bytes at most, and its size in bytes.
 func argument(a any) (bits uint64, size int, err error) {
 	switch v := a.(type) {
 	case *engine.Tensor:

@@ -190,10 +190,10 @@ func (d *Device) Trim() {
 	_ = d.failed("free cached memory", d.memory.trim()) // remembered if it is the end
 }
 
-// Usage is what the allocator holds: blocks that are left when a computation
+// Usage is what is in use: blocks and events that are left when a computation
 // is over have leaked.
 func (d *Device) Usage() Usage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Usage{Blocks: len(d.memory.live), Bytes: d.memory.bytes, Cached: d.memory.cached, Graphs: d.memory.graphs}
+	return Usage{Blocks: len(d.memory.live), Bytes: d.memory.bytes, Cached: d.memory.cached, Graphs: d.memory.graphs, Events: d.timed}
 }

@@ -41,6 +41,7 @@ type Launched struct {
 	Shared      int // dynamic shared memory in bytes
 	Args        []any
 	Cooperative bool // by LaunchCooperative
+	Dependent   bool // by LaunchDependent
 }
 
 // Options say which device Open opens, and how.
@@ -63,11 +64,12 @@ func (i Info) String() string {
 	return fmt.Sprintf("cuda:%d: %s, sm_%d%d, %s of %s free", i.Ordinal, i.Name, i.Major, i.Minor, size(i.Free), size(i.Total))
 }
 
-// Usage is what a device's allocator holds.
+// Usage is what of a device is in use.
 type Usage struct {
 	Blocks, Bytes int // given out and not given back
 	Cached        int // bytes kept for the next allocation
 	Graphs        int // bytes that captured graphs work in
+	Events        int // given out and not freed
 }
 
 // OutOfMemory is an allocation that the device has no room for. The device

@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"errors"
-	"time"
 
 	"parley/engine"
 )
@@ -17,9 +16,6 @@ type Device struct{ _ int }
 
 // Graph is never made either.
 type Graph struct{ _ int }
-
-// Mark is never made either.
-type Mark struct{ _ int }
 
 // Driver says that the build has none.
 func Driver() (ready bool, words string) { return false, errBuild.Error() }
@@ -82,6 +78,11 @@ func (*Device) LaunchCooperative(s *engine.Stream, m *Module, kernel string, gri
 	panic(errBuild)
 }
 
+// LaunchDependent starts a kernel that may overlap the one before it.
+func (*Device) LaunchDependent(s *engine.Stream, m *Module, kernel string, grid, block Dim, shared int, args ...any) {
+	panic(errBuild)
+}
+
 // Watch has f told of every launch.
 func (*Device) Watch(f func(Launched) bool) { panic(errBuild) }
 
@@ -115,11 +116,5 @@ func (*Graph) Launch(s *engine.Stream) { panic(errBuild) }
 // Free frees the graph.
 func (*Graph) Free() { panic(errBuild) }
 
-// Mark marks a moment of the device's work.
-func (*Device) Mark() (Mark, error) { panic(errBuild) }
-
-// Elapsed is the time between two marks.
-func (*Device) Elapsed(from, to Mark) (time.Duration, error) { panic(errBuild) }
-
-// Release gives marks back.
-func (*Device) Release(...Mark) { panic(errBuild) }
+// Event is a moment of the device's work.
+func (*Device) Event() (engine.Event, error) { panic(errBuild) }

@@ -75,7 +75,11 @@ func declared(sigs map[string]string, name string, src []byte) error {
 		if fn.Recv != nil {
 			var b bytes.Buffer
 			err = errors.Join(err, printer.Fprint(&b, set, fn.Recv.List[0].Type))
-			name = strings.TrimPrefix(b.String(), "*") + "." + name
+			recv := strings.TrimPrefix(b.String(), "*")
+			if !ast.IsExported(recv) {
+				continue
+			}
+			name = recv + "." + name
 		}
 		var types []string
 		for _, l := range []*ast.FieldList{fn.Type.Params, fn.Type.Results} {

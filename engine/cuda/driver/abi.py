@@ -56,7 +56,7 @@ def main():
         ours = f.read()
     names = re.findall(r"^    (CU\w+) = ", ours, re.M) + re.findall(r"^#define (CU_MEMH\w+|CU_TRSF\w+|CUDA_VERSION) ", ours, re.M)
     structs = {m[1]: re.findall(r"\*?(\w+)(?:\[\d+\])?(?=[,;])", m[0])
-               for m in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", ours, re.S)}
+               for m in re.findall(r"typedef (?:struct|union) \w+ \{(.*?)\} (\w+);", ours, re.S)}
     with tempfile.TemporaryDirectory() as work:
         run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", work, WHEEL)
         with zipfile.ZipFile(glob.glob(os.path.join(work, "*.whl"))[0]) as z:

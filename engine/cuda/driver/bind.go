@@ -31,38 +31,72 @@ func SetMaxDynamicShared(f cu.Function, bytes int) error {
 	return check(C.cuFuncSetAttribute(function(f), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(bytes)))
 }
 
-// LaunchCooperative is cu's Function.Launch for a kernel whose blocks wait for
-// each other: the driver starts all of them at once, or answers
-// CooperativeTooLarge. Each argument is a pointer to 8 bytes.
-func LaunchCooperative(f cu.Function, grid, block [3]int, shared int, s cu.Stream, args []unsafe.Pointer) error {
-	// The values and the pointers to them lie in C's memory, one after the other.
-	const size = C.size_t(unsafe.Sizeof(uint64(0)))
-	mem := C.malloc(2 * C.size_t(max(len(args), 1)) * size)
-	defer C.free(mem)
-	values := unsafe.Slice((*uint64)(mem), len(args))
-	pointers := unsafe.Slice((*unsafe.Pointer)(unsafe.Add(mem, len(args)*int(size))), len(args))
-	for i, a := range args {
-		values[i] = *(*uint64)(a)
-		pointers[i] = unsafe.Pointer(&values[i])
-	}
-	return check(C.cuLaunchCooperativeKernel(function(f), C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]),
-		C.uint(block[0]), C.uint(block[1]), C.uint(block[2]), C.uint(shared), stream(s), unsafe.SliceData(pointers)))
+// Config is how a kernel is launched.
+type Config struct {
+	Grid, Block [3]int
+	Shared      int // bytes of dynamic shared memory
+	Stream      cu.Stream
+
+	// Cooperative starts all blocks at once, since they wait for each other; the
+	// driver answers CooperativeTooLarge where it cannot.
+	Cooperative bool
+	// Programmatic lets the kernel start before the one before it in the stream has
+	// ended, as far as that one allows it (griddepcontrol.launch_dependents). The
+	// kernel waits for its end itself (griddepcontrol.wait). It needs sm_90.
+	Programmatic bool
 }
 
-// ParamSizes lists the sizes of a kernel's parameters in bytes.
-func ParamSizes(f cu.Function) ([]int, error) {
-	var sizes []int
+// Params says where a kernel's arguments lie in their packed form, in bytes.
+type Params struct {
+	Offsets, Sizes []uint32
+	Bytes          int
+}
+
+// ParamsOf asks for a kernel's parameters.
+func ParamsOf(f cu.Function) (Params, error) {
+	var p Params
 	for i := 0; ; i++ {
 		var offset, size C.size_t
 		switch r := C.cuFuncGetParamInfo(function(f), C.size_t(i), &offset, &size); r {
 		case C.CUDA_SUCCESS:
-			sizes = append(sizes, int(size))
+			p.Offsets, p.Sizes = append(p.Offsets, uint32(offset)), append(p.Sizes, uint32(size))
+			p.Bytes = int(offset + size)
 		case C.CUDA_ERROR_INVALID_VALUE: // past the last
-			return sizes, nil
+			return p, nil
 		default:
-			return nil, Result(r)
+			return p, Result(r)
 		}
 	}
+}
+
+// Launch starts a kernel. cu's own Launch takes arguments of 8 bytes and no
+// attributes; these are packed, as p says, and of any size: a structure by value
+// is its bytes.
+func Launch(f cu.Function, c Config, p Params, args []byte) error {
+	if len(args) < p.Bytes {
+		return InvalidValue
+	}
+	var grid, block [3]C.uint
+	for i := range 3 {
+		grid[i], block[i] = C.uint(c.Grid[i]), C.uint(c.Block[i])
+	}
+	return check(C.parley_launch(function(f), &grid[0], &block[0], C.uint(c.Shared), stream(c.Stream),
+		flag(c.Cooperative), flag(c.Programmatic),
+		(*C.char)(unsafe.Pointer(unsafe.SliceData(args))), (*C.uint32_t)(unsafe.SliceData(p.Offsets)), C.size_t(len(p.Offsets))))
+}
+
+func flag(on bool) C.int {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// RecordInGraph records an event in a stream that is being captured, as a node of
+// its own: it happens anew at each launch of the graph. cu's Event.Record would
+// only order other streams of the capture behind it.
+func RecordInGraph(e cu.Event, s cu.Stream) error {
+	return check(C.cuEventRecordWithFlags(*(*C.CUevent)(unsafe.Pointer(&e)), stream(s), C.CU_EVENT_RECORD_EXTERNAL))
 }
 
 // HostAlloc returns page-locked memory of the host, which the device copies

@@ -23,6 +23,9 @@ CUresult parley_driver_devices(int *n);
 // parley_error_name is the code's name in cuda.h, or null.
 const char *parley_error_name(CUresult code);
 
+CUresult parley_launch(CUfunction fn, const unsigned grid[3], const unsigned block[3],
+                       unsigned shared, CUstream stream, int cooperative, int programmatic,
+                       char *args, const uint32_t *offsets, size_t n);
 CUresult parley_tensor_map(CUtensorMap *out, CUtensorMapDataType type, cuuint32_t rank,
                            CUdeviceptr address, const cuuint64_t *dims, const cuuint64_t *strides,
                            const cuuint32_t *box, const cuuint32_t *steps);
@@ -33,6 +36,9 @@ void parley_emulate(const struct parley_symbol *list, size_t n);
 void parley_restore(void);
 // parley_emulation_on installs the functions of emulate.go.
 void parley_emulation_on(void);
+
+// parley_emulated_words are the emulation's for any error.
+const char *parley_emulated_words(void);
 
 // The emulation's contexts that are current on this thread, the last on top.
 void *parley_current(void);

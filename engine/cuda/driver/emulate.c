@@ -18,7 +18,7 @@
     S(FuncGetAttribute) S(FuncSetAttribute) S(FuncGetParamInfo) S(FuncSetCacheConfig)  \
     S(OccupancyMaxActiveBlocksPerMultiprocessor)                                       \
     S(OccupancyMaxActiveBlocksPerMultiprocessorWithFlags)                              \
-    S(LaunchKernel) S(LaunchCooperativeKernel)                                         \
+    S(LaunchKernel) S(LaunchKernelEx)                                                  \
     S(MemAlloc) S(MemAllocPitch) S(MemFree) S(MemAllocAsync) S(MemFreeAsync)           \
     S(MemAllocHost) S(MemHostAlloc) S(MemFreeHost) S(MemGetInfo) S(MemGetAddressRange) \
     S(Memcpy) S(MemcpyAsync) S(MemcpyHtoD) S(MemcpyHtoDAsync) S(MemcpyDtoH)            \
@@ -29,7 +29,7 @@
     S(StreamQuery) S(StreamWaitEvent) S(StreamGetFlags) S(StreamGetPriority)           \
     S(StreamBeginCapture) S(StreamEndCapture) S(StreamIsCapturing)                     \
     S(EventCreate) S(EventDestroy) S(EventRecord) S(EventQuery) S(EventSynchronize)    \
-    S(EventElapsedTime)                                                                \
+    S(EventElapsedTime) S(EventRecordWithFlags)                                        \
     S(GraphInstantiateWithFlags) S(GraphUpload) S(GraphLaunch) S(GraphExecDestroy)     \
     S(GraphDestroy)
 
@@ -41,6 +41,8 @@ void parley_emulation_on(void) {
     static const struct parley_symbol list[] = {EMULATED(ROW)};
     parley_emulate(list, sizeof list / sizeof list[0]);
 }
+
+const char *parley_emulated_words(void) { return "by the interpreter of PTX"; }
 
 // As in the driver, every thread has a stack of contexts of its own.
 #define DEPTH 32

@@ -11,7 +11,6 @@ import "C"
 import (
 	"errors"
 	"sync"
-	"time"
 	"unsafe"
 
 	"parley/engine/cuda/ptx"
@@ -19,7 +18,8 @@ import (
 
 // Emulation is an interpreter of PTX that stands where the driver does, as one
 // device. What it is told to do runs at once: its streams are in order by
-// having nothing in them.
+// having nothing in them. Its events tell the interpreter's own time
+// (ptx.Machine.Clock) as nanoseconds: a count of work, which is no measure of speed.
 type Emulation struct {
 	m       *ptx.Machine
 	ordinal int
@@ -32,6 +32,7 @@ type Emulation struct {
 	late     bool
 	allocs   int
 	launches int
+	timed    int
 	badAlloc int // the number of the allocation that fails; 0 for none
 	badStart int // likewise of the launch
 	lost     bool
@@ -43,7 +44,6 @@ var (
 	table      sync.RWMutex
 	emulations []*Emulation // by ordinal; nil where one was released
 	handles    = map[unsafe.Pointer]any{}
-	lastFault  error
 )
 
 // Emulate puts m in the driver's place as a device, beside the machines that
@@ -123,6 +123,9 @@ func (e *Emulation) Launches() int { e.mu.Lock(); defer e.mu.Unlock(); return e.
 // Allocs counts the allocations since the start or the last FailAlloc.
 func (e *Emulation) Allocs() int { e.mu.Lock(); defer e.mu.Unlock(); return e.allocs }
 
+// Timed counts the events with a time that have happened.
+func (e *Emulation) Timed() int { e.mu.Lock(); defer e.mu.Unlock(); return e.timed }
+
 // Lose makes the device fail in everything from now on, as one does that fell
 // off its bus; no reset brings it back.
 func (e *Emulation) Lose() {
@@ -142,18 +145,8 @@ func (e *Emulation) Leaks() []ptx.Allocation { e.mu.Lock(); defer e.mu.Unlock();
 // driver's API has only a number for.
 func (e *Emulation) LastFault() error { e.mu.Lock(); defer e.mu.Unlock(); return e.fault }
 
-// LastFault is the last fault of any emulation; nil if there was none.
-func LastFault() error {
-	table.RLock()
-	defer table.RUnlock()
-	return lastFault
-}
-
 // failed keeps a fault's words, and its code for every call after.
 func (e *Emulation) failed(err error, code C.CUresult) C.CUresult {
-	table.Lock()
-	lastFault = err
-	table.Unlock()
 	e.fault, e.result = err, code
 	if e.late {
 		return C.CUDA_SUCCESS
@@ -171,7 +164,9 @@ type (
 		allocs  map[C.CUdeviceptr]C.size_t
 		modules map[*module]bool
 		primary bool
-		capture int // how many streams of it are being captured, other than relaxed
+		capture int         // how many streams of it are being captured, other than relaxed
+		main    ptx.Series  // of the default stream
+		series  *ptx.Series // of the stream whose work is being done
 	}
 	module struct {
 		ctx    *context
@@ -189,13 +184,16 @@ type (
 		ctx      *context
 		flags    C.uint
 		priority C.int
+		series   ptx.Series
 		graph    *graph // what it is captured to
 		mode     C.CUstreamCaptureMode
 	}
 	event struct {
-		ctx    *context
-		timing bool
-		when   time.Time
+		ctx      *context
+		timing   bool
+		happened bool
+		captured bool   // only orders the streams of a capture
+		when     uint64 // by the machine's clock
 	}
 	graph struct {
 		nodes  []func() C.CUresult
@@ -282,6 +280,7 @@ func withUnsafe(f func(*context) C.CUresult) C.CUresult {
 func inStream(h C.CUstream, f func(*context) C.CUresult) C.CUresult {
 	return with(func(ctx *context) C.CUresult {
 		if h == nil {
+			ctx.series = &ctx.main
 			return f(ctx)
 		}
 		q, ok := resolve[*queue](unsafe.Pointer(h))
@@ -292,8 +291,18 @@ func inStream(h C.CUstream, f func(*context) C.CUresult) C.CUresult {
 			q.graph.nodes = append(q.graph.nodes, func() C.CUresult { return f(ctx) })
 			return C.CUDA_SUCCESS
 		}
+		ctx.series = &q.series
 		return f(ctx)
 	})
+}
+
+// behind is a copy or a fill as work of a stream: it starts when all before it has
+// ended.
+func behind(f func(*context) C.CUresult) func(*context) C.CUresult {
+	return func(ctx *context) C.CUresult {
+		ctx.series.Wait()
+		return f(ctx)
+	}
 }
 
 // memory turns an answer of the interpreter about an address into a result:
@@ -306,9 +315,6 @@ func (e *Emulation) memory(err error) C.CUresult {
 		return C.CUDA_ERROR_OUT_OF_MEMORY
 	}
 	e.fault = err
-	table.Lock()
-	lastFault = err
-	table.Unlock()
 	return C.CUDA_ERROR_INVALID_VALUE
 }
 

@@ -12,8 +12,6 @@ import "C"
 import (
 	"errors"
 	"os"
-	"sync"
-	"time"
 	"unsafe"
 
 	"parley/engine/cuda/ptx"
@@ -31,20 +29,6 @@ const (
 //export emuDriverGetVersion
 func emuDriverGetVersion(v *C.int) C.CUresult { *v = Oldest; return ok }
 
-var (
-	textsMu sync.Mutex
-	texts   = map[string]*C.char{} // for the life of the process, as the driver's are
-)
-
-func text(s string) *C.char {
-	textsMu.Lock()
-	defer textsMu.Unlock()
-	if texts[s] == nil {
-		texts[s] = C.CString(s)
-	}
-	return texts[s]
-}
-
 //export emuGetErrorName
 func emuGetErrorName(r C.CUresult, out **C.char) C.CUresult {
 	*out = C.parley_error_name(r)
@@ -56,7 +40,7 @@ func emuGetErrorName(r C.CUresult, out **C.char) C.CUresult {
 
 //export emuGetErrorString
 func emuGetErrorString(r C.CUresult, out **C.char) C.CUresult {
-	*out = text("by the interpreter of PTX")
+	*out = C.parley_emulated_words()
 	return ok
 }
 
@@ -341,7 +325,17 @@ func emuCtxGetApiVersion(h C.CUcontext, v *C.uint) C.CUresult {
 
 //export emuCtxSynchronize
 func emuCtxSynchronize() C.CUresult {
-	return withUnsafe(func(*context) C.CUresult { return ok })
+	return withUnsafe(func(ctx *context) C.CUresult {
+		ctx.main.Wait()
+		table.RLock()
+		defer table.RUnlock()
+		for _, v := range handles {
+			if q, isQueue := v.(*queue); isQueue && q.ctx == ctx {
+				q.series.Wait()
+			}
+		}
+		return ok
+	})
 }
 
 //export emuCtxGetStreamPriorityRange
@@ -385,10 +379,16 @@ func emuModuleLoadDataEx(out *C.CUmodule, image unsafe.Pointer, n C.uint, option
 			size = int(vals[i])
 		}
 	}
-	if buf != nil && size > 0 && LastFault() != nil {
-		dst := unsafe.Slice((*byte)(buf), size)
-		dst[copy(dst[:size-1], LastFault().Error())] = 0
+	if buf == nil || size <= 0 {
+		return r
 	}
+	with(func(ctx *context) C.CUresult {
+		if ctx.e.fault != nil {
+			dst := unsafe.Slice((*byte)(buf), size)
+			dst[copy(dst[:size-1], ctx.e.fault.Error())] = 0
+		}
+		return ok
+	})
 	return r
 }
 
@@ -554,25 +554,45 @@ func emuOccupancyMaxActiveBlocksPerMultiprocessor(n *C.int, h C.CUfunction, bloc
 }
 
 //export emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags
-func emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(n *C.int, h C.CUfunction, block C.int, dynamic C.size_t, flags C.uint) C.CUresult {
+func emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+	n *C.int, h C.CUfunction, block C.int, dynamic C.size_t, flags C.uint,
+) C.CUresult {
 	return emuOccupancyMaxActiveBlocksPerMultiprocessor(n, h, block, dynamic)
 }
 
 //export emuLaunchKernel
 func emuLaunchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params, extra *unsafe.Pointer) C.CUresult {
-	return launchKernel(h, gx, gy, gz, bx, by, bz, shared, s, params, extra, false)
+	c := C.CUlaunchConfig{
+		gridDimX: gx, gridDimY: gy, gridDimZ: gz, blockDimX: bx, blockDimY: by, blockDimZ: bz,
+		sharedMemBytes: shared, hStream: s,
+	}
+	return launchKernel(h, &c, params, extra, false, false)
 }
 
-//export emuLaunchCooperativeKernel
-func emuLaunchCooperativeKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params *unsafe.Pointer) C.CUresult {
-	return launchKernel(h, gx, gy, gz, bx, by, bz, shared, s, params, nil, true)
+//export emuLaunchKernelEx
+func emuLaunchKernelEx(c *C.CUlaunchConfig, h C.CUfunction, params, extra *unsafe.Pointer) C.CUresult {
+	var cooperative, dependent bool
+	for _, a := range unsafe.Slice(c.attrs, int(c.numAttrs)) {
+		on := *(*C.int)(unsafe.Pointer(&a.value)) != 0
+		switch a.id {
+		case C.CU_LAUNCH_ATTRIBUTE_IGNORE:
+		case C.CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
+			cooperative = on
+		case C.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+			dependent = on
+		default:
+			return C.CUDA_ERROR_NOT_SUPPORTED
+		}
+	}
+	return launchKernel(h, c, params, extra, cooperative, dependent)
 }
 
-func launchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params, extra *unsafe.Pointer, cooperative bool) C.CUresult {
+func launchKernel(h C.CUfunction, c *C.CUlaunchConfig, params, extra *unsafe.Pointer, cooperative, dependent bool) C.CUresult {
 	k, found := resolve[*kernel](unsafe.Pointer(h))
 	if !found {
 		return badHandle
 	}
+	gx, gy, gz, bx, by, bz, shared := c.gridDimX, c.gridDimY, c.gridDimZ, c.blockDimX, c.blockDimY, c.blockDimZ, c.sharedMemBytes
 	if gx == 0 || gy == 0 || gz == 0 || bx == 0 || by == 0 || bz == 0 ||
 		gx > ptx.MaxGridX || gy > ptx.MaxGridYZ || gz > ptx.MaxGridYZ || bx > 1024 || by > 1024 || bz > 64 ||
 		uint64(bx)*uint64(by)*uint64(bz) > ptx.MaxThreads || int(shared) > k.f.MaxDynamicShared() {
@@ -590,6 +610,7 @@ func launchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUs
 		Shared:      uint32(shared),
 		Params:      make([]byte, k.f.ParamBytes()),
 		Cooperative: cooperative,
+		Dependent:   dependent,
 	}
 	switch {
 	case params != nil:
@@ -606,11 +627,13 @@ func launchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUs
 	case len(k.params) > 0:
 		return badValue
 	}
-	return inStream(s, func(ctx *context) C.CUresult {
+	return inStream(c.hStream, func(ctx *context) C.CUresult {
 		if k.ctx != ctx {
 			return badHandle
 		}
 		e := ctx.e
+		l := l // of this launch of a graph
+		l.Series = ctx.series
 		if e.launches++; e.launches == e.badStart {
 			return e.failed(errors.New(k.f.Name()+": this launch was told to fail"), C.CUDA_ERROR_LAUNCH_FAILED)
 		}
@@ -810,7 +833,7 @@ func emuMemcpyHtoD(dst C.CUdeviceptr, src unsafe.Pointer, n C.size_t) C.CUresult
 
 //export emuMemcpyHtoDAsync
 func emuMemcpyHtoDAsync(dst C.CUdeviceptr, src unsafe.Pointer, n C.size_t, s C.CUstream) C.CUresult {
-	return inStream(s, toDevice(dst, src, n))
+	return inStream(s, behind(toDevice(dst, src, n)))
 }
 
 //export emuMemcpyDtoH
@@ -820,7 +843,7 @@ func emuMemcpyDtoH(dst unsafe.Pointer, src C.CUdeviceptr, n C.size_t) C.CUresult
 
 //export emuMemcpyDtoHAsync
 func emuMemcpyDtoHAsync(dst unsafe.Pointer, src C.CUdeviceptr, n C.size_t, s C.CUstream) C.CUresult {
-	return inStream(s, toHost(dst, src, n))
+	return inStream(s, behind(toHost(dst, src, n)))
 }
 
 //export emuMemcpyDtoD
@@ -830,7 +853,7 @@ func emuMemcpyDtoD(dst, src C.CUdeviceptr, n C.size_t) C.CUresult {
 
 //export emuMemcpyDtoDAsync
 func emuMemcpyDtoDAsync(dst, src C.CUdeviceptr, n C.size_t, s C.CUstream) C.CUresult {
-	return inStream(s, onDevice(dst, src, n))
+	return inStream(s, behind(onDevice(dst, src, n)))
 }
 
 // emuMemcpy knows device addresses only: the interpreter's are no addresses of
@@ -843,7 +866,7 @@ func emuMemcpy(dst, src C.CUdeviceptr, n C.size_t) C.CUresult {
 
 //export emuMemcpyAsync
 func emuMemcpyAsync(dst, src C.CUdeviceptr, n C.size_t, s C.CUstream) C.CUresult {
-	return inStream(s, onDevice(dst, src, n))
+	return inStream(s, behind(onDevice(dst, src, n)))
 }
 
 func fill8(p C.CUdeviceptr, v C.uchar, n C.size_t) func(*context) C.CUresult {
@@ -871,7 +894,7 @@ func emuMemsetD8(p C.CUdeviceptr, v C.uchar, n C.size_t) C.CUresult {
 
 //export emuMemsetD8Async
 func emuMemsetD8Async(p C.CUdeviceptr, v C.uchar, n C.size_t, s C.CUstream) C.CUresult {
-	return inStream(s, fill8(p, v, n))
+	return inStream(s, behind(fill8(p, v, n)))
 }
 
 //export emuMemsetD16
@@ -881,7 +904,7 @@ func emuMemsetD16(p C.CUdeviceptr, v C.ushort, n C.size_t) C.CUresult {
 
 //export emuMemsetD16Async
 func emuMemsetD16Async(p C.CUdeviceptr, v C.ushort, n C.size_t, s C.CUstream) C.CUresult {
-	return inStream(s, fill16(p, v, n))
+	return inStream(s, behind(fill16(p, v, n)))
 }
 
 //export emuMemsetD32
@@ -891,7 +914,7 @@ func emuMemsetD32(p C.CUdeviceptr, v C.uint, n C.size_t) C.CUresult {
 
 //export emuMemsetD32Async
 func emuMemsetD32Async(p C.CUdeviceptr, v C.uint, n C.size_t, s C.CUstream) C.CUresult {
-	return inStream(s, fill32(p, v, n))
+	return inStream(s, behind(fill32(p, v, n)))
 }
 
 // Streams.
@@ -941,6 +964,7 @@ func wait(s C.CUstream) C.CUresult {
 			q.graph.broken = true
 			return C.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
 		}
+		q.series.Wait()
 		return ok
 	})
 }
@@ -1047,6 +1071,12 @@ func emuGraphLaunch(h C.CUgraphExec, s C.CUstream) C.CUresult {
 		if x.ctx != ctx {
 			return badHandle
 		}
+		// A graph starts when all before it has ended, and all behind it when the
+		// graph has; within it, launches depend on each other as in a stream.
+		outer := ctx.series
+		outer.Wait()
+		ctx.series = &ptx.Series{}
+		defer func() { ctx.series = outer }()
 		for _, node := range x.nodes {
 			if r := node(); r != ok {
 				return r
@@ -1097,19 +1127,43 @@ func emuEventDestroy(h C.CUevent) C.CUresult {
 }
 
 //export emuEventRecord
-func emuEventRecord(h C.CUevent, s C.CUstream) C.CUresult {
+func emuEventRecord(h C.CUevent, s C.CUstream) C.CUresult { return recordEvent(h, s, capturing(s)) }
+
+//export emuEventRecordWithFlags
+func emuEventRecordWithFlags(h C.CUevent, s C.CUstream, flags C.uint) C.CUresult {
+	external := flags == C.CU_EVENT_RECORD_EXTERNAL
+	if flags > C.CU_EVENT_RECORD_EXTERNAL || external && !capturing(s) {
+		return badValue
+	}
+	return recordEvent(h, s, capturing(s) && !external)
+}
+
+// recordEvent makes an event happen when the stream gets there; one that is
+// captured has no time.
+func recordEvent(h C.CUevent, s C.CUstream, captured bool) C.CUresult {
 	ev, found := resolve[*event](unsafe.Pointer(h))
 	if !found {
 		return badHandle
 	}
-	return inStream(s, func(*context) C.CUresult { ev.when = time.Now(); return ok })
+	ev.captured = captured
+	return inStream(s, func(ctx *context) C.CUresult {
+		ev.happened, ev.when = true, ctx.e.m.Clock()
+		if ev.timing {
+			ctx.e.timed++
+		}
+		return ok
+	})
 }
 
 //export emuEventQuery
 func emuEventQuery(h C.CUevent) C.CUresult {
 	return with(func(*context) C.CUresult {
-		if _, found := resolve[*event](unsafe.Pointer(h)); !found {
+		ev, found := resolve[*event](unsafe.Pointer(h))
+		switch {
+		case !found:
 			return badHandle
+		case ev.captured:
+			return C.CUDA_ERROR_CAPTURED_EVENT
 		}
 		return ok
 	})
@@ -1123,10 +1177,15 @@ func emuEventElapsedTime(ms *C.float, from, to C.CUevent) C.CUresult {
 	return with(func(*context) C.CUresult {
 		a, okA := resolve[*event](unsafe.Pointer(from))
 		b, okB := resolve[*event](unsafe.Pointer(to))
-		if !okA || !okB || !a.timing || !b.timing || a.when.IsZero() || b.when.IsZero() {
+		switch {
+		case !okA || !okB || !a.timing || !b.timing:
+			return badHandle
+		case a.captured || b.captured:
+			return C.CUDA_ERROR_CAPTURED_EVENT
+		case !a.happened || !b.happened:
 			return badHandle
 		}
-		*ms = C.float(b.when.Sub(a.when).Seconds() * 1000)
+		*ms = C.float(float64(int64(b.when-a.when)) / 1e6)
 		return ok
 	})
 }

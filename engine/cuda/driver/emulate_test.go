@@ -3,10 +3,12 @@
 package driver
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +79,24 @@ func download[T any](t *testing.T, p cu.DevicePtr, n int) []T {
 	return x
 }
 
+var ones = [3]int{1, 1, 1}
+
+// launch starts a kernel whose parameters are addresses; no blocks, no threads
+// mean one.
+func launch(t *testing.T, f cu.Function, c Config, args ...cu.DevicePtr) error {
+	t.Helper()
+	p, err := ParamsOf(f)
+	must(t, err)
+	b := make([]byte, p.Bytes)
+	for i, a := range args {
+		binary.LittleEndian.PutUint64(b[p.Offsets[i]:], uint64(a))
+	}
+	for i := range 3 {
+		c.Grid[i], c.Block[i] = max(c.Grid[i], 1), max(c.Block[i], 1)
+	}
+	return Launch(f, c, p, b)
+}
+
 func TestEmulatedDevice(t *testing.T) {
 	e, dev := begin(t, ptx.Options{Memory: 64 << 20})
 	if !Emulated() {
@@ -141,10 +161,11 @@ func TestEmulatedLaunch(t *testing.T) {
 	if p, size, err := m.Global("answer"); err != nil || size != 4 || p == 0 {
 		t.Errorf("answer: %v, %d bytes: %v", p, size, err)
 	}
-	sizes, err := ParamSizes(fn)
-	if err != nil || len(sizes) != 4 || sizes[0] != 8 || sizes[3] != 4 {
-		t.Errorf("parameters %v: %v", sizes, err)
+	p, err := ParamsOf(fn)
+	if err != nil || !slices.Equal(p.Sizes, []uint32{8, 8, 8, 4}) || !slices.Equal(p.Offsets, []uint32{0, 8, 16, 24}) || p.Bytes != 28 {
+		t.Errorf("parameters %v: %v", p, err)
 	}
+	want(t, "too few bytes of arguments", Launch(fn, Config{Grid: ones, Block: ones}, p, make([]byte, 27)), InvalidValue)
 	want(t, "no blocks", fn.Launch(0, 1, 1, 128, 1, 1, 0, cu.NoStream, args), InvalidValue)
 	want(t, "2048 threads", fn.Launch(1, 1, 1, 1024, 2, 1, 0, cu.NoStream, args), InvalidValue)
 	if b, err := fn.MaxActiveBlocksPerMultiProcessor(256, 80<<10); err != nil || b != 0 {
@@ -177,7 +198,7 @@ func TestPackedArguments(t *testing.T) {
 }
 
 func TestEmulatedCopies(t *testing.T) {
-	_, _ = begin(t, ptx.Options{})
+	e, _ := begin(t, ptx.Options{})
 	s, err := cu.MakeStream(cu.NonBlocking)
 	must(t, err)
 	host, err := HostAlloc(64)
@@ -208,8 +229,8 @@ func TestEmulatedCopies(t *testing.T) {
 		t.Errorf("range of %v: %d at %v: %v", q+5, size, base, err)
 	}
 	want(t, "past the end", cu.MemcpyHtoD(q+60, host, 8), InvalidValue)
-	if LastFault() == nil || !strings.Contains(LastFault().Error(), "8 bytes") {
-		t.Errorf("the interpreter's words: %v", LastFault())
+	if err := e.LastFault(); err == nil || !strings.Contains(err.Error(), "8 bytes") {
+		t.Errorf("the interpreter's words: %v", err)
 	}
 	must(t, cu.Synchronize()) // a copy's bad address is not sticky
 	must(t, FreeAsync(p, s))
@@ -265,14 +286,13 @@ func TestEmulatedCooperative(t *testing.T) {
 	must(t, err)
 	const most = 32 * ptx.MultiProcessors
 	count, out := upload(t, []uint32{0}), upload(t, make([]uint32, 200))
-	args := []unsafe.Pointer{unsafe.Pointer(&count), unsafe.Pointer(&out)}
-	launch := func(blocks int) error {
-		return LaunchCooperative(fn, [3]int{blocks, 1, 1}, [3]int{1, 1, 1}, 0, s, args)
+	meet := func(blocks int) error {
+		return launch(t, fn, Config{Grid: [3]int{blocks, 1, 1}, Stream: s, Cooperative: true}, count, out)
 	}
-	must(t, launch(200))
+	must(t, meet(200))
 	must(t, BeginCapture(s))
-	must(t, launch(200))
-	want(t, "too many blocks in a capture", launch(most+1), CooperativeTooLarge)
+	must(t, meet(200))
+	want(t, "too many blocks in a capture", meet(most+1), CooperativeTooLarge)
 	g, err := EndCapture(s)
 	must(t, err)
 	for range 3 {
@@ -285,8 +305,8 @@ func TestEmulatedCooperative(t *testing.T) {
 			break
 		}
 	}
-	want(t, "too many blocks", launch(most+1), CooperativeTooLarge)
-	must(t, launch(200)) // the device goes on
+	want(t, "too many blocks", meet(most+1), CooperativeTooLarge)
+	must(t, meet(200)) // the device goes on
 }
 
 func TestEmulatedEvents(t *testing.T) {
@@ -308,6 +328,131 @@ func TestEmulatedEvents(t *testing.T) {
 	}
 	must(t, cu.DestroyEvent(&a))
 	must(t, cu.DestroyEvent(&b))
+}
+
+// TestEmulatedGraphEvents: an event that is recorded in a graph happens at each
+// launch; one that only orders a capture has no time, as in the driver.
+func TestEmulatedGraphEvents(t *testing.T) {
+	e, _ := begin(t, ptx.Options{})
+	s, err := cu.MakeStream(cu.NonBlocking)
+	must(t, err)
+	var ev [3]cu.Event
+	for i := range ev {
+		ev[i], err = cu.MakeEvent(cu.DefaultEvent)
+		must(t, err)
+	}
+	x := upload(t, make([]byte, 1280))
+	want(t, "a graph's event in no capture", RecordInGraph(ev[0], s), InvalidValue)
+	must(t, BeginCapture(s))
+	must(t, RecordInGraph(ev[0], s))
+	must(t, cu.MemsetD8Async(x, 7, 1280, s))
+	must(t, RecordInGraph(ev[1], s))
+	must(t, ev[2].Record(s))
+	g, err := EndCapture(s)
+	must(t, err)
+	_, err = ev[0].Elapsed(ev[1])
+	want(t, "before the first launch", err, 400)
+	if n := e.Timed(); n != 0 {
+		t.Errorf("%d events happened in the capture", n)
+	}
+	for i := range 3 {
+		must(t, g.Launch(s))
+		if ms, err := ev[0].Elapsed(ev[1]); err != nil || math.Abs(ms-10e-6) > 1e-12 {
+			t.Errorf("launch %d: 1280 bytes took %v ms: %v", i, ms, err)
+		}
+	}
+	must(t, ev[1].Synchronize())
+	_, err = ev[0].Elapsed(ev[2])
+	want(t, "the time of an event of the capture", err, 907)
+	want(t, "waiting for it", ev[2].Synchronize(), 907)
+	must(t, g.Destroy())
+	must(t, ev[2].Record(s))
+	if ms, err := ev[1].Elapsed(ev[2]); err != nil || ms != 0 {
+		t.Errorf("after the graph: %v ms: %v", ms, err)
+	}
+}
+
+// TestEmulatedDependents: a kernel that may start early is one to the
+// interpreter's sanitizer, in a stream and in a graph, unless something else
+// waits before it.
+func TestEmulatedDependents(t *testing.T) {
+	copyWord := func(s cu.Stream, x cu.DevicePtr) error { return cu.MemcpyDtoDAsync(x+4, x, 4, s) }
+	for _, c := range []struct {
+		name       string
+		kernel     string
+		between    func(s cu.Stream, x cu.DevicePtr) error
+		graph, bad bool
+	}{
+		{"waits", "follow", nil, false, false},
+		{"waits, in a graph", "follow", nil, true, false},
+		{"does not wait", "precede", nil, false, true},
+		{"does not wait, in a graph", "precede", nil, true, true},
+		{"behind a copy", "precede", copyWord, false, false},
+		{"behind a copy, in a graph", "precede", copyWord, true, false},
+		{"behind the host", "precede", func(s cu.Stream, x cu.DevicePtr) error { return s.Synchronize() }, false, false},
+		{"behind the host, for all", "precede", func(cu.Stream, cu.DevicePtr) error { return cu.Synchronize() }, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e, _ := begin(t, ptx.Options{Check: true})
+			m := testModule(t)
+			first, err := m.Function("precede")
+			must(t, err)
+			second, err := m.Function(c.kernel)
+			must(t, err)
+			s, err := cu.MakeStream(cu.NonBlocking)
+			must(t, err)
+			x := upload(t, []uint32{40, 0})
+			pair := func() error {
+				must(t, launch(t, first, Config{Stream: s, Programmatic: true}, x))
+				if c.between != nil {
+					must(t, c.between(s, x))
+				}
+				return launch(t, second, Config{Stream: s, Programmatic: true}, x)
+			}
+			if c.graph {
+				must(t, BeginCapture(s))
+				must(t, pair())
+				var g Graph
+				g, err = EndCapture(s)
+				must(t, err)
+				err = g.Launch(s)
+			} else {
+				err = pair()
+			}
+			if c.bad {
+				want(t, "the second launch", err, LaunchFailed)
+				if f := e.LastFault(); f == nil || !strings.Contains(f.Error(), "by precede, which may still run") {
+					t.Errorf("%v", f)
+				}
+				return
+			}
+			must(t, err)
+			if v := download[uint32](t, x, 1); v[0] != 42 {
+				t.Errorf("40 + 1 + 1 = %d", v[0])
+			}
+		})
+	}
+}
+
+// TestLargeArguments: structures by value.
+func TestLargeArguments(t *testing.T) {
+	_, _ = begin(t, ptx.Options{Check: true})
+	fn, err := testModule(t).Function("byvalue")
+	must(t, err)
+	p, err := ParamsOf(fn)
+	if err != nil || !slices.Equal(p.Sizes, []uint32{4, 128, 8, 12}) || !slices.Equal(p.Offsets, []uint32{0, 64, 192, 200}) || p.Bytes != 212 {
+		t.Fatalf("parameters %v: %v", p, err)
+	}
+	out := upload(t, make([]uint32, 2))
+	args := make([]byte, p.Bytes)
+	binary.LittleEndian.PutUint32(args, 31)
+	binary.LittleEndian.PutUint32(args[64+4*31:], 7)
+	binary.LittleEndian.PutUint64(args[192:], uint64(out))
+	binary.LittleEndian.PutUint32(args[208:], 9)
+	must(t, Launch(fn, Config{Grid: ones, Block: ones}, p, args))
+	if v := download[uint32](t, out, 2); v[0] != 7 || v[1] != 9 {
+		t.Errorf("the last words are %v", v)
+	}
 }
 
 func TestEmulatedFaults(t *testing.T) {

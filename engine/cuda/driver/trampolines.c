@@ -4,7 +4,7 @@
 // is one jump through a pointer of its own, so that what stands behind it can
 // be libcuda.so.1, the interpreter of PTX, or nothing.
 //
-// The jump is assembly because a C function would have to repeat 176
+// The jump is assembly because a C function would have to repeat 177
 // signatures to say the same. The symbols are hidden: the program exports
 // nothing that another library could take for the driver.
 
@@ -27,6 +27,7 @@
     S(cuDevicePrimaryCtxRelease) S(cuDevicePrimaryCtxReset) S(cuDevicePrimaryCtxRetain) \
     S(cuDevicePrimaryCtxSetFlags) S(cuDeviceTotalMem) S(cuDriverGetVersion) S(cuEventCreate) \
     S(cuEventDestroy) S(cuEventElapsedTime) S(cuEventQuery) S(cuEventRecord) \
+    S(cuEventRecordWithFlags) \
     S(cuEventSynchronize) S(cuFuncGetAttribute) S(cuFuncGetParamInfo) S(cuFuncSetAttribute) \
     S(cuFuncSetCacheConfig) S(cuFuncSetSharedMemConfig) S(cuGetErrorName) \
     S(cuGetErrorString) S(cuGraphAddChildGraphNode) S(cuGraphAddDependencies) \
@@ -34,7 +35,8 @@
     S(cuGraphAddMemcpyNode) S(cuGraphAddMemsetNode) S(cuGraphClone) S(cuGraphCreate) \
     S(cuGraphDestroy) S(cuGraphDestroyNode) S(cuGraphExecDestroy) S(cuGraphGetEdges) \
     S(cuGraphInstantiateWithFlags) S(cuGraphLaunch) S(cuGraphUpload) \
-    S(cuLaunchCooperativeKernel) S(cuLaunchKernel) S(cuLinkAddData) S(cuLinkAddFile) S(cuLinkComplete) S(cuLinkCreate) S(cuLinkDestroy) \
+    S(cuLaunchKernel) S(cuLaunchKernelEx) S(cuLinkAddData) S(cuLinkAddFile) \
+    S(cuLinkComplete) S(cuLinkCreate) S(cuLinkDestroy) \
     S(cuMemAdvise) S(cuMemAlloc) S(cuMemAllocAsync) S(cuMemAllocHost) S(cuMemAllocManaged) \
     S(cuMemAllocPitch) S(cuMemFree) S(cuMemFreeAsync) S(cuMemFreeHost) \
     S(cuMemGetAddressRange) S(cuMemGetInfo) S(cuMemHostAlloc) S(cuMemPrefetchAsync) \

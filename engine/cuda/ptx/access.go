@@ -116,7 +116,7 @@ func (w *warp) access(in *inst, m *memOp, sp space, mask uint32) {
 			if r.ronly && m.write {
 				w.fault(in, bits.TrailingZeros32(part), w.addr[bits.TrailingZeros32(part)], "write to constant memory: %v", r.Allocation)
 			}
-			if w.blk.check != nil {
+			if w.blk.check != nil && !m.atomic {
 				w.checkGlobal(in, m, r, part)
 			}
 			if w.blk.l.count {
@@ -166,13 +166,16 @@ func (w *warp) access(in *inst, m *memOp, sp space, mask uint32) {
 		size := uint64(len(w.blk.l.params))
 		for l := mask; l != 0; l &= l - 1 {
 			i := bits.TrailingZeros32(l) & 31
+			if m.write {
+				w.fault(in, i, w.addr[i], "write to a kernel's parameters")
+			}
 			if a := w.addr[i]; a >= size || size-a < m.total {
 				w.fault(in, i, a, "out of bounds: %d bytes at %d of the parameters, which have %d bytes", m.total, a, size)
 			}
 		}
 		m.access(w, in, w.blk.l.params, 0, mask)
 	case spaceGeneric:
-		var shared, local uint32
+		var shared, local, param uint32
 		for l := mask; l != 0; l &= l - 1 {
 			i := bits.TrailingZeros32(l) & 31
 			switch a := w.addr[i]; {
@@ -182,9 +185,12 @@ func (w *warp) access(in *inst, m *memOp, sp space, mask uint32) {
 			case a-localBase < windowSize:
 				w.addr[i] = a - localBase
 				local |= 1 << i
+			case a-paramBase < windowSize:
+				w.addr[i] = a - paramBase
+				param |= 1 << i
 			}
 		}
-		if global := mask &^ shared &^ local; global != 0 {
+		if global := mask &^ shared &^ local &^ param; global != 0 {
 			w.access(in, m, spaceGlobal, global)
 		}
 		if shared != 0 {
@@ -193,15 +199,19 @@ func (w *warp) access(in *inst, m *memOp, sp space, mask uint32) {
 		if local != 0 {
 			w.access(in, m, spaceLocal, local)
 		}
+		if param != 0 {
+			w.access(in, m, spaceParam, param)
+		}
 	}
 }
 
 // atomically runs an atomic, or what is volatile, relaxed and the like.
 func (w *warp) atomically(in *inst, m *memOp, r *region, mask uint32) {
-	if w.blk.check != nil && w.blk.l.blocks > 1 {
+	if w.blk.check != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		w.checkBlocks(in, m, r, mask)
+		w.checkWritten(in, m, r, mask)
 	}
 	if m.read && m.write { // has its own locks
 		m.access(w, in, r.data, r.Addr, mask)

@@ -30,6 +30,7 @@ type owner struct {
 	grid                 uint32
 	writer, reader       int32 // a block's number and 1; many for more of them
 	writeClock, readTime uint32
+	wrote, read          uint32 // the last launches that did (depend.go)
 }
 
 const many = -1
@@ -56,6 +57,21 @@ func (b *block) after(other int32, clock uint32) bool {
 	return ok && clock <= c
 }
 
+// granules makes owners of another size, and keeps what launches did to each.
+func (r *region) granules(shift uint, keep bool) {
+	old, was := r.owners, r.shift
+	r.owners, r.shift = make([]owner, r.Size>>shift+1), shift
+	if !keep || old == nil {
+		return
+	}
+	for g := range r.owners {
+		o := &r.owners[g]
+		for k := g << shift >> was; k < len(old) && k<<was < (g+1)<<shift; k++ {
+			o.wrote, o.read = max(o.wrote, old[k].wrote), max(o.read, old[k].read)
+		}
+	}
+}
+
 // checkBlocks checks an access of the lanes of mask to r against other blocks'.
 // The caller holds r.mu, for an atomic until that is done.
 func (w *warp) checkBlocks(in *inst, m *memOp, r *region, mask uint32) {
@@ -66,15 +82,24 @@ func (w *warp) checkBlocks(in *inst, m *memOp, r *region, mask uint32) {
 		w.fenced()
 	}
 	if r.owners == nil || r.shift != shift {
-		r.owners, r.shift = make([]owner, r.Size>>shift+1), shift
+		r.granules(shift, len(l.open) > 0)
 	}
 	for l2 := mask; l2 != 0; l2 &= l2 - 1 {
 		i := bits.TrailingZeros32(l2) & 31
 		off := w.addr[i] - r.Addr
 		for g := off >> shift; g <= (off+m.total-1)>>shift; g++ {
 			o := &r.owners[g]
+			if len(l.open) > 0 {
+				w.checkOverlap(in, m, r, i, g<<shift, o)
+			}
 			if o.grid != uint32(l.gridID) {
-				*o = owner{grid: uint32(l.gridID)}
+				*o = owner{grid: uint32(l.gridID), wrote: o.wrote, read: o.read}
+			}
+			if m.write {
+				o.wrote = o.grid
+			}
+			if m.read {
+				o.read = o.grid
 			}
 			if o.writer != 0 && o.writer != me && !b.after(o.writer, o.writeClock) {
 				w.fault(in, i, w.addr[i], "race: block %d wrote byte %d of the %v, with no fence and atomic between", o.writer-1, g<<shift, r.Allocation)

@@ -41,6 +41,7 @@ type blockCheck struct {
 	read   [2][]stamp
 	shift  uint // of a granule
 	syncs  map[uint64][]uint64
+	waits  []stamp // by warp: its first griddepcontrol.wait (depend.go)
 }
 
 func newBlockCheck(b *block) *blockCheck {
@@ -48,6 +49,7 @@ func newBlockCheck(b *block) *blockCheck {
 	n := len(b.smem)>>c.shift + 1
 	c.write = make([]stamp, n)
 	c.read[0], c.read[1] = make([]stamp, n), make([]stamp, n)
+	c.waits = make([]stamp, len(b.warps))
 	c.clocks = make([][]uint64, len(b.warps))
 	for i := range c.clocks {
 		c.clocks[i] = make([]uint64, len(b.warps))
@@ -67,6 +69,7 @@ func (c *blockCheck) reset() {
 		c.clocks[i][i]++
 	}
 	c.syncs = nil
+	clear(c.waits)
 }
 
 // known reports whether what s says happened before w's present.
@@ -253,12 +256,23 @@ func (w *warp) waitGroup(n uint32) {
 	w.copies = keep
 }
 
-// checkGlobal checks that what the lanes of mask read was written, and notes
-// what they write.
+// checkGlobal checks an access of the lanes of mask that is no atomic. It looks
+// at what other blocks did first: of blocks that race, one gets no further, so
+// that r.init, as the memory itself, is used by several workers only in an order.
 func (w *warp) checkGlobal(in *inst, m *memOp, r *region, mask uint32) {
-	if r.init == nil {
-		return
-	}
+	w.checkOrder(in, m, r, mask)
+	w.checkWritten(in, m, r, mask)
+}
+
+func (w *warp) checkOrder(in *inst, m *memOp, r *region, mask uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w.checkBlocks(in, m, r, mask)
+}
+
+// checkWritten checks that what the lanes of mask read was written, and notes
+// what they write.
+func (w *warp) checkWritten(in *inst, m *memOp, r *region, mask uint32) {
 	for l := mask; l != 0; l &= l - 1 {
 		i := bits.TrailingZeros32(l) & 31
 		off := w.addr[i] - r.Addr
@@ -270,11 +284,6 @@ func (w *warp) checkGlobal(in *inst, m *memOp, r *region, mask uint32) {
 		if m.write {
 			r.mark(off, m.total)
 		}
-	}
-	if w.blk.l.blocks > 1 && !m.atomic {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		w.checkBlocks(in, m, r, mask)
 	}
 }
 

@@ -40,7 +40,7 @@ var controlOps = map[string]decoder{
 		x.put(kYield, ClassControl, func(*warp, *inst) {})
 	},
 	"pmevent":        func(x *ins) { x.nothing(1) },
-	"griddepcontrol": func(x *ins) { x.one("launch_dependents", "wait"); x.nothing(0) },
+	"griddepcontrol": griddepcontrol,
 	"setmaxnreg":     func(x *ins) { x.fail("needs sm_90a") },
 	"activemask":     activemask,
 	"elect":          elect,
@@ -66,6 +66,20 @@ var controlOps = map[string]decoder{
 func (x *ins) nothing(n int) {
 	x.nargs(n)
 	x.put(kMasked, ClassControl, func(*warp, *inst) {})
+}
+
+// griddepcontrol: launch_dependents lets the next launch start, which here it does
+// when this one has ended; wait is for the launches before (depend.go).
+func griddepcontrol(x *ins) {
+	switch x.one("launch_dependents", "wait") {
+	case "launch_dependents":
+		x.nothing(0)
+	case "wait":
+		x.nargs(0)
+		x.put(kMasked, ClassControl, func(w *warp, in *inst) { w.awaited() })
+	default:
+		x.fail("needs .launch_dependents or .wait")
+	}
 }
 
 func (x *ins) branch(label string) {

@@ -15,6 +15,12 @@ type Launch struct {
 	Shared      uint32    // bytes of dynamic shared memory
 	Params      []byte    // Function.ParamBytes of them
 	Cooperative bool      // all blocks run at once, so that they may wait for each other
+
+	// Series is the stream's launches before this one, which is added to them; nil
+	// is no stream. A Dependent launch may start before they have ended
+	// (programmatic stream serialization).
+	Series    *Series
+	Dependent bool
 }
 
 // A Fault is what went wrong in a kernel, and where.
@@ -48,6 +54,9 @@ type launch struct {
 	gridID uint64
 	count  bool
 	check  bool
+
+	open   []grid      // launches that may still run beside this one
+	waited atomic.Bool // griddepcontrol.wait was run
 
 	together bool // a cooperative launch
 	workers  []*worker
@@ -90,6 +99,8 @@ func (m *Machine) Launch(f *Function, l Launch) error {
 		blocks: uint64(l.Grid[0]) * uint64(l.Grid[1]) * uint64(l.Grid[2]),
 		count:  m.opts.Count, check: m.opts.Check, together: l.Cooperative,
 	}
+	r.begin(l)
+	defer r.end(l.Series)
 	n := int(min(uint64(m.opts.Workers), r.blocks))
 	for i := range n {
 		r.workers = append(r.workers, newWorker(r, i))
@@ -100,6 +111,13 @@ func (m *Machine) Launch(f *Function, l Launch) error {
 	}
 	r.workers[0].run()
 	wg.Wait()
+	for _, wk := range r.workers {
+		n := uint64(0)
+		for _, k := range wk.runs {
+			n += k
+		}
+		m.clock.Add(n)
+	}
 	if m.opts.Count {
 		m.record(r, r.workers)
 	}
@@ -328,7 +346,8 @@ type warp struct {
 	local []byte // of all lanes
 	linit []byte
 
-	hand, found known // blocks.go's
+	hand, found known  // blocks.go's
+	waited      uint32 // lanes that ran griddepcontrol.wait
 
 	async  [warpSize]uint32 // cp.async groups committed, by lane
 	copies []asyncCopy
@@ -369,6 +388,7 @@ func (w *warp) reset() {
 	w.live = ^uint32(0) >> (warpSize - w.size)
 	w.active, w.pc, w.others, w.wait = w.live, 0, w.others[:0], noPC
 	w.status, w.cc, w.fair, w.met, w.turns, w.misses, w.polls = running, 0, 0, 0, 0, 0, 0
+	w.waited = 0
 	w.async, w.copies, w.hand, w.found = [warpSize]uint32{}, w.copies[:0], nil, nil
 	clear(w.linit)
 	for i := range w.local {

@@ -37,6 +37,7 @@ type Machine struct {
 
 	mem   atomic.Pointer[table]
 	locks [256]sync.Mutex // of atomics on global memory, by address
+	clock atomic.Uint64
 
 	mu     sync.Mutex
 	next   uint64
@@ -69,6 +70,14 @@ func New(o Options) *Machine {
 	m.mem.Store(&table{})
 	return m
 }
+
+// Clock is the machine's own time, which goes on with what it does: 1 for each
+// instruction of a warp, and for each 128 bytes of a copy or a fill. It is no
+// measure of speed, and the same for the same work.
+func (m *Machine) Clock() uint64 { return m.clock.Load() }
+
+// moved moves the clock on by the bytes of a copy.
+func (m *Machine) moved(n uint64) { m.clock.Add((n + 127) / 128) }
 
 // A Module is a loaded PTX text.
 type Module struct {

@@ -16,6 +16,7 @@ const (
 	globalTop  = 0x7000_0000_0000
 	sharedBase = 0x7f10_0000_0000 // generic window of a block's shared memory
 	localBase  = 0x7f20_0000_0000 // generic window of a thread's local memory
+	paramBase  = 0x7f30_0000_0000 // generic window of a kernel's parameters
 	windowSize = 1 << 32
 
 	allocAlign = 256
@@ -202,6 +203,7 @@ func (m *Machine) Write(addr uint64, b []byte) error {
 	}
 	copy(r.data[off:], b)
 	r.mark(off, uint64(len(b)))
+	m.moved(uint64(len(b)))
 	return nil
 }
 
@@ -219,6 +221,7 @@ func (m *Machine) Read(b []byte, addr uint64) error {
 		return fmt.Errorf("ptx: read of %d bytes at %#x: byte %d of the %v was never written", len(b), addr, i, r.Allocation)
 	}
 	copy(b, r.data[off:])
+	m.moved(uint64(len(b)))
 	return nil
 }
 
@@ -240,6 +243,7 @@ func (m *Machine) Copy(dst, src, bytes uint64) error {
 	if d.init != nil {
 		copy(d.init[do:do+bytes], s.init[so:])
 	}
+	m.moved(bytes)
 	return nil
 }
 
@@ -276,6 +280,7 @@ func (m *Machine) fill(addr uint64, v []byte, n uint64) error {
 		copy(d[k:], d[:k])
 	}
 	r.mark(off, n*w)
+	m.moved(n * w)
 	return nil
 }
 

@@ -159,7 +159,7 @@ func cvta(x *ins) {
 	case "local":
 		base = localBase
 	case "param":
-		x.fail("generic addresses of parameters are not supported")
+		base = paramBase
 	case "":
 		x.fail("no state space")
 	}
@@ -175,7 +175,7 @@ func cvta(x *ins) {
 }
 
 func isspacep(x *ins) {
-	sp := x.one("global", "const", "shared", "shared::cta", "local")
+	sp := x.one("global", "const", "shared", "shared::cta", "local", "param")
 	if sp == "" {
 		x.fail("no state space")
 	}
@@ -190,6 +190,8 @@ func isspacep(x *ins) {
 				ok = a-sharedBase < windowSize
 			case "local":
 				ok = a-localBase < windowSize
+			case "param":
+				ok = a-paramBase < windowSize
 			default:
 				g := w.blk.l.mem.find(a)
 				ok = a < sharedBase && (g == nil || g.ronly == (sp == "const"))

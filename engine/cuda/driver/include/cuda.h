@@ -327,6 +327,17 @@ typedef enum CUevent_flags_enum {
     CU_EVENT_INTERPROCESS = 4,
 } CUevent_flags;
 
+typedef enum CUevent_record_flags_enum {
+    CU_EVENT_RECORD_DEFAULT = 0,
+    CU_EVENT_RECORD_EXTERNAL = 1,
+} CUevent_record_flags;
+
+typedef enum CUlaunchAttributeID_enum {
+    CU_LAUNCH_ATTRIBUTE_IGNORE = 0,
+    CU_LAUNCH_ATTRIBUTE_COOPERATIVE = 2,
+    CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6,
+} CUlaunchAttributeID;
+
 typedef enum CUoccupancy_flags_enum {
     CU_OCCUPANCY_DEFAULT = 0,
     CU_OCCUPANCY_DISABLE_CACHING_OVERRIDE = 1,
@@ -570,6 +581,28 @@ typedef struct CUDA_KERNEL_NODE_PARAMS_st {
     CUcontext ctx;
 } CUDA_KERNEL_NODE_PARAMS;
 
+/* A launch with attributes. */
+typedef union CUlaunchAttributeValue_union {
+    _Alignas(8) char pad[64]; /* some of its values are pointers */
+    int cooperative;
+    int programmaticStreamSerializationAllowed;
+} CUlaunchAttributeValue;
+
+typedef struct CUlaunchAttribute_st {
+    CUlaunchAttributeID id;
+    char pad[4];
+    CUlaunchAttributeValue value;
+} CUlaunchAttribute;
+
+typedef struct CUlaunchConfig_st {
+    unsigned gridDimX, gridDimY, gridDimZ;
+    unsigned blockDimX, blockDimY, blockDimZ;
+    unsigned sharedMemBytes;
+    CUstream hStream;
+    CUlaunchAttribute *attrs;
+    unsigned numAttrs;
+} CUlaunchConfig;
+
 typedef struct CUDA_MEMSET_NODE_PARAMS_st {
     CUdeviceptr dst;
     size_t pitch;
@@ -699,10 +732,9 @@ CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t 
 CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attribute, int value);
 CUresult cuFuncSetCacheConfig(CUfunction fn, CUfunc_cache config);
 CUresult cuFuncSetSharedMemConfig(CUfunction fn, CUsharedconfig config);
-CUresult cuLaunchCooperativeKernel(CUfunction fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
-    unsigned by, unsigned bz, unsigned shared, CUstream stream, void **params);
 CUresult cuLaunchKernel(CUfunction fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
     unsigned by, unsigned bz, unsigned shared, CUstream stream, void **params, void **extra);
+CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction fn, void **params, void **extra);
 CUresult cuLinkAddData(CUlinkState state, CUjitInputType type, void *data, size_t size,
     const char *name, unsigned n, CUjit_option *options, void **values);
 CUresult cuLinkAddFile(CUlinkState state, CUjitInputType type, const char *path, unsigned n,
@@ -799,6 +831,7 @@ CUresult cuEventDestroy(CUevent event);
 CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end);
 CUresult cuEventQuery(CUevent event);
 CUresult cuEventRecord(CUevent event, CUstream stream);
+CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned flags);
 CUresult cuEventSynchronize(CUevent event);
 CUresult cuStreamAttachMemAsync(CUstream stream, CUdeviceptr ptr, size_t bytes, unsigned flags);
 CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode);

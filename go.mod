@@ -3,7 +3,9 @@ module parley
 go 1.25
 
 require (
+	github.com/klauspost/compress v1.18.0
 	github.com/klauspost/cpuid/v2 v2.2.10
+	github.com/kljensen/snowball v0.10.0
 	github.com/mmcloughlin/avo v0.6.0
 	github.com/nlpodyssey/gotokenizers v0.2.0
 	github.com/schollz/progressbar/v3 v3.18.0

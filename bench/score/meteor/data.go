@@ -3,7 +3,6 @@ package meteor
 import (
 	"archive/zip"
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -75,7 +74,9 @@ func load(dir string, keep func(word []byte) bool) (*data, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		if err := d.paraphrase.read(newLines(z), keep); err != nil {
+		ahead := readAhead(z)
+		defer ahead.Close()
+		if err := d.paraphrase.read(newLines(ahead), keep); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		return d, nil
@@ -113,6 +114,70 @@ func each(files fs.FS, dir, name string, read func(*lines) error) error {
 	}
 	return nil
 }
+
+// ahead reads on another core what is asked for next.
+type ahead struct {
+	full  chan []byte
+	free  chan []byte
+	stop  chan struct{}
+	chunk []byte // what is left of the one being given out
+	whole []byte
+	err   error
+}
+
+func readAhead(r io.Reader) *ahead {
+	a := &ahead{full: make(chan []byte, 2), free: make(chan []byte, 3), stop: make(chan struct{})}
+	for range cap(a.free) {
+		a.free <- make([]byte, 1<<18)
+	}
+	go func() {
+		defer close(a.full)
+		for {
+			var b []byte
+			select {
+			case b = <-a.free:
+			case <-a.stop:
+				return
+			}
+			n, err := io.ReadFull(r, b)
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				a.err = err
+			}
+			select {
+			case a.full <- b[:n]:
+			case <-a.stop:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return a
+}
+
+func (a *ahead) Read(p []byte) (int, error) {
+	for len(a.chunk) == 0 {
+		if a.whole != nil {
+			a.free <- a.whole[:cap(a.whole)]
+			a.whole = nil
+		}
+		b, ok := <-a.full
+		if !ok {
+			if a.err != nil {
+				return 0, a.err
+			}
+			return 0, io.EOF
+		}
+		a.chunk, a.whole = b, b
+	}
+	n := copy(p, a.chunk)
+	a.chunk = a.chunk[n:]
+	return n, nil
+}
+
+// Close ends the reading ahead.
+func (a *ahead) Close() { close(a.stop) }
 
 // lines reads lines; a line is good until the next one is read.
 type lines struct {
@@ -265,20 +330,22 @@ func (t *table) read(l *lines, keep func([]byte) bool) error {
 	}
 	// numbers appends those of a line's words.
 	numbers := func(to []int32, line []byte) ([]int32, bool) {
-		for {
-			line = bytes.TrimLeft(line, " \t\r\f")
-			if len(line) == 0 {
+		for i := 0; ; {
+			for i < len(line) && javaSpace(rune(line[i])) {
+				i++
+			}
+			from := i
+			for i < len(line) && !javaSpace(rune(line[i])) {
+				i++
+			}
+			if i == from {
 				return to, true
 			}
-			end := bytes.IndexAny(line, " \t\r\f")
-			if end < 0 {
-				end = len(line)
-			}
-			n, ok := id(line[:end])
+			n, ok := id(line[from:i])
 			if !ok {
 				return to, false
 			}
-			to, line = append(to, n), line[end:]
+			to = append(to, n)
 		}
 	}
 	var phrase []int32

@@ -51,6 +51,7 @@ type lexer struct {
 	start   int32
 	halves  [][2]int32        // by rule: the states in which its pattern and its context start
 	dead    map[position]bool // of the text that is being read
+	scanned int               // code units read since the lexer was made, all looks of scans together
 	scratch []uint32
 	mark    []bool
 }
@@ -358,6 +359,7 @@ func (l *lexer) match(text []uint16, at, end int) (rule, length int) {
 			break
 		}
 	}
+	l.scanned += i - at
 	if i-stop > 2*longRun {
 		l.bury(text, at, stop, i)
 	}

@@ -120,6 +120,17 @@ func sets() []string {
 // rules are the kinds of tokens of CoreNLP 3.4.1's PTBTokenizer as the COCO
 // caption tools start it, in the order in which they win.
 func rules() []rule {
+	// Quotes are written as LaTeX does; straight ones are what the name says.
+	latex := func(straight string) func(string) string {
+		return strings.NewReplacer("&apos;", straight, "'", straight, `"`, straight+straight, "&quot;", straight+straight,
+			"\u0091", "`", "\u2018", "`", "\u201B", "`", "\u2039", "`", "\u0092", "'", "\u2019", "'", "\u203A", "'",
+			"\u0093", "``", "\u201C", "``", "\u00AB", "``", "\u0094", "''", "\u201D", "''", "\u00BB", "''").Replace
+	}
+	opening, closing := latex("`"), latex("'")
+	brackets := strings.NewReplacer("(", "-LRB-", ")", "-RRB-").Replace
+	// Money as in the Penn Treebank: no sign for it but $ and #.
+	currency := strings.NewReplacer("\u00A2", "cents", "\u00A3", "#", "\u0080", "$", "\u00A4", "$", "\u20A0", "$", "\u20AC", "$").Replace
+	parts := strings.NewReplacer("\u00BC", "1/4", "\u00BD", "1/2", "\u00BE", "3/4", "\u2153", "1/3", "\u2154", "2/3").Replace
 	fixed := func(s string) func(string) string { return func(string) string { return s } }
 	return []rule{
 		{pattern: `c[+][+]`},
@@ -229,31 +240,9 @@ func ampersand(s string) string {
 	return s
 }
 
-func brackets(s string) string { return strings.NewReplacer("(", "-LRB-", ")", "-RRB-").Replace(s) }
-
-// currency writes money as the Penn Treebank did: no sign for it but $ and #.
-func currency(s string) string {
-	return strings.NewReplacer("\u00A2", "cents", "\u00A3", "#", "\u0080", "$", "\u00A4", "$", "\u20A0", "$", "\u20AC", "$").Replace(s)
-}
-
-func parts(s string) string {
-	return strings.NewReplacer("\u00BC", "1/4", "\u00BD", "1/2", "\u00BE", "3/4", "\u2153", "1/3", "\u2154", "2/3").Replace(s)
-}
-
 func dashes(s string) string {
 	if len(s) == 3 || len(s) == 4 {
 		return "--"
 	}
 	return s
-}
-
-// opening and closing write quotes as LaTeX does; straight ones are what the
-// name says.
-func opening(s string) string { return latex(s, "`") }
-func closing(s string) string { return latex(s, "'") }
-
-func latex(s, straight string) string {
-	return strings.NewReplacer("&apos;", straight, "'", straight, `"`, straight+straight, "&quot;", straight+straight,
-		"\u0091", "`", "\u2018", "`", "\u201B", "`", "\u2039", "`", "\u0092", "'", "\u2019", "'", "\u203A", "'",
-		"\u0093", "``", "\u201C", "``", "\u00AB", "``", "\u0094", "''", "\u201D", "''", "\u00BB", "''").Replace(s)
 }

@@ -74,6 +74,7 @@ func TestFormats(t *testing.T) {
 		{"nocaps_in.json", nocapsFile, Options{Domain: "in"}, []string{"5 0032.jpg in: A lamp|Lamp"}},
 		{"nocaps_val.json", `[{"image": "val/0013ea2087020901.jpg", "img_id": 0}, {"image": "val/0032.jpg", "img_id": "b"}]`, Options{}, []string{"0 val/0013ea2087020901.jpg :", "b val/0032.jpg :"}},
 		{"sd.jsonl", "{\"image\": \"a.jpg\", \"text\": \"A man\"}\n\n{\"image\": \"b.jpg\", \"texts\": [\"x\", \"y\"]}\r\n{\"image\":\"b.jpg\",\"text\":\"z\"}", Options{}, []string{"a.jpg a.jpg : A man", "b.jpg b.jpg : x|y|z"}},
+		{"ids.jsonl", "{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}", Options{}, []string{"7 COCO_val2014_000000000007.jpg : A|B", "8 x/y.jpg :"}},
 		{"list.tsv", "\uFEFFa.jpg\tone\ttwo\na.jpg\tthree\nb.png\n", Options{}, []string{"a.jpg a.jpg : one|two|three", "b.png b.png :"}},
 		{"limit.tsv", "a\nb\nc\nd\ne\n", Options{Limit: 4, Shard: Shard{2, 3}}, []string{"b b :"}},
 	} {

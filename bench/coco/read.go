@@ -295,19 +295,19 @@ func readKarpathy(path string, pictures folder, split string, yield func(Item) b
 // gather joins the texts of a picture that follow each other, and finds those
 // that come back later.
 type gather struct {
-	pictures folder
-	yield    func(Item) bool
-	seen     map[string]bool
-	image    string
-	texts    []string
-	stopped  bool
+	pictures  folder
+	yield     func(Item) bool
+	seen      map[string]bool
+	id, image string
+	texts     []string
+	stopped   bool
 }
 
-func (g *gather) add(image string, texts []string) error {
-	if image == "" {
+func (g *gather) add(id, image string, texts []string) error {
+	if id == "" {
 		return errors.New("no picture is named")
 	}
-	if image == g.image {
+	if id == g.id {
 		g.texts = append(g.texts, texts...)
 		return nil
 	}
@@ -317,18 +317,22 @@ func (g *gather) add(image string, texts []string) error {
 	if g.seen == nil {
 		g.seen = map[string]bool{}
 	}
-	if g.seen[image] {
-		return fmt.Errorf("%s comes again: the texts of a picture have to follow each other", image)
+	if g.seen[id] {
+		return fmt.Errorf("%s comes again: the texts of a picture have to follow each other", id)
 	}
-	g.seen[image], g.image, g.texts = true, image, texts
+	g.seen[id], g.id, g.image, g.texts = true, id, image, texts
 	return nil
 }
 
 func (g *gather) flush() {
-	if g.image != "" && !g.stopped {
-		g.stopped = !g.yield(g.pictures.item(g.image, named(g.image), g.texts, ""))
+	if g.id != "" && !g.stopped {
+		names := numbered(g.id)
+		if g.image != "" {
+			names = named(g.image)
+		}
+		g.stopped = !g.yield(g.pictures.item(g.id, names, g.texts, ""))
 	}
-	g.image, g.texts = "", nil
+	g.id, g.image, g.texts = "", "", nil
 }
 
 // maxLine is the longest line of a list.
@@ -369,7 +373,8 @@ func readTSV(path string, pictures folder, yield func(Item) bool) error {
 	g := gather{pictures: pictures, yield: yield}
 	err := eachLine(path, func(line []byte) error {
 		f := strings.Split(string(line), "\t")
-		return g.add(strings.Clone(f[0]), slices.DeleteFunc(f[1:], func(s string) bool { return s == "" }))
+		image := strings.Clone(f[0]) // not the whole line
+		return g.add(image, image, slices.DeleteFunc(f[1:], func(s string) bool { return s == "" }))
 	})
 	if errors.Is(err, errStop) {
 		return nil
@@ -384,22 +389,33 @@ func readJSONL(path string, pictures folder, yield func(Item) bool) error {
 	g := gather{pictures: pictures, yield: yield}
 	err := eachLine(path, func(line []byte) error {
 		var e struct {
-			Image    *string  `json:"image"`
-			Text     *string  `json:"text"`
-			Texts    []string `json:"texts"`
-			Captions []string `json:"captions"`
+			ID         *identity `json:"id"`
+			COCO       *identity `json:"image_id"`
+			Image      string    `json:"image"`
+			Text       *string   `json:"text"`
+			Caption    *string   `json:"caption"`
+			Texts      []string  `json:"texts"`
+			Captions   []string  `json:"captions"`
+			References []string  `json:"references"`
 		}
 		if err := json.Unmarshal(line, &e); err != nil {
 			return err
 		}
-		if e.Image == nil {
-			return errors.New(`want {"image", "text"} or {"image", "texts"}`)
+		texts := slices.Concat(e.Texts, e.Captions, e.References)
+		for _, t := range []*string{e.Text, e.Caption} {
+			if t != nil {
+				texts = append(texts, *t)
+			}
 		}
-		texts := append(e.Texts, e.Captions...)
-		if e.Text != nil {
-			texts = append(texts, *e.Text)
+		for _, id := range []*identity{e.ID, e.COCO} {
+			if id != nil {
+				return g.add(string(*id), e.Image, texts)
+			}
 		}
-		return g.add(*e.Image, texts)
+		if e.Image == "" {
+			return errors.New(`want {"image", "text"}, or id or image_id, or texts`)
+		}
+		return g.add(e.Image, e.Image, texts)
 	})
 	if errors.Is(err, errStop) {
 		return nil

@@ -19,18 +19,18 @@ type Item struct {
 
 // Metric is a score of all captions, and of each one, in the items' order.
 type Metric struct {
-	Name  string    `json:"name"`
-	Value float64   `json:"value"`
-	Each  []float64 `json:"-"`
+	Name  string
+	Value float64
+	Each  []float64
 }
 
 // Report holds the metrics of a set of captions.
 type Report struct {
-	Images  int      `json:"images"`
-	Metrics []Metric `json:"metrics"`
+	IDs     []string // of the images
+	Metrics []Metric
 	// Notes say what a reader has to know: a metric that is left out or means
 	// nothing.
-	Notes []string `json:"notes,omitempty"`
+	Notes []string
 }
 
 // Options are what Captions can be told.
@@ -69,7 +69,14 @@ func Captions(items []Item, o Options) (*Report, error) {
 	for i, it := range items {
 		refs[i], flat = flat[:len(it.References):len(it.References)], flat[len(it.References):]
 	}
-	return tokenized(captions, refs, o)
+	r, err := tokenized(captions, refs, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		r.IDs = append(r.IDs, it.ID)
+	}
+	return r, nil
 }
 
 func tokenized(captions []string, refs [][]string, o Options) (*Report, error) {
@@ -100,7 +107,7 @@ func tokenized(captions []string, refs [][]string, o Options) (*Report, error) {
 	for k, v := range sum.score() {
 		value[names[k]] = v
 	}
-	r := &Report{Images: n}
+	r := &Report{}
 	if o.MeteorData == "" {
 		delete(each, "METEOR")
 		r.Notes = append(r.Notes, "METEOR is left out: it needs its data, the folder pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2")
@@ -134,6 +141,33 @@ func (r *Report) Value(name string) (float64, bool) {
 	return 0, false
 }
 
+// JSON is {"images", "scores": {name: value}, "notes"} and, if each is set,
+// "each": [{"id", name: value}].
+func (r *Report) JSON(each bool) any {
+	scores := func(value func(Metric) float64) map[string]any {
+		out := map[string]any{}
+		for _, m := range r.Metrics {
+			out[m.Name] = value(m)
+		}
+		return out
+	}
+	out := struct {
+		Images int              `json:"images"`
+		Scores map[string]any   `json:"scores"`
+		Notes  []string         `json:"notes"`
+		Each   []map[string]any `json:"each,omitempty"`
+	}{len(r.IDs), scores(func(m Metric) float64 { return m.Value }), append([]string{}, r.Notes...), nil}
+	for i := range r.IDs {
+		if !each {
+			break
+		}
+		one := scores(func(m Metric) float64 { return m.Each[i] })
+		one["id"] = r.IDs[i]
+		out.Each = append(out.Each, one)
+	}
+	return out
+}
+
 // Table writes the metrics, a line each, and the notes.
 func (r *Report) Table(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
@@ -150,7 +184,7 @@ func (r *Report) Table(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%d images\n", r.Images)
+	fmt.Fprintf(w, "%d images\n", len(r.IDs))
 	for _, n := range r.Notes {
 		if _, err := fmt.Fprintln(w, n); err != nil {
 			return err

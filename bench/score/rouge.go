@@ -24,13 +24,24 @@ func rougeL(c caption, refs []caption) float64 {
 // words at a time (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004).
 type lcs struct {
 	n     int
-	where map[int32][]int32 // by word: the places where it stands
+	where map[int32][]places // by word: where it stands, in order
+}
+
+// places are those of a word among 64.
+type places struct {
+	block int
+	mask  uint64
 }
 
 func (l *lcs) take(words []int32) {
-	l.n, l.where = len(words), make(map[int32][]int32, len(words))
+	l.n, l.where = len(words), make(map[int32][]places, len(words))
 	for i, w := range words {
-		l.where[w] = append(l.where[w], int32(i))
+		p := l.where[w]
+		if len(p) == 0 || p[len(p)-1].block != i/64 {
+			p = append(p, places{block: i / 64})
+			l.where[w] = p
+		}
+		p[len(p)-1].mask |= 1 << (i % 64)
 	}
 }
 
@@ -40,17 +51,17 @@ func (l *lcs) length(words []int32) int {
 		v[i] = ^uint64(0)
 	}
 	for _, w := range words {
-		places, carry := l.where[w], uint64(0)
-		for i := 0; len(places) > 0 || carry > 0; i++ {
+		p, carry := l.where[w], uint64(0)
+		for i := 0; len(p) > 0 || carry > 0; i++ {
 			if carry == 0 {
-				i = int(places[0] / 64)
+				i = p[0].block
 			}
 			if i == len(v) {
 				break
 			}
 			m := uint64(0)
-			for ; len(places) > 0 && int(places[0]/64) == i; places = places[1:] {
-				m |= 1 << (places[0] % 64)
+			if len(p) > 0 && p[0].block == i {
+				m, p = p[0].mask, p[1:]
 			}
 			u := v[i] & m
 			var sum uint64

@@ -11,9 +11,11 @@ Writes, beside itself,
   karpathy.bin.gz   the same by image: float64, little-endian, [7, 5000]
   tokens.json       lines made to break a tokenizer, and their tokens
   stems.tsv.gz      the words of all captions and more, and their stems
+  fid.json          FID of features that a formula gives
   meteor/           what METEOR makes of a small language of our own, whose
                     synonyms and paraphrases are dense: data and scores
 """
+import collections
 import gzip
 import hashlib
 import json
@@ -23,6 +25,7 @@ import struct
 import subprocess
 import sys
 
+import numpy as np
 import pycocoevalcap.meteor.meteor
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
@@ -48,6 +51,23 @@ def tokenize(lists):
     return PTBTokenizer().tokenize({k: [{"caption": c} for c in v] for k, v in lists.items()})
 
 
+def plain_cider(gts, res):
+    """The paper's equation: cosines of tf-idf vectors, neither clipped nor penalised, times 10."""
+    grams = lambda s, n: collections.Counter(zip(*[s.split()[i:] for i in range(n)]))
+    total = 0.0
+    for n in range(1, 5):
+        refs = {k: [grams(r, n) for r in v] for k, v in gts.items()}
+        df = collections.Counter(g for v in refs.values() for g in set().union(*v))
+        weigh = lambda c: {g: f * (np.log(len(gts)) - np.log(max(1, df[g]))) for g, f in c.items()}
+        norm = lambda v: np.sqrt(sum(x * x for x in v.values()))
+        for k, v in refs.items():
+            h = weigh(grams(res[k][0], n))
+            for r in map(weigh, v):
+                scale = norm(h) * norm(r)
+                total += sum(x * r.get(g, 0) for g, x in h.items()) / scale / len(v) if scale else 0
+    return float(total / 4 * 10 / len(gts))
+
+
 def karpathy(path):
     with open(path) as f:
         coco = json.load(f)
@@ -68,6 +88,7 @@ def karpathy(path):
         for n, s, each in zip(names, score, scores):
             corpus[n] = float(s)
             rows.append([float(x) for x in each])
+    corpus["CIDEr_plain"] = plain_cider(gts, res)
     corpus["tokens_sha256"] = digest.hexdigest()
     write("karpathy.json", (json.dumps(corpus, indent=1) + "\n").encode())
     write("karpathy.bin.gz", b"".join(struct.pack("<%dd" % len(r), *r) for r in rows))
@@ -151,7 +172,20 @@ def small_meteor():
     write("meteor/scores.json", json.dumps({"corpus": items_scores[-1], "items": items}, indent=0).encode())
 
 
+def fid():
+    """FID by the eigenvalues of C1 C2, of features that a formula gives."""
+    cases = []
+    for n1, n2, d in ((50, 40, 8), (6, 9, 16), (200, 300, 3)):
+        rows = lambda n, k: np.array([[np.sin(1.7 * i * (j + 1) + k) + 0.1 * k * j for j in range(d)] for i in range(n)])
+        a, b = rows(n1, 1), rows(n2, 2)
+        c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+        root = np.sqrt(np.maximum(np.linalg.eigvals(c1 @ c2).real, 0)).sum()
+        cases.append({"n": [n1, n2], "d": d, "fid": float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c1 + c2) - 2 * root)})
+    write("fid.json", (json.dumps(cases, indent=1) + "\n").encode())
+
+
 def main():
+    fid()
     captions = karpathy(sys.argv[1])
     tokens()
     stems(captions)

@@ -152,9 +152,11 @@ func (c *CIDEr) Plain(tokens string, i int) float64 {
 	return p
 }
 
-// number numbers a caption without adding to the references' numbers.
-func (c *CIDEr) number(tokens string) caption {
-	own := newNumbers()
-	own.under = c.numbers
-	return own.caption(tokens)
+func (c *CIDEr) number(tokens string) caption { return c.own().caption(tokens) }
+
+// own numbers captions without adding to the references' numbers.
+func (c *CIDEr) own() *numbers {
+	n := newNumbers()
+	n.under = c.numbers
+	return n
 }

@@ -7,10 +7,8 @@ package score
 
 import (
 	"cmp"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"parley/bench/score/ptb"
 )
@@ -130,29 +128,6 @@ func find(list []gram, id int32) int32 {
 		return 0
 	}
 	return list[i].count
-}
-
-// together runs f for 0 to n-1 on all cores.
-func together(n int, f func(i int)) {
-	const block = 64
-	blocks := make(chan int)
-	var wait sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), (n+block-1)/block) {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			for lo := range blocks {
-				for i := lo; i < min(lo+block, n); i++ {
-					f(i)
-				}
-			}
-		}()
-	}
-	for lo := 0; lo < n; lo += block {
-		blocks <- lo
-	}
-	close(blocks)
-	wait.Wait()
 }
 
 func mean(x []float64) float64 {

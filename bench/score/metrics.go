@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"text/tabwriter"
 
 	"parley/bench/score/meteor"
 	"parley/bench/score/ptb"
+	"parley/bench/score/workers"
 )
 
 // Item is an image with a caption to be scored and the captions of people.
@@ -87,8 +89,9 @@ func tokenized(captions []string, refs [][]string, o Options) (*Report, error) {
 	for _, name := range names {
 		each[name] = make([]float64, n)
 	}
-	together(n, func(i int) {
-		c := cider.number(captions[i])
+	numbering := sync.Pool{New: func() any { return cider.own() }}
+	workers.Each(n, 64, &numbering, func(own *numbers, i int) {
+		c := own.caption(captions[i])
 		counts[i] = countBLEU(c, cider.refs[i])
 		for k, v := range counts[i].score() {
 			each[names[k]][i] = v

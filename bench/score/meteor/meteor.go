@@ -7,9 +7,10 @@ package meteor
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
+
+	"parley/bench/score/workers"
 )
 
 // MaxWords is the most words of a caption: aligning costs their product.
@@ -65,27 +66,9 @@ func (s *Scorer) Captions(captions []string, refs [][]string) (corpus float64, e
 	}
 	all, errs := make([]stats, len(captions)), make([]error, len(captions))
 	each = make([]float64, len(captions))
-	const block = 32
-	blocks := make(chan int)
-	var wait sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), (len(captions)+block-1)/block) {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			a := s.free.Get().(*aligner)
-			defer s.free.Put(a)
-			for lo := range blocks {
-				for i := lo; i < min(lo+block, len(captions)); i++ {
-					all[i], each[i], errs[i] = s.best(a, captions[i], refs[i])
-				}
-			}
-		}()
-	}
-	for lo := 0; lo < len(captions); lo += block {
-		blocks <- lo
-	}
-	close(blocks)
-	wait.Wait()
+	workers.Each(len(captions), 32, &s.free, func(a *aligner, i int) {
+		all[i], each[i], errs[i] = s.best(a, captions[i], refs[i])
+	})
 	var sum stats
 	for i := range all {
 		if errs[i] != nil {

@@ -4,13 +4,14 @@
 package ptb
 
 import (
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"parley/bench/score/workers"
 )
 
 // punctuation is what the COCO tools drop. They compare after lower-casing, so
@@ -45,27 +46,7 @@ func (t *Tokenizer) Caption(s string) string { return t.Captions([]string{s})[0]
 // reaches into the next caption.
 func (t *Tokenizer) Captions(captions []string) []string {
 	out := make([]string, len(captions))
-	const block = 512
-	blocks := make(chan int)
-	var wait sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), (len(captions)+block-1)/block) {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			r := t.free.Get().(*reader)
-			defer t.free.Put(r)
-			for lo := range blocks {
-				for i := lo; i < min(lo+block, len(captions)); i++ {
-					out[i] = r.read(captions, i)
-				}
-			}
-		}()
-	}
-	for lo := 0; lo < len(captions); lo += block {
-		blocks <- lo
-	}
-	close(blocks)
-	wait.Wait()
+	workers.Each(len(captions), 512, &t.free, func(r *reader, i int) { out[i] = r.read(captions, i) })
 	return out
 }
 

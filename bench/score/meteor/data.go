@@ -43,7 +43,7 @@ func (e *MissingError) Error() string {
 
 // load reads the data from a folder that holds meteor-1.5.jar, or what is in it
 // as files, and paraphrase-en.gz, there or in data/. Of the paraphrases those are
-// kept whose words keep says may come; nil keeps all, half a gigabyte of them.
+// kept whose words keep says may come; nil keeps all.
 func load(dir string, keep func(word []byte) bool) (*data, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err

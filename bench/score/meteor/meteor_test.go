@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,44 @@ func FuzzNormalize(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkOpen reads METEOR's own data, from the folder that PARLEY_METEOR_DATA
+// names, for any captions and for those of the Karpathy test split.
+func BenchmarkOpen(b *testing.B) {
+	dir := os.Getenv("PARLEY_METEOR_DATA")
+	if dir == "" {
+		b.Skip("PARLEY_METEOR_DATA names no folder")
+	}
+	f, err := os.Open("../testdata/karpathy.tsv.gz")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var text bytes.Buffer
+	if _, err := text.ReadFrom(z); err != nil {
+		b.Fatal(err)
+	}
+	for name, captions := range map[string][][]string{"all": nil, "Karpathy": {strings.Split(strings.ReplaceAll(text.String(), "\t", "\n"), "\n")}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				s, err := Open(dir, captions)
+				if err != nil {
+					b.Fatal(err)
+				}
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				a := s.free.Get().(*aligner)
+				b.ReportMetric(float64(len(a.paraphrase.start)), "pairs")
+				b.ReportMetric(float64(m.HeapAlloc)/1e6, "MB")
+			}
+		})
+	}
 }
 
 func BenchmarkCaptions(b *testing.B) {

@@ -351,5 +351,6 @@ func numbered(id string) []string {
 		return []string{id + ".jpg", id + ".png"}
 	}
 	d := fmt.Sprintf("%012d.jpg", n)
-	return []string{"COCO_val2014_" + d, "COCO_train2014_" + d, d, "val2014/COCO_val2014_" + d, "train2014/COCO_train2014_" + d, id + ".jpg", id + ".png"}
+	return []string{"COCO_val2014_" + d, "COCO_train2014_" + d, d, "val2014/COCO_val2014_" + d, "train2014/COCO_train2014_" + d, id +
+		".jpg", id + ".png"}
 }

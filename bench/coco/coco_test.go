@@ -51,13 +51,19 @@ func list(t testing.TB, s *Set) (out []string) {
 }
 
 const karpathyFile = `{"images": [
- {"filepath": "val2014", "sentids": [1], "filename": "COCO_val2014_000000000007.jpg", "imgid": 0, "split": "test", "sentences": [{"tokens": ["a", "cat"], "raw": "A cat.", "imgid": 0, "sentid": 1}, {"tokens": ["two"]}], "cocoid": 7},
+ {"filepath": "val2014", "sentids": [1], "filename": "COCO_val2014_000000000007.jpg", "imgid": 0, "split": "test",
+	"sentences": [{"tokens": ["a", "cat"], "raw": "A cat.", "imgid": 0, "sentid": 1},
+{"tokens": ["two"]}], "cocoid": 7},
  {"filepath": "train2014", "filename": "COCO_train2014_000000000008.jpg", "imgid": 1, "split": "train", "sentences": [], "cocoid": 8},
  {"filepath": "val2014", "filename": "COCO_val2014_000000000009.jpg", "imgid": 2, "split": "test", "sentences": [], "cocoid": 9}
 ], "dataset": "coco"}`
 
-const nocapsFile = `{"licenses": [], "info": {"a": {"b": [1]}}, "annotations": [{"id": 0, "image_id": 5, "caption": "A lamp"}, {"id": 1, "image_id": 4, "caption": "A fox"}, {"id": 2, "image_id": 5, "caption": "Lamp"}],
- "images": [{"id": 4, "file_name": "0013ea.jpg", "domain": "out-domain"}, {"id": 5, "file_name": "0032.jpg", "domain": "in-domain"}, {"id": 6, "file_name": "0033.jpg", "domain": "near-domain"}]}`
+const nocapsFile = `{"licenses": [], "info": {"a": {"b": [1]}}, "annotations": [{"id": 0, "image_id": 5, "caption": "A lamp"},
+{"id": 1, "image_id": 4, "caption": "A fox"},
+{"id": 2, "image_id": 5, "caption": "Lamp"}],
+ "images": [{"id": 4, "file_name": "0013ea.jpg", "domain": "out-domain"},
+{"id": 5, "file_name": "0032.jpg", "domain": "in-domain"},
+{"id": 6, "file_name": "0033.jpg", "domain": "near-domain"}]}`
 
 func TestFormats(t *testing.T) {
 	dir := t.TempDir()
@@ -66,15 +72,23 @@ func TestFormats(t *testing.T) {
 		o          Options
 		want       []string
 	}{
-		{"test_gt.json", `{"annotations": [{"image_id": 391895, "caption": "A man. ", "id": 770337}, {"image_id": 391895, "caption": "Man", "id": 2}], "images": [{"id": 391895}, {"id": 60623}]}`, Options{},
+		{"test_gt.json", `{"annotations": [{"image_id": 391895, "caption": "A man. ", "id": 770337},
+		{"image_id": 391895, "caption": "Man", "id": 2}], "images": [{"id": 391895},
+		{"id": 60623}]}`, Options{},
 			[]string{"391895 COCO_val2014_000000391895.jpg : A man. |Man", "60623 COCO_val2014_000000060623.jpg :"}},
-		{"dataset_coco.json", karpathyFile, Options{}, []string{"7 COCO_val2014_000000000007.jpg : A cat.|two", "9 COCO_val2014_000000000009.jpg :"}},
+		{"dataset_coco.json", karpathyFile, Options{}, []string{"7 COCO_val2014_000000000007.jpg : A cat.|two",
+			"9 COCO_val2014_000000000009.jpg :"}},
 		{"dataset_train.json", karpathyFile, Options{Split: "train"}, []string{"8 COCO_train2014_000000000008.jpg :"}},
 		{"nocaps.json", nocapsFile, Options{}, []string{"4 0013ea.jpg out: A fox", "5 0032.jpg in: A lamp|Lamp", "6 0033.jpg near:"}},
 		{"nocaps_in.json", nocapsFile, Options{Domain: "in"}, []string{"5 0032.jpg in: A lamp|Lamp"}},
-		{"nocaps_val.json", `[{"image": "val/0013ea2087020901.jpg", "img_id": 0}, {"image": "val/0032.jpg", "img_id": "b"}]`, Options{}, []string{"0 val/0013ea2087020901.jpg :", "b val/0032.jpg :"}},
-		{"sd.jsonl", "{\"image\": \"a.jpg\", \"text\": \"A man\"}\n\n{\"image\": \"b.jpg\", \"texts\": [\"x\", \"y\"]}\r\n{\"image\":\"b.jpg\",\"text\":\"z\"}", Options{}, []string{"a.jpg a.jpg : A man", "b.jpg b.jpg : x|y|z"}},
-		{"ids.jsonl", "{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}", Options{}, []string{"7 COCO_val2014_000000000007.jpg : A|B", "8 x/y.jpg :"}},
+		{"nocaps_val.json", `[{"image": "val/0013ea2087020901.jpg", "img_id": 0},
+		{"image": "val/0032.jpg", "img_id": "b"}]`, Options{}, []string{"0 val/0013ea2087020901.jpg :", "b val/0032.jpg :"}},
+		{"sd.jsonl",
+			"{\"image\": \"a.jpg\", \"text\": \"A man\"}\n\n{\"image\": \"b.jpg\", \"texts\": [\"x\", \"y\"]}\r\n{\"image\":\"b.jpg\",\"text\":\"z\"}",
+			Options{}, []string{"a.jpg a.jpg : A man", "b.jpg b.jpg : x|y|z"}},
+		{"ids.jsonl",
+			"{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}",
+			Options{}, []string{"7 COCO_val2014_000000000007.jpg : A|B", "8 x/y.jpg :"}},
 		{"list.tsv", "\uFEFFa.jpg\tone\ttwo\na.jpg\tthree\nb.png\n", Options{}, []string{"a.jpg a.jpg : one|two|three", "b.png b.png :"}},
 		{"limit.tsv", "a\nb\nc\nd\ne\n", Options{Limit: 4, Shard: Shard{2, 3}}, []string{"b b :"}},
 	} {
@@ -101,14 +115,27 @@ func TestErrors(t *testing.T) {
 		o          Options
 		want       string
 	}{
-		{"none.json", "{}", Options{}, "no images"}, {"cut.json", `{"images": [{"id": 1}`, Options{}, "cut.json: unexpected EOF"}, {"word.json", `"x"`, Options{}, "want an object or an array"},
-		{"empty.json", "", Options{}, "empty.json: unexpected EOF"}, {"noid.json", `{"images": [{"id": 1}, {}]}`, Options{}, "image 2 has no id"}, {"half.json", `{"images": [{"id": 1.5}]}`, Options{}, "image 1: 1.5 is no id"},
-		{"twice.json", `{"images": [{"id": 1}, {"id": 1}]}`, Options{}, "image 2: there are two of id 1"}, {"type.json", `{"images": 3}`, Options{}, "want an array"},
-		{"lost.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": ""}, {"image_id": 2, "caption": "x"}, {"image_id": 3, "caption": "x"}]}`, Options{}, "lost.json: annotation 2: image_id 2 is of no image"},
+		{"none.json", "{}", Options{}, "no images"},
+		{"cut.json", `{"images": [{"id": 1}`, Options{}, "cut.json: unexpected EOF"},
+		{"word.json", `"x"`, Options{}, "want an object or an array"},
+		{"empty.json", "", Options{}, "empty.json: unexpected EOF"},
+		{"noid.json", `{"images": [{"id": 1}, {}]}`, Options{}, "image 2 has no id"},
+		{"half.json", `{"images": [{"id": 1.5}]}`, Options{}, "image 1: 1.5 is no id"},
+		{"twice.json", `{"images": [{"id": 1},
+		{"id": 1}]}`, Options{}, "image 2: there are two of id 1"},
+		{"type.json", `{"images": 3}`, Options{}, "want an array"},
+		{"lost.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": ""},
+		{"image_id": 2, "caption": "x"},
+		{"image_id": 3, "caption": "x"}]}`, Options{}, "lost.json: annotation 2: image_id 2 is of no image"},
 		{"text.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}`, Options{}, "annotation 1: want image_id and caption"},
-		{"domain.json", `{"images": [{"id": 1, "domain": "far-domain"}]}`, Options{}, `image 1: domain "far-domain"`}, {"nodomain.json", `{"images": [{"id": 1}]}`, Options{Domain: "in"}, "have no domains"},
-		{"a.json", `{"images": [{"id": 1}]}`, Options{Domain: "far"}, "want in, near or out"}, {"b.json", `{"images": [{"id": 1}]}`, Options{Split: "test"}, "only Karpathy's"}, {"c.json", karpathyFile, Options{Split: "dev"}, "want train"},
-		{"d.json", `{"images": [{"id": 1}]}`, Options{Images: filepath.Join(dir, "nowhere")}, "nowhere"}, {"e.tsv", "a\n", Options{Limit: -1}, "limit -1"}, {"f.tsv", "a\n", Options{Shard: Shard{3, 2}}, "shard 3/2"},
+		{"domain.json", `{"images": [{"id": 1, "domain": "far-domain"}]}`, Options{}, `image 1: domain "far-domain"`},
+		{"nodomain.json", `{"images": [{"id": 1}]}`, Options{Domain: "in"}, "have no domains"},
+		{"a.json", `{"images": [{"id": 1}]}`, Options{Domain: "far"}, "want in, near or out"},
+		{"b.json", `{"images": [{"id": 1}]}`, Options{Split: "test"}, "only Karpathy's"},
+		{"c.json", karpathyFile, Options{Split: "dev"}, "want train"},
+		{"d.json", `{"images": [{"id": 1}]}`, Options{Images: filepath.Join(dir, "nowhere")}, "nowhere"},
+		{"e.tsv", "a\n", Options{Limit: -1}, "limit -1"},
+		{"f.tsv", "a\n", Options{Shard: Shard{3, 2}}, "shard 3/2"},
 		{"g.txt", "a", Options{}, "want mini"},
 	} {
 		if s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -116,8 +143,10 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	for file, c := range map[string][2]string{
-		"h.tsv": {"a\tx\nb\na\n", "h.tsv: line 3: a comes again"}, "i.jsonl": {"{\"image\": \"a\"}\n{\"text\": 1}", "i.jsonl: line 2"}, "j.jsonl": {"{\"text\": \"x\"}", "line 1: want {\"image\", \"text\"}"},
-		"k.tsv": {"a\xff\tx\n", "not UTF-8"}, "l.tsv": {"\tx\n", "line 1: no picture"}, "m.json": {strings.Replace(karpathyFile, `"raw": "A cat.",`, "", 1)[:300], "m.json: image 2: unexpected EOF"},
+		"h.tsv": {"a\tx\nb\na\n", "h.tsv: line 3: a comes again"}, "i.jsonl": {"{\"image\": \"a\"}\n{\"text\": 1}", "i.jsonl: line 2"},
+		"j.jsonl": {"{\"text\": \"x\"}", "line 1: want {\"image\", \"text\"}"},
+		"k.tsv":   {"a\xff\tx\n", "not UTF-8"}, "l.tsv": {"\tx\n", "line 1: no picture"}, "m.json": {strings.Replace(karpathyFile,
+			`"raw": "A cat.",`, "", 1)[:300], "m.json: image 2: unexpected EOF"},
 	} {
 		s, err := Open(write(t, filepath.Join(dir, file), c[0]), Options{})
 		if err == nil {
@@ -231,7 +260,8 @@ func TestBroken(t *testing.T) {
 		if first == nil {
 			first = ids
 		}
-		if len(ids) != 40 || !slices.IsSorted(ids) || !slices.Equal(ids, first) || bad.Missing != 10 || bad.Broken != 10 || len(bad.List) != 20 {
+		if len(ids) != 40 || !slices.IsSorted(ids) || !slices.Equal(ids, first) || bad.Missing != 10 || bad.Broken != 10 ||
+			len(bad.List) != 20 {
 			t.Errorf("ahead %d: %d read, %d missing, %d broken: %q", ahead, len(ids), bad.Missing, bad.Broken, ids)
 		}
 		if e := bad.List[0].Error(); !strings.Contains(e, "val/01.png") || !bad.List[0].Missing() {
@@ -338,7 +368,8 @@ func TestFlat(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	for _, s := range []string{karpathyFile, nocapsFile, `[{"image": "a", "img_id": 1}]`, `{"images": [{"id": "x"}]}`, "a\tb\n", `{"image": "a", "text": "b"}`} {
+	for _, s := range []string{karpathyFile, nocapsFile, `[{"image": "a", "img_id": 1}]`, `{"images": [{"id": "x"}]}`, "a\tb\n",
+		`{"image": "a", "text": "b"}`} {
 		f.Add([]byte(s))
 	}
 	dir := f.TempDir()

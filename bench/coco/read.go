@@ -190,7 +190,9 @@ func openJSON(path string, pictures folder, o Options) (func(yield func(Item) bo
 		return nil, fmt.Errorf("%s: split %s is asked for, but only Karpathy's dataset_coco.json has splits", path, o.Split)
 	}
 	if len(images) == 0 {
-		return nil, fmt.Errorf("%s: no images: want COCO's {\"images\", \"annotations\"}, Karpathy's {\"images\"} or a list of {\"image\", \"img_id\"}", path)
+		return nil,
+			fmt.Errorf("%s: no images: want COCO's {\"images\", \"annotations\"}, Karpathy's {\"images\"} "+
+				"or a list of {\"image\", \"img_id\"}", path)
 	}
 	items, used := make([]Item, 0, len(images)), map[identity]bool{}
 	for i, m := range images {
@@ -246,7 +248,8 @@ func domainOf(s string) (string, error) {
 }
 
 func readKarpathy(path string, pictures folder, split string, yield func(Item) bool) error {
-	err := decoding(path, func(*json.Decoder, int) error { return errors.New(`want {"images"}`) }, func(d *json.Decoder, key string) (bool, error) {
+	err := decoding(path, func(*json.Decoder, int) error { return errors.New(`want {"images"}`) }, func(d *json.Decoder,
+		key string) (bool, error) {
 		if key != "images" {
 			return false, nil
 		}

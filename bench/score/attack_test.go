@@ -32,12 +32,14 @@ func TestOdd(t *testing.T) {
 		want   float64
 	}{
 		{"an empty caption", []Item{{"1", "", []string{"a cat"}}, {"2", "a dog", []string{"a dog"}}}, "ROUGE_L", 0.5},
-		{"two empty captions", []Item{{"1", "", []string{""}}, {"2", "a dog", []string{"a dog"}}}, "ROUGE_L", 1}, // '' is a token to the reference
+		{"two empty captions", []Item{{"1", "", []string{""}},
+			{"2", "a dog", []string{"a dog"}}}, "ROUGE_L", 1}, // '' is a token to the reference
 		{"all empty", []Item{{"1", "", []string{"", ""}}, {"2", " ", []string{"."}}}, "CIDEr", 0},
 		{"punctuation", []Item{{"1", "...", []string{"a cat"}}, {"2", "?!", []string{"a dog"}}}, "METEOR", 0},
 		{"one image", []Item{{"1", "a cat", []string{"a cat"}}}, "CIDEr", 0},
 		{"one image", []Item{{"1", "a cat sat on it", []string{"a cat sat on it"}}}, "Bleu_4", 1},
-		{"Unicode", []Item{{"1", "日本 の 猫 ünï", []string{"日本 の 猫 ünï"}}, {"2", "собака и кот", []string{"собака и кот"}}}, "CIDEr", 8.75},
+		{"Unicode", []Item{{"1", "日本 の 猫 ünï", []string{"日本 の 猫 ünï"}},
+			{"2", "собака и кот", []string{"собака и кот"}}}, "CIDEr", 8.75},
 		{"broken UTF-8", []Item{{"1", "a\xff cat", []string{"a cat"}}, {"2", "x", []string{"y"}}}, "ROUGE_L", 0.5},
 	} {
 		r, err := Captions(c.items, Options{MeteorData: meteorData})
@@ -56,7 +58,10 @@ func TestOdd(t *testing.T) {
 		if got := value(t, r, c.metric); math.Abs(got-c.want) > 1e-6 {
 			t.Errorf("%s: %s is %v, want %v", c.name, c.metric, got, c.want)
 		}
-		if said := slices.ContainsFunc(r.Notes, func(s string) bool { return strings.Contains(s, "degenerate") }); said != (len(c.items) == 1) {
+		if said := slices.ContainsFunc(r.Notes, func(s string) bool {
+			return strings.Contains(s,
+				"degenerate")
+		}); said != (len(c.items) == 1) {
 			t.Errorf("%s: notes %q", c.name, r.Notes)
 		}
 	}
@@ -65,14 +70,16 @@ func TestOdd(t *testing.T) {
 			t.Errorf("%v, want %q", err, name)
 		}
 	}
-	if _, err := Captions([]Item{{"1", "a", []string{"a"}}}, Options{MeteorData: "nowhere"}); err == nil || !strings.Contains(err.Error(), "nowhere") {
+	if _, err := Captions([]Item{{"1", "a", []string{"a"}}}, Options{MeteorData: "nowhere"}); err == nil ||
+		!strings.Contains(err.Error(), "nowhere") {
 		t.Errorf("no METEOR data: %v", err)
 	}
 }
 
 // TestLong: captions of 100,000 words, the same ones and all different.
 func TestLong(t *testing.T) {
-	for name, word := range map[string]func(i int) string{"one word": func(int) string { return "cat" }, "all different": func(i int) string { return fmt.Sprint("w", i) }} {
+	for name, word := range map[string]func(i int) string{"one word": func(int) string { return "cat" },
+		"all different": func(i int) string { return fmt.Sprint("w", i) }} {
 		var b strings.Builder
 		for i := range 100_000 {
 			b.WriteString(word(i) + " ")
@@ -123,13 +130,18 @@ func TestLCS(t *testing.T) {
 // TestCIDErD holds single captions against the Python of
 // weights/mini/train/evaluate.py.
 func TestCIDErD(t *testing.T) {
-	c := NewCIDEr([][]string{{"a cat on the grass", "one cat on a green field"}, {"a dog at night", "a dog under the stars"}, {"two owls in the snow", "two owls on white snow"}})
+	c := NewCIDEr([][]string{{"a cat on the grass", "one cat on a green field"},
+		{"a dog at night", "a dog under the stars"},
+		{"two owls in the snow", "two owls on white snow"}})
 	for _, x := range []struct {
 		caption string
 		i       int
 		want    float64
 	}{
-		{"a cat on the grass", 0, 5.7790709569677645}, {"a dog on the grass", 0, 1.849375145665054}, {"a dog at night", 1, 5.802480817949651}, {"nothing of it", 2, 0},
+		{"a cat on the grass", 0, 5.7790709569677645},
+		{"a dog on the grass", 0, 1.849375145665054},
+		{"a dog at night", 1, 5.802480817949651},
+		{"nothing of it", 2, 0},
 		{"two owls two owls", 2, 1.4157620417549595}, {"", 0, 0},
 	} {
 		if got := c.D(x.caption, x.i); math.Abs(got-x.want) > 1e-9 {

@@ -90,7 +90,8 @@ func (n *numbers) caption(s string) caption {
 	split := c.words
 	if s == "" {
 		split = nil
-	} else if strings.ContainsFunc(s, func(r rune) bool { return r != ' ' && ptb.Space(r) }) || strings.Contains(s, "  ") || s[0] == ' ' || s[len(s)-1] == ' ' {
+	} else if strings.ContainsFunc(s, func(r rune) bool { return r != ' ' && ptb.Space(r) }) || strings.Contains(s, "  ") ||
+		s[0] == ' ' || s[len(s)-1] == ' ' {
 		split = nil
 		for _, w := range strings.FieldsFunc(s, ptb.Space) {
 			split = append(split, n.word(w))

@@ -66,7 +66,8 @@ func TestFID(t *testing.T) {
 	if err := one.Add(rows(1, 4, 1)); err == nil || !strings.Contains(err.Error(), "4 values, want 3") {
 		t.Errorf("of another size: %v", err)
 	}
-	if err := one.Add(mat.NewDense(1, 3, []float64{1, math.NaN(), 1})); err == nil || !strings.Contains(err.Error(), "feature 1 of vector 1") {
+	if err := one.Add(mat.NewDense(1, 3, []float64{1, math.NaN(), 1})); err == nil || !strings.Contains(err.Error(),
+		"feature 1 of vector 1") {
 		t.Errorf("of no number: %v", err)
 	}
 	if _, err := FID(one, NewFeatures(4)); err == nil {

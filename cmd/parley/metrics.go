@@ -14,7 +14,8 @@ func (a *app) metrics() *cobra.Command {
 	var o score.Options
 	var each bool
 	c := &cobra.Command{Use: "metrics --hyp FILE --refs FILE", Short: "Score captions against people's", Args: cobra.NoArgs,
-		Example: "  parley metrics --hyp results.json --refs captions_val2014.json\n  parley metrics --hyp hyp.txt --refs ref1.txt --refs ref2.txt --json\n" +
+		Example: "  parley metrics --hyp results.json --refs captions_val2014.json\n" +
+			"  parley metrics --hyp hyp.txt --refs ref1.txt --refs ref2.txt --json\n" +
 			"  parley metrics --hyp results.json --refs captions_val2014.json --meteor-data venv/lib/python3.11/site-packages/pycocoevalcap/meteor",
 		Long: `BLEU, METEOR, ROUGE-L and CIDEr as the COCO caption tools compute them, without
 Java. --hyp: COCO's results ([{"image_id", "caption"}]), the same a line each

@@ -38,7 +38,8 @@ type data struct {
 type MissingError struct{ Dir, File string }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("%s: no %s: METEOR's data is the folder pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2 (meteor-1.5.jar and data/%s)", e.Dir, e.File, paraphraseFile)
+	return fmt.Sprintf("%s: no %s: METEOR's data is the folder pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2 "+
+		"(meteor-1.5.jar and data/%s)", e.Dir, e.File, paraphraseFile)
 }
 
 // load reads the data from a folder that holds meteor-1.5.jar, or what is in it

@@ -231,7 +231,8 @@ func BenchmarkOpen(b *testing.B) {
 	if _, err := text.ReadFrom(z); err != nil {
 		b.Fatal(err)
 	}
-	for name, captions := range map[string][][]string{"all": nil, "Karpathy": {strings.Split(strings.ReplaceAll(text.String(), "\t", "\n"), "\n")}} {
+	for name, captions := range map[string][][]string{"all": nil, "Karpathy": {strings.Split(strings.ReplaceAll(text.String(), "\t",
+		"\n"), "\n")}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				s, err := Open(dir, captions)
@@ -255,7 +256,8 @@ func BenchmarkCaptions(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, _, err := s.Captions([]string{"the big cat looked at a red mouse on the sea"}, [][]string{{"a large kitty looking at the mice in the ocean", "a hound in the red sea"}}); err != nil {
+		if _, _, err := s.Captions([]string{"the big cat looked at a red mouse on the sea"},
+			[][]string{{"a large kitty looking at the mice in the ocean", "a hound in the red sea"}}); err != nil {
 			b.Fatal(err)
 		}
 	}

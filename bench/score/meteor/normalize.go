@@ -20,7 +20,8 @@ type step struct {
 }
 
 const (
-	letters   = `A-Za-z\x{160}\x{17D}\x{161}\x{17E}\x{178}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{17E}\x{400}-\x{4FF}\x{500}-\x{527}\x{A640}-\x{A66E}\x{A67E}-\x{A697}\x{1D00}-\x{1D7F}`
+	letters = `A-Za-z\x{160}\x{17D}\x{161}\x{17E}\x{178}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{17E}\x{400}-\x{4FF}\x{500}-\x{527}` +
+		`\x{A640}-\x{A66E}\x{A67E}-\x{A697}\x{1D00}-\x{1D7F}`
 	alnums    = `0-9` + letters
 	manyDots  = "DOTMULTI"
 	otherDots = "DOTDOTMULTI"

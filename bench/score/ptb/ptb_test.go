@@ -53,7 +53,8 @@ func TestCaption(t *testing.T) {
 // in the reference, and nothing else comes from it.
 func TestNeighbours(t *testing.T) {
 	tk := New()
-	if got := tk.Captions([]string{"plan B.", "The man", "plan B.", "cats"}); !slices.Equal(got, []string{"plan b", "the man", "plan b.", "cats"}) {
+	if got := tk.Captions([]string{"plan B.", "The man", "plan B.", "cats"}); !slices.Equal(got, []string{"plan b", "the man",
+		"plan b.", "cats"}) {
 		t.Errorf("%q", got)
 	}
 	if got := tk.Captions([]string{"<a b='", "' c>", "x"}); got[2] != "x" || !strings.Contains(got[1], "c") {
@@ -68,7 +69,8 @@ func TestLinear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, unit := range []string{"a,", "word ", "a.c.", "<a b='", "x@", "don't", "1-2/", "www.a.", "a-", "I. ", ". ", "&amp;", "'", "A+B&", "((", "5 7", "é", "日", "I.\u00a0\u00a0", "A\u3000"} {
+	for _, unit := range []string{"a,", "word ", "a.c.", "<a b='", "x@", "don't", "1-2/", "www.a.", "a-", "I. ", ". ", "&amp;", "'",
+		"A+B&", "((", "5 7", "é", "日", "I.\u00a0\u00a0", "A\u3000"} {
 		scanned := func(n int) int {
 			r := reader{lexer: newLexer(g)}
 			r.read([]string{strings.Repeat(unit, n), "The end"}, 0)

@@ -44,46 +44,60 @@ const (
 
 	// Abbreviations that lower-case words follow, so that an upper-case one
 	// begins a sentence; brackets keep a letter's case.
-	months    = `Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec`
-	days      = `Mon|Tue|Tues|Wed|Thu|Thurs|Fri`
-	states    = `Ala|Ariz|[A]z|[A]rk|Calif|Colo|Conn|Ct|Dak|[D]el|Fla|Ga|[I]ll|Ind|Kans?|Ky|[L]a|[M]ass|Md|Mich|Minn|[M]iss|Mo|Mont|Neb|Nev|Okla|[O]re|[P]a|Penn|Tenn|[T]ex|Va|Vt|[W]ash|Wisc?|Wyo`
+	months = `Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec`
+	days   = `Mon|Tue|Tues|Wed|Thu|Thurs|Fri`
+	states = `Ala|Ariz|[A]z|[A]rk|Calif|Colo|Conn|Ct|Dak|[D]el|Fla|Ga|[I]ll|Ind|Kans?|Ky|[L]a|[M]ass|Md|Mich|Minn|[M]iss|Mo|Mont` +
+		`|Neb|Nev|Okla|[O]re|[P]a|Penn|Tenn|[T]ex|Va|Vt|[W]ash|Wisc?|Wyo`
 	companies = `Inc|Cos?|Corp|Pp?t[ye]s?|Ltd|Plc|Rt|Bancorp|Bhd|Assn|Univ|Intl|Sys`
 	ranks     = `Jr|Sr|Bros|(?:Ed|Ph)\.D|Blvd|Rd|Esq`
 	before    = `(?:` + months + `|` + days + `|` + states + `|` + companies + `|tel|est|ext|sq|` + ranks + `|etc|al|seq|Bldg)\.`
 	// Abbreviations that names follow: no sentence ends with them.
-	titles = `Mr|Mrs|Ms|[M]iss|Drs?|Profs?|Sens?|Reps?|Attys?|Lt|Col|Gen|Messrs|Govs?|Adm|Rev|Maj|Sgt|Cpl|Pvt|Capt|Ste?|Ave|Pres|Lieut|Hon|Brig|Co?mdr|Pfc|Spc|Supts?|Det|Mt|Ft|Adj|Adv|Asst|Assoc|Ens|Insp|Mlle|Mme|Msgr|Sfc`
-	named  = `(?:` + titles + `|vs|Alex|Wm|Jos|Cie|a\.k\.a|cf|TREAS|Ph|` + acronym + `|Invt|Elec|Natl|M[ft]g|Dept)`
+	titles = `Mr|Mrs|Ms|[M]iss|Drs?|Profs?|Sens?|Reps?|Attys?|Lt|Col|Gen|Messrs|Govs?|Adm|Rev|Maj|Sgt|Cpl|Pvt|Capt|Ste?|Ave|Pres` +
+		`|Lieut|Hon|Brig|Co?mdr|Pfc|Spc|Supts?|Det|Mt|Ft|Adj|Adv|Asst|Assoc|Ens|Insp|Mlle|Mme|Msgr|Sfc`
+	named = `(?:` + titles + `|vs|Alex|Wm|Jos|Cie|a\.k\.a|cf|TREAS|Ph|` + acronym + `|Invt|Elec|Natl|M[ft]g|Dept)`
 	// Abbreviations only before numbers.
 	numbered = `(?:ca|figs?|prop|nos?|art|bldg|pp|op)\.`
 	// What begins a sentence after an acronym.
-	openers = `(?:[A]bout|[A]ccording|[A]dditionally|[A]fter|[A]n|[A]|[A]s|[A]t|[B]ut|[E]arlier|[H]e|[H]er|[H]ere|[H]owever|[I]f|[I]n|[I]t|[L]ast|[M]any|[M]ore|[M]r\.|[M]s\.|` +
-		`[N]ow|[O]nce|[O]ne|[O]ther|[O]ur|[S]he|[S]ince|[S]o|[S]ome|[S]uch|[T]hat|[T]he|[T]heir|[T]hen|[T]here|[T]hese|[T]hey|[T]his|[W]e|[W]hen|[W]hile|[W]hat|[Y]et|[Y]ou|` + sgml + `)`
+	openers = `(?:[A]bout|[A]ccording|[A]dditionally|[A]fter|[A]n|[A]|[A]s|[A]t|[B]ut|[E]arlier|[H]e|[H]er|[H]ere|[H]owever|[I]f|[I]n` +
+		`|[I]t|[L]ast|[M]any|[M]ore|[M]r\.|[M]s\.|` +
+		`[N]ow|[O]nce|[O]ne|[O]ther|[O]ur|[S]he|[S]ince|[S]o|[S]ome|[S]uch|[T]hat|[T]he|[T]heir|[T]hen|[T]here|[T]hese|[T]hey|[T]his` +
+		`|[W]e|[W]hen|[W]hile|[W]hat|[Y]et|[Y]ou|` + sgml + `)`
 
-	apostrophes = apostrophe + `n` + apostrophe + `?|[lLdDjJ]` + apostrophe + `|Dunkin` + apostrophe + `|somethin` + apostrophe + `|ol` + apostrophe +
+	apostrophes = apostrophe + `n` + apostrophe + `?|[lLdDjJ]` + apostrophe + `|Dunkin` + apostrophe + `|somethin` + apostrophe +
+		`|ol` + apostrophe +
 		`|` + apostrophe + `em|[A-HJ-XZn]` + quote1 + lett + `{2}` + lett + `*|` + apostrophe + `[2-9]0s|` + apostrophe + `till?|` +
-		lett + lett + `*[aeiouyAEIOUY]` + quote1 + `[aeiouA-Z]` + lett + `*|` + apostrophe + `cause|cont'd\.?|'twas|nor'easter|c'mon|e'er|s'mores|ev'ry|li'l|nat'l|O` + quote1 + `o`
+		lett + lett + `*[aeiouyAEIOUY]` + quote1 + `[aeiouA-Z]` + lett + `*|` + apostrophe +
+		`cause|cont'd\.?|'twas|nor'easter|c'mon|e'er|s'mores|ev'ry|li'l|nat'l|O` + quote1 + `o`
 
 	url     = "https?://[^ \\t\\n\\f\\r\"<>|(){}]+[^ \\t\\n\\f\\r\"<>|.!?(){},\\-]"
 	urlPath = "(?:/[^ \\t\\n\\f\\r\"<>|()]+[^ \\t\\n\\f\\r\"<>|.!?(){},\\-])?"
 	// The second range, from comma to underscore, is the reference's.
-	likelyURL = "(?:www\\.(?:[^ \\t\\n\\f\\r\"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}|(?:[^ \\t\\n\\f\\r\"`'<>|.!?(){},-_$]+\\.)+(?:com|net|org|edu))" + urlPath
-	email     = `(?:&lt;|<)?[a-zA-Z0-9][^ \t\n\f\r"<>|()\x{A0}{}]*@(?:[^ \t\n\f\r"<>|(){}.\x{A0}]+\.)*[^ \t\n\f\r"<>|(){}.\x{A0}]+(?:&gt;|>)?`
+	likelyURL = "(?:www\\.(?:[^ \\t\\n\\f\\r\"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}|" +
+		"(?:[^ \\t\\n\\f\\r\"`'<>|.!?(){},-_$]+\\.)+(?:com|net|org|edu))" + urlPath
+	email = `(?:&lt;|<)?[a-zA-Z0-9][^ \t\n\f\r"<>|()\x{A0}{}]*@(?:[^ \t\n\f\r"<>|(){}.\x{A0}]+\.)*[^ \t\n\f\r"<>|(){}.` +
+		`\x{A0}]+(?:&gt;|>)?`
 	twitter   = `@[a-zA-Z_][a-zA-Z_0-9]*|#` + letter + `+`
-	extension = `bat|bmp|c|class|cgi|cpp|dll|doc|docx|exe|gif|gz|h|htm|html|jar|java|jpeg|jpg|mov|mp3|pdf|php|pl|png|ppt|ps|py|sql|tar|txt|wav|x|xml|zip`
-	filename  = `(?:` + letter + `|` + digit + `)+(?:\.(?:` + letter + `|` + digit + `)+)*\.(?:` + extension + `)`
+	extension = `bat|bmp|c|class|cgi|cpp|dll|doc|docx|exe|gif|gz|h|htm|html|jar|java|jpeg|jpg|mov|mp3|pdf|php|pl|png|ppt|ps|py|sql` +
+		`|tar|txt|wav|x|xml|zip`
+	filename = `(?:` + letter + `|` + digit + `)+(?:\.(?:` + letter + `|` + digit + `)+)*\.(?:` + extension + `)`
 
 	phone = `(?:\([0-9]{2,3}\)[ \x{A0}]?|(?:\+\+?)?(?:[0-9]{2,4}[\- \x{A0}])?[0-9]{2,4}[\- \x{A0}])[0-9]{3,4}[\- \x{A0}]?[0-9]{3,5}|` +
 		`(?:(?:\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}`
-	fraction   = `(?:` + digit + `{1,4}[\- \x{A0}])?` + digit + `{1,4}(?:\\?/|\x{2044})` + digit + `{1,4}`
-	slashed    = `[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}`
-	treebank   = `-(?:RRB|LRB|RCB|LCB|RSB|LSB)-|C\.D\.s|pro-|anti-|S(?:&|&amp;)P-500|S(?:&|&amp;)Ls|Cap` + apostrophe + `n|c` + apostrophe + `est`
+	fraction = `(?:` + digit + `{1,4}[\- \x{A0}])?` + digit + `{1,4}(?:\\?/|\x{2044})` + digit + `{1,4}`
+	slashed  = `[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}`
+	treebank = `-(?:RRB|LRB|RCB|LCB|RSB|LSB)-|C\.D\.s|pro-|anti-|S(?:&|&amp;)P-500|S(?:&|&amp;)Ls|Cap` + apostrophe + `n|c` +
+		apostrophe + `est`
 	smiley     = `[<>]?[:;=][\-o*']?[()DPdpO\\{@|\[\]]`
 	eastSmiley = `[\^x=~<>]\.\[\^x=~<>\]|[\-\^x=~<>']_[\-\^x=~<>']|\([\-\^x=~<>'][_.]?[\-\^x=~<>']\)|\([\^x=~<>']-[\^x=~<>'` + "`" + `]\)`
 	comma      = `[,;:\x{3001}]`
-	quotes     = apostrophe + `|''|[` + "`" + `\x{2018}\x{2019}\x{201A}\x{201B}\x{201C}\x{201D}\x{91}-\x{94}\x{201E}\x{201F}\x{2039}\x{203A}\x{AB}\x{BB}]{1,2}`
-	symbols    = `[+%&~\^|\\\x{A6}\x{A7}\x{A8}\x{A9}\x{AC}\x{AE}\x{AF}\x{B0}-\x{BA}\x{D7}\x{F7}\x{0387}\x{05BE}\x{05C0}\x{05C3}\x{05C6}\x{05F3}\x{05F4}` +
-		`\x{0600}-\x{0603}\x{0606}-\x{060A}\x{060C}\x{0614}\x{061B}\x{061E}\x{066A}\x{066D}\x{0703}-\x{070D}\x{07F6}-\x{07F8}\x{0964}\x{0965}\x{0E4F}` +
-		`\x{1FBD}\x{2016}\x{2017}\x{2020}-\x{2023}\x{2030}-\x{2038}\x{203B}\x{203E}-\x{2042}\x{2044}\x{207A}-\x{207F}\x{208A}-\x{208E}\x{2100}-\x{214F}` +
+	quotes     = apostrophe + `|''|[` + "`" + `\x{2018}\x{2019}\x{201A}\x{201B}\x{201C}\x{201D}\x{91}-\x{94}\x{201E}\x{201F}\x{2039}` +
+		`\x{203A}\x{AB}\x{BB}]{1,2}`
+	symbols = `[+%&~\^|\\\x{A6}\x{A7}\x{A8}\x{A9}\x{AC}\x{AE}\x{AF}\x{B0}-\x{BA}\x{D7}\x{F7}\x{0387}\x{05BE}\x{05C0}\x{05C3}` +
+		`\x{05C6}\x{05F3}\x{05F4}` +
+		`\x{0600}-\x{0603}\x{0606}-\x{060A}\x{060C}\x{0614}\x{061B}\x{061E}\x{066A}\x{066D}\x{0703}-\x{070D}\x{07F6}-\x{07F8}\x{0964}` +
+		`\x{0965}\x{0E4F}` +
+		`\x{1FBD}\x{2016}\x{2017}\x{2020}-\x{2023}\x{2030}-\x{2038}\x{203B}\x{203E}-\x{2042}\x{2044}\x{207A}-\x{207F}\x{208A}-\x{208E}` +
+		`\x{2100}-\x{214F}` +
 		`\x{2190}-\x{21FF}\x{2200}-\x{2BFF}\x{3012}\x{30FB}\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF20}\x{FF3B}-\x{FF40}\x{FF5B}-\x{FF65}]`
 )
 
@@ -105,7 +119,8 @@ func sets() []string {
 		`[^\P{L}` + newer + `]`,
 		`[^\P{Nd}` + newer + `]`,
 		`[^\P{Lu}` + newer + `]`,
-		`[\x{1885}\x{1886}\x{AD}\x{0237}-\x{024F}\x{02C2}-\x{02C5}\x{02D2}-\x{02DF}\x{02E5}-\x{02FF}\x{0300}-\x{037D}\x{0384}\x{0385}\x{03CF}` +
+		`[\x{1885}\x{1886}\x{AD}\x{0237}-\x{024F}\x{02C2}-\x{02C5}\x{02D2}-\x{02DF}\x{02E5}-\x{02FF}\x{0300}-\x{037D}\x{0384}\x{0385}` +
+			`\x{03CF}` +
 			`\x{03F6}\x{03FC}-\x{03FF}\x{0483}-\x{0487}\x{04CF}\x{04F6}-\x{04FF}\x{0510}-\x{0525}\x{055A}-\x{055F}\x{0591}-\x{05BD}` +
 			`\x{05BF}\x{05C1}\x{05C2}\x{05C4}\x{05C5}\x{05C7}\x{0615}-\x{061A}\x{063B}-\x{063F}\x{064B}-\x{065E}\x{0670}` +
 			`\x{06D6}-\x{06EF}\x{06FA}-\x{06FF}\x{070F}\x{0711}\x{0730}-\x{074F}\x{0750}-\x{077F}\x{07A6}-\x{07B1}\x{07CA}-\x{07F5}` +
@@ -162,7 +177,8 @@ func rules() []rule {
 		{pattern: treebank, emit: ampersand},
 		{pattern: slashed},
 		{pattern: `[A-Z]*\$|#`},
-		{pattern: `[\x{A2}\x{A3}\x{A4}\x{A5}\x{80}\x{20A0}\x{20AC}\x{060B}\x{0E3F}\x{20A4}\x{FFE0}\x{FFE1}\x{FFE5}\x{FFE6}]`, emit: currency},
+		{pattern: `[\x{A2}\x{A3}\x{A4}\x{A5}\x{80}\x{20A0}\x{20AC}\x{060B}\x{0E3F}\x{20A4}\x{FFE0}\x{FFE1}\x{FFE5}\x{FFE6}]`,
+			emit: currency},
 		{pattern: acronym + `\.`, context: spaceNL + `+` + openers + spaceNL, back: 1, split: true},
 		{pattern: numbered, context: spaceNL + `?` + digit0},
 		{pattern: `(?:pt[eyEY]|co)\.`, context: space + `(?:ltd|lim)`},

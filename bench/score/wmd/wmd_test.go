@@ -16,9 +16,11 @@ import (
 const file = "4 2\nking 0 3\nqueen 4 0\nman 0 0\n. . 1 1\n"
 
 func TestRead(t *testing.T) {
-	for name, text := range map[string]string{"word2vec": file, "GloVe": strings.TrimPrefix(file, "4 2\n"), "line ends": strings.ReplaceAll(file, "\n", " \r\n")} {
+	for name, text := range map[string]string{"word2vec": file, "GloVe": strings.TrimPrefix(file, "4 2\n"),
+		"line ends": strings.ReplaceAll(file, "\n", " \r\n")} {
 		v, err := read(strings.NewReader(text), nil)
-		if err != nil || v.dim != 2 || len(v.words) != 4 || !slices.Equal(v.words["queen"], []float32{4, 0}) || !slices.Equal(v.words[". ."], []float32{1, 1}) {
+		if err != nil || v.dim != 2 || len(v.words) != 4 || !slices.Equal(v.words["queen"], []float32{4, 0}) ||
+			!slices.Equal(v.words[". ."], []float32{1, 1}) {
 			t.Errorf("%s: %v %v", name, v, err)
 		}
 	}
@@ -26,7 +28,8 @@ func TestRead(t *testing.T) {
 	if err != nil || len(v.words) != 1 {
 		t.Errorf("kept %v, %v", v, err)
 	}
-	for text, want := range map[string]string{"": "no vectors", "a\n": "line 1", "1 3\na 1 2\n": "line 2: want a word and 3 values", "a 1 x\n": `line 1: a: "x"`, "a 1\nb nan\n": "line 2: b", "a 1 2\nb 3\n": "line 2"} {
+	for text, want := range map[string]string{"": "no vectors", "a\n": "line 1", "1 3\na 1 2\n": "line 2: want a word and 3 values",
+		"a 1 x\n": `line 1: a: "x"`, "a 1\nb nan\n": "line 2: b", "a 1 2\nb 3\n": "line 2"} {
 		if _, err := read(strings.NewReader(text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}

@@ -21,7 +21,6 @@ import (
 	"slices"
 
 	"parley/bench/score"
-	"parley/bench/score/ptb"
 	"parley/engine"
 	"parley/engine/host"
 	"parley/nets/models"
@@ -55,8 +54,7 @@ type bench struct {
 
 	scenes    []mini.Scene
 	pictures  []*pixels.Image
-	words     *ptb.Tokenizer
-	cider     *score.CIDEr
+	cider     *score.CIDErD
 	device    engine.Device
 	captioner *models.Captioner
 	painter   *models.Painter
@@ -70,17 +68,16 @@ func (b *bench) open() (err error) {
 	if b.n < 1 || b.n > len(b.scenes) {
 		return fmt.Errorf("-n %d: want 1 to %d", b.n, len(b.scenes))
 	}
-	b.words = ptb.New()
 	var refs [][]string
 	for _, s := range b.scenes {
-		refs = append(refs, b.words.Captions(s.Captions))
+		refs = append(refs, s.Captions)
 		m, err := pixels.Decode(bytes.NewReader(s.PNG))
 		if err != nil {
 			return err
 		}
 		b.pictures = append(b.pictures, m)
 	}
-	b.cider = score.NewCIDEr(refs)
+	b.cider = score.NewCIDErD(refs)
 	precision, err := host.ParsePrecision(b.precision)
 	if err != nil {
 		return err
@@ -116,7 +113,7 @@ func (b *bench) run(ctx context.Context, python bool) error {
 		}
 		top := 0.0
 		for rank, text := range texts {
-			v := b.cider.D(b.words.Caption(text), i)
+			v := b.cider.Score(text, i)
 			byRank[rank] += v
 			top = max(top, v)
 		}
@@ -125,7 +122,7 @@ func (b *bench) run(ctx context.Context, python bool) error {
 		if err != nil {
 			return err
 		}
-		direct += b.cider.D(b.words.Caption(choice), i)
+		direct += b.cider.Score(choice, i)
 		if (i+1)%20 == 0 {
 			fmt.Fprintf(os.Stderr, "%d of %d scenes\n", i+1, b.n)
 		}

@@ -130,7 +130,7 @@ func TestLCS(t *testing.T) {
 // TestCIDErD holds single captions against the Python of
 // weights/mini/train/evaluate.py.
 func TestCIDErD(t *testing.T) {
-	c := NewCIDEr([][]string{{"a cat on the grass", "one cat on a green field"},
+	c := NewCIDErD([][]string{{"a cat on the grass", "one cat on a green field"},
 		{"a dog at night", "a dog under the stars"},
 		{"two owls in the snow", "two owls on white snow"}})
 	for _, x := range []struct {
@@ -144,14 +144,14 @@ func TestCIDErD(t *testing.T) {
 		{"nothing of it", 2, 0},
 		{"two owls two owls", 2, 1.4157620417549595}, {"", 0, 0},
 	} {
-		if got := c.D(x.caption, x.i); math.Abs(got-x.want) > 1e-9 {
+		if got := c.Score(x.caption, x.i); math.Abs(got-x.want) > 1e-9 {
 			t.Errorf("%q: %v, want %v", x.caption, got, x.want)
 		}
 	}
 }
 
-// TestCIDEr holds single captions against all of them scored together.
-func TestCIDEr(t *testing.T) {
+// TestTogether holds single captions against all of them scored together.
+func TestTogether(t *testing.T) {
 	items := karpathy(t)[:300]
 	r, err := Captions(items, Options{})
 	if err != nil {
@@ -167,10 +167,10 @@ func TestCIDEr(t *testing.T) {
 	for i, it := range items {
 		refs[i], flat = flat[:len(it.References)], flat[len(it.References):]
 	}
-	c := NewCIDEr(refs)
+	c := NewCIDErD(refs)
 	for _, m := range r.Metrics {
 		for i, v := range m.Each {
-			if m.Name == "CIDEr" && c.D(captions[i], i) != v || m.Name == "CIDEr_plain" && c.Plain(captions[i], i) != v {
+			if m.Name == "CIDEr" && c.Score(captions[i], i) != v || m.Name == "CIDEr_plain" && c.Plain(captions[i], i) != v {
 				t.Errorf("%s of %q is %v", m.Name, captions[i], v)
 			}
 		}
@@ -178,10 +178,10 @@ func TestCIDEr(t *testing.T) {
 	if err := c.Degenerate(); err != nil {
 		t.Error(err)
 	}
-	if one := NewCIDEr([][]string{{"a cat"}}); !errors.Is(one.Degenerate(), ErrDegenerate) || one.D("a cat", 0) != 0 {
+	if one := NewCIDErD([][]string{{"a cat"}}); !errors.Is(one.Degenerate(), ErrDegenerate) || one.Score("a cat", 0) != 0 {
 		t.Error("a single image is not degenerate")
 	}
-	if none := NewCIDEr([][]string{{}, {"a"}}); none.D("a", 0) != 0 {
+	if none := NewCIDErD([][]string{{}, {"a"}}); none.Score("a", 0) != 0 {
 		t.Error("an image without references")
 	}
 }
@@ -196,7 +196,7 @@ func BenchmarkCIDEr(b *testing.B) {
 		refs = append(refs, it.References)
 	}
 	for b.Loop() {
-		NewCIDEr(refs).D("a man on a horse", 0)
+		NewCIDErD(refs).Score("a man on a horse", 0)
 	}
 }
 

@@ -11,9 +11,9 @@ var ErrDegenerate = errors.New("idf is degenerate: over a single image each n-gr
 // sigma of CIDEr-D's penalty on differences in length.
 const sigma = 6
 
-// CIDEr weighs n-grams by their idf over the references of all images (Vedantam
+// CIDErD weighs n-grams by their idf over the references of all images (Vedantam
 // et al., arXiv 1411.5726). Words are not stemmed, as nowhere in the tools.
-type CIDEr struct {
+type CIDErD struct {
 	numbers *numbers
 	refs    [][]caption
 	idf     [order][]float64
@@ -27,9 +27,9 @@ type weights struct {
 	norm  [order]float64
 }
 
-// NewCIDEr takes the tokenized references of each image, the tokens of each with
+// NewCIDErD takes the tokenized references of each image, the tokens of each with
 // a space between two.
-func NewCIDEr(references [][]string) *CIDEr {
+func NewCIDErD(references [][]string) *CIDErD {
 	n := newNumbers()
 	refs := make([][]caption, len(references))
 	for i, list := range references {
@@ -37,11 +37,11 @@ func NewCIDEr(references [][]string) *CIDEr {
 			refs[i] = append(refs[i], n.caption(r))
 		}
 	}
-	return newCIDEr(n, refs)
+	return newCIDErD(n, refs)
 }
 
-func newCIDEr(n *numbers, refs [][]caption) *CIDEr {
-	c := &CIDEr{numbers: n, refs: refs, base: math.Log(float64(len(refs)))}
+func newCIDErD(n *numbers, refs [][]caption) *CIDErD {
+	c := &CIDErD{numbers: n, refs: refs, base: math.Log(float64(len(refs)))}
 	var last [order][]int32 // by n-gram: the image that was the last to count it
 	for i := range order {
 		size := len(n.grams[i])
@@ -71,14 +71,14 @@ func newCIDEr(n *numbers, refs [][]caption) *CIDEr {
 }
 
 // Degenerate is ErrDegenerate where all weights are zero, nil otherwise.
-func (c *CIDEr) Degenerate() error {
+func (c *CIDErD) Degenerate() error {
 	if len(c.refs) == 1 {
 		return ErrDegenerate
 	}
 	return nil
 }
 
-func (c *CIDEr) weigh(s caption) (w weights) {
+func (c *CIDErD) weigh(s caption) (w weights) {
 	for k := range order {
 		w.value[k] = make([]float64, len(s.grams[k]))
 		for i, g := range s.grams[k] {
@@ -98,9 +98,9 @@ func (c *CIDEr) weigh(s caption) (w weights) {
 // bigrams is the length that CIDEr-D's penalty compares.
 func bigrams(s caption) float64 { return float64(max(0, s.length-1)) }
 
-// score is CIDEr-D, what the COCO tools print as CIDEr, and the plain CIDEr of a
+// both are CIDEr-D, what the COCO tools print as CIDEr, and the plain CIDEr of a
 // caption of image i, both times 10.
-func (c *CIDEr) score(s caption, i int) (d, plain float64) {
+func (c *CIDErD) both(s caption, i int) (d, plain float64) {
 	w := c.weigh(s)
 	for _, r := range c.refs[i] {
 		rw := c.weigh(r)
@@ -137,25 +137,25 @@ func (c *CIDEr) score(s caption, i int) (d, plain float64) {
 	return d / n, plain / n
 }
 
-// D is the CIDEr-D of a tokenized caption of image i, which the COCO tools print
+// Score is the CIDEr-D of a tokenized caption of image i, which the COCO tools print
 // as CIDEr: clipped counts, a Gaussian penalty of sigma 6 on the difference of
 // lengths (in bigrams), times 10. Several goroutines may call it.
-func (c *CIDEr) D(tokens string, i int) float64 {
-	d, _ := c.score(c.number(tokens), i)
+func (c *CIDErD) Score(tokens string, i int) float64 {
+	d, _ := c.both(c.number(tokens), i)
 	return d
 }
 
 // Plain is the CIDEr of the paper's equation, neither clipped nor penalised,
 // times 10.
-func (c *CIDEr) Plain(tokens string, i int) float64 {
-	_, p := c.score(c.number(tokens), i)
+func (c *CIDErD) Plain(tokens string, i int) float64 {
+	_, p := c.both(c.number(tokens), i)
 	return p
 }
 
-func (c *CIDEr) number(tokens string) caption { return c.own().caption(tokens) }
+func (c *CIDErD) number(tokens string) caption { return c.own().caption(tokens) }
 
 // own numbers captions without adding to the references' numbers.
-func (c *CIDEr) own() *numbers {
+func (c *CIDErD) own() *numbers {
 	n := newNumbers()
 	n.under = c.numbers
 	return n

@@ -82,7 +82,7 @@ func Captions(items []Item, o Options) (*Report, error) {
 }
 
 func tokenized(captions []string, refs [][]string, o Options) (*Report, error) {
-	cider := NewCIDEr(refs)
+	cider := NewCIDErD(refs)
 	n := len(captions)
 	counts := make([]bleu, n)
 	each := map[string][]float64{}
@@ -97,7 +97,7 @@ func tokenized(captions []string, refs [][]string, o Options) (*Report, error) {
 			each[names[k]][i] = v
 		}
 		each["ROUGE_L"][i] = rougeL(c, cider.refs[i])
-		each["CIDEr"][i], each["CIDEr_plain"][i] = cider.score(c, i)
+		each["CIDEr"][i], each["CIDEr_plain"][i] = cider.both(c, i)
 	})
 	value := map[string]float64{}
 	for _, name := range []string{"ROUGE_L", "CIDEr", "CIDEr_plain"} {

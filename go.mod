@@ -3,7 +3,9 @@ module parley
 go 1.25
 
 require (
+	github.com/klauspost/compress v1.18.0
 	github.com/klauspost/cpuid/v2 v2.2.10
+	github.com/kljensen/snowball v0.10.0
 	github.com/mmcloughlin/avo v0.6.0
 	github.com/nlpodyssey/gotokenizers v0.2.0
 	github.com/schollz/progressbar/v3 v3.18.0
@@ -12,6 +14,7 @@ require (
 	golang.org/x/image v0.24.0
 	golang.org/x/term v0.28.0
 	golang.org/x/text v0.22.0
+	gonum.org/v1/gonum v0.8.2
 	gorgonia.org/cu v0.9.6
 	gorgonia.org/tensor v0.9.24
 )
@@ -36,7 +39,6 @@ require (
 	golang.org/x/sys v0.30.0 // indirect
 	golang.org/x/tools v0.30.0 // indirect
 	golang.org/x/xerrors v0.0.0-20200804184101-5ec99f83aff1 // indirect
-	gonum.org/v1/gonum v0.8.2 // indirect
 	google.golang.org/protobuf v1.25.0 // indirect
 	gorgonia.org/vecf32 v0.9.0 // indirect
 	gorgonia.org/vecf64 v0.9.0 // indirect

@@ -1,0 +1,406 @@
+package coco
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image/color"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"parley/nets/pixels"
+	"parley/weights/mini"
+)
+
+func write(t testing.TB, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func picture(t testing.TB, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := pixels.New(3, 2, color.RGBA{1, 2, 3, 255}).SavePNG(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// list writes items as "id image domain: references".
+func list(t testing.TB, s *Set) (out []string) {
+	t.Helper()
+	for it, err := range s.Items() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s: %s", it.ID, it.Image, it.Domain, strings.Join(it.References, "|"))))
+	}
+	return out
+}
+
+const karpathyFile = `{"images": [
+ {"filepath": "val2014", "sentids": [1], "filename": "COCO_val2014_000000000007.jpg", "imgid": 0, "split": "test",
+	"sentences": [{"tokens": ["a", "cat"], "raw": "A cat.", "imgid": 0, "sentid": 1},
+{"tokens": ["two"]}], "cocoid": 7},
+ {"filepath": "train2014", "filename": "COCO_train2014_000000000008.jpg", "imgid": 1, "split": "train", "sentences": [], "cocoid": 8},
+ {"filepath": "val2014", "filename": "COCO_val2014_000000000009.jpg", "imgid": 2, "split": "test", "sentences": [], "cocoid": 9}
+], "dataset": "coco"}`
+
+const nocapsFile = `{"licenses": [], "info": {"a": {"b": [1]}}, "annotations": [{"id": 0, "image_id": 5, "caption": "A lamp"},
+{"id": 1, "image_id": 4, "caption": "A fox"},
+{"id": 2, "image_id": 5, "caption": "Lamp"}],
+ "images": [{"id": 4, "file_name": "0013ea.jpg", "domain": "out-domain"},
+{"id": 5, "file_name": "0032.jpg", "domain": "in-domain"},
+{"id": 6, "file_name": "0033.jpg", "domain": "near-domain"}]}`
+
+func TestFormats(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		file, text string
+		o          Options
+		want       []string
+	}{
+		{"test_gt.json", `{"annotations": [{"image_id": 391895, "caption": "A man. ", "id": 770337},
+		{"image_id": 391895, "caption": "Man", "id": 2}], "images": [{"id": 391895},
+		{"id": 60623}]}`, Options{},
+			[]string{"391895 COCO_val2014_000000391895.jpg : A man. |Man", "60623 COCO_val2014_000000060623.jpg :"}},
+		{"dataset_coco.json", karpathyFile, Options{}, []string{"7 COCO_val2014_000000000007.jpg : A cat.|two",
+			"9 COCO_val2014_000000000009.jpg :"}},
+		{"dataset_train.json", karpathyFile, Options{Split: "train"}, []string{"8 COCO_train2014_000000000008.jpg :"}},
+		{"nocaps.json", nocapsFile, Options{}, []string{"4 0013ea.jpg out: A fox", "5 0032.jpg in: A lamp|Lamp", "6 0033.jpg near:"}},
+		{"nocaps_in.json", nocapsFile, Options{Domain: "in"}, []string{"5 0032.jpg in: A lamp|Lamp"}},
+		{"nocaps_val.json", `[{"image": "val/0013ea2087020901.jpg", "img_id": 0},
+		{"image": "val/0032.jpg", "img_id": "b"}]`, Options{}, []string{"0 val/0013ea2087020901.jpg :", "b val/0032.jpg :"}},
+		{"sd.jsonl",
+			"{\"image\": \"a.jpg\", \"text\": \"A man\"}\n\n{\"image\": \"b.jpg\", \"texts\": [\"x\", \"y\"]}\r\n{\"image\":\"b.jpg\",\"text\":\"z\"}",
+			Options{}, []string{"a.jpg a.jpg : A man", "b.jpg b.jpg : x|y|z"}},
+		{"ids.jsonl",
+			"{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}",
+			Options{}, []string{"7 COCO_val2014_000000000007.jpg : A|B", "8 x/y.jpg :"}},
+		{"list.tsv", "\uFEFFa.jpg\tone\ttwo\na.jpg\tthree\nb.png\n", Options{}, []string{"a.jpg a.jpg : one|two|three", "b.png b.png :"}},
+		{"limit.tsv", "a\nb\nc\nd\ne\n", Options{Limit: 4, Shard: Shard{2, 3}}, []string{"b b :"}},
+	} {
+		s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o)
+		if err != nil {
+			t.Errorf("%s: %v", c.file, err)
+			continue
+		}
+		for range 2 { // twice the same
+			if got := list(t, s); !slices.Equal(got, c.want) {
+				t.Errorf("%s: %q, want %q", c.file, got, c.want)
+			}
+		}
+		if n, err := s.Len(); n != len(c.want) || err != nil {
+			t.Errorf("%s: %d items, %v", c.file, n, err)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		file, text string
+		o          Options
+		want       string
+	}{
+		{"none.json", "{}", Options{}, "no images"},
+		{"cut.json", `{"images": [{"id": 1}`, Options{}, "cut.json: unexpected EOF"},
+		{"word.json", `"x"`, Options{}, "want an object or an array"},
+		{"empty.json", "", Options{}, "empty.json: unexpected EOF"},
+		{"noid.json", `{"images": [{"id": 1}, {}]}`, Options{}, "image 2 has no id"},
+		{"half.json", `{"images": [{"id": 1.5}]}`, Options{}, "image 1: 1.5 is no id"},
+		{"twice.json", `{"images": [{"id": 1},
+		{"id": 1}]}`, Options{}, "image 2: there are two of id 1"},
+		{"type.json", `{"images": 3}`, Options{}, "want an array"},
+		{"lost.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": ""},
+		{"image_id": 2, "caption": "x"},
+		{"image_id": 3, "caption": "x"}]}`, Options{}, "lost.json: annotation 2: image_id 2 is of no image"},
+		{"text.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}`, Options{}, "annotation 1: want image_id and caption"},
+		{"domain.json", `{"images": [{"id": 1, "domain": "far-domain"}]}`, Options{}, `image 1: domain "far-domain"`},
+		{"nodomain.json", `{"images": [{"id": 1}]}`, Options{Domain: "in"}, "have no domains"},
+		{"a.json", `{"images": [{"id": 1}]}`, Options{Domain: "far"}, "want in, near or out"},
+		{"b.json", `{"images": [{"id": 1}]}`, Options{Split: "test"}, "only Karpathy's"},
+		{"c.json", karpathyFile, Options{Split: "dev"}, "want train"},
+		{"d.json", `{"images": [{"id": 1}]}`, Options{Images: filepath.Join(dir, "nowhere")}, "nowhere"},
+		{"e.tsv", "a\n", Options{Limit: -1}, "limit -1"},
+		{"f.tsv", "a\n", Options{Shard: Shard{3, 2}}, "shard 3/2"},
+		{"g.txt", "a", Options{}, "want mini"},
+	} {
+		if s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q (%v)", c.file, err, c.want, s)
+		}
+	}
+	for file, c := range map[string][2]string{
+		"h.tsv": {"a\tx\nb\na\n", "h.tsv: line 3: a comes again"}, "i.jsonl": {"{\"image\": \"a\"}\n{\"text\": 1}", "i.jsonl: line 2"},
+		"j.jsonl": {"{\"text\": \"x\"}", "line 1: want {\"image\", \"text\"}"},
+		"k.tsv":   {"a\xff\tx\n", "not UTF-8"}, "l.tsv": {"\tx\n", "line 1: no picture"}, "m.json": {strings.Replace(karpathyFile,
+			`"raw": "A cat.",`, "", 1)[:300], "m.json: image 2: unexpected EOF"},
+	} {
+		s, err := Open(write(t, filepath.Join(dir, file), c[0]), Options{})
+		if err == nil {
+			for _, e := range s.Items() {
+				err = e
+			}
+		}
+		if err == nil || !strings.Contains(err.Error(), c[1]) {
+			t.Errorf("%s: %v, want %q", file, err, c[1])
+		}
+	}
+}
+
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	picture(t, filepath.Join(dir, "b.png"))
+	picture(t, filepath.Join(dir, "a.PNG"))
+	write(t, filepath.Join(dir, "b.txt"), "A box\n\nthe box\n")
+	write(t, filepath.Join(dir, "note.md"), "x")
+	s, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, s); !slices.Equal(got, []string{"a.PNG a.PNG :", "b.png b.png : A box|the box"}) {
+		t.Errorf("%q", got)
+	}
+	write(t, filepath.Join(dir, "captions.json"), `{"images": [{"id": 3, "file_name": "b.png"}]}`)
+	if s, err = Open(dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for it, err := range s.Items() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := it.Picture(); err != nil || m.W != 3 || it.ID != "3" {
+			t.Errorf("%v %v %v", it, m, err)
+		}
+	}
+	empty, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := empty.Len(); err == nil || !strings.Contains(err.Error(), "no pictures") {
+		t.Errorf("an empty folder: %v", err)
+	}
+}
+
+// TestMini: the embedded world is the same set as its folder.
+func TestMini(t *testing.T) {
+	s, err := Open(Mini, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(filepath.Join("..", "..", "weights", "mini", "test"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scenes, err := mini.Test()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := list(t, s), list(t, d)
+	if len(got) != len(scenes) || !slices.Equal(got, want) {
+		t.Errorf("%d items, the folder has %d, the world %d", len(got), len(want), len(scenes))
+	}
+	var bad Problems
+	n := 0
+	for l, err := range s.Pictures(context.Background(), 4, &bad) {
+		if err != nil || l.Picture.W != 64 || !reflect.DeepEqual(l.References, scenes[n].Captions) {
+			t.Fatalf("item %d: %v", n, err)
+		}
+		n++
+	}
+	if n != 200 || len(bad.List) != 0 {
+		t.Errorf("%d pictures, %v", n, bad)
+	}
+}
+
+// TestBroken: missing and broken pictures are listed and stop nothing; the order
+// stays, whatever is read ahead.
+func TestBroken(t *testing.T) {
+	dir := t.TempDir()
+	var lines strings.Builder
+	for i := range 60 {
+		name := fmt.Sprintf("%02d.png", i)
+		fmt.Fprintf(&lines, "val/%s\ttext %d\n", name, i)
+		switch i % 6 {
+		case 1:
+		case 2:
+			write(t, filepath.Join(dir, "pictures", name), "not a picture")
+		case 3:
+			picture(t, filepath.Join(dir, "pictures", "val", name))
+		default:
+			picture(t, filepath.Join(dir, "pictures", name))
+		}
+	}
+	s, err := Open(write(t, filepath.Join(dir, "list.tsv"), lines.String()), Options{Images: filepath.Join(dir, "pictures")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first []string
+	for _, ahead := range []int{0, 1, 7} {
+		var bad Problems
+		var ids []string
+		for l, err := range s.Pictures(context.Background(), ahead, &bad) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, l.ID)
+		}
+		if first == nil {
+			first = ids
+		}
+		if len(ids) != 40 || !slices.IsSorted(ids) || !slices.Equal(ids, first) || bad.Missing != 10 || bad.Broken != 10 ||
+			len(bad.List) != 20 {
+			t.Errorf("ahead %d: %d read, %d missing, %d broken: %q", ahead, len(ids), bad.Missing, bad.Broken, ids)
+		}
+		if e := bad.List[0].Error(); !strings.Contains(e, "val/01.png") || !bad.List[0].Missing() {
+			t.Errorf("%v", e)
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	before := runtime.NumGoroutine()
+	s, err := Open(Mini, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var bad Problems
+	var last error
+	n := 0
+	for _, err := range s.Pictures(ctx, 3, &bad) {
+		if last = err; err != nil {
+			break
+		}
+		if n++; n == 5 {
+			cancel()
+		}
+	}
+	if !errors.Is(last, context.Canceled) || n != 5 {
+		t.Errorf("%d items, then %v", n, last)
+	}
+	for range s.Pictures(context.Background(), 3, &bad) {
+		break
+	}
+	for range 1000 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// TestShards: the shards of a set are its items, each once.
+func TestShards(t *testing.T) {
+	seen := map[string]int{}
+	for i := range 7 {
+		shard, err := ParseShard(fmt.Sprintf("%d/7", i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(Mini, Options{Shard: shard, Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for it, err := range s.Items() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[it.ID]++
+		}
+	}
+	if len(seen) != 100 || seen["99"] != 1 || seen["0"] != 1 {
+		t.Errorf("%d items", len(seen))
+	}
+	for _, bad := range []string{"", "0/4", "5/4", "1", "a/b", "1/0", "-1/4"} {
+		if _, err := ParseShard(bad); err == nil || !strings.Contains(err.Error(), "want i/n") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// TestFlat: a list is read as a stream.
+func TestFlat(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "big.tsv")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("word ", 200)
+	for i := range 50_000 {
+		fmt.Fprintf(f, "%06d.png\t%s\n", i, text)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m runtime.MemStats
+	n, most := 0, uint64(0)
+	for _, err := range s.Items() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n%10_000 == 0 {
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			most = max(most, m.HeapAlloc)
+		}
+	}
+	if n != 50_000 || most > 32<<20 {
+		t.Errorf("%d items of a file of 50 MB, %d MB of heap", n, most>>20)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	for _, s := range []string{karpathyFile, nocapsFile, `[{"image": "a", "img_id": 1}]`, `{"images": [{"id": "x"}]}`, "a\tb\n",
+		`{"image": "a", "text": "b"}`} {
+		f.Add([]byte(s))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, ext := range []string{".json", ".jsonl", ".tsv"} {
+			s, err := Open(write(t, filepath.Join(dir, "x"+ext), string(data)), Options{})
+			if err != nil {
+				continue
+			}
+			seen := map[string]bool{}
+			for it, err := range s.Items() {
+				if err == nil && ext != ".json" && (it.ID == "" || seen[it.ID]) {
+					t.Errorf("%s gives item %q twice or without id", ext, it.ID)
+				}
+				seen[it.ID] = true
+			}
+		}
+	})
+}
+
+func BenchmarkItems(b *testing.B) {
+	s, err := Open(Mini, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		var bad Problems
+		for _, err := range s.Pictures(context.Background(), 2, &bad) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,8 +1,23 @@
-# Two commands set everything up: `make demo` and `make test`.
+# Two commands set everything up: `make demo` and `make test`. `make help` lists the
+# others.
 export CGO_ENABLED ?= 0
 
-.PHONY: all bin/parley demo test vet ptx ptx-check gpu-bundle abi parity peers clean
+.PHONY: all help bin/parley demo test vet check cross man ptx ptx-check gpu-bundle abi parity peers clean
 all: bin/parley
+
+help:
+	@echo 'bin/parley   build the program (with the CUDA side where there is a C compiler)'
+	@echo 'demo         build, and run both reconstructions on the embedded models'
+	@echo 'test         all tests: half an hour of two cores at most'
+	@echo 'check        what reads the code: vet, staticcheck, govulncheck, other systems'
+	@echo 'man          manual pages, in out/man'
+	@echo 'ptx          compile the CUDA kernels again        (Python 3)'
+	@echo 'ptx-check    compare what is committed with them   (Python 3)'
+	@echo 'gpu-bundle   what measures a GPU'
+	@echo 'abi          compare our header of the driver with NVIDIA'\''s   (Python 3)'
+	@echo 'parity       full-size nets against transformers and diffusers   (Python 3, 16 GB)'
+	@echo 'peers        times beside torch, OpenVINO and onnxruntime        (Python 3, 25 GB of disk)'
+	@echo 'clean        remove what was built'
 
 # The CUDA side is bound by cgo against a header and an archive of ours, so that
 # a C compiler is all it needs. Without one, or with `make CC=`, the binary is
@@ -27,6 +42,26 @@ demo: bin/parley
 vet:
 	gofmt -l . | (! grep .)
 	go vet ./...
+
+# What reads the code, with pinned versions, and builds of other systems. It
+# downloads the tools and govulncheck's data base.
+staticcheck := go run honnef.co/go/tools/cmd/staticcheck@2025.1.1
+govulncheck := go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
+check: vet cross
+	$(staticcheck) ./...
+ifneq (,$(compiler))
+	$(cuda) $(staticcheck) $(tags) ./...
+endif
+	$(govulncheck) ./...
+
+# The CPU's side builds elsewhere, too.
+cross:
+	GOOS=linux GOARCH=arm64 go vet ./...
+	GOOS=darwin GOARCH=arm64 go vet ./...
+	GOOS=windows GOARCH=amd64 go vet ./...
+
+man: bin/parley
+	bin/parley man out/man
 
 # Where a C compiler is, all tests run with the CUDA side, whose kernels run on
 # the interpreter of PTX. The CPU's own build is tested besides, without

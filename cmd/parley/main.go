@@ -81,10 +81,11 @@ func command(out, errs io.Writer) *cobra.Command {
 		Long: `BLIP describes pictures, Stable Diffusion draws texts, CLIP judges both; and in
 the reconstructions they choose the best of each other's work. Without --models
 the embedded miniature models run, which know a small world of emoji scenes.`,
+		Version:       version(),
 		SilenceErrors: true, SilenceUsage: true,
 	}
+	root.SetVersionTemplate("parley {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.CompletionOptions.HiddenDefaultCmd = true
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	f.StringVar(&a.models, "models", "", "folder that holds blip/, sd/ and clip/")
@@ -95,7 +96,7 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 	f.StringVar(&a.precision, "precision", "", "exact: f32 as it stands; f32: with faster methods; fast: bfloat16 products on the CPU, f16 on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
-		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics())
+		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.man())
 	for _, c := range root.Commands() {
 		checkArgs(c)
 	}

@@ -16,6 +16,9 @@ import (
 	"parley/engine/cuda/ptx"
 )
 
+// Built says whether the program has the CUDA side.
+const Built = true
+
 // Device is one GPU, or the interpreter as one, with one stream of work. Its
 // methods are safe for concurrent use; what they start runs in the order of
 // the calls.

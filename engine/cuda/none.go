@@ -8,6 +8,9 @@ import (
 	"parley/engine"
 )
 
+// Built says whether the program has the CUDA side.
+const Built = false
+
 var errBuild = errors.New("this binary was built without CUDA: build it with `make`, which needs a C compiler")
 
 // Device is never made in a build without the tag cuda: its methods are here

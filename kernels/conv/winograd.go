@@ -31,8 +31,9 @@ type winograd struct {
 
 	// Tiles first to end are at work. v has their pixels transformed, a
 	// product's left operand for each of the a x a positions: [a²][panel][in][MR].
-	first, end, panels int
-	v                  []float32
+	first, end, panels    int
+	chunks, strips, parts int // of a pass
+	v                     []float32
 }
 
 // depthBlock is the depth of a product for which a row of positions of the
@@ -97,14 +98,22 @@ func (c *winograd) run(n int) {
 	for b := range blocks {
 		c.first, c.end = b*tiles/blocks, (b+1)*tiles/blocks
 		c.panels = (c.end - c.first + mr - 1) / mr
-		c.d.For(c.panels*chunks, func(i int) { c.input(i/chunks, i%chunks) })
+		c.chunks, c.strips, c.parts = chunks, strips, 0
+		c.d.Run(c.panels*chunks, c)
 		parts := max((c.panels*mr+tileBlock-1)/tileBlock, (2*c.d.Workers()+strips-1)/strips)
-		parts = min(parts, c.panels)
-		c.d.For(parts*strips, func(i int) {
-			p := i / strips
-			c.product(i%strips, p*c.panels/parts, (p+1)*c.panels/parts)
-		})
+		c.parts = min(parts, c.panels)
+		c.d.Run(c.parts*strips, c)
 	}
+}
+
+// Do implements host.Job: the first pass transforms pixels, the second multiplies.
+func (c *winograd) Do(i int) {
+	if c.parts == 0 {
+		c.input(i/c.chunks, i%c.chunks)
+		return
+	}
+	p := i / c.strips
+	c.product(i%c.strips, p*c.panels/c.parts, (p+1)*c.panels/c.parts)
 }
 
 // chunk is as many channels as are transformed at a time.

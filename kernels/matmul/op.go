@@ -145,7 +145,8 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	if x.Dim(-1) != w.In {
 		s.Fail(fmt.Errorf("matmul: %s: x %v, weights [%d %d]", s.Path(), x.Shape(), w.Out, w.In))
 	}
-	dims := append([]int(nil), x.Shape()...)
+	var room [8]int
+	dims := append(room[:0], x.Shape()...)
 	dims[len(dims)-1] = w.Out
 	if e.GEGLU {
 		if w.Out%2 != 0 {

@@ -39,17 +39,21 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 // beside [N, ..., D], unless it is nil, follow those of x, as if both were
 // concatenated: the result is [N, ..., C+D].
 func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *engine.Tensor, eps float64, silu bool) *engine.Tensor {
-	c, shape := x.Dim(-1), x.Shape().String()
+	c := x.Dim(-1)
 	if beside != nil {
 		c += beside.Dim(-1)
-		shape += " beside " + beside.Shape().String()
 	}
 	lead := len(x.Shape()) - 1
 	if gamma.Elems() != c || beta.Elems() != c || groups < 1 || c%groups != 0 ||
 		beside != nil && !beside.Shape()[:len(beside.Shape())-1].Equal(x.Shape()[:lead]) {
+		shape := x.Shape().String()
+		if beside != nil {
+			shape += " beside " + beside.Shape().String()
+		}
 		s.Fail(fmt.Errorf("norm: %s: x %s in %d groups, gamma %v, beta %v", s.Path(), shape, groups, gamma.Shape(), beta.Shape()))
 	}
-	dims := append([]int(nil), x.Shape()...)
+	var room [8]int
+	dims := append(room[:0], x.Shape()...)
 	dims[lead] = c
 	y := s.New(s.Float(), dims...)
 	var l layout

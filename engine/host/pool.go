@@ -17,6 +17,7 @@ type pool struct {
 	busy  sync.Mutex   // the caller's whose task it is
 	here  atomic.Int64 // workers that will see the next task
 	epoch atomic.Int64 // counts the tasks: odd while one is open to helpers
+	start func()       // work, which go takes without an allocation
 	_     [64]byte     // what idle workers look at shares no line with what others count
 	task  task         // of who has busy, one after the other
 }
@@ -55,10 +56,13 @@ func (p *pool) do(n, most int, j Job) {
 	if p.busy.TryLock() {
 		defer p.busy.Unlock()
 		t.start(n, most, j)
+		if p.start == nil {
+			p.start = p.work
+		}
 		p.epoch.Add(1)
 		for range int64(most) - p.here.Load() {
 			p.here.Add(1)
-			go p.work()
+			go p.start()
 		}
 		t.loop()
 		p.epoch.Add(1)

@@ -118,7 +118,8 @@ func (e Epilogue) scale() float64 {
 	return e.Scale
 }
 
-// Fits says what of the epilogue does not fit a result, if anything.
+// Fits says what of the epilogue does not fit a result, if anything. It keeps no y,
+// which can be its caller's array.
 func (e Epilogue) Fits(y engine.Shape) error {
 	width := y[len(y)-1]
 	if e.GEGLU {
@@ -128,13 +129,13 @@ func (e Epilogue) Fits(y engine.Shape) error {
 		width *= 2
 	}
 	if e.Bias != nil && e.Bias.Elems() != width {
-		return fmt.Errorf("a bias of %v for a result of %v", e.Bias.Shape(), y)
+		return fmt.Errorf("a bias of %v for a result of %v", e.Bias.Shape(), y.String())
 	}
 	if e.Residual != nil && e.Residual.Elems() != y.Elems() {
-		return fmt.Errorf("a residual of %v for a result of %v", e.Residual.Shape(), y)
+		return fmt.Errorf("a residual of %v for a result of %v", e.Residual.Shape(), y.String())
 	}
 	if e.Each != nil && (e.Each.Dim(-1) != width || e.Each.Elems() == 0 || y.Elems()%e.Each.Elems() != 0) {
-		return fmt.Errorf("sums of %v for a result of %v", e.Each.Shape(), y)
+		return fmt.Errorf("sums of %v for a result of %v", e.Each.Shape(), y.String())
 	}
 	return nil
 }

@@ -75,7 +75,8 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 			return
 		}
 		n := x.Dim(0)
-		g := grouped{d: h, positions: y.Elems() / n / c, widths: [2]int{x.Dim(-1), c - x.Dim(-1)}, groups: groups,
+		g := host.Scratch[grouped](h)
+		*g = grouped{d: h, positions: y.Elems() / n / c, widths: [2]int{x.Dim(-1), c - x.Dim(-1)}, groups: groups,
 			gamma: gamma.F32(), beta: beta.F32(), eps: eps, silu: silu}
 		for i := range n {
 			g.in[0], g.in[1] = sample(x, i), nil
@@ -84,6 +85,8 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 			}
 			g.run(sample(y, i))
 		}
+		*g = grouped{}
+		host.Recycle(h, g)
 	})
 	s.Free(part)
 	return y

@@ -141,12 +141,24 @@ func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
 			return
 		}
 		if h, ok := host.On(d); ok {
-			xs, ys, f := x.F32(), dst.F32(), float32(a)
-			h.Range(len(xs), 16384, func(lo, hi int) {
-				for i := lo; i < hi; i++ {
-					ys[i] = f * xs[i]
-				}
-			})
+			j := host.Scratch[scaled](h)
+			*j = scaled{dst.F32(), x.F32(), float32(a)}
+			h.RunRange(x.Elems(), 16384, j)
+			*j = scaled{}
+			host.Recycle(h, j)
 		}
 	})
+}
+
+// scaled is y = a·x.
+type scaled struct {
+	y, x []float32
+	a    float32
+}
+
+// DoRange implements host.RangeJob.
+func (s *scaled) DoRange(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		s.y[i] = s.a * s.x[i]
+	}
 }

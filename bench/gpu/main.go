@@ -68,7 +68,7 @@ func sections() []section {
 		{"kernels", "matrix products, convolutions, attention and norms at the nets' shapes", kernels},
 		{"cublas", "the same products by cuBLAS", cublas},
 		{"torch", "the same by PyTorch", torch},
-		{"diffusion", "Stable Diffusion 1.5 with random weights", diffusion},
+		{"diffusion", "Stable Diffusion 1.5 with random weights", stableDiffusion},
 		{"captions", "BLIP base with random weights", captions},
 		{"embeddings", "CLIP B/32 with random weights", embeddings},
 		{"loops", "both reconstructions on the miniature models, against the CPU", loops},

@@ -12,9 +12,11 @@ import (
 	"parley/nets/blip"
 	"parley/nets/clip"
 	"parley/nets/decode"
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/unet"
 	"parley/nets/vae"
+	"parley/weights"
 )
 
 // product is a matrix product [m, k] x [n, k]ᵀ.
@@ -210,8 +212,17 @@ func (b *bench) used() (int, error) {
 	return total - free, err
 }
 
+// sdNets are a Stable Diffusion of random weights, and how it draws.
+type sdNets struct {
+	UNet     *unet.Model
+	VAE      *vae.Model
+	Text     *clip.Text
+	Pipeline *diffusion.Pipeline
+	diffusion.Options
+}
+
 // loadPainter builds a Stable Diffusion of random weights.
-func loadPainter(size painting, dev engine.Device, dry bool) (*models.Painter, error) {
+func loadPainter(size painting, dev engine.Device, dry bool) (*sdNets, error) {
 	m := newMade(dry)
 	c := size.unet(m)
 	u, err := unet.Load(c, m.set().Loader(dev))
@@ -230,13 +241,13 @@ func loadPainter(size painting, dev engine.Device, dry bool) (*models.Painter, e
 	if err != nil {
 		return nil, err
 	}
-	p := &models.Painter{UNet: u, VAE: v, Text: t, PaintOptions: models.PaintOptions{Steps: 50, Guidance: 7.5, Scheduler: "ddim"}}
-	p.Width, p.Height = size.side*v.Factor, size.side*v.Factor
+	p := &sdNets{UNet: u, VAE: v, Text: t, Pipeline: models.NewPipeline(u, v, t, weights.Config{})}
+	p.Options = diffusion.Options{Steps: 50, Guidance: 7.5, Scheduler: "ddim", Width: size.side * v.Factor, Height: size.side * v.Factor}
 	return p, nil
 }
 
-// diffusion is Stable Diffusion 1.5 at 512 x 512, by its parts and as a whole.
-func diffusion(b *bench) error {
+// stableDiffusion is Stable Diffusion 1.5 at 512 x 512, by its parts and as a whole.
+func stableDiffusion(b *bench) error {
 	size, batches, steps := sd15, []int{1, 4, 10}, 50
 	if b.small {
 		size, batches, steps = smallSD, []int{1, 2}, 3
@@ -268,7 +279,7 @@ func diffusion(b *bench) error {
 }
 
 // batch measures n pictures at once.
-func (b *bench) batch(p *models.Painter, size painting, n, loaded int) error {
+func (b *bench) batch(p *sdNets, size painting, n, loaded int) error {
 	name := func(s string) string { return fmt.Sprintf("batch %d, %s", n, s) }
 	step, err := b.guided(p, size, n)
 	if err != nil {
@@ -301,11 +312,15 @@ func (b *bench) batch(p *models.Painter, size painting, n, loaded int) error {
 	whole, err := b.clock(rounds, func() error {
 		s := engine.NewStream(b.ctx, b.dev)
 		defer s.Close()
-		z, err := p.Latents(s, ids, none, models.OneSeed(1), nil, nil)
+		plan, err := p.Pipeline.Plan(p.Options)
 		if err != nil {
 			return err
 		}
-		x, err := p.Decode(s, z)
+		z, _, err := plan.Latents(s, diffusion.Batch{IDs: ids, Negative: none, Noise: diffusion.OneGenerator(1)})
+		if err != nil {
+			return err
+		}
+		x, err := p.Pipeline.Decode(s, z)
 		if err != nil {
 			return err
 		}
@@ -331,7 +346,7 @@ func (b *bench) batch(p *models.Painter, size painting, n, loaded int) error {
 }
 
 // guided is the time of the UNet for n pictures, each with and without its text.
-func (b *bench) guided(p *models.Painter, size painting, n int) (float64, error) {
+func (b *bench) guided(p *sdNets, size painting, n int) (float64, error) {
 	s := engine.NewStream(b.ctx, b.dev)
 	defer s.Close()
 	run, err := b.unet(s, p, size, n)
@@ -342,7 +357,7 @@ func (b *bench) guided(p *models.Painter, size painting, n int) (float64, error)
 }
 
 // unet prepares a step for n pictures with guidance.
-func (b *bench) unet(s *engine.Stream, p *models.Painter, size painting, n int) (func() error, error) {
+func (b *bench) unet(s *engine.Stream, p *sdNets, size painting, n int) (func() error, error) {
 	text := s.Put(random(3, 1, 2*n, size.text.length, size.text.width))
 	cond, err := p.UNet.Condition(s, []float64{801, 601}, text, nil)
 	if err != nil {
@@ -412,7 +427,7 @@ type tally struct {
 
 // step times each launch of a guided step by itself, and says what the sum is
 // beside the whole.
-func (b *bench) step(p *models.Painter, size painting) error {
+func (b *bench) step(p *sdNets, size painting) error {
 	s := engine.NewStream(b.ctx, b.dev)
 	defer s.Close()
 	run, err := b.unet(s, p, size, 1)

@@ -52,6 +52,7 @@ type Device struct {
 	scratch sync.Map // by type, *sync.Pool: Scratch
 	mu      sync.Mutex
 	arena   arena
+	owned   sync.Map // by type: func() T, which computes once (Owned)
 }
 
 // New returns the CPU with that many workers and exact operations.

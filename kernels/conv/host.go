@@ -9,7 +9,7 @@ import (
 
 // geometry finds the patch under each output pixel.
 type geometry struct {
-	x, beside             []float32 // of c channels, and of more channels
+	x, concat             []float32 // of c channels, and of more channels
 	h, w, c, more, oh, ow int
 	kh, kw, stride, shift int
 	pad                   Pad
@@ -50,8 +50,9 @@ func channelsLast(d engine.Device, w []float32, out, in, taps int) []float32 {
 	return to
 }
 
-// choose is plan, unless a test asks for more than would be fastest.
-var choose = plan
+// chooser finds the minimal filtering that a convolution is done by, nil for none.
+// It is plan; a test's device owns another one.
+type chooser func(n int, g *geometry, in, out int) *simd.Winograd
 
 // lowered is a convolution as a product, whose left operand has a row of patches for
 // each output pixel.
@@ -73,6 +74,7 @@ func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matm
 func (l *lowered) run(n int, w *Weights, y []float32, e matmul.Epilogue) {
 	m := n * l.oh * l.ow
 	if l.h.Precision() != host.Exact && l.k.Format == simd.F32 {
+		choose := host.Owned(l.h, func() chooser { return plan })
 		if t := choose(n, &l.geometry, w.In, w.Out); t != nil {
 			c := host.Scratch[winograd](l.h)
 			*c = winograd{d: l.h, g: &l.geometry, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
@@ -112,8 +114,8 @@ func (g *geometry) gather(h *host.Device, k simd.Kernel, dst []float32, row, row
 		n := min(k.MR, rows-i)
 		for p := g.patches(row+i, n, at, kc); p.next(); {
 			src := g.x
-			if p.beside {
-				src = g.beside
+			if p.concat {
+				src = g.concat
 			}
 			for r, f := range p.from[:n] {
 				to := few[r*kc+p.q:][:p.run]
@@ -137,8 +139,8 @@ func (g *geometry) direct(h *host.Device, k simd.Kernel, dst []float32, row, row
 		n := min(k.MR, rows-i)
 		for p := g.patches(row+i, n, at, kc); p.next(); {
 			src := g.x
-			if p.beside {
-				src = g.beside
+			if p.concat {
+				src = g.concat
 			}
 			*from = p.from
 			k.Gather(panel[k.LenA(p.q):], src, from[:n], p.run)
@@ -152,13 +154,13 @@ func (g *geometry) direct(h *host.Device, k simd.Kernel, dst []float32, row, row
 const most = 32
 
 // patches are columns of the patches of some output pixels, in runs that lie side by
-// side in x or in beside.
+// side in x or in concat.
 type patches struct {
 	g             *geometry
 	n, at, length int
 	base, ys, xs  [most]int
 	q, run        int // of this run, from the first of the columns
-	beside        bool
+	concat        bool
 	from          [most]int // the element where each pixel's run begins; zeros where it is negative
 }
 
@@ -183,9 +185,9 @@ func (p *patches) next() bool {
 		return false
 	}
 	tap, c := (p.at+p.q)/(g.c+g.more), (p.at+p.q)%(g.c+g.more)
-	p.beside = c >= g.c
+	p.concat = c >= g.c
 	width := g.c
-	if p.beside {
+	if p.concat {
 		width, c = g.more, c-g.c
 	}
 	p.run = min(width-c, p.length-p.q)

@@ -28,13 +28,16 @@ func Gemm(d engine.Device) simd.Kernel {
 	if h, ok := host.On(d); ok {
 		switch h.Precision() {
 		case host.F32:
-			return simd.Fastest(simd.BF16x3)
+			return Speeds(h).Fastest(simd.BF16x3)
 		case host.Fast:
-			return simd.Fastest(simd.BF16)
+			return Speeds(h).Fastest(simd.BF16)
 		}
 	}
 	return simd.Gemm(simd.F32)
 }
+
+// Speeds are those of the formats in which d can multiply; the device keeps them.
+func Speeds(d *host.Device) *simd.Speeds { return host.Owned(d, simd.NewSpeeds) }
 
 // Operand is the left operand of a product: linear layers read its rows as they lie,
 // convolutions gather patches.
@@ -58,8 +61,8 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) 
 	p.panels = (m + g.MR - 1) / g.MR
 	p.mBlocks = (p.panels + rowBlock - 1) / rowBlock
 	p.mBlocks = min(p.panels, (p.mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
-	p.strips = (w.Out + g.NR - 1) / g.NR
-	p.nBlocks = min(p.strips, max((4*d.Workers()+p.mBlocks-1)/p.mBlocks, (w.Out+colBlock-1)/colBlock))
+	p.colPanels = (w.Out + g.NR - 1) / g.NR
+	p.nBlocks = min(p.colPanels, max((4*d.Workers()+p.mBlocks-1)/p.mBlocks, (w.Out+colBlock-1)/colBlock))
 	parts := max(1, (w.In+most-1)/most)
 	p.step = (w.In + parts - 1) / parts
 	p.step = (p.step + g.KR - 1) / g.KR * g.KR
@@ -80,15 +83,15 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) 
 
 // product is one Run.
 type product struct {
-	d                                *host.Device
-	m                                int
-	w                                *Weights
-	c                                []float32
-	e                                Epilogue
-	a                                Operand
-	panels, mBlocks, strips, nBlocks int
-	step                             int       // of the depth
-	whole                            []float32 // the left operand, where all jobs take the same rows
+	d                                   *host.Device
+	m                                   int
+	w                                   *Weights
+	c                                   []float32
+	e                                   Epilogue
+	a                                   Operand
+	panels, mBlocks, colPanels, nBlocks int
+	step                                int       // of the depth
+	whole                               []float32 // the left operand, where all jobs take the same rows
 }
 
 // Do multiplies one block of rows and columns.
@@ -98,7 +101,7 @@ func (p *product) Do(job int) {
 	block := job / p.nBlocks
 	i0 := block * p.panels / p.mBlocks * g.MR
 	rows := min((block+1)*p.panels/p.mBlocks*g.MR, p.m) - i0
-	s0, s1 := job%p.nBlocks*p.strips/p.nBlocks, (job%p.nBlocks+1)*p.strips/p.nBlocks
+	s0, s1 := job%p.nBlocks*p.colPanels/p.nBlocks, (job%p.nBlocks+1)*p.colPanels/p.nBlocks
 	j0, j1 := s0*g.NR, min(s1*g.NR, n)
 	if depth == 0 {
 		g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
@@ -139,8 +142,8 @@ func Peak(d *host.Device, length time.Duration) float64 {
 	return float64(flops.Load()) / time.Since(start).Seconds()
 }
 
-// strips packs rows of weights, on all workers.
-func strips(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
+// packPanels packs rows of weights, on all workers.
+func packPanels(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
 	nr := g.NR
 	packed := make([]float32, g.SizeB(in, out))
 	host.Huge(packed)
@@ -161,8 +164,8 @@ func strips(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 
 // Gemm is the host's kernel for which w is packed.
 func (w *Weights) Gemm() simd.Kernel { return w.gemm }
 
-// Strip is one panel of columns, as the host's kernel reads it.
-func (w *Weights) Strip(i int) []float32 {
+// Panel is one panel of columns, as the host's kernel reads it.
+func (w *Weights) Panel(i int) []float32 {
 	n := w.gemm.LenB(w.In)
 	return w.packed[i*n : (i+1)*n]
 }
@@ -240,9 +243,9 @@ func (e Epilogue) Row(dst, x []float32, m, n, i, j0 int) {
 		simd.Add(dst, x, e.Bias.F32()[j0:])
 		x = dst
 	}
-	if e.Each != nil {
-		each := e.Each.F32()
-		simd.Add(dst, x, each[i/(m*n/len(each))*n+j0:])
+	if e.SampleBias != nil {
+		bias := e.SampleBias.F32()
+		simd.Add(dst, x, bias[i/(m*n/len(bias))*n+j0:])
 		x = dst
 	}
 	if e.Act != None {

@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"parley/engine"
+	"parley/kernels/layout"
 	"parley/kernels/matmul"
-	"parley/kernels/resample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -71,7 +71,7 @@ func (v *Vision) Forward(s *engine.Stream, x *engine.Tensor) (VisionOutput, erro
 	// 3. The class token, which is the first of a picture's rows; normalised, and
 	// projected.
 	n, rows, width := h.Dim(0), h.Dim(1), h.Dim(2)
-	c := resample.Channels(s, s.View(h, n, rows*width), 0, width)
+	c := layout.Channels(s, s.View(h, n, rows*width), 0, width)
 	out.Pooled = v.post.Forward(s, c)
 	s.Free(c)
 	s.Leave(nil)

@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"parley/engine"
-	"parley/kernels/sample"
+	"parley/kernels/sampling"
 )
 
 // Model is a language model with a cache of what it has read (blip.Cache).
@@ -23,21 +23,22 @@ type Model interface {
 
 // Options say how tokens are chosen. Zero values are transformers' defaults.
 type Options struct {
-	Beams             int     // 0 or 1: no beam search
-	Keep              int     // how many of a prompt's beams are returned, the best first; 0: one
-	Sample            bool    // draw from the distribution, else take the likeliest
-	TopP              float64 // nucleus: the likeliest tokens that together have this probability; 0 and 1: all
-	TopK              int     // the K likeliest tokens; 0: all
-	Temperature       float64 // 0 is 1
-	RepetitionPenalty float64 // above 1 makes tokens that are there already less likely; 0 is 1
-	LengthPenalty     float64 // of beams: the exponent of the length that a score is divided by
-	NoLengthPenalty   bool    // LengthPenalty 0 is meant
-	EarlyStopping     bool    // beams: stop with as many texts as beams
-	MaxLength         int     // in tokens, the prompt's included
-	MinLength         int     // likewise; until then EOS is suppressed
-	Seed              uint64  // of Sample
-	Subsequences      []int   // of Sample: row i draws from subsequence Subsequences[i] of Philox; nil: from its own, i
-	EOS, Pad          int32   // the token that ends a text; the one that fills rows up
+	Beams             int      // 0 or 1: no beam search
+	Keep              int      // how many of a prompt's beams are returned, the best first; 0: one
+	Sample            bool     // draw from the distribution, else take the likeliest
+	TopP              float64  // nucleus: the likeliest tokens that together have this probability; 0 and 1: all
+	TopK              int      // the K likeliest tokens; 0: all
+	Temperature       float64  // 0 is 1
+	RepetitionPenalty float64  // above 1 makes tokens that are there already less likely; 0 is 1
+	LengthPenalty     float64  // of beams: the exponent of the length that a score is divided by
+	NoLengthPenalty   bool     // LengthPenalty 0 is meant
+	EarlyStopping     bool     // beams: stop with as many texts as beams
+	MaxLength         int      // in tokens, the prompt's included
+	MinLength         int      // likewise; until then EOS is suppressed
+	Seed              uint64   // of Sample
+	Seeds             []uint64 // of Sample: row i draws from Seeds[i]; nil: every row from Seed
+	Subsequences      []int    // of Sample: row i draws from subsequence Subsequences[i] of Philox; nil: from its own, i
+	EOS, Pad          int32    // the token that ends a text; the one that fills rows up
 }
 
 // Text is one result.
@@ -70,6 +71,9 @@ func (o Options) Check(prompts [][]int32) error {
 	case o.Keep > max(1, o.Beams):
 		return fmt.Errorf("decode: %d texts of %d beams", o.Keep, o.Beams)
 	}
+	if o.Seeds != nil && len(o.Seeds) != len(prompts) {
+		return fmt.Errorf("decode: %d seeds for %d prompts", len(o.Seeds), len(prompts))
+	}
 	for i, p := range prompts {
 		if len(p) != len(prompts[0]) {
 			return fmt.Errorf("decode: prompt %d has %d ids, prompt 0 has %d", i, len(p), len(prompts[0]))
@@ -95,8 +99,8 @@ func Generate(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, 
 }
 
 // choice is how the token behind length others is chosen.
-func (o Options) choice(length int) sample.Choice {
-	return sample.Choice{RepetitionPenalty: o.RepetitionPenalty, Bar: length < o.MinLength, Barred: o.EOS,
+func (o Options) choice(length int) sampling.Options {
+	return sampling.Options{RepetitionPenalty: o.RepetitionPenalty, Suppress: length < o.MinLength, Suppressed: o.EOS,
 		Sample: o.Sample, Temperature: o.Temperature, TopP: o.TopP, TopK: o.TopK, Seed: o.Seed}
 }
 
@@ -128,8 +132,8 @@ func single(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, er
 			}
 		}
 		c := o.choice(length)
-		c.Streams, c.Offset = subsequences, uint64(length-prompt)
-		tokens, err := sample.Words(s, logits, ids, c)
+		c.Subsequences, c.Offset = subsequences, uint64(length-prompt)
+		tokens, err := o.tokens(s, logits, ids, c)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +145,7 @@ func single(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, er
 				continue
 			}
 			out[i].IDs = append(out[i].IDs, token.ID)
-			out[i].Score += token.Log
+			out[i].Score += token.LogProb
 			next[i] = []int32{token.ID}
 			done[i] = token.ID == o.EOS
 			open = open || !done[i]
@@ -152,6 +156,28 @@ func single(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, er
 	}
 	for i := range out {
 		out[i].Score /= float64(len(out[i].IDs) - prompt)
+	}
+	return out, nil
+}
+
+// tokens chooses the next token of each row, those of one seed together.
+func (o Options) tokens(s *engine.Stream, logits *engine.Tensor, ids [][]int32, c sampling.Options) ([]sampling.Token, error) {
+	if o.Seeds == nil {
+		return sampling.Tokens(s, logits, ids, c)
+	}
+	var out []sampling.Token
+	all := c.Subsequences
+	for lo := 0; lo < len(ids); {
+		hi := lo + 1
+		for hi < len(ids) && o.Seeds[hi] == o.Seeds[lo] {
+			hi++
+		}
+		c.Seed, c.Subsequences = o.Seeds[lo], all[lo:hi]
+		some, err := sampling.Tokens(s, logits.Rows(lo, hi), ids[lo:hi], c)
+		if err != nil {
+			return nil, err
+		}
+		out, lo = append(out, some...), hi
 	}
 	return out, nil
 }
@@ -206,7 +232,7 @@ func beam(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, erro
 				ids, scores = append(ids, c.ids), append(scores, c.score)
 			}
 		}
-		best, err := sample.Continuations(s, logits, ids, scores, k, o.choice(length))
+		best, err := sampling.Continuations(s, logits, ids, scores, k, o.choice(length))
 		if err != nil {
 			return nil, err
 		}

@@ -12,7 +12,7 @@ import (
 	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/optest"
-	"parley/kernels/sample"
+	"parley/kernels/sampling"
 	"parley/nets/blip"
 	"parley/nets/decode"
 	"parley/weights/mini"
@@ -130,9 +130,9 @@ func TestChoicesCUDA(t *testing.T) {
 					step := at - 2
 					x, y := row(w.logits[step], i), row(r.logits[step], i)
 					e := far(x.F32(), y.F32())
-					choice := sample.Choice{RepetitionPenalty: c.o.RepetitionPenalty, Bar: at < c.o.MinLength, Barred: m.Text.Sep,
-						Sample: c.o.Sample, Temperature: c.o.Temperature, TopP: c.o.TopP, TopK: c.o.TopK, Seed: c.o.Seed, Streams: []uint64{uint64(i)}, Offset: uint64(step)}
-					tokens, err := sample.Words(engine.NewStream(context.Background(), cpu), x, [][]int32{want[i].IDs[:at]}, choice)
+					choice := sampling.Options{RepetitionPenalty: c.o.RepetitionPenalty, Suppress: at < c.o.MinLength, Suppressed: m.Text.Sep,
+						Sample: c.o.Sample, Temperature: c.o.Temperature, TopP: c.o.TopP, TopK: c.o.TopK, Seed: c.o.Seed, Subsequences: []uint64{uint64(i)}, Offset: uint64(step)}
+					tokens, err := sampling.Tokens(engine.NewStream(context.Background(), cpu), x, [][]int32{want[i].IDs[:at]}, choice)
 					if err != nil {
 						t.Fatal(err)
 					}

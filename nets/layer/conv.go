@@ -47,7 +47,7 @@ func (c Conv) Forward(s *engine.Stream, x, residual *engine.Tensor) *engine.Tens
 func (c Conv) Concat(s *engine.Stream, x, skip, residual *engine.Tensor) *engine.Tensor {
 	s.Enter(c.fused(matmul.None, residual))
 	o := c.opt
-	o.Beside, o.Epilogue = skip, matmul.Epilogue{Bias: c.bias, Residual: residual}
+	o.Concat, o.Epilogue = skip, matmul.Epilogue{Bias: c.bias, Residual: residual}
 	return s.Leave(conv.Conv2D(s, x, c.w, o))
 }
 
@@ -59,6 +59,6 @@ func (c Conv) Timed(s *engine.Stream, x, temb *engine.Tensor) *engine.Tensor {
 	}
 	s.Enter(c.temb)
 	o := c.opt
-	o.Epilogue = matmul.Epilogue{Bias: c.bias, Each: temb}
+	o.Epilogue = matmul.Epilogue{Bias: c.bias, SampleBias: temb}
 	return s.Leave(conv.Conv2D(s, x, c.w, o))
 }

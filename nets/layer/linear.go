@@ -108,7 +108,7 @@ func (l Linear) Fused(s *engine.Stream, x *engine.Tensor, act matmul.Act, residu
 // p-th of P even parts of x's rows; nil adds nothing.
 func (l Linear) Added(s *engine.Stream, x, added *engine.Tensor, act matmul.Act) *engine.Tensor {
 	s.Enter(l.fused(act, nil))
-	return s.Leave(matmul.Linear(s, x, l.w, matmul.Epilogue{Bias: l.bias, Act: act, Each: added}))
+	return s.Leave(matmul.Linear(s, x, l.w, matmul.Epilogue{Bias: l.bias, Act: act, SampleBias: added}))
 }
 
 // Logits is Forward in f32 on every device.

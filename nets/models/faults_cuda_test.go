@@ -15,6 +15,7 @@ import (
 	"parley/engine/cuda/ptx"
 	"parley/nets/blip"
 	"parley/nets/decode"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/weights"
 )
@@ -48,7 +49,7 @@ func (w work) close(t *testing.T) {
 // drawer draws two small pictures; the second step is recorded.
 func drawer(t *testing.T, dev *cuda.Device) func(context.Context, func()) ([]float32, error) {
 	p := sketch(t, dev)
-	p.Width, p.Height = 4, 4
+	p.Defaults.Width, p.Defaults.Height = 4, 4
 	return func(ctx context.Context, step func()) ([]float32, error) {
 		_, x, err := drawing{kind: "euler-a", steps: 3, guidance: 1}.draw(ctx, p, dev, step)
 		return x, err
@@ -304,11 +305,11 @@ func TestNoRoomForAModel(t *testing.T) {
 	all, before := fail.Allocs(), dev.Usage()
 	for i := range 20 {
 		fail.FailAlloc(1 + i*(all-1)/19)
-		in := models.Tensors{"latents": engine.FromF32(make([]float32, 16), 1, 4, 2, 2)}
-		_, err := models.OpenPainter(at(t, "testdata/sd"), dev)
+		in := forward.Tensors{"latents": engine.FromF32(make([]float32, 16), 1, 4, 2, 2)}
+		_, err := models.OpenStableDiffusion(at(t, "testdata/sd"), dev)
 		if i%2 == 1 { // the autoencoder alone, and to the end
 			fail.FailAlloc(1 + i*5)
-			_, err = models.Forward(t.Context(), "vae-decode", at(t, "testdata/sd"), dev, in, models.ForwardOptions{})
+			_, err = forward.Once(engine.NewRun(t.Context()), "vae-decode", at(t, "testdata/sd"), dev, in, forward.Options{})
 		}
 		var memory *cuda.OutOfMemory
 		if !errors.As(err, &memory) || !strings.Contains(err.Error(), "load ") {

@@ -4,10 +4,10 @@ import (
 	"fmt"
 
 	"parley/engine"
+	"parley/kernels/elementwise"
 	"parley/kernels/embed"
+	"parley/kernels/layout"
 	"parley/kernels/matmul"
-	"parley/kernels/resample"
-	"parley/kernels/sample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -195,7 +195,7 @@ func (c *Conditions) at(s *engine.Stream, in Input) error {
 	}
 	flat := s.View(row, c.texts, c.channels)
 	for _, p := range c.places {
-		y := resample.Channels(s, flat, p.at, p.at+p.channels)
+		y := layout.Channels(s, flat, p.at, p.at+p.channels)
 		c.temb[p.path] = y
 		c.owned = append(c.owned, y)
 	}
@@ -230,7 +230,7 @@ func (c *Conditions) expand(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	shape[0] = c.texts
 	y := s.New(x.DType(), shape...)
 	for i := 0; i < c.texts; i += m {
-		sample.Scale(s, s.Rows(y, i, i+m), x, 1)
+		elementwise.Scale(s, s.Rows(y, i, i+m), x, 1)
 	}
 	return y
 }

@@ -7,8 +7,8 @@ import (
 
 	"parley/engine"
 	"parley/kernels/conv"
+	"parley/kernels/elementwise"
 	"parley/kernels/embed"
-	"parley/kernels/sample"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -276,13 +276,13 @@ func (c *Conditions) plus(s *engine.Stream, x, r *engine.Tensor, name string) (*
 // sum is x + y of the type of activations: added in f32, and rounded once.
 func sum(s *engine.Stream, x, y *engine.Tensor) *engine.Tensor {
 	if s.Float() == engine.F32 {
-		return sample.Mix(s, 1, x, 1, y)
+		return elementwise.Mix(s, 1, x, 1, y)
 	}
 	a, b, out := s.New(engine.F32, x.Shape()...), s.New(engine.F32, y.Shape()...), s.New(s.Float(), x.Shape()...)
-	sample.Scale(s, a, x, 1)
-	sample.Scale(s, b, y, 1)
-	z := sample.Mix(s, 1, a, 1, b)
-	sample.Scale(s, out, z, 1)
+	elementwise.Scale(s, a, x, 1)
+	elementwise.Scale(s, b, y, 1)
+	z := elementwise.Mix(s, 1, a, 1, b)
+	elementwise.Scale(s, out, z, 1)
 	s.Free(a, b, z)
 	return out
 }

@@ -8,7 +8,7 @@ import (
 
 	"parley/engine"
 	"parley/kernels/conv"
-	"parley/kernels/resample"
+	"parley/kernels/layout"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -167,7 +167,7 @@ func (m *Model) Encode(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, erro
 	if err != nil {
 		return nil, err
 	}
-	y := resample.Channels(s, h, 0, m.Latents)
+	y := layout.Channels(s, h, 0, m.Latents)
 	s.Free(h)
 	return y, s.Err()
 }

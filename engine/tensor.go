@@ -116,6 +116,11 @@ func (m Memory) F32() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(m.Host))), len(m.Host)/4)
 }
 
+// F64 is F32 for sums.
+func (m Memory) F64() []float64 {
+	return unsafe.Slice((*float64)(unsafe.Pointer(unsafe.SliceData(m.Host))), len(m.Host)/8)
+}
+
 // at tells blocks apart; 0 is no block.
 func (m Memory) at() uintptr {
 	if len(m.Host) > 0 {

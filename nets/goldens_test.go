@@ -509,9 +509,18 @@ func TestInputsRefused(t *testing.T) {
 			_, err := c.Text.Forward(s, [][]int32{{61}}, clip.TextOptions{})
 			return err
 		}},
-		{"small picture", "pixels has shape [1 23 24 3], want [N 24 24 3]", func(s *engine.Stream) error { _, err := c.Vision.Forward(s, zeros(1, 23, 24, 3)); return err }},
-		{"grey picture", "pixels has shape [1 24 24 1], want [N 24 24 3]", func(s *engine.Stream) error { _, err := b.Vision.Forward(s, zeros(1, 24, 24, 1)); return err }},
-		{"narrow states", "encoder_hidden_states has shape [1 5 39], want [M L 40] with 2 a multiple of M", func(s *engine.Stream) error { _, err := b.Text.Start(s, zeros(1, 5, 39), 2, 3); return err }},
+		{"small picture", "pixels has shape [1 23 24 3], want [N 24 24 3]", func(s *engine.Stream) error {
+			_, err := c.Vision.Forward(s, zeros(1, 23, 24, 3))
+			return err
+		}},
+		{"grey picture", "pixels has shape [1 24 24 1], want [N 24 24 3]", func(s *engine.Stream) error {
+			_, err := b.Vision.Forward(s, zeros(1, 24, 24, 1))
+			return err
+		}},
+		{"narrow states", "encoder_hidden_states has shape [1 5 39], want [M L 40] with 2 a multiple of M", func(s *engine.Stream) error {
+			_, err := b.Text.Start(s, zeros(1, 5, 39), 2, 3)
+			return err
+		}},
 		{"odd latents", "sample has shape [1 8 6 4], want [N H W 4] with H and W multiples of 4", func(s *engine.Stream) error {
 			_, err := u.Forward(s, zeros(1, 8, 6, 4), []float64{1}, zeros(1, 3, 15))
 			return err
@@ -524,8 +533,14 @@ func TestInputsRefused(t *testing.T) {
 			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1, 2}, zeros(1, 3, 15))
 			return err
 		}},
-		{"odd picture", "sample has shape [1 8 6 3], want [N H W 3] with H and W multiples of 4", func(s *engine.Stream) error { _, err := v.Encode(s, zeros(1, 8, 6, 3)); return err }},
-		{"wide latents", "latents has shape [1 2 2 3], want [N H W 4]", func(s *engine.Stream) error { _, err := v.Decode(s, zeros(1, 2, 2, 3)); return err }},
+		{"odd picture", "sample has shape [1 8 6 3], want [N H W 3] with H and W multiples of 4", func(s *engine.Stream) error {
+			_, err := v.Encode(s, zeros(1, 8, 6, 3))
+			return err
+		}},
+		{"wide latents", "latents has shape [1 2 2 3], want [N H W 4]", func(s *engine.Stream) error {
+			_, err := v.Decode(s, zeros(1, 2, 2, 3))
+			return err
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := tc.run(engine.NewStream(t.Context(), host.New(1)))
@@ -551,7 +566,8 @@ func TestConfigsRefused(t *testing.T) {
 		{"unet_odd", convert.UNet, "only_cross_attention", "[false, true, false]", "only_cross_attention is [false,true,false]"},
 		{"unet_odd", convert.UNet, "only_cross_attention", "[false, false, false]", ""},
 		{"unet_odd", convert.UNet, "downsample_padding", "2", "downsample_padding is 2"},
-		{"vae_three", convert.VAE, "down_block_types", `["AttnDownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"]`, "down_block_types is"},
+		{"vae_three", convert.VAE, "down_block_types",
+			`["AttnDownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"]`, "down_block_types is"},
 		{"unet_odd", convert.UNet, "transformer_layers_per_block", "1000000000", "transformer_layers_per_block has 1000000000, want 1 to 1000"},
 		{"unet_odd", convert.UNet, "cross_attention_dim", "4611686018427387904", "cross_attention_dim is 4611686018427387904"},
 		{"unet_odd", convert.UNet, "block_out_channels", "[8, 4611686018427387904, 40]", "block_out_channels is [8 4611686018427387904 40]"},
@@ -663,7 +679,8 @@ func manyTexts(t *testing.T, g golden, dev engine.Device, bound float64) {
 	if e, err := relative(have, want); err != nil || !(e <= bound) {
 		t.Errorf("relative error %.3g, %v; want at most %g", e, err, bound)
 	}
-	if _, err := m.Forward(s, s.Put(two), []float64{1, 2}, s.Put(engine.FromF32(slices.Concat(four.F32(), text.F32()), append([]int{5}, text.Shape()[1:]...)...))); err == nil {
+	five := engine.FromF32(slices.Concat(four.F32(), text.F32()), append([]int{5}, text.Shape()[1:]...)...)
+	if _, err := m.Forward(s, s.Put(two), []float64{1, 2}, s.Put(five)); err == nil {
 		t.Error("2 samples and 5 texts were taken")
 	}
 }

@@ -48,10 +48,11 @@ type Device struct {
 	workers   int
 	precision Precision
 
-	pool  pool
-	mu    sync.Mutex
-	arena arena
-	owned sync.Map // by type: func() T, which computes once (Owned)
+	pool    pool
+	scratch sync.Map // by type, *sync.Pool: Scratch
+	mu      sync.Mutex
+	arena   arena
+	owned   sync.Map // by type: func() T, which computes once (Owned)
 }
 
 // New returns the CPU with that many workers and exact operations.
@@ -116,26 +117,4 @@ func (d *Device) Download(dst []byte, src *engine.Tensor) error {
 func (d *Device) Copy(dst, src *engine.Tensor) error {
 	copy(dst.Memory().Host, src.Memory().Host)
 	return nil
-}
-
-// For calls f(i) for every i below n, on all workers; which worker takes
-// which i depends on who is free. f does not call For.
-func (d *Device) For(n int, f func(i int)) {
-	helpers := min(d.workers, n) - 1
-	if helpers <= 0 {
-		for i := range n {
-			f(i)
-		}
-		return
-	}
-	d.pool.do(n, helpers, f)
-}
-
-// Range splits n items in even runs of at least grain items, one call each.
-func (d *Device) Range(n, grain int, f func(lo, hi int)) {
-	if n <= 0 {
-		return
-	}
-	parts := max(1, min(4*d.workers, n/max(grain, 1)))
-	d.For(parts, func(i int) { f(i*n/parts, (i+1)*n/parts) })
 }

@@ -16,6 +16,7 @@ type attn struct {
 	scale                  float32
 	causal                 bool
 	gemm                   simd.Kernel
+	parts                  int // of a head's queries
 }
 
 // keyBlock keys' scores with a panel of queries, and about as many as fill panels,
@@ -32,23 +33,26 @@ func (a *attn) run() {
 	if a.lq == 1 || !a.causal {
 		a.n, a.lq, a.share = a.n/a.share, a.lq*a.share, 1
 	}
-	if a.lq <= 2 {
-		a.d.For(a.n*a.heads, func(i int) { a.few(i/a.heads, i%a.heads) })
-		return
+	jobs := a.n * a.heads
+	a.parts = 1
+	if a.lq > a.gemm.MR && jobs < 2*a.d.Workers() {
+		a.parts = min((2*a.d.Workers()+jobs-1)/jobs, (a.lq+15)/16)
 	}
-	if a.lq <= a.gemm.MR {
-		a.d.For(a.n*a.heads, func(i int) { a.short(i/a.heads, i%a.heads) })
-		return
+	a.d.Run(jobs*a.parts, a)
+}
+
+// Do serves one head of one row, or a part of its queries.
+func (a *attn) Do(i int) {
+	p := i % a.parts
+	i /= a.parts
+	switch b, h := i/a.heads, i%a.heads; {
+	case a.lq <= 2:
+		a.few(b, h)
+	case a.lq <= a.gemm.MR:
+		a.short(b, h)
+	default:
+		a.blocked(b, h, p*a.lq/a.parts, (p+1)*a.lq/a.parts)
 	}
-	parts := 1
-	if jobs := a.n * a.heads; jobs < 2*a.d.Workers() {
-		parts = min((2*a.d.Workers()+jobs-1)/jobs, (a.lq+15)/16)
-	}
-	a.d.For(a.n*a.heads*parts, func(i int) {
-		p := i % parts
-		i /= parts
-		a.blocked(i/a.heads, i%a.heads, p*a.lq/parts, (p+1)*a.lq/parts)
-	})
 }
 
 // sees is the number of keys that query i attends to.
@@ -63,7 +67,9 @@ func (a *attn) sees(i int) int {
 func (a *attn) few(b, h int) {
 	width := a.heads * a.dim
 	kv := b/a.share*a.room*a.kvRow + h*a.dim
-	score := make([]float32, a.keys)
+	mem, _ := a.d.Alloc(4 * a.keys)
+	defer a.d.Free(mem)
+	score := mem.F32()
 	for i := range a.lq {
 		row := b*a.lq + i
 		q, y := a.q[row*a.qRow+h*a.dim:][:a.dim], a.y[row*width+h*a.dim:][:a.dim]

@@ -104,12 +104,15 @@ func attend(s *engine.Stream, q, k, v part, width int, o Options) *engine.Tensor
 			if o.More != nil {
 				keys += int(o.More.I32()[0])
 			}
-			a := attn{
+			a := host.Scratch[attn](h)
+			*a = attn{
 				d: h, q: q.t.F32()[q.at:], k: k.t.F32()[k.at:], v: v.t.F32()[v.at:], y: y.F32(), qRow: q.row(), kvRow: k.row(),
 				n: n, lq: lq, share: n / m, room: room, keys: keys, heads: o.Heads, dim: width / o.Heads,
 				scale: float32(o.Scale), causal: o.Causal, gemm: matmul.Gemm(h),
 			}
 			a.run()
+			*a = attn{}
+			host.Recycle(h, a)
 		}
 	})
 }

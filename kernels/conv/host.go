@@ -54,25 +54,49 @@ func channelsLast(d engine.Device, w []float32, out, in, taps int) []float32 {
 // It is plan; a test's device owns another one.
 type chooser func(n int, g *geometry, in, out int) *simd.Winograd
 
+// lowered is a convolution as a product, whose left operand has a row of patches for
+// each output pixel.
+type lowered struct {
+	geometry
+	h *host.Device
+	k simd.Kernel
+}
+
 // onHost convolves n samples.
 func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matmul.Epilogue) {
-	m, k := n*g.oh*g.ow, w.mat.Gemm()
-	if h.Precision() != host.Exact && k.Format == simd.F32 {
-		choose := host.Owned(h, func() chooser { return plan })
-		if t := choose(n, g, w.In, w.Out); t != nil {
-			c := winograd{d: h, g: g, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
+	l := host.Scratch[lowered](h)
+	*l = lowered{*g, h, w.mat.Gemm()}
+	l.run(n, w, y, e)
+	*l = lowered{}
+	host.Recycle(h, l)
+}
+
+func (l *lowered) run(n int, w *Weights, y []float32, e matmul.Epilogue) {
+	m := n * l.oh * l.ow
+	if l.h.Precision() != host.Exact && l.k.Format == simd.F32 {
+		choose := host.Owned(l.h, func() chooser { return plan })
+		if t := choose(n, &l.geometry, w.In, w.Out); t != nil {
+			c := host.Scratch[winograd](l.h)
+			*c = winograd{d: l.h, g: &l.geometry, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
 			c.run(n)
+			*c = winograd{}
+			host.Recycle(l.h, c)
 			return
 		}
 	}
-	gather := func(dst []float32, row, rows, at, kc int) { g.gather(h, k, dst, row, rows, at, kc) }
-	switch {
-	case g.pointwise():
-		gather = func(dst []float32, row, rows, at, kc int) { k.PackA(dst, g.x[row*g.c+at:], g.c, rows, kc) }
-	case k.Format != simd.F32 && g.c%k.KR == 0 && g.more%k.KR == 0:
-		gather = func(dst []float32, row, rows, at, kc int) { g.direct(k, dst, row, rows, at, kc) }
+	matmul.Run(l.h, m, w.mat, y, e, l)
+}
+
+// Pack implements matmul.Operand.
+func (l *lowered) Pack(dst []float32, row, rows, at, kc int) {
+	switch k := l.k; {
+	case l.pointwise():
+		k.PackA(dst, l.x[row*l.c+at:], l.c, rows, kc)
+	case k.Format != simd.F32 && l.c%k.KR == 0 && l.more%k.KR == 0:
+		l.direct(l.h, k, dst, row, rows, at, kc)
+	default:
+		l.gather(l.h, k, dst, row, rows, at, kc)
 	}
-	matmul.Run(h, m, w.mat, y, e, gather)
 }
 
 // pointwise reports whether a patch is a pixel of x alone.
@@ -88,70 +112,91 @@ func (g *geometry) gather(h *host.Device, k simd.Kernel, dst []float32, row, row
 	few := mem.F32()
 	for i := 0; i < rows; i += k.MR {
 		n := min(k.MR, rows-i)
-		g.patches(row+i, n, at, kc, func(q, run int, concat bool, from []int) {
+		for p := g.patches(row+i, n, at, kc); p.next(); {
 			src := g.x
-			if concat {
+			if p.concat {
 				src = g.concat
 			}
-			for r, f := range from {
-				to := few[r*kc+q:][:run]
+			for r, f := range p.from[:n] {
+				to := few[r*kc+p.q:][:p.run]
 				if f < 0 {
 					clear(to)
 				} else {
 					copy(to, src[f:])
 				}
 			}
-		})
+		}
 		k.PackA(dst[i/k.MR*k.LenA(kc):], few, kc, n, kc)
 	}
 }
 
 // direct is gather without a copy of the patches, for channels in whole blocks of
 // a panel.
-func (g *geometry) direct(k simd.Kernel, dst []float32, row, rows, at, kc int) {
+func (g *geometry) direct(h *host.Device, k simd.Kernel, dst []float32, row, rows, at, kc int) {
+	from := host.Scratch[[most]int](h)
 	for i := 0; i < rows; i += k.MR {
 		panel := dst[i/k.MR*k.LenA(kc):]
-		g.patches(row+i, min(k.MR, rows-i), at, kc, func(q, run int, concat bool, from []int) {
+		n := min(k.MR, rows-i)
+		for p := g.patches(row+i, n, at, kc); p.next(); {
 			src := g.x
-			if concat {
+			if p.concat {
 				src = g.concat
 			}
-			k.Gather(panel[k.LenA(q):], src, from, run)
-		})
+			*from = p.from
+			k.Gather(panel[k.LenA(p.q):], src, from[:n], p.run)
+		}
 	}
+	host.Recycle(h, from)
 }
 
 // most is as many patches as are found at a time: the rows of the highest panel
 // that simd has.
 const most = 32
 
+// patches are columns of the patches of some output pixels, in runs that lie side by
+// side in x or in concat.
+type patches struct {
+	g             *geometry
+	n, at, length int
+	base, ys, xs  [most]int
+	q, run        int // of this run, from the first of the columns
+	concat        bool
+	from          [most]int // the element where each pixel's run begins; zeros where it is negative
+}
+
 // patches finds columns at to at+length of the patches of output pixels first to
-// first+n. It calls f for runs of columns: run of them, from q on, are of x, or of
-// concat, from the elements that from has for each pixel; zeros where that is
-// negative.
-func (g *geometry) patches(first, n, at, length int, f func(q, run int, concat bool, from []int)) {
-	var base, ys, xs, from [most]int
+// first+n.
+func (g *geometry) patches(first, n, at, length int) patches {
+	p := patches{g: g, n: n, at: at, length: length}
 	for r := range n {
-		p := first + r
-		base[r] = p / (g.ow * g.oh) * g.h * g.w
-		ys[r] = p/g.ow%g.oh*g.stride - g.pad.Top
-		xs[r] = p%g.ow*g.stride - g.pad.Left
+		i := first + r
+		p.base[r] = i / (g.ow * g.oh) * g.h * g.w
+		p.ys[r] = i/g.ow%g.oh*g.stride - g.pad.Top
+		p.xs[r] = i%g.ow*g.stride - g.pad.Left
 	}
-	for q := 0; q < length; {
-		tap, c := (at+q)/(g.c+g.more), (at+q)%(g.c+g.more)
-		concat, width := c >= g.c, g.c
-		if concat {
-			width, c = g.more, c-g.c
-		}
-		run := min(width-c, length-q)
-		for r := range n {
-			y, x := ys[r]+tap/g.kw, xs[r]+tap%g.kw
-			from[r] = -1
-			if y >= 0 && x >= 0 && y>>g.shift < g.h && x>>g.shift < g.w {
-				from[r] = (base[r]+(y>>g.shift)*g.w+(x>>g.shift))*width + c
-			}
-		}
-		f(q, run, concat, from[:n])
-		q += run
+	return p
+}
+
+// next finds the next run of columns, if there is one.
+func (p *patches) next() bool {
+	g := p.g
+	p.q += p.run
+	if p.q >= p.length {
+		return false
 	}
+	tap, c := (p.at+p.q)/(g.c+g.more), (p.at+p.q)%(g.c+g.more)
+	p.concat = c >= g.c
+	width := g.c
+	if p.concat {
+		width, c = g.more, c-g.c
+	}
+	p.run = min(width-c, p.length-p.q)
+	for r := range p.n {
+		y, x := p.ys[r]+tap/g.kw, p.xs[r]+tap%g.kw
+		p.from[r] = -1
+		if y >= 0 && x >= 0 && y>>g.shift < g.h && x>>g.shift < g.w {
+			p.from[r] = (p.base[r]+(y>>g.shift)*g.w+(x>>g.shift))*width + c
+		}
+	}
+	return true
 }

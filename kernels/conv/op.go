@@ -56,12 +56,15 @@ func Same(k int) Pad { return Pad{k / 2, k / 2, k / 2, k / 2} }
 
 // Conv2D convolves x [N, H, W, In] and returns [N, H', W', Out].
 func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.Tensor {
-	channels, shape := x.Dim(-1), x.Shape().String()
+	channels := x.Dim(-1)
 	if o.Concat != nil {
 		channels += o.Concat.Dim(-1)
-		shape += " with " + o.Concat.Shape().String()
 	}
 	if len(x.Shape()) != 4 || channels != w.In || o.Concat != nil && !o.Concat.Shape()[:3].Equal(x.Shape()[:3]) {
+		shape := x.Shape().String()
+		if o.Concat != nil {
+			shape += " with " + o.Concat.Shape().String()
+		}
 		s.Fail(fmt.Errorf("conv: %s: x %s, filters [%d %d %d %d]", s.Path(), shape, w.Out, w.In, w.KH, w.KW))
 		return s.New(s.Float(), x.Dim(0), 1, 1, w.Out)
 	}

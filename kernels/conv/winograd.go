@@ -31,8 +31,9 @@ type winograd struct {
 
 	// Tiles first to end are at work. v has their pixels transformed, a
 	// product's left operand for each of the a x a positions: [a²][panel][in][MR].
-	first, end, panels int
-	v                  []float32
+	first, end, panels          int
+	chunks, filterPanels, parts int // of a pass
+	v                           []float32
 }
 
 // depthBlock is the depth of a product for which a row of positions of the
@@ -97,14 +98,22 @@ func (c *winograd) run(n int) {
 	for b := range blocks {
 		c.first, c.end = b*tiles/blocks, (b+1)*tiles/blocks
 		c.panels = (c.end - c.first + mr - 1) / mr
-		c.d.For(c.panels*chunks, func(i int) { c.input(i/chunks, i%chunks) })
+		c.chunks, c.filterPanels, c.parts = chunks, filterPanels, 0
+		c.d.Run(c.panels*chunks, c)
 		parts := max((c.panels*mr+tileBlock-1)/tileBlock, (2*c.d.Workers()+filterPanels-1)/filterPanels)
-		parts = min(parts, c.panels)
-		c.d.For(parts*filterPanels, func(i int) {
-			p := i / filterPanels
-			c.product(i%filterPanels, p*c.panels/parts, (p+1)*c.panels/parts)
-		})
+		c.parts = min(parts, c.panels)
+		c.d.Run(c.parts*filterPanels, c)
 	}
+}
+
+// Do implements host.Job: the first pass transforms pixels, the second multiplies.
+func (c *winograd) Do(i int) {
+	if c.parts == 0 {
+		c.input(i/c.chunks, i%c.chunks)
+		return
+	}
+	p := i / c.filterPanels
+	c.product(i%c.filterPanels, p*c.panels/c.parts, (p+1)*c.panels/c.parts)
 }
 
 // chunk is as many channels as are transformed at a time.

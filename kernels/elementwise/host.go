@@ -17,12 +17,24 @@ func mixOnHost(h *host.Device, a float64, x *engine.Tensor, b float64, y, out *e
 }
 
 func scaleOnHost(h *host.Device, dst, x *engine.Tensor, a float64) {
-	xs, ys, f := x.F32(), dst.F32(), float32(a)
-	h.Range(len(xs), grain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			ys[i] = f * xs[i]
-		}
-	})
+	j := host.Scratch[scaled](h)
+	*j = scaled{dst.F32(), x.F32(), float32(a)}
+	h.RunRange(x.Elems(), grain, j)
+	*j = scaled{}
+	host.Recycle(h, j)
+}
+
+// scaled is y = a·x.
+type scaled struct {
+	y, x []float32
+	a    float32
+}
+
+// DoRange implements host.RangeJob.
+func (s *scaled) DoRange(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		s.y[i] = s.a * s.x[i]
+	}
 }
 
 // finiteOnHost: what is not finite less itself is NaN.

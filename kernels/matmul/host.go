@@ -39,67 +39,94 @@ func Gemm(d engine.Device) simd.Kernel {
 // Speeds are those of the formats in which d can multiply; the device keeps them.
 func Speeds(d *host.Device) *simd.Speeds { return host.Owned(d, simd.NewSpeeds) }
 
-// Run multiplies m rows with w into c [m, Out]. gather packs rows row.. of the
-// left operand, columns k to k+kc, as PackA of w's kernel does: this is where a
-// convolution reads its patches. k is a multiple of the kernel's KR.
-func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func(dst []float32, row, rows, k, kc int)) {
+// Operand is the left operand of a product: linear layers read its rows as they lie,
+// convolutions gather patches.
+type Operand interface {
+	// Pack packs rows row to row+rows, columns k to k+kc, as PackA of the weights'
+	// kernel does. k is a multiple of the kernel's KR.
+	Pack(dst []float32, row, rows, k, kc int)
+}
+
+// Run multiplies m rows of a with w into c [m, Out].
+func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) {
 	g := w.gemm
-	n, depth := w.Out, w.In
 	if m == 0 {
 		return
 	}
 	// Blocks of about the same number of panels, of which every worker gets as
 	// many; where there are few, columns are split too.
 	rowBlock, most, colBlock := blockSizes(g)
-	panels := (m + g.MR - 1) / g.MR
-	mBlocks := (panels + rowBlock - 1) / rowBlock
-	mBlocks = min(panels, (mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
-	colPanels := (n + g.NR - 1) / g.NR
-	nBlocks := min(colPanels, max((4*d.Workers()+mBlocks-1)/mBlocks, (n+colBlock-1)/colBlock))
-	parts := max(1, (depth+most-1)/most)
-	step := (depth + parts - 1) / parts
-	step = (step + g.KR - 1) / g.KR * g.KR
-	var whole []float32 // the left operand, where all jobs take the same rows
+	p := host.Scratch[product](d)
+	*p = product{d: d, m: m, w: w, c: c, e: e, a: a}
+	p.panels = (m + g.MR - 1) / g.MR
+	p.mBlocks = (p.panels + rowBlock - 1) / rowBlock
+	p.mBlocks = min(p.panels, (p.mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
+	p.colPanels = (w.Out + g.NR - 1) / g.NR
+	p.nBlocks = min(p.colPanels, max((4*d.Workers()+p.mBlocks-1)/p.mBlocks, (w.Out+colBlock-1)/colBlock))
+	parts := max(1, (w.In+most-1)/most)
+	p.step = (w.In + parts - 1) / parts
+	p.step = (p.step + g.KR - 1) / g.KR * g.KR
+	var mem engine.Memory
 	if m <= g.MR {
-		step = depth
-		mem, _ := d.Alloc(4 * g.SizeA(m, depth))
-		defer d.Free(mem)
-		whole = mem.F32()
-		for k := 0; k < depth; k += most {
-			gather(whole[g.LenA(k):], 0, m, k, min(most, depth-k))
+		p.step = w.In
+		mem, _ = d.Alloc(4 * g.SizeA(m, w.In))
+		p.whole = mem.F32()
+		for k := 0; k < w.In; k += most {
+			a.Pack(p.whole[g.LenA(k):], 0, m, k, min(most, w.In-k))
 		}
 	}
-	d.For(mBlocks*nBlocks, func(job int) {
-		block := job / nBlocks
-		i0 := block * panels / mBlocks * g.MR
-		rows := min((block+1)*panels/mBlocks*g.MR, m) - i0
-		s0, s1 := job%nBlocks*colPanels/nBlocks, (job%nBlocks+1)*colPanels/nBlocks
-		j0, j1 := s0*g.NR, min(s1*g.NR, n)
-		if depth == 0 {
-			g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
+	d.Run(p.mBlocks*p.nBlocks, p)
+	d.Free(mem)
+	*p = product{}
+	host.Recycle(d, p)
+}
+
+// product is one Run.
+type product struct {
+	d                                   *host.Device
+	m                                   int
+	w                                   *Weights
+	c                                   []float32
+	e                                   Epilogue
+	a                                   Operand
+	panels, mBlocks, colPanels, nBlocks int
+	step                                int       // of the depth
+	whole                               []float32 // the left operand, where all jobs take the same rows
+}
+
+// Do multiplies one block of rows and columns.
+func (p *product) Do(job int) {
+	g, c := p.w.gemm, p.c
+	n, depth := p.w.Out, p.w.In
+	block := job / p.nBlocks
+	i0 := block * p.panels / p.mBlocks * g.MR
+	rows := min((block+1)*p.panels/p.mBlocks*g.MR, p.m) - i0
+	s0, s1 := job%p.nBlocks*p.colPanels/p.nBlocks, (job%p.nBlocks+1)*p.colPanels/p.nBlocks
+	j0, j1 := s0*g.NR, min(s1*g.NR, n)
+	if depth == 0 {
+		g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
+	}
+	a := p.whole
+	if a == nil {
+		mem, _ := p.d.Alloc(4 * g.SizeA(rows, min(depth, p.step)))
+		defer p.d.Free(mem)
+		a = mem.F32()
+	}
+	for k := 0; k < depth; k += p.step {
+		kc := min(p.step, depth-k)
+		if p.whole == nil {
+			p.a.Pack(a, i0, rows, k, kc)
 		}
-		a := whole
-		if a == nil {
-			mem, _ := d.Alloc(4 * g.SizeA(rows, min(depth, step)))
-			defer d.Free(mem)
-			a = mem.F32()
+		product := g.Tile
+		if k == 0 {
+			product = g.Set
 		}
-		for k := 0; k < depth; k += step {
-			kc := min(step, depth-k)
-			if whole == nil {
-				gather(a, i0, rows, k, kc)
-			}
-			product := g.Tile
-			if k == 0 {
-				product = g.Set
-			}
-			product(kc, a, g.LenA(kc), w.packed[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
-		}
-		for i := i0; i < i0+rows; i++ {
-			row := c[i*n+j0 : i*n+j1]
-			e.Row(row, row, m, n, i, j0)
-		}
-	})
+		product(kc, a, g.LenA(kc), p.w.packed[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
+	}
+	for i := i0; i < i0+rows; i++ {
+		row := c[i*n+j0 : i*n+j1]
+		p.e.Row(row, row, p.m, n, i, j0)
+	}
 }
 
 // Peak is how many FLOPs a second the workers' multiply-adds make when nothing
@@ -143,36 +170,64 @@ func (w *Weights) Panel(i int) []float32 {
 	return w.packed[i*n : (i+1)*n]
 }
 
+// rows are those of a matrix [., in], from row first on.
+type rows struct {
+	g         simd.Kernel
+	x         []float32
+	in, first int
+}
+
+// Pack implements Operand.
+func (r *rows) Pack(dst []float32, row, n, k, kc int) {
+	r.g.PackA(dst, r.x[(r.first+row)*r.in+k:], r.in, n, kc)
+}
+
 // onHost multiplies m rows of x.
 func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) {
-	in, g := w.In, w.gemm
-	gather := func(dst []float32, row, rows, k, kc int) {
-		g.PackA(dst, x[row*in+k:], in, rows, kc)
+	a := host.Scratch[rows](h)
+	*a = rows{g: w.gemm, x: x, in: w.In}
+	if e.GEGLU {
+		gegluOnHost(h, m, a, w, y, e)
+	} else {
+		Run(h, m, w, y, e, a)
 	}
-	if !e.GEGLU {
-		Run(h, m, w, y, e, gather)
-		return
-	}
-	// The product is halved while it is in the third-level cache.
+	*a = rows{}
+	host.Recycle(h, a)
+}
+
+// gegluOnHost halves the product while it is in the third-level cache.
+func gegluOnHost(h *host.Device, m int, a *rows, w *Weights, y []float32, e Epilogue) {
 	_, third := simd.Caches()
 	most := max(1, min(m, min(third/4, 8<<20)/(4*w.Out)))
 	mem, _ := h.Alloc(4 * most * w.Out)
-	wide, c := mem.F32(), w.Out/2
+	gate := host.Scratch[gated](h)
 	blocks := (m + most - 1) / most
 	for b := range blocks {
 		i0, i1 := b*m/blocks, (b+1)*m/blocks
-		Run(h, i1-i0, w, wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, func(dst []float32, row, rows, k, kc int) {
-			gather(dst, i0+row, rows, k, kc)
-		})
-		h.Range(i1-i0, 1+16384/w.Out, func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				row := y[(i0+i)*c : (i0+i+1)*c]
-				simd.GELU(row, wide[(2*i+1)*c:(2*i+2)*c])
-				simd.Mul(row, row, wide[2*i*c:(2*i+1)*c])
-			}
-		})
+		a.first = i0
+		*gate = gated{y: y, wide: mem.F32(), first: i0, c: w.Out / 2}
+		Run(h, i1-i0, w, gate.wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, a)
+		h.RunRange(i1-i0, 1+16384/w.Out, gate)
 	}
 	h.Free(mem)
+	*gate = gated{}
+	host.Recycle(h, gate)
+}
+
+// gated makes rows of y, from first on, of rows of twice their width c.
+type gated struct {
+	y, wide  []float32
+	first, c int
+}
+
+// DoRange implements host.RangeJob.
+func (g *gated) DoRange(lo, hi int) {
+	c := g.c
+	for i := lo; i < hi; i++ {
+		row := g.y[(g.first+i)*c : (g.first+i+1)*c]
+		simd.GELU(row, g.wide[(2*i+1)*c:(2*i+2)*c])
+		simd.Mul(row, row, g.wide[2*i*c:(2*i+1)*c])
+	}
 }
 
 // Row makes of the product's columns from j0 on of row i, of m rows of n columns,

@@ -120,7 +120,8 @@ func (e Epilogue) scale() float64 {
 	return e.Scale
 }
 
-// Fits says what of the epilogue does not fit a result, if anything.
+// Fits says what of the epilogue does not fit a result, if anything. It keeps no y,
+// which can be its caller's array.
 func (e Epilogue) Fits(y engine.Shape) error {
 	width := y[len(y)-1]
 	if e.GEGLU {
@@ -130,13 +131,13 @@ func (e Epilogue) Fits(y engine.Shape) error {
 		width *= 2
 	}
 	if e.Bias != nil && e.Bias.Elems() != width {
-		return fmt.Errorf("a bias of %v for a result of %v", e.Bias.Shape(), y)
+		return fmt.Errorf("a bias of %v for a result of %v", e.Bias.Shape(), y.String())
 	}
 	if e.Residual != nil && e.Residual.Elems() != y.Elems() {
-		return fmt.Errorf("a residual of %v for a result of %v", e.Residual.Shape(), y)
+		return fmt.Errorf("a residual of %v for a result of %v", e.Residual.Shape(), y.String())
 	}
 	if b := e.SampleBias; b != nil && (b.Dim(-1) != width || b.Elems() == 0 || y.Elems()%b.Elems() != 0) {
-		return fmt.Errorf("a sample bias of %v for a result of %v", b.Shape(), y)
+		return fmt.Errorf("a sample bias of %v for a result of %v", b.Shape(), y.String())
 	}
 	return nil
 }
@@ -147,7 +148,8 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	if x.Dim(-1) != w.In {
 		s.Fail(fmt.Errorf("matmul: %s: x %v, weights [%d %d]", s.Path(), x.Shape(), w.Out, w.In))
 	}
-	dims := append([]int(nil), x.Shape()...)
+	var room [8]int
+	dims := append(room[:0], x.Shape()...)
 	dims[len(dims)-1] = w.Out
 	if e.GEGLU {
 		if w.Out%2 != 0 {

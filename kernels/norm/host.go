@@ -7,23 +7,37 @@ import (
 	"parley/kernels/simd"
 )
 
-// layerOnHost takes the moments around a mean that is nearly right, so that
-// nothing cancels, and then corrects it.
+// layered normalises rows of c numbers.
+type layered struct {
+	c                 int
+	x, y, gamma, beta []float32
+	eps               float64
+}
+
 func layerOnHost(h *host.Device, c int, x, y, gamma, beta []float32, eps float64) {
-	h.Range(len(x)/c, 1+16384/c, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			row := x[i*c : (i+1)*c]
-			mean := simd.Sum(row) / float32(c)
-			sum, squares := simd.Moments(row, mean)
-			off := float64(sum) / float64(c)
-			exact := float64(mean) + off
-			variance := max(0, float64(squares)/float64(c)-off*off)
-			// Where the mean is large, its rounding shows: low is the rest.
-			mean = float32(exact)
-			low := float32(exact - float64(mean))
-			simd.Normalise(y[i*c:(i+1)*c], row, gamma, beta, mean, low, float32(1/math.Sqrt(variance+eps)))
-		}
-	})
+	l := host.Scratch[layered](h)
+	*l = layered{c, x, y, gamma, beta, eps}
+	h.RunRange(len(x)/c, 1+16384/c, l)
+	*l = layered{}
+	host.Recycle(h, l)
+}
+
+// DoRange takes the moments of rows lo to hi around a mean that is nearly right, so
+// that nothing cancels, and then corrects it.
+func (l *layered) DoRange(lo, hi int) {
+	c := l.c
+	for i := lo; i < hi; i++ {
+		row := l.x[i*c : (i+1)*c]
+		mean := simd.Sum(row) / float32(c)
+		sum, squares := simd.Moments(row, mean)
+		off := float64(sum) / float64(c)
+		exact := float64(mean) + off
+		variance := max(0, float64(squares)/float64(c)-off*off)
+		// Where the mean is large, its rounding shows: low is the rest.
+		mean = float32(exact)
+		low := float32(exact - float64(mean))
+		simd.Normalise(l.y[i*c:(i+1)*c], row, l.gamma, l.beta, mean, low, float32(1/math.Sqrt(variance+l.eps)))
+	}
 }
 
 // grouped normalises one sample, whose channels lie in up to two inputs.
@@ -36,6 +50,12 @@ type grouped struct {
 	gamma, beta []float32
 	eps         float64
 	silu        bool
+
+	y                         []float32
+	parts                     int       // of the positions
+	normalise                 bool      // the second pass
+	around, scale, shift, few []float32 // by channel; few by part
+	sums                      []float64 // by part: sums of the channels, and of their squares
 }
 
 // rows of a sample's positions are summed up in f32 before float64 takes the
@@ -48,37 +68,27 @@ func (g *grouped) run(y []float32) {
 		return
 	}
 	parts := max(1, min(4*g.d.Workers(), len(y)/16384))
+	few := 2 * max(g.widths[0], g.widths[1])
+	mem, _ := g.d.Alloc(4 * (3*c + parts*few))
+	wide, _ := g.d.Alloc(8 * parts * 2 * c)
+	buf := mem.F32()
+	g.y, g.parts, g.normalise = y, parts, false
+	g.around, g.scale, g.shift, g.few = buf[:c], buf[c:2*c], buf[2*c:3*c], buf[3*c:]
+	g.sums = wide.F64()[:parts*2*c]
 	// Each channel's moments are taken around its mean at the first positions:
 	// near enough to the mean of all that neither the sums nor the variance of
 	// the group, which is found in float64, lose digits to it.
-	around, few := make([]float32, c), make([]float32, 2*c)
 	at := 0
 	for k, w := range g.widths {
-		n, a := min(rows, g.positions), around[at:at+w]
+		n, a := min(rows, g.positions), g.around[at:at+w]
 		copy(a, g.in[k][:w])
-		simd.ColumnMoments(few[:w], few[w:2*w], g.in[k][:n*w], a)
-		simd.Axpy(1/float32(n), few[:w], a)
+		simd.ColumnMoments(g.few[:w], g.few[w:2*w], g.in[k][:n*w], a)
+		simd.Axpy(1/float32(n), g.few[:w], a)
 		at += w
 	}
-	sums := make([]float64, parts*2*c)
-	g.d.For(parts, func(p int) {
-		few := make([]float32, 2*max(g.widths[0], g.widths[1]))
-		sum, squares := sums[p*2*c:p*2*c+c], sums[p*2*c+c:(p+1)*2*c]
-		lo, hi := p*g.positions/parts, (p+1)*g.positions/parts
-		for i := lo; i < hi; i += rows {
-			n, at := min(rows, hi-i), 0
-			for k, w := range g.widths {
-				s, q := few[:w], few[w:2*w]
-				simd.ColumnMoments(s, q, g.in[k][i*w:(i+n)*w], around[at:at+w])
-				for j, v := range s {
-					sum[at+j] += float64(v)
-					squares[at+j] += float64(q[j])
-				}
-				at += w
-			}
-		}
-	})
-	scale, shift := make([]float32, c), make([]float32, c)
+	clear(g.sums)
+	g.d.Run(parts, g)
+	sums := g.sums
 	per := c / g.groups
 	for k := range g.groups {
 		count := float64(g.positions)
@@ -87,11 +97,11 @@ func (g *grouped) run(y []float32) {
 			for p := range parts {
 				sum += sums[p*2*c+j]
 			}
-			sum += count * float64(around[j])
+			sum += count * float64(g.around[j])
 		}
 		mean := sum / (count * float64(per))
 		for j := k * per; j < (k+1)*per; j++ {
-			off := float64(around[j]) - mean
+			off := float64(g.around[j]) - mean
 			for p := range parts {
 				squares += sums[p*2*c+c+j] + 2*off*sums[p*2*c+j]
 			}
@@ -99,22 +109,54 @@ func (g *grouped) run(y []float32) {
 		}
 		rstd := 1 / math.Sqrt(max(squares, 0)/(count*float64(per))+g.eps)
 		for j := k * per; j < (k+1)*per; j++ {
-			scale[j] = float32(rstd * float64(g.gamma[j]))
+			g.scale[j] = float32(rstd * float64(g.gamma[j]))
 			// With the rounded scale, whose error the mean would multiply.
-			shift[j] = float32(float64(g.beta[j]) - mean*float64(scale[j]))
+			g.shift[j] = float32(float64(g.beta[j]) - mean*float64(g.scale[j]))
 		}
 	}
-	g.d.For(parts, func(p int) {
-		for i := p * g.positions / parts; i < (p+1)*g.positions/parts; i++ {
-			row := y[i*c : (i+1)*c]
-			at := 0
-			for k, w := range g.widths {
-				simd.ScaleShift(row[at:at+w], g.in[k][i*w:(i+1)*w], scale[at:at+w], shift[at:at+w])
-				at += w
+	g.normalise = true
+	g.d.Run(parts, g)
+	g.d.Free(mem)
+	g.d.Free(wide)
+}
+
+// Do sums up a part of the positions, or normalises them.
+func (g *grouped) Do(p int) {
+	lo, hi := p*g.positions/g.parts, (p+1)*g.positions/g.parts
+	if g.normalise {
+		g.write(lo, hi)
+		return
+	}
+	c := g.widths[0] + g.widths[1]
+	room := len(g.few) / g.parts
+	few := g.few[p*room : (p+1)*room]
+	sum, squares := g.sums[p*2*c:p*2*c+c], g.sums[p*2*c+c:(p+1)*2*c]
+	for i := lo; i < hi; i += rows {
+		n, at := min(rows, hi-i), 0
+		for k, w := range g.widths {
+			s, q := few[:w], few[w:2*w]
+			simd.ColumnMoments(s, q, g.in[k][i*w:(i+n)*w], g.around[at:at+w])
+			for j, v := range s {
+				sum[at+j] += float64(v)
+				squares[at+j] += float64(q[j])
 			}
-			if g.silu {
-				simd.SiLU(row, row)
-			}
+			at += w
 		}
-	})
+	}
+}
+
+// write normalises positions lo to hi.
+func (g *grouped) write(lo, hi int) {
+	c := g.widths[0] + g.widths[1]
+	for i := lo; i < hi; i++ {
+		row := g.y[i*c : (i+1)*c]
+		at := 0
+		for k, w := range g.widths {
+			simd.ScaleShift(row[at:at+w], g.in[k][i*w:(i+1)*w], g.scale[at:at+w], g.shift[at:at+w])
+			at += w
+		}
+		if g.silu {
+			simd.SiLU(row, row)
+		}
+	}
 }

@@ -39,17 +39,21 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 // concat [N, ..., D], unless it is nil, follow those of x, as if both were
 // concatenated: the result is [N, ..., C+D].
 func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *engine.Tensor, eps float64, silu bool) *engine.Tensor {
-	c, shape := x.Dim(-1), x.Shape().String()
+	c := x.Dim(-1)
 	if concat != nil {
 		c += concat.Dim(-1)
-		shape += " with " + concat.Shape().String()
 	}
 	lead := len(x.Shape()) - 1
 	if gamma.Elems() != c || beta.Elems() != c || groups < 1 || c%groups != 0 ||
 		concat != nil && !concat.Shape()[:len(concat.Shape())-1].Equal(x.Shape()[:lead]) {
+		shape := x.Shape().String()
+		if concat != nil {
+			shape += " with " + concat.Shape().String()
+		}
 		s.Fail(fmt.Errorf("norm: %s: x %s in %d groups, gamma %v, beta %v", s.Path(), shape, groups, gamma.Shape(), beta.Shape()))
 	}
-	dims := append([]int(nil), x.Shape()...)
+	var room [8]int
+	dims := append(room[:0], x.Shape()...)
 	dims[lead] = c
 	y := s.New(s.Float(), dims...)
 	var l layout
@@ -71,7 +75,8 @@ func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *
 			return
 		}
 		n := x.Dim(0)
-		g := grouped{
+		g := host.Scratch[grouped](h)
+		*g = grouped{
 			d: h, positions: y.Elems() / n / c, widths: [2]int{x.Dim(-1), c - x.Dim(-1)}, groups: groups,
 			gamma: gamma.F32(), beta: beta.F32(), eps: eps, silu: silu,
 		}
@@ -82,6 +87,8 @@ func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *
 			}
 			g.run(sample(y, i))
 		}
+		*g = grouped{}
+		host.Recycle(h, g)
 	})
 	s.Free(part)
 	return y

@@ -61,7 +61,9 @@ func (w *model) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 
 // write generates, and keeps the logits. Spans that somebody takes keep the
 // GPU from recording.
-func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Observer, prompts [][]int32, o decode.Options) ([]decode.Text, *model) {
+func write(
+	t *testing.T, m *blip.Model, dev engine.Device, spans engine.Observer, prompts [][]int32, o decode.Options,
+) ([]decode.Text, *model) {
 	t.Helper()
 	s := engine.NewStream(context.Background(), dev)
 	s.Watch(nil, spans)
@@ -131,7 +133,8 @@ func TestChoicesCUDA(t *testing.T) {
 					x, y := row(w.logits[step], i), row(r.logits[step], i)
 					e := far(x.F32(), y.F32())
 					choice := sampling.Options{RepetitionPenalty: c.o.RepetitionPenalty, Suppress: at < c.o.MinLength, Suppressed: m.Text.Sep,
-						Sample: c.o.Sample, Temperature: c.o.Temperature, TopP: c.o.TopP, TopK: c.o.TopK, Seed: c.o.Seed, Subsequences: []uint64{uint64(i)}, Offset: uint64(step)}
+						Sample: c.o.Sample, Temperature: c.o.Temperature, TopP: c.o.TopP, TopK: c.o.TopK,
+						Seed: c.o.Seed, Subsequences: []uint64{uint64(i)}, Offset: uint64(step)}
 					tokens, err := sampling.Tokens(engine.NewStream(context.Background(), cpu), x, [][]int32{want[i].IDs[:at]}, choice)
 					if err != nil {
 						t.Fatal(err)

@@ -126,7 +126,8 @@ func testGenerate(t *testing.T, dev engine.Device, choose func(i int, model stri
 				got = append(got, want[len(got)])
 			}
 			if !slices.Equal(got, want) {
-				t.Errorf("run %d %s beams %d length penalty %v early %v repetition %v min %d max %d row %d: have %v, want %v", i, g.Model, g.Beams, g.LengthPenalty, g.Early, g.RepetitionPenalty, g.Min, g.Max, j, got, want)
+				t.Errorf("run %d %s beams %d length penalty %v early %v repetition %v min %d max %d row %d: have %v, want %v",
+					i, g.Model, g.Beams, g.LengthPenalty, g.Early, g.RepetitionPenalty, g.Min, g.Max, j, got, want)
 			} else if g.Scores != nil && math.Abs(texts[j].Score-g.Scores[j]) > 1e-4*(1+math.Abs(g.Scores[j])) {
 				t.Errorf("run %d row %d: score %v, want %v", i, j, texts[j].Score, g.Scores[j])
 			}
@@ -168,7 +169,8 @@ func TestSampling(t *testing.T) {
 		for id, p := range g.Probabilities {
 			// Five standard deviations, or nothing at all.
 			if d := math.Abs(count[id]/draws - p); d > 5*math.Sqrt(p*(1-p)/draws) {
-				t.Errorf("case %d top p %v top k %d temperature %v: token %d drawn %v of %d times, its probability is %v", i, g.TopP, g.TopK, g.Temperature, id, count[id], draws, p)
+				t.Errorf("case %d top p %v top k %d temperature %v: token %d drawn %v of %d times, its probability is %v",
+					i, g.TopP, g.TopK, g.Temperature, id, count[id], draws, p)
 			}
 		}
 	}
@@ -190,7 +192,8 @@ func TestSeedsAndSubsequences(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts, err := decode.Generate(s, c, prompts, decode.Options{Sample: true, TopP: 0.95, MaxLength: 12, Seed: seed, Subsequences: subsequences, EOS: m.Text.Sep, Pad: m.Text.PadID})
+		texts, err := decode.Generate(s, c, prompts, decode.Options{Sample: true, TopP: 0.95, MaxLength: 12,
+			Seed: seed, Subsequences: subsequences, EOS: m.Text.Sep, Pad: m.Text.PadID})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -165,7 +165,8 @@ func far(x []float32, want []float64) float64 {
 // TestKarrasBounds: both samplers that take Karras' levels take their ends from
 // a configuration. The timesteps are those of diffusers 0.42.1.
 func TestKarrasBounds(t *testing.T) {
-	c := weights.Config{"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, "sigma_min": 0.05, "sigma_max": 10.0, "use_karras_sigmas": true}
+	c := weights.Config{"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1,
+		"sigma_min": 0.05, "sigma_max": 10.0, "use_karras_sigmas": true}
 	for kind, want := range map[string][]float64{
 		"dpmpp2m-karras": {934, 725, 397, 75, 2},
 		"euler":          {933.5066528320312, 724.98583984375, 397.2528381347656, 74.74005126953125, 1.9338457584381104},

@@ -176,7 +176,8 @@ func (m *Model) Encode(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, erro
 // the logarithm of their variance, [N, H/Factor, W/Factor, 2 Latents].
 func (m *Model) Moments(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, error) {
 	if sh := x.Shape(); len(sh) != 4 || sh[3] != 3 || sh[1]%m.Factor != 0 || sh[2]%m.Factor != 0 || sh.Elems() == 0 {
-		return nil, &layer.ShapeError{Net: "vae encoder", Input: "sample", Have: sh, Want: fmt.Sprintf("[N H W 3] with H and W multiples of %d", m.Factor)}
+		return nil, &layer.ShapeError{Net: "vae encoder", Input: "sample", Have: sh,
+			Want: fmt.Sprintf("[N H W 3] with H and W multiples of %d", m.Factor)}
 	}
 	s.Enter("encoder")
 	h := m.encoder.convIn.Forward(s, x, nil)

@@ -1,9 +1,7 @@
 package convert
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -331,14 +329,9 @@ func copySmall(src, dst string) error {
 }
 
 func writeJSON(path string, c weights.Config) error {
-	data, err := json.Marshal(c) // maps sort their keys
+	data, err := c.MarshalJSON()
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	if err := json.Indent(&b, data, "", "  "); err != nil {
-		return err
-	}
-	b.WriteByte('\n')
-	return os.WriteFile(path, b.Bytes(), 0o644)
+	return os.WriteFile(path, append(data, '\n'), 0o644)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/weights/safetensors"
 )
@@ -208,6 +209,40 @@ func TestCopiesAreBounded(t *testing.T) {
 	}
 }
 
+// TestWorkGrowsWithTheFile: what stands in a pickle once and is used again and
+// again costs no more than the pickle has bytes.
+func TestWorkGrowsWithTheFile(t *testing.T) {
+	const n = 200_000
+	var p bytes.Buffer
+	// A list of n pairs, of which n dictionaries are made.
+	p.WriteString("\x80\x02NN\x86q\x000]q\x01(" + strings.Repeat("h\x00", n) + "e0ccollections\nOrderedDict\nq\x030h\x01\x85q\x020" + strings.Repeat("h\x03h\x02R0", n) + "}.")
+	chain := p.String()
+	long := fmt.Sprintf("X%s%s", binary.LittleEndian.AppendUint32(nil, 1<<20), strings.Repeat("x", 1<<20))
+	// A dictionary that is its own wrapper by every name, with many keys.
+	p.Reset()
+	p.WriteString("\x80\x02}q\x00(")
+	for _, w := range wrappers {
+		fmt.Fprintf(&p, "U%c%sh\x00", len(w), w)
+	}
+	p.WriteString(strings.Repeat("NN", n) + "u.")
+	for _, c := range []struct{ name, pickle, want string }{
+		{"dictionaries", chain, "dictionaries of more pairs than the pickle has bytes"},
+		{"classes", "\x80\x02" + long + "q\x000" + strings.Repeat("h\x00h\x00\x93)R0", n) + "}.", "a class whose name has more than 4096 bytes"},
+		{"wrappers", p.String(), "no dictionary of tensors"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Parse("f.pt", archive(t, zip.Store, "a/data.pkl", c.pickle))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("have %v, want %s", err, c.want)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("%d bytes took %v", len(c.pickle), took)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, name := range []string{"zip.pt", "legacy.pt", "lightning.ckpt", "script.pt", "evil.pt"} {
 		f.Add(read(f, name))
@@ -231,10 +266,10 @@ func FuzzMachine(f *testing.F) {
 	f.Add([]byte(aTensor(4, 0, "K\x02K\x02\x86", "K\x02K\x01\x86")))
 	f.Add([]byte("\x80\x02}(X\x01\x00\x00\x00aK\x01u."))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m := &machine{data: data, persistent: storages{}.load, reduce: reduce}
+		m := &machine{data: data, persistent: storages{}.load, reduce: newReducer(len(data)).reduce}
 		v, err := m.run()
 		if err == nil {
-			unwrap(v, 4)
+			unwrap(v, 4, map[*dict]bool{})
 		}
 	})
 }

@@ -224,6 +224,14 @@ func (w *File) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Sync brings what was written to the disk.
+func (w *File) Sync() error {
+	if w.final == "" {
+		return nil // a pipe, a terminal
+	}
+	return w.f.Sync()
+}
+
 // Commit completes the file and makes it appear.
 func (w *File) Commit() error {
 	err := w.err

@@ -462,6 +462,19 @@ func (r *Reader) Only(key string, value any, why string) {
 	}
 }
 
+// Empty keeps an error unless the key is missing, null, or an object without
+// keys that are not null.
+func (r *Reader) Empty(key, why string) {
+	sub, err := r.c.Sub(key)
+	r.Fail(err)
+	for k := range sub {
+		if sub.Has(k) {
+			r.Fail(fmt.Errorf("%s is %s: %s%s", key, brief(r.c[key]), why, in(r.c.File())))
+			return
+		}
+	}
+}
+
 // Fail keeps an error.
 func (r *Reader) Fail(err error) {
 	if err != nil {

@@ -25,6 +25,9 @@ var constants = []string{"-Infinity", "Infinity", "NaN"}
 // may stand before it, and numbers may be Infinity, -Infinity and NaN, which
 // become float64; other numbers stay json.Number. The name is for messages.
 func DecodeJSON(name string, data []byte) (map[string]any, error) {
+	if what := foreign(data); what != "" && len(data) > 0 && data[0] != '{' {
+		return nil, &ForeignError{name, what}
+	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	dec := json.NewDecoder(bytes.NewReader(quoteConstants(data)))
 	dec.UseNumber()

@@ -38,7 +38,7 @@ type Tensor struct {
 }
 
 var widths = map[string]int{
-	"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1,
+	"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
 	"I16": 2, "U16": 2, "F16": 2, "BF16": 2,
 	"I32": 4, "U32": 4, "F32": 4,
 	"F64": 8, "I64": 8, "U64": 8, "C64": 8,
@@ -83,15 +83,19 @@ func (f *File) Close() error {
 
 // Map opens a file by mapping it where the system can, and reads it elsewhere.
 func Map(path string) (*File, error) {
-	data, closer, err := MapBytes(path)
+	m, err := MapBytes(path)
 	if err != nil {
 		return nil, err
 	}
-	tensors, metadata, err := Parse(path, data)
+	f := &File{closer: m}
+	err = Reading(path, func() (err error) {
+		f.Tensors, f.Metadata, err = Parse(path, m.Data)
+		return err
+	})
 	if err != nil {
-		return nil, errors.Join(err, closer.Close())
+		return nil, errors.Join(err, m.Close())
 	}
-	return &File{Tensors: tensors, Metadata: metadata, closer: closer}, nil
+	return f, nil
 }
 
 // Parse finds the tensors in the bytes of a file. The tensors' data are slices

@@ -186,11 +186,12 @@ func TestForget(t *testing.T) {
 	if err := os.WriteFile(path, want, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	data, file, err := MapBytes(path)
+	file, err := MapBytes(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	data := file.Data
 	own := bytes.Clone(data)
 	Forget(data[5000:20000])
 	Forget(data)

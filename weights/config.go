@@ -312,6 +312,10 @@ func (r *Reader) Int(key string, def int) int { return keep[int](r)(r.c.Int(key,
 
 // Sides are a height and a width: a list of two, or one number for both.
 func (r *Reader) Sides(key string, def int) (height, width int) {
+	if _, isList := r.c[key].([]any); !isList {
+		n := r.Size(key, def)
+		return n, n
+	}
 	both := r.Sizes(key, 2, def)
 	return both[0], both[1]
 }
@@ -460,6 +464,21 @@ func (r *Reader) Only(key string, value any, why string) {
 			return
 		}
 	}
+}
+
+// Token is the id of a token; a list of one is one, too.
+func (r *Reader) Token(key string, def int) int {
+	ids := r.Ints(key, []int{def})
+	if len(ids) != 1 || ids[0] < 0 || ids[0] > 1<<30 {
+		r.Fail(fmt.Errorf("%s is %s, want one id of a token%s", key, brief(r.c[key]), in(r.c.File())))
+		return def
+	}
+	return ids[0]
+}
+
+// Unquantised keeps an error where a configuration asks for quantised weights.
+func (r *Reader) Unquantised() {
+	r.Only("quantization_config", nil, "quantised weights are not read")
 }
 
 // Empty keeps an error unless the key is missing, null, or an object without

@@ -282,6 +282,18 @@ func (f *faults) note(name string) {
 	f.read[name] = true
 }
 
+// Without says that a tensor, or all of a part, is of no use to the net: what
+// Unread need not find read.
+func (l *Loader) Without(name string) {
+	full := l.prefix + name
+	l.faults.note(full)
+	for _, n := range l.set.names {
+		if strings.HasPrefix(n, full+".") {
+			l.faults.note(n)
+		}
+	}
+}
+
 // Unread keeps an error where tensors of this loader's names are left that no
 // F32 has asked for: a net that does not know them would compute something
 // else. why says what the net is.

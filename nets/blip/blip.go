@@ -22,20 +22,25 @@ type Model struct {
 
 // Load builds a model from config.json and transformers' tensor names.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
-	vc, err := c.Sub("vision_config")
+	config, err := ParseConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	tc, err := c.Sub("text_config")
-	if err != nil {
-		return nil, err
-	}
+	return New(config, l)
+}
+
+// New builds a model of a configuration.
+func New(c Config, l *weights.Loader) (*Model, error) {
 	m := &Model{}
-	if m.Vision, err = loadVision(vc, l); err != nil {
+	var err error
+	if m.Vision, err = newVision(c.Vision, l); err != nil {
 		return nil, err
 	}
-	m.Text, err = loadText(tc, m.Vision.patches.Width, l)
-	return m, err
+	if m.Text, err = newText(c.Text, c.Vision.Width, l); err != nil {
+		return nil, err
+	}
+	l.Unread("a captioner of BLIP")
+	return m, l.Err()
 }
 
 // Vision is the picture tower.
@@ -45,26 +50,16 @@ type Vision struct {
 	post    layer.Norm
 }
 
-func loadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
-	r := c.Reader()
-	width, image, patch := r.Size("hidden_size", 768), r.Size("image_size", 384), r.Size("patch_size", 16)
-	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 12), r.Size("intermediate_size", 3072)
-	eps := r.Epsilon("layer_norm_eps", 1e-5)
-	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
+func newVision(c VisionConfig, l *weights.Loader) (*Vision, error) {
+	width, inner, eps, act := c.Width, c.Inner, c.Eps, c.Act
 	l = l.In("vision_model")
-	v := &Vision{patches: layer.LoadPatches(l.In("embeddings"), "position_embedding", 3, image, patch, width),
+	v := &Vision{patches: layer.LoadPatches(l.In("embeddings"), "position_embedding", 3, c.Image, c.Patch, width),
 		post: layer.LoadLayerNorm(l, "post_layernorm", width, eps)}
-	for i := range layers {
+	for i := range c.Layers {
 		p := l.In("encoder.layers." + strconv.Itoa(i))
 		v.blocks = append(v.blocks, layer.Block{Name: strconv.Itoa(i), Act: act,
 			Norm1: layer.LoadLayerNorm(p, "layer_norm1", width, eps),
-			Attn:  layer.LoadPacked(p, "self_attn", width, heads),
+			Attn:  layer.LoadPacked(p, "self_attn", width, c.Heads),
 			Norm2: layer.LoadLayerNorm(p, "layer_norm2", width, eps),
 			FC1:   layer.LoadLinear(p, "mlp.fc1", width, inner),
 			FC2:   layer.LoadLinear(p, "mlp.fc2", inner, width)})
@@ -120,26 +115,16 @@ type decoderLayer struct {
 
 var bert = layer.AttentionNames{Query: "self.query", Key: "self.key", Value: "self.value", Out: "output.dense"}
 
-func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
-	r := c.Reader()
-	t := &Text{Width: r.Size("hidden_size", 768), Length: r.Size("max_position_embeddings", 512), Vocab: r.Size("vocab_size", 30524),
-		BOS: int32(r.Int("bos_token_id", 30522)), Sep: int32(r.Int("sep_token_id", 102)), PadID: int32(r.Int("pad_token_id", 0)), encoderWidth: encoder}
-	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 8), r.Size("intermediate_size", 3072)
-	eps := r.Epsilon("layer_norm_eps", 1e-12)
-	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
+func newText(c TextConfig, encoder int, l *weights.Loader) (*Text, error) {
+	t := &Text{Width: c.Width, Length: c.Length, Vocab: c.Vocab, BOS: int32(c.BOS), Sep: int32(c.Sep), PadID: int32(c.Pad), encoderWidth: encoder}
+	heads, inner, eps, act := c.Heads, c.Inner, c.Eps, c.Act
 	l = l.In("text_decoder")
 	e := l.In("bert.embeddings")
 	words := e.F32("word_embeddings.weight", t.Vocab, t.Width)
 	t.words = e.Place(l.Device().Float(), words, t.Vocab, t.Width)
 	t.positions = e.Table("position_embeddings.weight", t.Length, t.Width)
 	t.normIn = layer.LoadLayerNorm(e, "LayerNorm", t.Width, eps)
-	for i := range layers {
+	for i := range c.Layers {
 		p := l.In("bert.encoder.layer." + strconv.Itoa(i))
 		t.layers = append(t.layers, decoderLayer{name: strconv.Itoa(i),
 			self:  layer.LoadSelf(p, "attention", bert, t.Width, t.Width, heads),
@@ -160,6 +145,7 @@ func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
 	bias := "bias"
 	if h.Has("decoder.bias") {
 		bias = "decoder.bias"
+		h.Without("bias")
 	}
 	t.head = layer.NewLinear(h, "decoder", words, h.F32(bias, t.Vocab), t.Width, t.Vocab)
 	return t, l.Err()

@@ -25,27 +25,27 @@ type Model struct {
 
 // Load builds a model from config.json and tensors named as transformers'.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
-	r := c.Reader()
-	m := &Model{Projection: r.Size("projection_dim", 512)}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
-	tc, err := c.Sub("text_config")
+	config, err := ParseConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	vc, err := c.Sub("vision_config")
-	if err != nil {
+	return New(config, l)
+}
+
+// New builds a model of a configuration.
+func New(c Config, l *weights.Loader) (*Model, error) {
+	m := &Model{Projection: c.Projection}
+	var err error
+	if m.Text, err = NewText(c.Text, l); err != nil {
 		return nil, err
 	}
-	if m.Text, err = LoadText(tc, l); err != nil {
+	text := layer.LoadLinear(l, "text_projection", c.Text.Width, c.Projection)
+	m.Text.projection = &text
+	if m.Vision, err = NewVision(c.Vision, c.Projection, l); err != nil {
 		return nil, err
 	}
-	if m.Vision, err = loadVision(vc, l); err != nil {
-		return nil, err
-	}
-	text, vision := layer.LoadLinear(l, "text_projection", m.Text.Width, m.Projection), layer.LoadLinear(l, "visual_projection", m.Vision.patches.Width, m.Projection)
-	m.Text.projection, m.Vision.projection = &text, &vision
+	l.Without("logit_scale") // scores are cosines
+	l.Unread("a CLIP")
 	return m, l.Err()
 }
 
@@ -57,6 +57,7 @@ type Text struct {
 	blocks            []layer.Block
 	final             layer.Norm
 	projection        *layer.Linear
+	bidirectional     bool
 }
 
 // TextOutput is what the text tower gives for [N, L] ids.
@@ -67,27 +68,37 @@ type TextOutput struct {
 }
 
 // LoadText builds the text tower from its configuration and from tensors
-// named with or without "text_model.".
+// named with or without "text_model.": Stable Diffusion's text encoder, or
+// that of a whole CLIP.
 func LoadText(c weights.Config, l *weights.Loader) (*Text, error) {
-	r := c.Reader()
-	t := &Text{Width: r.Size("hidden_size", 512), Length: r.Size("max_position_embeddings", 77), Vocab: r.Size("vocab_size", 49408), EOS: r.Int("eos_token_id", 49407)}
-	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 8), r.Size("intermediate_size", 2048)
-	eps := r.Epsilon("layer_norm_eps", 1e-5)
-	act, err := matmul.ParseAct(r.String("hidden_act", "quick_gelu"))
+	config, err := ParseTextConfig(c)
 	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	if err := r.Err(); err != nil {
 		return nil, err
 	}
+	t, err := NewText(config, l)
+	if err != nil {
+		return nil, err
+	}
+	// The encoder of Stable Diffusion ends before the projection.
+	for _, other := range []string{"text_projection", "visual_projection", "vision_model", "logit_scale"} {
+		l.Without(other)
+	}
+	l.Unread("CLIP's text tower")
+	return t, l.Err()
+}
+
+// NewText builds the text tower of a configuration, without a projection.
+func NewText(c TextConfig, l *weights.Loader) (*Text, error) {
+	t := &Text{Width: c.Width, Length: c.Length, Vocab: c.Vocab, EOS: c.EOS}
 	if l.HasIn("text_model") {
 		l = l.In("text_model")
 	}
 	e := l.In("embeddings")
 	t.tokens = e.Table("token_embedding.weight", t.Vocab, t.Width)
 	t.positions = e.Table("position_embedding.weight", t.Length, t.Width)
-	t.blocks = loadBlocks(l, layers, heads, t.Width, inner, eps, act, true)
-	t.final = layer.LoadLayerNorm(l, "final_layer_norm", t.Width, eps)
+	t.blocks = loadBlocks(l, c.Layers, c.Heads, t.Width, c.Inner, c.Eps, c.Act, !c.Bidirectional)
+	t.final = layer.LoadLayerNorm(l, "final_layer_norm", t.Width, c.Eps)
+	t.bidirectional = c.Bidirectional
 	return t, l.Err()
 }
 
@@ -120,6 +131,9 @@ func (t *Text) Forward(s *engine.Stream, ids [][]int32) (TextOutput, error) {
 // behind it, and a text is pooled at its end. Rows have a multiple of eight ids
 // afterwards, so that there are few lengths, or as many as before.
 func (t *Text) Trim(ids [][]int32) {
+	if t.bidirectional {
+		return // all of a row is seen
+	}
 	keep := 0
 	for _, row := range ids {
 		keep = max(keep, t.end(row)+1)
@@ -149,8 +163,12 @@ func (t *Text) Words(ids [][]int32) (words, ends *engine.Tensor, err error) {
 				return nil, nil, fmt.Errorf("clip text: row %d has the id %d, the vocabulary has %d", i, id, t.Vocab)
 			}
 		}
+		end := t.end(row)
 		flat = append(flat, row...)
-		last[i] = int32(i*length + t.end(row))
+		if t.bidirectional { // all of a row is seen: open_clip has zeros behind the end
+			clear(flat[i*length+end+1:])
+		}
+		last[i] = int32(i*length + end)
 	}
 	return engine.FromI32(flat, n, length), engine.FromI32(last, n), nil
 }
@@ -210,24 +228,35 @@ type VisionOutput struct {
 	Embeds *engine.Tensor // [N, Projection], of length 1
 }
 
-func loadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
+// LoadVision builds the picture tower of a whole CLIP's configuration, and reads
+// nothing of the text tower.
+func LoadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
 	r := c.Reader()
-	width, image, patch := r.Size("hidden_size", 768), r.Size("image_size", 224), r.Size("patch_size", 32)
-	layers, heads, inner := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 12), r.Size("intermediate_size", 3072)
-	eps, channels := r.Epsilon("layer_norm_eps", 1e-5), r.Size("num_channels", 3)
-	act, err := matmul.ParseAct(r.String("hidden_act", "quick_gelu"))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
+	projection := r.Size("projection_dim", 512)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
+	sub, err := tower(c, "vision_config")
+	if err != nil {
+		return nil, err
+	}
+	config, err := ParseVisionConfig(sub)
+	if err != nil {
+		return nil, err
+	}
+	return NewVision(config, projection, l)
+}
+
+// NewVision builds the picture tower of a configuration, with its projection.
+func NewVision(c VisionConfig, projection int, l *weights.Loader) (*Vision, error) {
+	p := layer.LoadLinear(l, "visual_projection", c.Width, projection)
 	l = l.In("vision_model")
 	v := &Vision{
-		patches: layer.LoadPatches(l.In("embeddings"), "position_embedding.weight", channels, image, patch, width),
-		pre:     layer.LoadLayerNorm(l, "pre_layrnorm", width, eps),
-		blocks:  loadBlocks(l, layers, heads, width, inner, eps, act, false),
-		post:    layer.LoadLayerNorm(l, "post_layernorm", width, eps),
+		patches:    layer.LoadPatches(l.In("embeddings"), "position_embedding.weight", c.Channels, c.Image, c.Patch, c.Width),
+		pre:        layer.LoadLayerNorm(l, "pre_layrnorm", c.Width, c.Eps),
+		blocks:     loadBlocks(l, c.Layers, c.Heads, c.Width, c.Inner, c.Eps, c.Act, false),
+		post:       layer.LoadLayerNorm(l, "post_layernorm", c.Width, c.Eps),
+		projection: &p,
 	}
 	return v, l.Err()
 }

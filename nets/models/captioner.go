@@ -2,7 +2,6 @@ package models
 
 import (
 	"context"
-	"path"
 	"slices"
 	"strings"
 
@@ -68,8 +67,8 @@ func OpenCaptioner(src Source, dev engine.Device) (_ *Captioner, err error) {
 	}
 	src, _ = src.in("blip")
 	c := &Captioner{Net: net, CaptionOptions: Nucleus(), device: dev, weights: kept, process: pixels.BLIP(net.Vision.Size())}
-	if !src.file && src.has("preprocessor_config.json") {
-		if c.process, err = pixels.ParseProcessor(src.fsys, path.Join(src.dir, "preprocessor_config.json")); err != nil {
+	if !src.file {
+		if c.process, err = pixels.ReadProcessor(src.fsys, src.dir, c.process); err != nil {
 			return nil, err
 		}
 	}

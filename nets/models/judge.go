@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"fmt"
-	"path"
 	"sync"
 
 	"gorgonia.org/tensor"
@@ -26,7 +25,7 @@ type Judge struct {
 	// authors did. Pictures and texts are then in spaces of their own.
 	Pooled bool
 
-	words   *vocab.CLIP
+	words   func() (*vocab.CLIP, error) // read when there is a text
 	process *pixels.Processor
 	device  engine.Device
 	weights *engine.Kept
@@ -68,16 +67,23 @@ func OpenJudge(src Source, dev engine.Device) (_ *Judge, err error) {
 		return nil, err
 	}
 	src, _ = src.in("clip")
-	j := &Judge{Net: net, device: dev, weights: kept, process: pixels.CLIP(net.Vision.Size())}
-	if !src.file && src.has("preprocessor_config.json") {
-		if j.process, err = pixels.ParseProcessor(src.fsys, path.Join(src.dir, "preprocessor_config.json")); err != nil {
-			return nil, err
-		}
+	j := &Judge{Net: net, device: dev, weights: kept}
+	read := pixels.ReadProcessor
+	if src.file {
+		read = pixels.ReadOpenCLIP
 	}
-	if j.words, err = src.clipTokens("", vocab.PadCLIP); err != nil {
+	if j.process, err = read(src.fsys, src.dir, pixels.CLIP(net.Vision.Size())); err != nil {
 		return nil, err
 	}
-	return j, fit(src.String(), []int32{j.words.EOS}, net.Text.Vocab)
+	// Pictures are embedded without a vocabulary.
+	j.words = sync.OnceValues(func() (*vocab.CLIP, error) {
+		words, err := src.clipTokens("", vocab.PadCLIP)
+		if err == nil {
+			err = fit(src.String(), []int32{words.EOS}, net.Text.Vocab)
+		}
+		return words, err
+	})
+	return j, nil
 }
 
 // Images gives an embedding of each picture, [N, D], of length 1.
@@ -125,9 +131,13 @@ func (j *Judge) images(pictures []pixels.Picture) tower {
 func (j *Judge) texts(texts []string) tower {
 	return tower{texts: true,
 		inputs: func(s *engine.Stream, lo, hi int) ([]*engine.Tensor, error) {
+			vocabulary, err := j.words()
+			if err != nil {
+				return nil, err
+			}
 			var ids [][]int32
 			for _, t := range texts[lo:hi] {
-				ids = append(ids, j.words.Encode(t, j.Net.Text.Length))
+				ids = append(ids, vocabulary.Encode(t, j.Net.Text.Length))
 			}
 			j.Net.Text.Trim(ids)
 			words, ends, err := j.Net.Text.Words(ids)

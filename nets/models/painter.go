@@ -70,6 +70,12 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 	if s, ok := src.in("sd"); ok {
 		src = s
 	}
+	var index convert.Pipeline
+	if !src.file {
+		if index, err = convert.ReadPipeline(src.fsys, src.dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := fits(src, dev, parts, func(dry engine.Device, free int) error {
 		p, err := OpenPainter(src, dry)
 		if err != nil {
@@ -91,15 +97,16 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 			kept.FreeAll()
 		}
 	}()
-	size := 64
+	var height, width int // of latents
+	var tensors *weights.Set
 	if p.UNet, err = load(src, on, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
-		r := c.Reader()
-		size = r.Spread("sample_size", 1, 64)[0]
-		if err := r.Err(); err != nil {
+		config, err := unet.ParseConfig(c)
+		if err != nil {
 			return nil, err
 		}
-		p.scheduler = convert.InferScheduler(l.Set())
-		return unet.Load(c, l)
+		height, width = config.Height, config.Width
+		tensors = l.Set()
+		return unet.New(config, l)
 	}); err != nil {
 		return nil, err
 	}
@@ -109,7 +116,7 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 	if p.Text, err = load(src, on, "text_encoder", convert.TextEncoder, loadText); err != nil {
 		return nil, err
 	}
-	p.Width, p.Height = size*p.VAE.Factor, size*p.VAE.Factor
+	p.Width, p.Height = width*p.VAE.Factor, height*p.VAE.Factor
 	if p.words, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width)); err != nil {
 		return nil, err
 	}
@@ -118,10 +125,11 @@ func OpenPainter(src Source, dev engine.Device) (_ *Painter, err error) {
 		if err != nil {
 			return nil, err
 		}
+	} else {
+		p.scheduler = src.Assume.Scheduler(tensors)
+		src.notes(tensors)
 	}
-	// As diffusers' pipeline, whatever the scheduler's own file says or leaves
-	// out.
-	p.scheduler["steps_offset"], p.scheduler["clip_sample"] = 1, false
+	index.Complete(p.scheduler)
 	if p.UNet.In != p.VAE.Latents {
 		return nil, fmt.Errorf("%s: the unet takes %d channels, the vae has %d: inpainting checkpoints are not supported", src, p.UNet.In, p.VAE.Latents)
 	}

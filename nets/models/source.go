@@ -21,6 +21,14 @@ import (
 
 // Source is where a checkpoint lies: a file or folder, or the embedded models.
 type Source struct {
+	// Variant is that of the files to read, such as "fp16"; "" prefers those
+	// without one.
+	Variant string
+	// Assume settles what a checkpoint without a configuration does not say.
+	Assume convert.Assume
+	// Note is told what was guessed for want of it, perhaps more than once.
+	Note func(string)
+
 	path string // on disk; "" for the embedded models
 	fsys fs.FS
 	dir  string // in fsys
@@ -33,6 +41,10 @@ func Embedded(name string) Source { return Source{fsys: mini.FS(), dir: name} }
 // At is a checkpoint on disk: a folder in Hugging Face's layout, or a file in
 // any that parley/weights/convert knows.
 func At(name string) (Source, error) {
+	name, err := weights.Snapshot(name)
+	if err != nil {
+		return Source{}, err
+	}
 	st, err := os.Stat(name)
 	if err != nil {
 		return Source{}, err
@@ -79,16 +91,40 @@ func (s Source) has(names ...string) bool {
 	return false
 }
 
+// notes tells what was guessed about a set.
+func (s Source) notes(set *weights.Set) {
+	if s.Note == nil {
+		return
+	}
+	for _, n := range set.Notes() {
+		s.Note(n)
+	}
+}
+
+// hasFolder reports whether the source's folder has one of the folders.
+func (s Source) hasFolder(names ...string) bool {
+	for _, n := range names {
+		if _, ok := s.in(n); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // part opens one net of a checkpoint: its configuration and its tensors, from
 // the folder of the name, or from the source itself.
 func (s Source) part(dev engine.Device, folder, part string) (weights.Config, *weights.Loader, io.Closer, error) {
-	s, _ = s.in(folder)
+	if in, ok := s.in(folder); ok {
+		s = in
+	} else if s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
+		return nil, nil, nil, fmt.Errorf("%s: no %s: there is no folder %s/", s, part, folder)
+	}
 	var set *weights.Set
 	var err error
 	if s.path == "" {
 		set, err = weights.OpenFS(s.fsys, s.dir)
 	} else {
-		set, err = weights.Open(s.path)
+		set, err = weights.OpenVariant(s.path, s.Variant)
 	}
 	if err != nil {
 		return nil, nil, nil, err
@@ -112,11 +148,12 @@ func (s Source) part(dev engine.Device, folder, part string) (weights.Config, *w
 	if !s.file && s.has("config.json") {
 		c, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "config.json"))
 	} else {
-		c, err = convert.InferConfig(part, own)
+		c, err = s.Assume.Config(part, own)
 	}
 	if err != nil {
 		return fail(err)
 	}
+	s.notes(set)
 	return c, own.Loader(dev), set, nil
 }
 
@@ -130,12 +167,10 @@ func load[T any](s Source, dev engine.Device, folder, part string, build func(we
 		return none, err
 	}
 	net, err := build(c, l)
-	if err != nil {
+	if err = errors.Join(err, files.Close()); err != nil { // a net has copies of its weights
 		kept.FreeAll()
-		return none, fmt.Errorf("load %s from %s: %w", part, s, errors.Join(err, files.Close()))
+		return none, fmt.Errorf("load %s from %s: %w", part, s, err)
 	}
-	// Tensors that are f32 in the file are used in place, so a mapped file
-	// stays open as long as the process.
 	return net, nil
 }
 

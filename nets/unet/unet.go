@@ -43,7 +43,7 @@ type block struct {
 	sampler  string // the scope of resample
 }
 
-// config is what Load reads.
+// config is what the parts of a net are built by.
 type config struct {
 	eps    float64
 	groups int
@@ -54,54 +54,22 @@ type config struct {
 
 // Load builds the net from config.json and diffusers' tensor names.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
-	r := c.Reader()
-	widths := r.Ints("block_out_channels", []int{320, 640, 1280, 1280})
-	n := len(widths)
-	if n == 0 {
-		return nil, fmt.Errorf("%s: block_out_channels is empty", c.File())
-	}
-	m := &Model{In: r.Size("in_channels", 4), Out: r.Size("out_channels", 4), Cross: r.Size("cross_attention_dim", 1280), width: widths[0]}
-	layers := r.Repeats("layers_per_block", n, 2)
-	heads := r.Sizes("attention_head_dim", n, 8)
-	depth := r.Repeats("transformer_layers_per_block", n, 1)
-	cfg := config{eps: r.Epsilon("norm_eps", 1e-5), groups: r.Size("norm_num_groups", 32), cross: m.Cross, temb: 4 * widths[0], model: m}
-	downTypes := r.Strings("down_block_types", []string{"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"})
-	upTypes := r.Strings("up_block_types", []string{"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"})
-	if len(downTypes) != n || len(upTypes) != n {
-		r.Fail(fmt.Errorf("%s: %d block_out_channels, %d down_block_types, %d up_block_types", c.File(), n, len(downTypes), len(upTypes)))
-	}
-	for key, want := range map[string]string{"act_fn": "silu", "time_embedding_type": "positional", "resnet_time_scale_shift": "default", "mid_block_type": "UNetMidBlock2DCrossAttn"} {
-		if have := r.String(key, want); have != want {
-			r.Fail(fmt.Errorf("%s: %s is %q, only %q is supported", c.File(), key, have, want))
-		}
-	}
-	// What Stable Diffusion 1 and 2 do not have would change the result.
-	for key, value := range map[string]any{"addition_embed_type": nil, "class_embed_type": nil, "encoder_hid_dim_type": nil, "num_class_embeds": nil, "time_cond_proj_dim": nil,
-		"time_embedding_act_fn": nil, "timestep_post_act": nil, "reverse_transformer_layers_per_block": nil, "time_embedding_dim": nil,
-		"center_input_sample": false, "only_cross_attention": false, "dual_cross_attention": false, "class_embeddings_concat": false, "mid_block_scale_factor": 1, "conv_in_kernel": 3, "conv_out_kernel": 3} {
-		r.Only(key, value, "Stable Diffusion 1 and 2 have no such thing")
-	}
-	m.sinusoids = embed.Sinusoids{SineFirst: !r.Bool("flip_sin_to_cos", true), Shift: r.Float("freq_shift", 0)}
-	// As diffusers: without padding, a row and a column of zeros at the end.
-	shrink := conv.Options{Stride: 2, Pad: conv.Same(3)}
-	switch p := r.Int("downsample_padding", 1); p {
-	case 0:
-		shrink.Pad = conv.Pad{Bottom: 1, Right: 1}
-	case 1:
-	default:
-		r.Fail(fmt.Errorf("%s: downsample_padding is %d, want 0 or 1", c.File(), p))
-	}
-	for _, w := range widths {
-		if w < 1 || w > 1<<20 || n > 16 {
-			r.Fail(fmt.Errorf("%s: block_out_channels is %v", c.File(), widths))
-			break
-		}
-		if w%cfg.groups != 0 {
-			r.Fail(fmt.Errorf("%s: %d channels do not divide in %d groups", c.File(), w, cfg.groups))
-		}
-	}
-	if err := r.Err(); err != nil {
+	config, err := ParseConfig(c)
+	if err != nil {
 		return nil, err
+	}
+	return New(config, l)
+}
+
+// New builds the net of a configuration.
+func New(c Config, l *weights.Loader) (*Model, error) {
+	widths, n := c.Channels, len(c.Channels)
+	m := &Model{In: c.In, Out: c.Out, Cross: c.Cross, width: widths[0], sinusoids: embed.Sinusoids{SineFirst: c.SineFirst, Shift: c.Shift}}
+	layers, heads, depth := c.Layers, c.Heads, c.Depth
+	cfg := config{eps: c.Eps, groups: c.Groups, cross: m.Cross, temb: 4 * widths[0], model: m}
+	shrink := conv.Options{Stride: 2, Pad: conv.Same(3)}
+	if c.Padding == 0 { // as diffusers: a row and a column of zeros at the end
+		shrink.Pad = conv.Pad{Bottom: 1, Right: 1}
 	}
 
 	time := l.In("time_embedding")
@@ -117,10 +85,8 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		b := block{name: name}
 		for j := range layers[i] {
 			b.resnets = append(b.resnets, loadResnet(p.In("resnets."+strconv.Itoa(j)), in, w, cfg))
-			if downTypes[i] == "CrossAttnDownBlock2D" {
+			if c.Down[i] {
 				b.attns = append(b.attns, loadTransformer(p.In("attentions."+strconv.Itoa(j)), w, heads[i], depth[i], cfg))
-			} else if downTypes[i] != "DownBlock2D" {
-				return nil, fmt.Errorf("%s: down_block_types has %q, want CrossAttnDownBlock2D or DownBlock2D", c.File(), downTypes[i])
 			}
 			in = w
 			skips = append(skips, w)
@@ -134,9 +100,14 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	}
 	top := widths[n-1]
 	p := l.In("mid_block")
-	m.mid = block{name: "mid_block",
-		resnets: []Resnet{loadResnet(p.In("resnets.0"), top, top, cfg), loadResnet(p.In("resnets.1"), top, top, cfg)},
-		attns:   []transformer{loadTransformer(p.In("attentions.0"), top, heads[n-1], depth[n-1], cfg)}}
+	m.mid = block{name: "mid_block"}
+	if c.Middle != MiddleNone {
+		m.mid.resnets = append(m.mid.resnets, loadResnet(p.In("resnets.0"), top, top, cfg))
+	}
+	if c.Middle == MiddleCross {
+		m.mid.resnets = append(m.mid.resnets, loadResnet(p.In("resnets.1"), top, top, cfg))
+		m.mid.attns = []transformer{loadTransformer(p.In("attentions.0"), top, heads[n-1], depth[n-1], cfg)}
+	}
 	for i := range n {
 		k := n - 1 - i
 		name := "up_blocks." + strconv.Itoa(i)
@@ -146,10 +117,8 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]
 			b.resnets = append(b.resnets, loadResnet(p.In("resnets."+strconv.Itoa(j)), in+skip, widths[k], cfg))
-			if upTypes[i] == "CrossAttnUpBlock2D" {
+			if c.Up[i] {
 				b.attns = append(b.attns, loadTransformer(p.In("attentions."+strconv.Itoa(j)), widths[k], heads[k], depth[k], cfg))
-			} else if upTypes[i] != "UpBlock2D" {
-				return nil, fmt.Errorf("%s: up_block_types has %q, want CrossAttnUpBlock2D or UpBlock2D", c.File(), upTypes[i])
 			}
 			in = widths[k]
 		}
@@ -314,11 +283,25 @@ func (m *Model) run(s *engine.Stream, x *engine.Tensor, c *Conditions) (*engine.
 		s.Leave(h)
 	}
 
-	s.Enter(m.mid.name)
-	h = m.mid.step(s, 0, h, nil, c)
-	y := m.mid.resnets[1].Forward(s, h, nil, c.of(m.mid.resnets[1], h.Dim(0)), "resnets.1")
-	s.Free(h)
-	h = s.Leave(y)
+	if len(m.mid.resnets) > 0 {
+		s.Enter(m.mid.name)
+		in := h
+		h = m.mid.step(s, 0, in, nil, c)
+		if len(m.mid.resnets) > 1 {
+			y := m.mid.resnets[1].Forward(s, h, nil, c.of(m.mid.resnets[1], h.Dim(0)), "resnets.1")
+			s.Free(h)
+			h = y
+		}
+		s.Leave(h)
+	} else { // a copy: the last skip is given back before the sum is
+		y := s.New(h.DType(), h.Shape()...)
+		sample.Scale(s, y, h, 1)
+		h = y
+	}
+	if wide := c.spread(s, h); wide != h { // nothing has looked at the context yet
+		s.Free(h)
+		h = wide
+	}
 
 	for _, b := range m.up {
 		s.Enter(b.name)

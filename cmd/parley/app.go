@@ -27,7 +27,7 @@ import (
 
 // app is what all commands share: the global flags, and the device.
 type app struct {
-	noted []string // see note
+	noted                          []string // see note
 	out, errs                      io.Writer
 	json                           bool
 	models, blip, sd, clip, device string

@@ -18,7 +18,7 @@ import (
 
 // Model is both towers with their projections.
 type Model struct {
-	Text       *Text
+	Text       *Text // nil where there is the picture tower alone
 	Vision     *Vision
 	Projection int // width of the common space
 }
@@ -32,15 +32,18 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 	return New(config, l)
 }
 
-// New builds a model of a configuration.
+// New builds a model of a configuration. A checkpoint of the picture tower alone
+// has no Text.
 func New(c Config, l *weights.Loader) (*Model, error) {
 	m := &Model{Projection: c.Projection}
 	var err error
-	if m.Text, err = NewText(c.Text, l); err != nil {
-		return nil, err
+	if l.HasIn("text_model") || !l.HasIn("vision_model") {
+		if m.Text, err = NewText(c.Text, l); err != nil {
+			return nil, err
+		}
+		text := layer.LoadLinear(l, "text_projection", c.Text.Width, c.Projection)
+		m.Text.projection = &text
 	}
-	text := layer.LoadLinear(l, "text_projection", c.Text.Width, c.Projection)
-	m.Text.projection = &text
 	if m.Vision, err = NewVision(c.Vision, c.Projection, l); err != nil {
 		return nil, err
 	}

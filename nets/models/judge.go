@@ -77,6 +77,9 @@ func OpenJudge(src Source, dev engine.Device) (_ *Judge, err error) {
 	}
 	// Pictures are embedded without a vocabulary.
 	j.words = sync.OnceValues(func() (*vocab.CLIP, error) {
+		if net.Text == nil {
+			return nil, fmt.Errorf("%s: a CLIP without a text tower embeds pictures only", src)
+		}
 		words, err := src.clipTokens("", vocab.PadCLIP)
 		if err == nil {
 			err = fit(src.String(), []int32{words.EOS}, net.Text.Vocab)

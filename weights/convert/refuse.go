@@ -113,7 +113,7 @@ func refuse(set *weights.Set) error {
 	case in.has("emb_params"), in.under("string_to_param"), set.Len() == 1 && strings.HasPrefix(set.Names()[0], "<"):
 		return err("a textual inversion, an embedding of a word and no model", onlySD)
 	case in.has("edm_vpred.sigma_max"), in.has("edm_mean"):
-		return err("trained with EDM's preconditioning", onlySD)
+		return err("a UNet trained with EDM's preconditioning", onlySD)
 	case in.under("depth_model."):
 		return err("a Stable Diffusion that draws by depth (depth2img)", onlySD)
 	case in.under("low_scale_model."):

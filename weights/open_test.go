@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"os"
 	"path/filepath"
@@ -174,6 +175,24 @@ func TestFloat8(t *testing.T) {
 			if math.Float32bits(have[b]) != math.Float32bits(w) && !(w != w && have[b] != have[b]) {
 				t.Errorf("%s %#02x: have %v, want %v", dtype, b, have[b], w)
 			}
+		}
+		// All of them: zlib.crc32 of torch.arange(256, dtype=torch.uint8).view(DTYPE)
+		// .float().nan_to_num(12345., 1e30, -1e30), by torch 2.15.
+		var bytes []byte
+		for _, v := range have {
+			switch {
+			case v != v:
+				v = 12345
+			case v == inf:
+				v = 1e30
+			case v == -inf:
+				v = -1e30
+			}
+			bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(v))
+		}
+		sum := map[string]uint32{"F8_E4M3": 1914574781, "F8_E5M2": 184155353, "F8_E4M3FNUZ": 4051282603, "F8_E5M2FNUZ": 174129533}[dtype]
+		if c := crc32.ChecksumIEEE(bytes); c != sum {
+			t.Errorf("%s: have %d of all values, want %d", dtype, c, sum)
 		}
 	}
 }

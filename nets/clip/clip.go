@@ -231,17 +231,19 @@ type VisionOutput struct {
 	Embeds *engine.Tensor // [N, Projection], of length 1
 }
 
-// LoadVision builds the picture tower of a whole CLIP's configuration, and reads
-// nothing of the text tower.
+// LoadVision builds the picture tower of a config.json of a whole CLIP or of the
+// tower alone, and reads nothing of the text tower, not its configuration.
 func LoadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
 	r := c.Reader()
-	projection := r.Size("projection_dim", 512)
+	projection, sub := r.Size("projection_dim", 512), c
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	sub, err := tower(c, "vision_config")
-	if err != nil {
-		return nil, err
+	if c.Has("vision_config") || c.Has("vision_config_dict") {
+		var err error
+		if sub, err = tower(c, "vision_config"); err != nil {
+			return nil, err
+		}
 	}
 	config, err := ParseVisionConfig(sub)
 	if err != nil {

@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 
@@ -85,6 +86,10 @@ func MiniText() TextConfig {
 func ParseConfig(c weights.Config) (Config, error) {
 	r := c.Reader()
 	r.Unquantised()
+	if r.String("model_type", "clip") == "clip_vision_model" { // the picture tower alone
+		v, err := ParseVisionConfig(c)
+		return Config{Projection: r.Size("projection_dim", 512), Vision: v}, errors.Join(err, r.Err())
+	}
 	r.Only("model_type", "clip", "only CLIP is read here")
 	out := Config{Projection: r.Size("projection_dim", 512)}
 	if err := r.Err(); err != nil {

@@ -92,7 +92,7 @@ type tensor struct {
 var storageTypes = map[string]string{
 	"FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "DoubleStorage": "F64",
 	"LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8",
-	"ByteStorage": "U8", "BoolStorage": "BOOL",
+	"ByteStorage": "U8", "BoolStorage": "BOOL", "UntypedStorage": "U8",
 }
 
 // reducer makes values of what a pickle calls.
@@ -119,6 +119,11 @@ func (r *reducer) reduce(f *global, args any) (any, error) {
 			return nil, errors.New("a tensor without storage, offset, size and stride")
 		}
 		return newTensor(list.items)
+	case "torch._utils._rebuild_tensor_v3":
+		if list == nil || len(list.items) < 7 {
+			return nil, errors.New("a tensor without storage, offset, size, stride and type")
+		}
+		return typedTensor(list.items)
 	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Parameter":
 		if list == nil || len(list.items) == 0 {
 			return nil, errors.New("a parameter without a tensor")
@@ -156,6 +161,27 @@ func (r *reducer) fill(d *dict, v any) error {
 		}
 	}
 	return nil
+}
+
+// tensorTypes are the types that torch keeps in storages without a type.
+var tensorTypes = map[string]string{
+	"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+	"uint16": "U16", "uint32": "U32", "uint64": "U64",
+}
+
+// typedTensor is newTensor of a storage of bytes, where the tensor says its type.
+func typedTensor(args []any) (*tensor, error) {
+	st, ok := args[0].(*storage)
+	class, ok2 := args[6].(*global)
+	if !ok || !ok2 || st.dtype != "U8" || st.root != nil {
+		return nil, errors.New("a tensor without a storage of bytes or a type")
+	}
+	dtype := tensorTypes[class.name]
+	if dtype == "" || class.module != "torch" {
+		return nil, fmt.Errorf("a tensor of %v, which is not read", class)
+	}
+	typed := &storage{dtype: dtype, elems: st.elems / uint64(safetensors.Width(dtype)), root: st}
+	return newTensor(append([]any{typed}, args[1:]...))
 }
 
 func newTensor(args []any) (*tensor, error) {

@@ -99,6 +99,28 @@ func TestWrappers(t *testing.T) {
 	}
 }
 
+// TestFloat8: torch keeps tensors of eight bits in storages of bytes, and says
+// their type beside (torch.save of 2.15).
+func TestFloat8(t *testing.T) {
+	typed := func(dtype string) []byte {
+		return archive(t, zip.Store, "a/data.pkl", "\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v3\n((X\x07\x00\x00\x00storage"+
+			"ctorch.storage\nUntypedStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x02K\x02\x86K\x01K\x02\x86\x89"+
+			"ccollections\nOrderedDict\n)Rctorch\n"+dtype+"\ntRs.", "a/data/0", "\x01\x02\x03\x04")
+	}
+	for torch, want := range map[string]string{"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"} {
+		w := byName(t, "f.pt", typed(torch))["w"]
+		if w.DType != want || string(w.Data) != "\x01\x03\x02\x04" || fmt.Sprint(w.Shape) != "[2 2]" {
+			t.Errorf("%s: have %s %v %q", torch, w.DType, w.Shape, w.Data)
+		}
+	}
+	if _, err := Parse("f.pt", typed("float4_e2m1fn_x2")); err == nil || !strings.Contains(err.Error(), "a tensor of torch.float4_e2m1fn_x2, which is not read") {
+		t.Errorf("have %v", err)
+	}
+	if _, err := Parse("f.pt", typed("uint32")); err == nil || !strings.Contains(err.Error(), "reaches over its storage of 1 elements") {
+		t.Errorf("have %v", err)
+	}
+}
+
 func TestForbidden(t *testing.T) {
 	_, err := Parse("evil.pt", read(t, "evil.pt"))
 	var f *ForbiddenError

@@ -349,6 +349,9 @@ func (r *Reader) OneOf(key, def string, choices ...string) string {
 	return v
 }
 
+// In is " (FILE)", for the end of an error.
+func (r *Reader) In() string { return in(r.c.File()) }
+
 // Null is Config.Null.
 func (r *Reader) Null(key string) bool { return r.c.Null(key) }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"parley/kernels/matmul"
+	"parley/nets/layer"
 	"parley/weights"
 )
 
@@ -82,7 +83,7 @@ func parseVision(c weights.Config) (VisionConfig, error) {
 	r.Unquantised()
 	v := VisionConfig{Width: r.Size("hidden_size", 768), Layers: r.Layers("num_hidden_layers", 12), Heads: r.Size("num_attention_heads", 12),
 		Inner: r.Size("intermediate_size", 3072), Image: r.Square("image_size", 384), Patch: r.Square("patch_size", 16),
-		Act: act(r, c), Eps: r.Epsilon("layer_norm_eps", 1e-5)}
+		Act: layer.Activation(r, "hidden_act", "gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-5)}
 	r.Only("model_type", "blip_vision_model", "only BLIP's vision tower is read here")
 	r.Only("num_channels", 3, "pictures have three channels")
 	return v, r.Err()
@@ -93,7 +94,7 @@ func parseText(c weights.Config) (TextConfig, error) {
 	r.Unquantised()
 	t := TextConfig{Width: r.Size("hidden_size", 768), Layers: r.Layers("num_hidden_layers", 12), Heads: r.Size("num_attention_heads", 8),
 		Inner: r.Size("intermediate_size", 3072), Length: r.Size("max_position_embeddings", 512), Vocab: r.Size("vocab_size", 30524),
-		Act: act(r, c), Eps: r.Epsilon("layer_norm_eps", 1e-12)}
+		Act: layer.Activation(r, "hidden_act", "gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-12)}
 	for _, id := range []struct {
 		key string
 		to  *int
@@ -110,12 +111,4 @@ func parseText(c weights.Config) (TextConfig, error) {
 	r.Only("is_decoder", true, "a decoder that does not look at the picture writes no captions")
 	r.Only("model_type", "blip_text_model", "only BLIP's decoder is read here")
 	return t, r.Err()
-}
-
-func act(r *weights.Reader, c weights.Config) matmul.Act {
-	a, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	return a
 }

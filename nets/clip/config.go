@@ -2,10 +2,10 @@ package clip
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 
 	"parley/kernels/matmul"
+	"parley/nets/layer"
 	"parley/weights"
 	"parley/weights/convert"
 )
@@ -136,7 +136,7 @@ func ParseTextConfig(c weights.Config) (TextConfig, error) {
 	r.Unquantised()
 	t := TextConfig{Width: r.Size("hidden_size", 512), Layers: r.Layers("num_hidden_layers", 12), Heads: r.Size("num_attention_heads", 8),
 		Inner: r.Size("intermediate_size", 2048), Length: r.Size("max_position_embeddings", 77), Vocab: r.Size("vocab_size", 49408),
-		EOS: r.Token("eos_token_id", 49407), Act: act(r, c, "quick_gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-5),
+		EOS: r.Token("eos_token_id", 49407), Act: layer.Activation(r, "hidden_act", "quick_gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-5),
 		Bidirectional: r.Bool(convert.NoCausalMask, false)}
 	r.Only("model_type", "clip_text_model", "only CLIP's text tower is read here")
 	return t, r.Err()
@@ -148,16 +148,8 @@ func ParseVisionConfig(c weights.Config) (VisionConfig, error) {
 	r.Unquantised()
 	v := VisionConfig{Width: r.Size("hidden_size", 768), Layers: r.Layers("num_hidden_layers", 12), Heads: r.Size("num_attention_heads", 12),
 		Inner: r.Size("intermediate_size", 3072), Image: r.Square("image_size", 224), Patch: r.Square("patch_size", 32),
-		Channels: r.Size("num_channels", 3), Act: act(r, c, "quick_gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-5)}
+		Channels: r.Size("num_channels", 3), Act: layer.Activation(r, "hidden_act", "quick_gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-5)}
 	r.Only("model_type", "clip_vision_model", "only CLIP's vision tower is read here")
 	r.Only("num_channels", 3, "pictures have three channels")
 	return v, r.Err()
-}
-
-func act(r *weights.Reader, c weights.Config, def string) matmul.Act {
-	a, err := matmul.ParseAct(r.String("hidden_act", def))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	return a
 }

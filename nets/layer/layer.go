@@ -23,6 +23,16 @@ type Linear struct {
 	bias *engine.Tensor
 }
 
+// Activation reads the name of an activation, as transformers has it.
+func Activation(r *weights.Reader, key, def string) matmul.Act {
+	name := r.String(key, def)
+	act, err := matmul.ParseAct(name)
+	if err != nil {
+		r.Fail(fmt.Errorf("%s: %w%s", key, err, r.In()))
+	}
+	return act
+}
+
 // LoadLinear reads name.weight of [out, in] (or a 1x1 convolution's
 // [out, in, 1, 1]) and name.bias where there is one.
 func LoadLinear(l *weights.Loader, name string, in, out int) Linear {

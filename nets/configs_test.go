@@ -75,9 +75,11 @@ func processor(kind string) func(weights.Config) (any, error) {
 
 // classes is the table: nothing that a class knows is without a row.
 func classes() map[string]class {
-	training := map[string]string{"num_train_timesteps": "500", "beta_start": "0.0002", "beta_end": "0.03", "beta_schedule": `"scaled_linear"`,
-		"trained_betas": "[" + strings.Repeat("0.01,", 999) + "0.02]", "prediction_type": `"v_prediction"`, "timestep_spacing": `"trailing"`,
-		"steps_offset": "1"}
+	training := map[string]string{"num_train_timesteps": "500", "beta_start": "0.0002", "beta_end": "0.03",
+		"beta_schedule": `"scaled_linear"`,
+		"trained_betas": "[" + strings.Repeat("0.01,", 999) + "0.02]", "prediction_type": `"v_prediction"`,
+		"timestep_spacing": `"trailing"`,
+		"steps_offset":     "1"}
 	with := func(more map[string]string, without ...string) map[string]string {
 		all := map[string]string{}
 		for k, v := range training {
@@ -91,8 +93,10 @@ func classes() map[string]class {
 		}
 		return all
 	}
-	wrong := map[string]string{"num_train_timesteps": "9007199254740992", "beta_start": "-1", "beta_end": "Infinity", "beta_schedule": `"sigmoid"`,
-		"trained_betas": "[0.1]", "prediction_type": `"flow_prediction"`, "timestep_spacing": `"log"`, "steps_offset": "1000", "_class_name": `"UniPCMultistepScheduler"`}
+	wrong := map[string]string{"num_train_timesteps": "9007199254740992", "beta_start": "-1", "beta_end": "Infinity",
+		"beta_schedule": `"sigmoid"`,
+		"trained_betas": "[0.1]", "prediction_type": `"flow_prediction"`, "timestep_spacing": `"log"`, "steps_offset": "1000",
+		"_class_name": `"UniPCMultistepScheduler"`}
 	refuse := func(more map[string]string) map[string]string {
 		all := map[string]string{}
 		for k, v := range wrong {
@@ -122,9 +126,11 @@ func classes() map[string]class {
 			bookkeeping + "initializer_factor logit_scale_init_value"},
 		"CLIPTextConfig": {parser(clip.ParseTextConfig),
 			map[string]string{"hidden_size": "256", "num_hidden_layers": "3", "num_attention_heads": "4", "intermediate_size": "99",
-				"max_position_embeddings": "32", "vocab_size": "999", "eos_token_id": "2", "hidden_act": `"gelu"`, "layer_norm_eps": "0.01"},
-			map[string]string{"model_type": `"clip"`, "quantization_config": `{"bits": 4}`, "hidden_act": `"relu"`, "eos_token_id": "[1, 2]",
-				"vocab_size": "9007199254740992", "layer_norm_eps": "Infinity", "num_hidden_layers": "1.5"},
+				"max_position_embeddings": "32", "vocab_size": "999", "eos_token_id": "2", "hidden_act": `"gelu"`,
+				"layer_norm_eps": "0.01"},
+			map[string]string{"model_type": `"clip"`, "quantization_config": `{"bits": 4}`, "hidden_act": `"relu"`,
+				"eos_token_id": "[1, 2]",
+				"vocab_size":   "9007199254740992", "layer_norm_eps": "Infinity", "num_hidden_layers": "1.5"},
 			bookkeeping + "attention_dropout bos_token_id pad_token_id initializer_factor initializer_range projection_dim"},
 		"CLIPVisionConfig": {parser(clip.ParseVisionConfig),
 			map[string]string{"hidden_size": "256", "num_hidden_layers": "3", "num_attention_heads": "4", "intermediate_size": "99",
@@ -157,21 +163,28 @@ func classes() map[string]class {
 				"flip_sin_to_cos": "false", "freq_shift": "1", "mid_block_type": "null",
 				"down_block_types": `["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]`,
 				"up_block_types":   `["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"]`},
-			map[string]string{"_class_name": `"UNet3DConditionModel"`, "act_fn": `"gelu"`, "addition_embed_type": `"text_time"`, "class_embed_type": `"timestep"`,
-				"encoder_hid_dim": "768", "encoder_hid_dim_type": `"text_proj"`, "num_class_embeds": "10", "time_cond_proj_dim": "256",
+			map[string]string{"_class_name": `"UNet3DConditionModel"`, "act_fn": `"gelu"`, "addition_embed_type": `"text_time"`,
+				"class_embed_type": `"timestep"`,
+				"encoder_hid_dim":  "768", "encoder_hid_dim_type": `"text_proj"`, "num_class_embeds": "10", "time_cond_proj_dim": "256",
 				"time_embedding_act_fn": `"silu"`, "time_embedding_dim": "512", "timestep_post_act": `"silu"`,
 				"reverse_transformer_layers_per_block": "[[1]]", "num_attention_heads": "8", "cross_attention_norm": `"layer_norm"`,
-				"center_input_sample": "true", "only_cross_attention": "[true, false, false, false]", "mid_block_only_cross_attention": "true",
-				"dual_cross_attention": "true", "class_embeddings_concat": "true", "resnet_skip_time_act": "true", "mid_block_scale_factor": "2",
+				"center_input_sample": "true", "only_cross_attention": "[true, false, false, false]",
+				"mid_block_only_cross_attention": "true",
+				"dual_cross_attention":           "true", "class_embeddings_concat": "true", "resnet_skip_time_act": "true",
+				"mid_block_scale_factor":  "2",
 				"resnet_out_scale_factor": "1.4", "conv_in_kernel": "1", "conv_out_kernel": "1", "time_embedding_type": `"fourier"`,
-				"resnet_time_scale_shift": `"scale_shift"`, "attention_type": `"gated"`, "mid_block_type": `"UNetMidBlock2DSimpleCrossAttn"`,
-				"norm_num_groups": "null", "down_block_types": `["DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"]`, "up_block_types": `["UpBlock2D"]`, "transformer_layers_per_block": "[[1], 2, 3, 4]",
-				"cross_attention_dim": "[768, 1024]", "layers_per_block": "[1, 2]", "sample_size": "[1, 2, 3]", "downsample_padding": "2"},
+				"resnet_time_scale_shift": `"scale_shift"`, "attention_type": `"gated"`,
+				"mid_block_type":  `"UNetMidBlock2DSimpleCrossAttn"`,
+				"norm_num_groups": "null", "down_block_types": `["DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"]`,
+				"up_block_types": `["UpBlock2D"]`, "transformer_layers_per_block": "[[1], 2, 3, 4]",
+				"cross_attention_dim": "[768, 1024]", "layers_per_block": "[1, 2]", "sample_size": "[1, 2, 3]",
+				"downsample_padding": "2"},
 			saved + `addition_embed_type_num_heads addition_time_embed_dim dropout projection_class_embeddings_input_dim upcast_attention
 				use_linear_projection`}, // whether a projection is linear is told by the tensors
 		"AutoencoderKL": {parser(vae.ParseConfig),
-			map[string]string{"latent_channels": "16", "block_out_channels": "[64, 128]", "layers_per_block": "1", "norm_num_groups": "16",
-				"scaling_factor": "0.13", "mid_block_add_attention": "false", "use_quant_conv": "false", "use_post_quant_conv": "false"},
+			map[string]string{"latent_channels": "16", "block_out_channels": "[64, 128]", "layers_per_block": "1",
+				"norm_num_groups": "16",
+				"scaling_factor":  "0.13", "mid_block_add_attention": "false", "use_quant_conv": "false", "use_post_quant_conv": "false"},
 			map[string]string{"_class_name": `"AutoencoderTiny"`, "act_fn": `"relu"`, "down_block_types": `["AttnDownEncoderBlock2D"]`,
 				"up_block_types": `["AttnUpDecoderBlock2D"]`, "in_channels": "4", "out_channels": "1", "shift_factor": "0.1",
 				"latents_mean": "[0, 0, 0, 0]", "latents_std": "[1, 1, 1, 1]", "scaling_factor": "0", "block_out_channels": "[]"},
@@ -179,8 +192,10 @@ func classes() map[string]class {
 		"PNDMScheduler": {sampler("PNDMScheduler"), with(map[string]string{"set_alpha_to_one": "true", "_class_name": `"DDIMScheduler"`}),
 			refuse(map[string]string{"skip_prk_steps": "false", "prediction_type": `"sample"`}), saved},
 		"DDIMScheduler": {sampler("DDIMScheduler"),
-			with(map[string]string{"set_alpha_to_one": "false", "clip_sample": "false", "clip_sample_range": "2", "rescale_betas_zero_snr": "true", "_class_name": `"LCMScheduler"`}),
-			refuse(map[string]string{"thresholding": "true", "clip_sample_range": "0"}), saved + "dynamic_thresholding_ratio sample_max_value"},
+			with(map[string]string{"set_alpha_to_one": "false", "clip_sample": "false", "clip_sample_range": "2",
+				"rescale_betas_zero_snr": "true", "_class_name": `"LCMScheduler"`}),
+			refuse(map[string]string{"thresholding": "true", "clip_sample_range": "0"}),
+			saved + "dynamic_thresholding_ratio sample_max_value"},
 		"EulerDiscreteScheduler": {sampler("EulerDiscreteScheduler"),
 			with(map[string]string{"timestep_spacing": `"leading"`, "use_karras_sigmas": "true", "sigma_min": "0.1", "sigma_max": "10",
 				"final_sigmas_type": `"sigma_min"`, "rescale_betas_zero_snr": "true", "_class_name": `"DDIMScheduler"`}),
@@ -188,25 +203,30 @@ func classes() map[string]class {
 				"sigma_min": "0", "sigma_max": "-Infinity", "timestep_type": `"none"`, "final_sigmas_type": `"one"`}),
 			saved + "timestep_type"}, // of v prediction alone: see TestContinuous
 		"EulerAncestralDiscreteScheduler": {sampler("EulerAncestralDiscreteScheduler"),
-			with(map[string]string{"timestep_spacing": `"leading"`, "rescale_betas_zero_snr": "true", "_class_name": `"DDIMScheduler"`}), refuse(nil), saved},
+			with(map[string]string{"timestep_spacing": `"leading"`, "rescale_betas_zero_snr": "true",
+				"_class_name": `"DDIMScheduler"`}), refuse(nil), saved},
 		"DPMSolverMultistepScheduler": {sampler("DPMSolverMultistepScheduler"),
-			with(map[string]string{"timestep_spacing": `"leading"`, "solver_order": "1", "solver_type": `"heun"`, "lower_order_final": "false",
-				"euler_at_final": "true", "use_karras_sigmas": "true", "final_sigmas_type": `"sigma_min"`, "lambda_min_clipped": "-5.1",
+			with(map[string]string{"timestep_spacing": `"leading"`, "solver_order": "1", "solver_type": `"heun"`,
+				"lower_order_final": "false",
+				"euler_at_final":    "true", "use_karras_sigmas": "true", "final_sigmas_type": `"sigma_min"`, "lambda_min_clipped": "-5.1",
 				"rescale_betas_zero_snr": "true", "_class_name": `"DDIMScheduler"`}),
 			refuse(map[string]string{"thresholding": "true", "algorithm_type": `"sde-dpmsolver++"`, "use_exponential_sigmas": "true",
 				"use_beta_sigmas": "true", "use_lu_lambdas": "true", "use_flow_sigmas": "true", "use_dynamic_shifting": "true",
 				"variance_type": `"learned"`, "solver_order": "3", "lambda_min_clipped": "NaN", "solver_type": `"none"`}),
 			saved + "dynamic_thresholding_ratio sample_max_value flow_shift time_shift_type"},
 		"LCMScheduler": {sampler("LCMScheduler"),
-			with(map[string]string{"beta_schedule": `"linear"`, "set_alpha_to_one": "false", "clip_sample": "true", "original_inference_steps": "100", "timestep_scaling": "5",
+			with(map[string]string{"beta_schedule": `"linear"`, "set_alpha_to_one": "false", "clip_sample": "true",
+				"original_inference_steps": "100", "timestep_scaling": "5",
 				"rescale_betas_zero_snr": "true", "_class_name": `"DDIMScheduler"`}, "timestep_spacing", "steps_offset"),
 			refuse(map[string]string{"thresholding": "true", "original_inference_steps": "1001"}),
 			saved + "dynamic_thresholding_ratio sample_max_value clip_sample_range timestep_spacing steps_offset"},
 		"CLIPImageProcessor": {processor("CLIPImageProcessor"),
-			pictures(map[string]string{"do_center_crop": "false", "default_to_square": "true", "image_processor_type": `"BlipImageProcessor"`,
+			pictures(map[string]string{"do_center_crop": "false", "default_to_square": "true",
+				"image_processor_type":   `"BlipImageProcessor"`,
 				"feature_extractor_type": `"BlipFeatureExtractor"`}), badPictures, anyPicture},
 		"BlipImageProcessor": {processor("BlipImageProcessor"),
-			pictures(map[string]string{"do_center_crop": "true", "default_to_square": "false", "image_processor_type": `"CLIPImageProcessorFast"`,
+			pictures(map[string]string{"do_center_crop": "true", "default_to_square": "false",
+				"image_processor_type":   `"CLIPImageProcessorFast"`,
 				"feature_extractor_type": `"CLIPFeatureExtractor"`}), badPictures, anyPicture},
 	}
 }
@@ -358,48 +378,71 @@ func TestContinuous(t *testing.T) {
 // effect.
 const (
 	vitB32 = `{"model_type": "clip", "projection_dim": 512, "text_config_dict": null, "vision_config_dict": null,
-		"text_config": {"model_type": "clip_text_model", "hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "num_hidden_layers": 12,
-			"hidden_act": "quick_gelu", "layer_norm_eps": 1e-05, "max_position_embeddings": 77, "vocab_size": 49408, "bos_token_id": 0, "eos_token_id": 2},
-		"vision_config": {"model_type": "clip_vision_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12,
+		"text_config": {"model_type": "clip_text_model", "hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8,
+			"num_hidden_layers": 12,
+			"hidden_act": "quick_gelu", "layer_norm_eps": 1e-05, "max_position_embeddings": 77, "vocab_size": 49408,
+				"bos_token_id": 0, "eos_token_id": 2},
+		"vision_config": {"model_type": "clip_vision_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
+			"num_hidden_layers": 12,
 			"hidden_act": "quick_gelu", "layer_norm_eps": 1e-05, "image_size": 224, "patch_size": 32}}`
 	vitL14 = `{"model_type": "clip", "projection_dim": 768,
-		"text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12, "hidden_act": "quick_gelu",
+		"text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12,
+			"hidden_act": "quick_gelu",
 			"vocab_size": 49408, "bos_token_id": 0, "eos_token_id": 2, "projection_dim": 768},
-		"vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "hidden_act": "quick_gelu",
+		"vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24,
+			"hidden_act": "quick_gelu",
 			"image_size": 224, "patch_size": 14, "projection_dim": 768}}`
 	vitH14 = `{"model_type": "clip", "projection_dim": 1024, "text_config": {}, "vision_config": {},
-		"text_config_dict": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "hidden_act": "gelu",
+		"text_config_dict": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24,
+			"hidden_act": "gelu",
 			"eos_token_id": 2, "projection_dim": 1024},
-		"vision_config_dict": {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "num_hidden_layers": 32, "hidden_act": "gelu",
+		"vision_config_dict": {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "num_hidden_layers": 32,
+			"hidden_act": "gelu",
 			"patch_size": 14, "projection_dim": 1024}}`
-	text15 = `{"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
-		"num_hidden_layers": 12, "hidden_act": "quick_gelu", "max_position_embeddings": 77, "vocab_size": 49408, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}`
-	text21 = `{"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16,
-		"num_hidden_layers": 23, "hidden_act": "gelu", "max_position_embeddings": 77, "vocab_size": 49408, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}`
+	text15 = `{"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "hidden_size": 768, "intermediate_size": 3072,
+		"num_attention_heads": 12,
+		"num_hidden_layers": 12, "hidden_act": "quick_gelu", "max_position_embeddings": 77, "vocab_size": 49408, "bos_token_id": 0,
+			"eos_token_id": 2, "pad_token_id": 1}`
+	text21 = `{"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "hidden_size": 1024, "intermediate_size": 4096,
+		"num_attention_heads": 16,
+		"num_hidden_layers": 23, "hidden_act": "gelu", "max_position_embeddings": 77, "vocab_size": 49408, "bos_token_id": 0,
+			"eos_token_id": 2, "pad_token_id": 1}`
 	blipBase = `{"model_type": "blip", "projection_dim": 512,
-		"text_config": {"model_type": "blip_text_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12,
-			"hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "vocab_size": 30524, "bos_token_id": 30522, "eos_token_id": 2,
+		"text_config": {"model_type": "blip_text_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
+			"num_hidden_layers": 12,
+			"hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "vocab_size": 30524, "bos_token_id": 30522,
+				"eos_token_id": 2,
 			"sep_token_id": 102, "pad_token_id": 0, "is_decoder": true},
-		"vision_config": {"model_type": "blip_vision_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12,
+		"vision_config": {"model_type": "blip_vision_model", "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
+			"num_hidden_layers": 12,
 			"hidden_act": "gelu", "layer_norm_eps": 1e-05, "image_size": 384, "patch_size": 16, "num_channels": 3}}`
 	blipLarge = `{"model_type": "blip", "text_config": {"num_attention_heads": 12},
 		"vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24}}`
-	unet15 = `{"_class_name": "UNet2DConditionModel", "act_fn": "silu", "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280],
-		"center_input_sample": false, "cross_attention_dim": 768, "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-		"downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2, "mid_block_scale_factor": 1,
+	unet15 = `{"_class_name": "UNet2DConditionModel", "act_fn": "silu", "attention_head_dim": 8, "block_out_channels": [320, 640,
+		1280, 1280],
+		"center_input_sample": false, "cross_attention_dim": 768, "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
+			"CrossAttnDownBlock2D", "DownBlock2D"],
+		"downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2,
+			"mid_block_scale_factor": 1,
 		"norm_eps": 1e-05, "norm_num_groups": 32, "out_channels": 4, "sample_size": 64,
 		"up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]}`
-	unet21 = `{"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "dual_cross_attention": false, "num_class_embeds": null,
+	unet21 = `{"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "dual_cross_attention": false,
+		"num_class_embeds": null,
 		"only_cross_attention": false, "sample_size": 64, "upcast_attention": false, "use_linear_projection": true}`
-	unet21v = `{"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "sample_size": 96, "upcast_attention": true, "use_linear_projection": true}`
-	vaeSD   = `{"_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
-		"down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"], "in_channels": 3, "latent_channels": 4,
+	unet21v = `{"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "sample_size": 96, "upcast_attention": true,
+		"use_linear_projection": true}`
+	vaeSD = `{"_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
+		"down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
+			"in_channels": 3, "latent_channels": 4,
 		"layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3, "sample_size": 512,
 		"up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"]}`
-	pndm = `{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "clip_sample": false,
+	pndm = `{"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085,
+		"clip_sample": false,
 		"num_train_timesteps": 1000, "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null}`
-	ddimV = `{"_class_name": "DDIMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "clip_sample": false,
-		"num_train_timesteps": 1000, "prediction_type": "v_prediction", "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null}`
+	ddimV = `{"_class_name": "DDIMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085,
+		"clip_sample": false,
+		"num_train_timesteps": 1000, "prediction_type": "v_prediction", "set_alpha_to_one": false, "skip_prk_steps": true,
+			"steps_offset": 1, "trained_betas": null}`
 )
 
 // TestPresets: a preset is what the published file parses to.

@@ -79,12 +79,14 @@ func TestOtherKinds(t *testing.T) {
 	for _, k := range []Kind{PNG, JSON, Safetensors} {
 		err := WriteFile(text, []byte("x"), Options{Kind: k})
 		var exists *ExistsError
-		if !errors.As(err, &exists) || !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "notes.txt exists and is no "+k.Name) {
+		if !errors.As(err, &exists) || !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(),
+			"notes.txt exists and is no "+k.Name) {
 			t.Errorf("%s: have %v", k.Name, err)
 		}
 		holds(t, text, "dear diary")
 	}
-	for name, head := range map[string]string{"PNG": "\x89PNG\r\n\x1a\nxx", "JSON": "\n [", "safetensors": "\x10\x00\x00\x00\x00\x00\x00\x00{", "nothing": ""} {
+	for name, head := range map[string]string{"PNG": "\x89PNG\r\n\x1a\nxx", "JSON": "\n [",
+		"safetensors": "\x10\x00\x00\x00\x00\x00\x00\x00{", "nothing": ""} {
 		for _, k := range []Kind{PNG, JSON, Safetensors} {
 			put(t, text, head)
 			err := WriteFile(text, []byte("x"), Options{Kind: k})
@@ -102,7 +104,8 @@ func TestOtherKinds(t *testing.T) {
 	if err := os.Mkdir(sub, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{sub: "a folder", filepath.Join(dir, "none", "x"): "no such file", filepath.Join(text, "x"): "not a directory", "": "file does not exist"} {
+	for path, want := range map[string]string{sub: "a folder", filepath.Join(dir, "none", "x"): "no such file", filepath.Join(text,
+		"x"): "not a directory", "": "file does not exist"} {
 		if err := WriteFile(path, nil, Options{Force: true}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: have %v, want %s", path, err, want)
 		}

@@ -19,7 +19,8 @@ func foreign(data []byte) string {
 	}
 	head := data[:min(len(data), 512)]
 	for _, f := range []struct{ magic, what string }{
-		{"GGUF", "a GGUF file (llama.cpp's and stable-diffusion.cpp's format), which is not read: use the safetensors or pickle that it was made of"},
+		{"GGUF", "a GGUF file (llama.cpp's and stable-diffusion.cpp's format), " +
+			"which is not read: use the safetensors or pickle that it was made of"},
 		{"lmgg", "a GGML file, which is not read: use the safetensors or pickle that it was made of"},
 		{"ggml", "a GGML file, which is not read: use the safetensors or pickle that it was made of"},
 		{"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with git lfs pull"},

@@ -73,7 +73,8 @@ func TestPythonJSON(t *testing.T) {
 }
 
 func TestNumbersAndLists(t *testing.T) {
-	c, err := ParseConfig("f", []byte(`{"one": 7, "two": [7, 9], "same": [7, 7], "three": [1, 2, 3], "mean": 0.5, "means": [0.1, 0.2, 0.3], "bad": [0.1, null, 0.3], "no": null, "name": "a"}`))
+	c, err := ParseConfig("f", []byte(`{"one": 7, "two": [7, 9], "same": [7, 7], "three": [1, 2, 3], "mean": 0.5, "means": [0.1,
+		0.2, 0.3], "bad": [0.1, null, 0.3], "no": null, "name": "a"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,8 @@ func TestNumbersAndLists(t *testing.T) {
 	h1, w1 := r.Sides("one", 1)
 	h2, w2 := r.Sides("two", 1)
 	h3, w3 := r.Sides("no", 5)
-	have := fmt.Sprint(h1, w1, h2, w2, h3, w3, r.Square("same", 1), r.Square("one", 1), r.Floats("mean", 3, nil), r.Floats("means", 3, nil), r.Floats("no", 3, nil))
+	have := fmt.Sprint(h1, w1, h2, w2, h3, w3, r.Square("same", 1), r.Square("one", 1), r.Floats("mean", 3, nil), r.Floats("means", 3,
+		nil), r.Floats("no", 3, nil))
 	if want := "7 7 7 9 5 5 7 7 [0.5 0.5 0.5] [0.1 0.2 0.3] []"; have != want || r.Err() != nil {
 		t.Errorf("have %s, %v", have, r.Err())
 	}

@@ -285,7 +285,8 @@ type NoWeightsError struct {
 }
 
 func (e *NoWeightsError) Error() string {
-	s := "open weights: no checkpoint in " + e.Dir + ": looked for model.safetensors, pytorch_model.bin and whatever ends in .safetensors, .bin, .pth, .pt or .ckpt"
+	s := "open weights: no checkpoint in " + e.Dir + ": looked for model.safetensors, " +
+		"pytorch_model.bin and whatever ends in .safetensors, .bin, .pth, .pt or .ckpt"
 	if e.Variant != "" {
 		s += ", of the variant " + e.Variant
 	}

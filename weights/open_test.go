@@ -25,7 +25,8 @@ func TestVariants(t *testing.T) {
 		{"model.fp32.safetensors model.fp16.safetensors", "", "model.fp32.safetensors"},
 		{"model.non_ema.safetensors", "", "model.non_ema.safetensors"},
 		{"model.non_ema.safetensors model.ema.safetensors", "", "has the variants ema, non_ema: choose one"},
-		{"diffusion_pytorch_model.non_ema.safetensors diffusion_pytorch_model.safetensors", "non_ema", "diffusion_pytorch_model.non_ema.safetensors"},
+		{"diffusion_pytorch_model.non_ema.safetensors diffusion_pytorch_model.safetensors", "non_ema",
+			"diffusion_pytorch_model.non_ema.safetensors"},
 		{"diffusion_pytorch_model.fp16.bin diffusion_pytorch_model.fp16.safetensors", "", "diffusion_pytorch_model.fp16.safetensors"},
 		{"pytorch_model.bin model.fp16.safetensors", "", "pytorch_model.bin"},
 		{"model.safetensors", "fp16", "has no variant fp16; it has none"},
@@ -33,7 +34,8 @@ func TestVariants(t *testing.T) {
 		{"v1-5.safetensors", "fp16", "no checkpoint in"},
 		{"open_clip_model.safetensors open_clip_pytorch_model.bin", "", "open_clip_model.safetensors"},
 		{"model.safetensors.index.fp16.json", "", "model.safetensors.index.fp16.json"},
-		{"diffusion_pytorch_model.safetensors.fp16.index.json diffusion_pytorch_model.bin", "fp16", "diffusion_pytorch_model.safetensors.fp16.index.json"},
+		{"diffusion_pytorch_model.safetensors.fp16.index.json diffusion_pytorch_model.bin", "fp16",
+			"diffusion_pytorch_model.safetensors.fp16.index.json"},
 		{"model.gguf readme.md", "", "model.gguf is of a format that is not read"},
 	} {
 		dir := t.TempDir()
@@ -158,8 +160,10 @@ func TestFloat8(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	minus := float32(math.Copysign(0, -1))
 	for dtype, want := range map[string]map[byte]float32{
-		"F8_E4M3":     {0: 0, 1: 1. / 512, 7: 7. / 512, 8: 1. / 64, 0x38: 1, 0x3c: 1.5, 0x78: 256, 0x7e: 448, 0x7f: nan, 0x80: minus, 0xb8: -1, 0xfe: -448, 0xff: nan},
-		"F8_E5M2":     {0: 0, 1: 1. / 65536, 3: 3. / 65536, 4: 1. / 16384, 0x3c: 1, 0x3e: 1.5, 0x7b: 57344, 0x7c: inf, 0x7d: nan, 0x80: minus, 0xbc: -1, 0xfb: -57344, 0xfc: -inf, 0xff: nan},
+		"F8_E4M3": {0: 0, 1: 1. / 512, 7: 7. / 512, 8: 1. / 64, 0x38: 1, 0x3c: 1.5, 0x78: 256, 0x7e: 448, 0x7f: nan, 0x80: minus,
+			0xb8: -1, 0xfe: -448, 0xff: nan},
+		"F8_E5M2": {0: 0, 1: 1. / 65536, 3: 3. / 65536, 4: 1. / 16384, 0x3c: 1, 0x3e: 1.5, 0x7b: 57344, 0x7c: inf, 0x7d: nan,
+			0x80: minus, 0xbc: -1, 0xfb: -57344, 0xfc: -inf, 0xff: nan},
 		"F8_E4M3FNUZ": {0: 0, 1: 1. / 1024, 8: 1. / 128, 0x40: 1, 0x7f: 240, 0x80: nan, 0xc0: -1, 0xff: -240},
 		"F8_E5M2FNUZ": {0: 0, 1: 1. / 131072, 4: 1. / 32768, 0x40: 1, 0x7f: 57344, 0x80: nan, 0xc0: -1, 0xff: -57344},
 	} {
@@ -227,7 +231,8 @@ func TestWriteAs(t *testing.T) {
 		}
 	}
 	var out sink
-	if err := WriteAs(&out, Entry{Name: "x", DType: "F8_E5M2", Shape: engine.Shape{2}, Data: []byte{0x3c, 0xbc}}, "F16"); err != nil || string(out) != "\x00\x3c\x00\xbc" {
+	if err := WriteAs(&out, Entry{Name: "x", DType: "F8_E5M2", Shape: engine.Shape{2}, Data: []byte{0x3c, 0xbc}}, "F16"); err != nil ||
+		string(out) != "\x00\x3c\x00\xbc" {
 		t.Errorf("have %q, %v", out, err)
 	}
 	for want, e := range map[string]Entry{

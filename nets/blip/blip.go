@@ -116,7 +116,8 @@ type decoderLayer struct {
 var bert = layer.AttentionNames{Query: "self.query", Key: "self.key", Value: "self.value", Out: "output.dense"}
 
 func newText(c TextConfig, encoder int, l *weights.Loader) (*Text, error) {
-	t := &Text{Width: c.Width, Length: c.Length, Vocab: c.Vocab, BOS: int32(c.BOS), Sep: int32(c.Sep), PadID: int32(c.Pad), encoderWidth: encoder}
+	t := &Text{Width: c.Width, Length: c.Length, Vocab: c.Vocab, BOS: int32(c.BOS), Sep: int32(c.Sep), PadID: int32(c.Pad),
+		encoderWidth: encoder}
 	heads, inner, eps, act := c.Heads, c.Inner, c.Eps, c.Act
 	l = l.In("text_decoder")
 	e := l.In("bert.embeddings")

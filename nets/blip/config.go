@@ -81,7 +81,8 @@ func ParseConfig(c weights.Config) (Config, error) {
 func parseVision(c weights.Config) (VisionConfig, error) {
 	r := c.Reader()
 	r.Unquantised()
-	v := VisionConfig{Width: r.Size("hidden_size", 768), Layers: r.Layers("num_hidden_layers", 12), Heads: r.Size("num_attention_heads", 12),
+	v := VisionConfig{Width: r.Size("hidden_size", 768), Layers: r.Layers("num_hidden_layers", 12),
+		Heads: r.Size("num_attention_heads", 12),
 		Inner: r.Size("intermediate_size", 3072), Image: r.Square("image_size", 384), Patch: r.Square("patch_size", 16),
 		Act: layer.Activation(r, "hidden_act", "gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-5)}
 	r.Only("model_type", "blip_vision_model", "only BLIP's vision tower is read here")

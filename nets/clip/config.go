@@ -38,7 +38,8 @@ type VisionConfig struct {
 // B32 is OpenAI's ViT-B/32.
 func B32() Config {
 	return Config{Projection: 512,
-		Text: TextConfig{Width: 512, Layers: 12, Heads: 8, Inner: 2048, Length: 77, Vocab: 49408, EOS: 2, Act: matmul.QuickGELU, Eps: 1e-5},
+		Text: TextConfig{Width: 512, Layers: 12, Heads: 8, Inner: 2048, Length: 77, Vocab: 49408, EOS: 2, Act: matmul.QuickGELU,
+			Eps: 1e-5},
 		Vision: VisionConfig{Width: 768, Layers: 12, Heads: 12, Inner: 3072, Image: 224, Patch: 32, Channels: 3,
 			Act: matmul.QuickGELU, Eps: 1e-5}}
 }
@@ -55,7 +56,8 @@ func H14() Config {
 	text := SD21()
 	text.Layers = 24
 	return Config{Projection: 1024, Text: text,
-		Vision: VisionConfig{Width: 1280, Layers: 32, Heads: 16, Inner: 5120, Image: 224, Patch: 14, Channels: 3, Act: matmul.GELU, Eps: 1e-5}}
+		Vision: VisionConfig{Width: 1280, Layers: 32, Heads: 16, Inner: 5120, Image: 224, Patch: 14, Channels: 3, Act: matmul.GELU,
+			Eps: 1e-5}}
 }
 
 // SD15 is Stable Diffusion 1's text encoder.
@@ -146,7 +148,8 @@ func ParseTextConfig(c weights.Config) (TextConfig, error) {
 func ParseVisionConfig(c weights.Config) (VisionConfig, error) {
 	r := c.Reader()
 	r.Unquantised()
-	v := VisionConfig{Width: r.Size("hidden_size", 768), Layers: r.Layers("num_hidden_layers", 12), Heads: r.Size("num_attention_heads", 12),
+	v := VisionConfig{Width: r.Size("hidden_size", 768), Layers: r.Layers("num_hidden_layers", 12),
+		Heads: r.Size("num_attention_heads", 12),
 		Inner: r.Size("intermediate_size", 3072), Image: r.Square("image_size", 224), Patch: r.Square("patch_size", 32),
 		Channels: r.Size("num_channels", 3), Act: layer.Activation(r, "hidden_act", "quick_gelu"), Eps: r.Epsilon("layer_norm_eps", 1e-5)}
 	r.Only("model_type", "clip_vision_model", "only CLIP's vision tower is read here")

@@ -87,7 +87,8 @@ func ParseConfig(c weights.Config, kind string) (Config, error) {
 	out.Spacing = r.OneOf("timestep_spacing", spacing, "leading", "linspace", "trailing")
 	out.Offset = r.Within("steps_offset", 0, 0, max(out.Train-1, 0))
 	// What no sampler of ours does is refused of every class.
-	for _, key := range []string{"thresholding", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas", "use_dynamic_shifting"} {
+	for _, key := range []string{"thresholding", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas",
+		"use_dynamic_shifting"} {
 		if r.Bool(key, false) {
 			r.Fail(fmt.Errorf("%s: %s is not supported", c.File(), key))
 		}
@@ -127,7 +128,8 @@ func ParseConfig(c weights.Config, kind string) (Config, error) {
 		}
 		out.Karras = r.Bool("use_karras_sigmas", false)
 		out.LastSigma = r.OneOf("final_sigmas_type", "zero", "zero", "sigma_min") == "sigma_min"
-		out.Continuous = r.OneOf("timestep_type", "discrete", "discrete", "continuous") == "continuous" && out.Prediction == "v_prediction"
+		out.Continuous = r.OneOf("timestep_type", "discrete", "discrete", "continuous") == "continuous" &&
+			out.Prediction == "v_prediction"
 	case "dpmpp2m":
 		out.dpm(r, own)
 	}

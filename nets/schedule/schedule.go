@@ -101,7 +101,8 @@ func Plan(c Config, steps int) (*Schedule, error) {
 		// Continuous timesteps are logarithms of noise levels; all others are
 		// of the training.
 		if !c.Continuous && (t < -1 || t >= float64(s.train)) {
-			return nil, fmt.Errorf("timestep %v of %d: steps_offset is %d and timestep_spacing %s for %d steps", t, s.train, c.Offset, c.Spacing, steps)
+			return nil, fmt.Errorf("timestep %v of %d: steps_offset is %d and timestep_spacing %s for %d steps", t, s.train, c.Offset,
+				c.Spacing, steps)
 		}
 	}
 	s.plan()

@@ -83,7 +83,8 @@ func ParseConfig(c weights.Config) (Config, error) {
 	out.In, out.Out = r.Size("in_channels", 4), r.Size("out_channels", 4)
 	out.Height, out.Width = r.Sides("sample_size", 64)
 	out.Cross = same(r, c, "cross_attention_dim", 1280)
-	out.Layers, out.Heads, out.Depth = r.Repeats("layers_per_block", n, 2), r.Sizes("attention_head_dim", n, 8), r.Repeats("transformer_layers_per_block", n, 1)
+	out.Layers, out.Heads, out.Depth = r.Repeats("layers_per_block", n, 2), r.Sizes("attention_head_dim", n, 8),
+		r.Repeats("transformer_layers_per_block", n, 1)
 	out.Groups, out.Eps, out.Padding = r.Size("norm_num_groups", 32), r.Epsilon("norm_eps", 1e-5), r.Within("downsample_padding", 1, 0, 1)
 	if r.Null("norm_num_groups") {
 		r.Fail(fmt.Errorf("%s: norm_num_groups is null: a UNet without its last norm is not supported", c.File()))

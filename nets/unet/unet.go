@@ -64,7 +64,8 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 // New builds the net of a configuration.
 func New(c Config, l *weights.Loader) (*Model, error) {
 	widths, n := c.Channels, len(c.Channels)
-	m := &Model{In: c.In, Out: c.Out, Cross: c.Cross, width: widths[0], sinusoids: embed.Sinusoids{SineFirst: c.SineFirst, Shift: c.Shift}}
+	m := &Model{In: c.In, Out: c.Out, Cross: c.Cross, width: widths[0], sinusoids: embed.Sinusoids{SineFirst: c.SineFirst,
+		Shift: c.Shift}}
 	layers, heads, depth := c.Layers, c.Heads, c.Depth
 	cfg := config{eps: c.Eps, groups: c.Groups, cross: m.Cross, temb: 4 * widths[0], model: m}
 	shrink := conv.Options{Stride: 2, Pad: conv.Same(3)}

@@ -19,12 +19,14 @@ type Config struct {
 
 // SD is Stable Diffusion 1's and 2's.
 func SD() Config {
-	return Config{Latents: 4, Channels: []int{128, 256, 512, 512}, Layers: 2, Groups: 32, Scale: 0.18215, Attention: true, Quant: true, PostQuant: true}
+	return Config{Latents: 4, Channels: []int{128, 256, 512, 512}, Layers: 2, Groups: 32, Scale: 0.18215, Attention: true,
+		Quant: true, PostQuant: true}
 }
 
 // Mini is that of the embedded Stable Diffusion.
 func Mini() Config {
-	return Config{Latents: 4, Channels: []int{16, 32, 64}, Layers: 1, Groups: 4, Scale: 1.3545061349868774, Attention: true, Quant: true, PostQuant: true}
+	return Config{Latents: 4, Channels: []int{16, 32, 64}, Layers: 1, Groups: 4, Scale: 1.3545061349868774, Attention: true,
+		Quant: true, PostQuant: true}
 }
 
 // ParseConfig reads a config.json of AutoencoderKL. What diffusers has as the
@@ -35,7 +37,8 @@ func ParseConfig(c weights.Config) (Config, error) {
 	r.Unquantised()
 	out := Config{Latents: r.Size("latent_channels", 4), Channels: r.Ints("block_out_channels", []int{128, 256, 512, 512}),
 		Layers: r.Layers("layers_per_block", 2), Groups: r.Size("norm_num_groups", 32), Scale: r.Float("scaling_factor", 0.18215),
-		Attention: r.Bool("mid_block_add_attention", true), Quant: r.Bool("use_quant_conv", true), PostQuant: r.Bool("use_post_quant_conv", true)}
+		Attention: r.Bool("mid_block_add_attention", true), Quant: r.Bool("use_quant_conv", true),
+		PostQuant: r.Bool("use_post_quant_conv", true)}
 	r.Only("_class_name", "AutoencoderKL", "only Stable Diffusion's autoencoder is read here")
 	r.OneOf("act_fn", "silu", "silu", "swish")
 	r.Only("down_block_types", "DownEncoderBlock2D", "Stable Diffusion's autoencoder has no other")

@@ -408,7 +408,8 @@ func (a Assume) prediction(unet *weights.Set, cross int) string {
 	if cross != 1024 || step == base20 || step == base21 {
 		return "epsilon"
 	}
-	unet.Note("%s does not say what its UNet predicts: v_prediction is assumed, as in all of Stable Diffusion 2 but its base models (--prediction)", unet.Origin())
+	unet.Note("%s does not say what its UNet predicts: "+
+		"v_prediction is assumed, as in all of Stable Diffusion 2 but its base models (--prediction)", unet.Origin())
 	return "v_prediction"
 }
 

@@ -169,7 +169,8 @@ func (c *converter) unused(prefix string) int {
 	if last >= published-2 {
 		return published - 1
 	}
-	c.set.Note("%s: the last of the text encoder's %d blocks is left out, as of the %d that Stable Diffusion 2 has", c.set.Origin(), last+1, published)
+	c.set.Note("%s: the last of the text encoder's %d blocks is left out, as of the %d that Stable Diffusion 2 has", c.set.Origin(),
+		last+1, published)
 	return last
 }
 

@@ -394,7 +394,8 @@ func TestPrediction(t *testing.T) {
 		last = dst
 	}
 	for src, prediction := range map[string]string{last: "noise", "testdata/openai_clip.pt": "epsilon"} {
-		if err := Convert(ctx, src, filepath.Join(dir, "x"), Options{Assume: Assume{Prediction: prediction}}); err == nil || !strings.Contains(err.Error(), "prediction") {
+		if err := Convert(ctx, src, filepath.Join(dir, "x"), Options{Assume: Assume{Prediction: prediction}}); err == nil ||
+			!strings.Contains(err.Error(), "prediction") {
 			t.Errorf("%s, %s: have %v", src, prediction, err)
 		}
 	}

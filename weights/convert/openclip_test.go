@@ -24,7 +24,8 @@ func TestOpenCLIPKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	tower := map[string]string{"layers": "9", "width": "16", "mlp_ratio": "3", "ls_init_value": "0.1", "block_type": `"custom"`,
-		"qk_norm": "true", "scaled_cosine_attn": "true", "scale_heads": "true", "scale_attn_inner": "true", "scale_attn": "true", "scale_fc": "true",
+		"qk_norm": "true", "scaled_cosine_attn": "true", "scale_heads": "true", "scale_attn_inner": "true", "scale_attn": "true",
+		"scale_fc":    "true",
 		"norm_kwargs": `{"elementwise_affine": false}`, "act_kwargs": `{"approximate": "exact"}`}
 	with := func(more map[string]string) map[string]string {
 		for k, v := range tower {
@@ -41,12 +42,15 @@ func TestOpenCLIPKeys(t *testing.T) {
 			map[string]string{"embed_dim": "7", "multimodal_cfg": `{"width": 9}`, "quick_gelu": "1"},
 			"cast_dtype custom_text init_logit_bias init_logit_scale nonscalar_logit_scale output_dict"},
 		"vision_cfg": {map[string]string{"head_width": "4", "norm_kwargs": `{"eps": 0.01}`, "act_kwargs": `{"approximate": "tanh"}`},
-			with(map[string]string{"image_size": "[64, 32]", "patch_size": "64", "pool_type": `"avg"`, "attentional_pool": "true", "no_ln_pre": "true",
+			with(map[string]string{"image_size": "[64, 32]", "patch_size": "64", "pool_type": `"avg"`, "attentional_pool": "true",
+				"no_ln_pre":      "true",
 				"pos_embed_type": `"sin_cos_2d"`, "timm_model_name": `"vit"`, "head_width": "3"}),
 			`attn_pooler_heads attn_pooler_queries final_ln_after_pool output_tokens patch_dropout timm_drop timm_drop_path timm_model_pretrained
 				timm_pool timm_proj timm_proj_bias`},
-		"text_cfg": {map[string]string{"heads": "4", "no_causal_mask": "true", "norm_kwargs": `{"eps": 0.01}`, "act_kwargs": `{"approximate": "tanh"}`},
-			with(map[string]string{"context_length": "99", "vocab_size": "99", "pool_type": `"last"`, "embed_cls": "true", "proj_bias": "true",
+		"text_cfg": {map[string]string{"heads": "4", "no_causal_mask": "true", "norm_kwargs": `{"eps": 0.01}`,
+			"act_kwargs": `{"approximate": "tanh"}`},
+			with(map[string]string{"context_length": "99", "vocab_size": "99", "pool_type": `"last"`, "embed_cls": "true",
+				"proj_bias": "true",
 				"proj_type": `"none"`, "hf_model_name": `"bert"`, "hf_tokenizer_name": `"bert"`, "tokenizer_mode": `"mask"`,
 				"tokenizer_kwargs": `{"clean": "lower"}`}),
 			"eos_id final_ln_after_pool hf_model_pretrained hf_pooler_type hf_proj_type output_tokens pad_id"},
@@ -146,8 +150,10 @@ func TestGuesses(t *testing.T) {
 	} {
 		vision, notes := config(c.path, c.assume)
 		have := strings.Join(notes, "\n")
-		if vision["hidden_act"] != c.act || vision["num_attention_heads"] != c.heads || c.note == "" && have != "" || !strings.Contains(have, c.note) {
-			t.Errorf("%s %+v: have %v, %v heads, notes %q", filepath.Base(c.path), c.assume, vision["hidden_act"], vision["num_attention_heads"], have)
+		if vision["hidden_act"] != c.act || vision["num_attention_heads"] != c.heads || c.note == "" && have != "" ||
+			!strings.Contains(have, c.note) {
+			t.Errorf("%s %+v: have %v, %v heads, notes %q", filepath.Base(c.path), c.assume, vision["hidden_act"],
+				vision["num_attention_heads"], have)
 		}
 	}
 	for width, heads := range map[int]int{1280: 16, 1408: 16, 1664: 16, 1792: 16, 1024: 16, 768: 12} {

@@ -59,7 +59,8 @@ func (n names) channels(name string) int {
 
 // loraName is what the tensors of changes of low rank are called, by kohya's
 // scripts, peft, diffusers and LyCORIS.
-var loraName = regexp.MustCompile(`^lora_(unet|te\d*)_|\.lora_(up|down|A|B)\b|\.lora\.(up|down)\.|\.(hada_w[12]_[ab]|lokr_w[12])|_lora\.(up|down)\.`)
+var loraName = regexp.MustCompile(`^lora_(unet|te\d*)_|\.lora_(up|down|A|B)\b|\.lora\.(up|down)\.|` +
+	`\.(hada_w[12]_[ab]|lokr_w[12])|_lora\.(up|down)\.`)
 
 // refuse names checkpoints of other kinds and tasks by what tells them apart.
 func refuse(set *weights.Set) error {

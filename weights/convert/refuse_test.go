@@ -28,25 +28,30 @@ func TestOtherTasks(t *testing.T) {
 	const vit, hf = "visual_encoder.blocks.0.attn.qkv.weight", "vision_model.encoder.layers.0.self_attn.qkv.weight"
 	for want, sets := range map[string][][]weights.Entry{
 		"a BLIP for visual question answering": {of(vit, "text_encoder.x", "text_decoder.x"), of(hf, "text_encoder.x", "text_decoder.x")},
-		"a BLIP for retrieval":                 {of(vit, "text_encoder.x", "itm_head.weight"), of(hf, "text_encoder.x", "itm_head.weight")},
-		"a BLIP for feature extraction":        {of(hf, "text_model.x", "visual_projection.weight")},
-		"a BLIP-2":                             {of("qformer.x", "language_model.x")},
-		"visual reasoning":                     {of(vit, "text_encoder.encoder.layer.0.crossattention.self0.query.weight")},
-		"a SigLIP":                             {of("vision_model.head.probe", "text_model.x", "logit_bias")},
-		"whose vision tower is of timm":        {of("visual.trunk.x", "text.x")},
-		"a CLIP with a ResNet":                 {of("visual.layer1.0.conv1.weight")},
-		"a CoCa":                               {of("visual.conv1.weight", "text_decoder.x")},
-		"BERT, RoBERTa or T5":                  {of("visual.conv1.weight", "text.transformer.embeddings.x"), of("vision_model.x", "text_model.encoder.layer.0.x")},
+		"a BLIP for retrieval": {of(vit, "text_encoder.x", "itm_head.weight"), of(hf, "text_encoder.x",
+			"itm_head.weight")},
+		"a BLIP for feature extraction": {of(hf, "text_model.x", "visual_projection.weight")},
+		"a BLIP-2":                      {of("qformer.x", "language_model.x")},
+		"visual reasoning":              {of(vit, "text_encoder.encoder.layer.0.crossattention.self0.query.weight")},
+		"a SigLIP":                      {of("vision_model.head.probe", "text_model.x", "logit_bias")},
+		"whose vision tower is of timm": {of("visual.trunk.x", "text.x")},
+		"a CLIP with a ResNet":          {of("visual.layer1.0.conv1.weight")},
+		"a CoCa":                        {of("visual.conv1.weight", "text_decoder.x")},
+		"BERT, RoBERTa or T5": {of("visual.conv1.weight", "text.transformer.embeddings.x"), of("vision_model.x",
+			"text_model.encoder.layer.0.x")},
 		"a LoRA": {of("lora_unet_down_blocks_0.lora_up.weight"), of("lora_te_text_model.alpha"), of("unet.x.lora_A.weight"),
 			of("unet.x.processor.to_q_lora.down.weight"), of("base_model.model.x.lora_B.default.weight"), of("lora_te1_x.hada_w1_a")},
-		"a Stable Diffusion XL checkpoint": {of(ldm+"out.0.bias", "conditioner.embedders.0.x"), of("conv_in.weight", "time_embedding.x", "add_embedding.x")},
-		"a Stable Diffusion 3":             {of(ldm + "joint_blocks.0.x")},
-		"a Flux":                           {of("double_blocks.0.x")},
-		"a ControlNet":                     {of("control_model.x"), of("controlnet_cond_embedding.x")},
-		"a textual inversion":              {of("emb_params"), of("<cat-toy>")},
-		"depth2img":                        {of(ldm+"x", "depth_model.x"), {entry("conv_in.weight", 4, 5, 3, 3), entry("time_embedding.x", 1)}},
-		"an upscaler":                      {of(ldm+"x", "low_scale_model.x"), {entry(ldm+"input_blocks.0.0.weight", 4, 7, 3, 3)}},
-		"an inpainting checkpoint": {{entry(ldm+"input_blocks.0.0.weight", 4, 9, 3, 3)}, {entry("conv_in.weight", 4, 9, 3, 3), entry("time_embedding.x", 1)},
+		"a Stable Diffusion XL checkpoint": {of(ldm+"out.0.bias", "conditioner.embedders.0.x"), of("conv_in.weight",
+			"time_embedding.x", "add_embedding.x")},
+		"a Stable Diffusion 3": {of(ldm + "joint_blocks.0.x")},
+		"a Flux":               {of("double_blocks.0.x")},
+		"a ControlNet":         {of("control_model.x"), of("controlnet_cond_embedding.x")},
+		"a textual inversion":  {of("emb_params"), of("<cat-toy>")},
+		"depth2img": {of(ldm+"x", "depth_model.x"), {entry("conv_in.weight", 4, 5, 3, 3),
+			entry("time_embedding.x", 1)}},
+		"an upscaler": {of(ldm+"x", "low_scale_model.x"), {entry(ldm+"input_blocks.0.0.weight", 4, 7, 3, 3)}},
+		"an inpainting checkpoint": {{entry(ldm+"input_blocks.0.0.weight", 4, 9, 3, 3)}, {entry("conv_in.weight", 4, 9, 3, 3),
+			entry("time_embedding.x", 1)},
 			{entry("module._orig_mod.input_blocks.0.0.weight", 4, 9, 3, 3)}},
 		"an InstructPix2Pix": {{entry(ldm+"input_blocks.0.0.weight", 4, 8, 3, 3)}},
 		"EDM":                {of(ldm+"x", "edm_vpred.sigma_max")},
@@ -65,7 +70,8 @@ func TestOtherTasks(t *testing.T) {
 		t.Errorf("have %v", err)
 	}
 	// Pretraining has the heads of all tasks, and is a captioner.
-	if err := refuse(weights.NewSet(of(vit, "text_encoder.x", "text_decoder.x", "itm_head.weight", "vision_proj.weight", "image_queue"))); err != nil {
+	if err := refuse(weights.NewSet(of(vit, "text_encoder.x", "text_decoder.x", "itm_head.weight", "vision_proj.weight",
+		"image_queue"))); err != nil {
 		t.Errorf("pretraining: %v", err)
 	}
 }
@@ -74,7 +80,8 @@ func TestPipelineIndex(t *testing.T) {
 	read := func(text string) (Pipeline, error) {
 		return ReadPipeline(fstest.MapFS{"m/model_index.json": {Data: []byte(text)}}, "m")
 	}
-	p, err := read(`{"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"],
+	p, err := read(`{"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers",
+		"UNet2DConditionModel"],
 		"safety_checker": [null, null], "image_encoder": [null, null], "feature_extractor": ["transformers", "CLIPImageProcessor"]}`)
 	if err != nil || p.Scheduler != "DDIMScheduler" {
 		t.Fatalf("have %+v, %v", p, err)
@@ -93,7 +100,8 @@ func TestPipelineIndex(t *testing.T) {
 		`{"scheduler": 7}`: "scheduler: have 7",
 		`<!DOCTYPE html>`:  "an HTML or XML page",
 	} {
-		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "model_index.json") {
+		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(),
+			"model_index.json") {
 			t.Errorf("%s: have %v, want %s", text, err, want)
 		}
 	}
@@ -106,7 +114,8 @@ func TestPipelineIndex(t *testing.T) {
 // is left out, whether it is there or not.
 func TestPublishedTextLayout(t *testing.T) {
 	for blocks, want := range map[int]int{24: 23, 23: 23, 3: 2} {
-		list := []weights.Entry{entry(ldm+"input_blocks.0.0.weight", 4, 4, 3, 3), entry("cond_stage_model.model.token_embedding.weight", 9, 4)}
+		list := []weights.Entry{entry(ldm+"input_blocks.0.0.weight", 4, 4, 3, 3),
+			entry("cond_stage_model.model.token_embedding.weight", 9, 4)}
 		for i := range blocks {
 			for _, n := range []string{"ln_1.weight", "ln_2.weight"} {
 				list = append(list, entry("cond_stage_model.model.transformer.resblocks."+string(rune('0'+i/10))+string(rune('0'+i%10))+"."+n, 4))
@@ -146,7 +155,8 @@ func TestTwoStyles(t *testing.T) {
 		t.Errorf("have %v, %v; want the wider one", e.DType, ok)
 	}
 	full.Data[3] = 0x3f
-	if _, err := Canonical(weights.NewSet([]weights.Entry{half, full, table})); err == nil || !strings.Contains(err.Error(), "a second tensor for final_layer_norm.bias, which differs") {
+	if _, err := Canonical(weights.NewSet([]weights.Entry{half, full, table})); err == nil || !strings.Contains(err.Error(),
+		"a second tensor for final_layer_norm.bias, which differs") {
 		t.Errorf("have %v", err)
 	}
 	// torch.compile's prefix, anywhere in a name.
@@ -206,7 +216,8 @@ func TestConvertedScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(one, "scheduler", "scheduler_config.json")
-	if err := os.WriteFile(file, []byte(`{"_class_name": "PNDMScheduler", "lambda_min_clipped": -Infinity, "steps_offset": 0}`), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(`{"_class_name": "PNDMScheduler", "lambda_min_clipped": -Infinity, "steps_offset": 0}`),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	index := filepath.Join(one, "model_index.json")
@@ -229,7 +240,8 @@ func TestConvertedScheduler(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(one, "vae")); err != nil {
 		t.Fatal(err)
 	}
-	if err := Convert(ctx, one, filepath.Join(dir, "three"), Options{}); err == nil || !strings.Contains(err.Error(), "no vae: there is no folder vae/") {
+	if err := Convert(ctx, one, filepath.Join(dir, "three"), Options{}); err == nil || !strings.Contains(err.Error(),
+		"no vae: there is no folder vae/") {
 		t.Errorf("have %v", err)
 	}
 }

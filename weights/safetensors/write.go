@@ -30,7 +30,8 @@ func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 // WriteAs is Write for tensors whose bytes are made while they are written:
 // data writes the bytes of a tensor, as many as its DType and Shape say. check
 // is asked about each before the first byte.
-func WriteAs(w io.Writer, tensors []Tensor, metadata map[string]string, check func(Tensor) error, data func(io.Writer, Tensor) error) error {
+func WriteAs(w io.Writer, tensors []Tensor, metadata map[string]string, check func(Tensor) error, data func(io.Writer,
+	Tensor) error) error {
 	sorted := append([]Tensor(nil), tensors...)
 	sort.SliceStable(sorted, func(i, j int) bool {
 		a, b := sorted[i], sorted[j]

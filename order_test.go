@@ -12,7 +12,7 @@ import (
 
 // TestImportOrder: a room imports only rooms before it.
 func TestImportOrder(t *testing.T) {
-	order := []string{"engine", "kernels", "weights", "nets", "bench", "cmd"}
+	order := []string{"output", "engine", "kernels", "weights", "nets", "bench", "cmd"}
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Name", "./...").Output()
 	if err != nil {
 		t.Fatal(err)

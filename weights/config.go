@@ -1,13 +1,13 @@
 package weights
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
+	"slices"
+	"strings"
 )
 
 // Config is a model's config.json. The getters return a default where the key
@@ -27,23 +27,14 @@ func ReadConfig(fsys fs.FS, path string) (Config, error) {
 	return ParseConfig(path, data)
 }
 
-// ParseConfig reads a JSON object; the name is for messages.
+// ParseConfig reads a JSON object as Python's json does; the name is for
+// messages.
 func ParseConfig(name string, data []byte) (Config, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var c Config
-	if err := dec.Decode(&c); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, fmt.Errorf("%s: %w", name, err)
+	m, err := DecodeJSON(name, data)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%s: text after the object", name)
-	}
-	if c == nil {
-		return nil, fmt.Errorf("%s: null, want an object", name)
-	}
+	c := Config(m)
 	c[fileKey] = name
 	return c, nil
 }
@@ -62,7 +53,10 @@ func (c Config) wrong(key, want string) error {
 }
 
 func brief(v any) string {
-	b, err := json.Marshal(v)
+	if f, ok := v.(float64); ok {
+		return fmt.Sprint(f)
+	}
+	b, err := json.Marshal(quoted(v))
 	if err != nil {
 		return fmt.Sprintf("%T", v)
 	}
@@ -70,6 +64,13 @@ func brief(v any) string {
 		return string(b[:57]) + "..."
 	}
 	return string(b)
+}
+
+// Null reports whether the key is there and null: where null has a meaning of
+// its own, as for mid_block_type.
+func (c Config) Null(key string) bool {
+	v, ok := c[key]
+	return ok && v == nil
 }
 
 // Int is an integer; 8.0 is one too.
@@ -111,8 +112,17 @@ func whole(f float64) (int, bool) {
 	return n, float64(n) == f
 }
 
-// Float is a number.
+// Float is a finite number.
 func (c Config) Float(key string, def float64) (float64, error) {
+	f, err := c.Real(key, def)
+	if err == nil && c.Has(key) && math.IsInf(f, 0) {
+		return def, c.wrong(key, "a finite number")
+	}
+	return f, err
+}
+
+// Real is a number that may be infinite.
+func (c Config) Real(key string, def float64) (float64, error) {
 	if !c.Has(key) {
 		return def, nil
 	}
@@ -120,7 +130,9 @@ func (c Config) Float(key string, def float64) (float64, error) {
 	case int:
 		return float64(v), nil
 	case float64:
-		return v, nil
+		if !math.IsNaN(v) {
+			return v, nil
+		}
 	case json.Number:
 		if f, err := v.Float64(); err == nil {
 			return f, nil
@@ -248,15 +260,30 @@ func (c Config) Sub(key string) (Config, error) {
 	return sub, nil
 }
 
-// MarshalJSON writes the keys sorted, without the file's name.
-func (c Config) MarshalJSON() ([]byte, error) {
-	m := make(map[string]any, len(c))
-	for k, v := range c {
-		if k != fileKey {
-			m[k] = v
+// Floats is a list of n finite numbers, or one, which stands for all of them.
+func (c Config) Floats(key string, n int, def []float64) ([]float64, error) {
+	if !c.Has(key) {
+		return def, nil
+	}
+	items, isList := c[key].([]any)
+	if !isList {
+		items = make([]any, n)
+		for i := range items {
+			items[i] = c[key]
 		}
 	}
-	return json.Marshal(m)
+	if len(items) != n {
+		return def, c.wrong(key, fmt.Sprintf("a number or a list of %d", n))
+	}
+	list := make([]float64, n)
+	for i, item := range items {
+		f, err := Config{key: item, fileKey: c.File()}.Float(key, 0)
+		if err != nil || item == nil {
+			return def, c.wrong(key, fmt.Sprintf("a number or a list of %d", n))
+		}
+		list[i] = f
+	}
+	return list, nil
 }
 
 // Reader reads keys one after the other and keeps the errors, as a Loader does.
@@ -283,22 +310,69 @@ func keep[T any](r *Reader) func(T, error) T {
 // Int is Config.Int with the error kept.
 func (r *Reader) Int(key string, def int) int { return keep[int](r)(r.c.Int(key, def)) }
 
-// Size is Int for what layers and tensors are made of, 1 to a million. A wild
-// one would ask for more memory than there is before a tensor could contradict
-// it.
-func (r *Reader) Size(key string, def int) int { return r.between(key, def, 1<<20) }
+// Sides are a height and a width: a list of two, or one number for both.
+func (r *Reader) Sides(key string, def int) (height, width int) {
+	if _, isList := r.c[key].([]any); !isList {
+		n := r.Size(key, def)
+		return n, n
+	}
+	both := r.Sizes(key, 2, def)
+	return both[0], both[1]
+}
 
-// Layers is Int for how often something is repeated, 1 to 1,000.
-func (r *Reader) Layers(key string, def int) int { return r.between(key, def, 1000) }
+// Square is Sides of a square.
+func (r *Reader) Square(key string, def int) int {
+	h, w := r.Sides(key, def)
+	if h != w {
+		r.Fail(fmt.Errorf("%s is %s: only squares are supported%s", key, brief(r.c[key]), in(r.c.File())))
+	}
+	return h
+}
 
-func (r *Reader) between(key string, def, most int) int {
+// Within is Int from least to most.
+func (r *Reader) Within(key string, def, least, most int) int {
 	n := r.Int(key, def)
-	if n < 1 || n > most {
-		r.Fail(fmt.Errorf("%s is %d, want 1 to %d%s", key, n, most, in(r.c.File())))
+	if n < least || n > most {
+		r.Fail(fmt.Errorf("%s is %d, want %d to %d%s", key, n, least, most, in(r.c.File())))
 		return def
 	}
 	return n
 }
+
+// OneOf is String for a choice.
+func (r *Reader) OneOf(key, def string, choices ...string) string {
+	v := r.String(key, def)
+	if !slices.Contains(choices, v) {
+		r.Fail(fmt.Errorf("%s is %q, supported: %s%s", key, v, strings.Join(choices, ", "), in(r.c.File())))
+		return def
+	}
+	return v
+}
+
+// In is " (FILE)", for the end of an error.
+func (r *Reader) In() string { return in(r.c.File()) }
+
+// Null is Config.Null.
+func (r *Reader) Null(key string) bool { return r.c.Null(key) }
+
+// Has is Config.Has.
+func (r *Reader) Has(key string) bool { return r.c.Has(key) }
+
+// Real is Config.Real with the error kept.
+func (r *Reader) Real(key string, def float64) float64 { return keep[float64](r)(r.c.Real(key, def)) }
+
+// Floats is Config.Floats with the error kept.
+func (r *Reader) Floats(key string, n int, def []float64) []float64 {
+	return keep[[]float64](r)(r.c.Floats(key, n, def))
+}
+
+// Size is Int for what layers and tensors are made of, 1 to a million. A wild
+// one would ask for more memory than there is before a tensor could contradict
+// it.
+func (r *Reader) Size(key string, def int) int { return r.Within(key, def, 1, 1<<20) }
+
+// Layers is Int for how often something is repeated, 1 to 1,000.
+func (r *Reader) Layers(key string, def int) int { return r.Within(key, def, 1, 1000) }
 
 // Sizes is Spread for what Size reads one of.
 func (r *Reader) Sizes(key string, n, def int) []int { return r.all(key, n, def, 1<<20) }
@@ -389,6 +463,34 @@ func (r *Reader) Only(key string, value any, why string) {
 			same = err == nil && fmt.Sprint(f) == fmt.Sprint(value)
 		}
 		if !same {
+			r.Fail(fmt.Errorf("%s is %s: %s%s", key, brief(r.c[key]), why, in(r.c.File())))
+			return
+		}
+	}
+}
+
+// Token is the id of a token; a list of one is one, too.
+func (r *Reader) Token(key string, def int) int {
+	ids := r.Ints(key, []int{def})
+	if len(ids) != 1 || ids[0] < 0 || ids[0] > 1<<30 {
+		r.Fail(fmt.Errorf("%s is %s, want one id of a token%s", key, brief(r.c[key]), in(r.c.File())))
+		return def
+	}
+	return ids[0]
+}
+
+// Unquantised keeps an error where a configuration asks for quantised weights.
+func (r *Reader) Unquantised() {
+	r.Only("quantization_config", nil, "quantised weights are not read")
+}
+
+// Empty keeps an error unless the key is missing, null, or an object without
+// keys that are not null.
+func (r *Reader) Empty(key, why string) {
+	sub, err := r.c.Sub(key)
+	r.Fail(err)
+	for k := range sub {
+		if sub.Has(k) {
 			r.Fail(fmt.Errorf("%s is %s: %s%s", key, brief(r.c[key]), why, in(r.c.File())))
 			return
 		}

@@ -3,6 +3,7 @@ package weights
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"unsafe"
 
@@ -12,37 +13,103 @@ import (
 	"parley/weights/safetensors"
 )
 
-// F32 converts an entry to f32. An f32 entry is not copied where the host is
-// little-endian and the data are aligned: it is only to be read.
+// isFloat reports whether a dtype's elements are numbers that F32 reads.
+func isFloat(dtype string) bool {
+	switch dtype {
+	case "F32", "F16", "BF16", "F64":
+		return true
+	}
+	_, ok := float8s[dtype]
+	return ok
+}
+
+// float8s are the formats of eight bits, by exponent bits and bias. Those of
+// "FN" have no infinities: all bits set are NaN, in those of "FNUZ" the bits of
+// -0 are (arXiv 2209.05433; torch's float8 types).
+var float8s = map[string]struct {
+	exponent, bias int
+	infinite, fnuz bool
+}{
+	"F8_E4M3":     {4, 7, false, false},
+	"F8_E5M2":     {5, 15, true, false},
+	"F8_E4M3FNUZ": {4, 8, false, true},
+	"F8_E5M2FNUZ": {5, 16, false, true},
+}
+
+// float8 are the values of the 256 patterns of a format.
+func float8(dtype string) (table [256]float32) {
+	f := float8s[dtype]
+	mantissa := 7 - f.exponent
+	for b := range table {
+		e, m := b>>mantissa&(1<<f.exponent-1), b&(1<<mantissa-1)
+		v := math.Ldexp(float64(m), 1-f.bias-mantissa)
+		if e > 0 {
+			v = math.Ldexp(float64(m+1<<mantissa), e-f.bias-mantissa)
+		}
+		switch {
+		case f.fnuz && b == 0x80, !f.fnuz && !f.infinite && b&0x7f == 0x7f, f.infinite && e == 31 && m > 0:
+			v = math.NaN()
+		case f.infinite && e == 31:
+			v = math.Inf(1)
+		}
+		if b >= 0x80 {
+			v = math.Copysign(v, -1)
+		}
+		table[b] = float32(v)
+	}
+	return table
+}
+
+// F32 converts an entry to f32, a copy.
 func F32(e Entry) ([]float32, error) {
+	if err := fills(e); err != nil {
+		return nil, err
+	}
+	out := make([]float32, e.Shape.Elems())
+	if err := safetensors.Reading(e.File, func() error { return toF32(out, e) }); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// fills fails where an entry has not the bytes that its shape takes.
+func fills(e Entry) error {
 	size, ok := safetensors.Size(e.DType, e.Shape)
 	if !ok || safetensors.Width(e.DType) == 0 || size != len(e.Data) {
-		return nil, fmt.Errorf("%s: %s %v does not fill %d bytes%s", e.Name, e.DType, e.Shape, len(e.Data), in(e.File))
+		return fmt.Errorf("%s: %s %v does not fill %d bytes%s", e.Name, e.DType, e.Shape, len(e.Data), in(e.File))
 	}
-	n := size / safetensors.Width(e.DType)
+	return nil
+}
+
+// toF32 converts as many elements of e as out has.
+func toF32(out []float32, e Entry) error {
+	if len(out) == 0 {
+		return nil
+	}
 	d := e.Data
-	if e.DType == "F32" && n > 0 && littleEndian && uintptr(unsafe.Pointer(&d[0]))%4 == 0 {
-		return unsafe.Slice((*float32)(unsafe.Pointer(&d[0])), n), nil
-	}
-	out := make([]float32, n)
-	if halves := e.DType == "F16" || e.DType == "BF16"; halves && n > 0 && littleEndian && uintptr(unsafe.Pointer(&d[0]))%2 == 0 {
-		from := simd.FromF16
-		if e.DType == "BF16" {
-			from = simd.FromBF16
-		}
-		from(out, unsafe.Slice((*uint16)(unsafe.Pointer(&d[0])), n))
-		return out, nil
-	}
+	aligned := func(n uintptr) bool { return littleEndian && uintptr(unsafe.Pointer(&d[0]))%n == 0 }
 	switch e.DType {
 	case "F32":
+		if aligned(4) {
+			copy(out, unsafe.Slice((*float32)(unsafe.Pointer(&d[0])), len(out)))
+			return nil
+		}
 		for i := range out {
 			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(d[4*i:]))
 		}
 	case "F16":
+		if aligned(2) {
+			simd.FromF16(out, unsafe.Slice((*uint16)(unsafe.Pointer(&d[0])), len(out)))
+			return nil
+		}
 		for i := range out {
 			out[i] = float16.Frombits(binary.LittleEndian.Uint16(d[2*i:])).Float32()
 		}
 	case "BF16":
+		if aligned(2) {
+			simd.FromBF16(out, unsafe.Slice((*uint16)(unsafe.Pointer(&d[0])), len(out)))
+			return nil
+		}
 		for i := range out {
 			out[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(d[2*i:])) << 16)
 		}
@@ -51,9 +118,15 @@ func F32(e Entry) ([]float32, error) {
 			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(d[8*i:])))
 		}
 	default:
-		return nil, fmt.Errorf("%s: have %s, want a floating-point tensor%s", e.Name, e.DType, in(e.File))
+		if !isFloat(e.DType) {
+			return fmt.Errorf("%s: have %s, want a floating-point tensor%s", e.Name, e.DType, in(e.File))
+		}
+		table := float8(e.DType)
+		for i := range out {
+			out[i] = table[d[i]]
+		}
 	}
-	return out, nil
+	return nil
 }
 
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
@@ -67,40 +140,51 @@ func toBF16(f float32) uint16 {
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
 
-// To converts a floating-point entry to another dtype, "F32", "F16" or "BF16".
-// Entries of integers, and those that have the dtype, are returned as they are.
-func To(e Entry, dtype string) (Entry, error) {
-	switch e.DType {
-	case dtype:
-		return e, nil
-	case "F32", "F16", "BF16", "F64":
-	default:
-		return e, nil
+// Convertible fails where WriteAs would.
+func Convertible(e Entry, dtype string) error {
+	if e.DType != dtype && !isFloat(e.DType) {
+		return fmt.Errorf("%s: have %s, which is not converted to %s (a quantised checkpoint?)%s", e.Name, e.DType, dtype, in(e.File))
 	}
-	v, err := F32(e)
-	if err != nil {
-		return e, err
-	}
-	var out []byte
 	switch dtype {
-	case "F32":
-		out = make([]byte, 0, 4*len(v))
-		for _, f := range v {
-			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(f))
-		}
-	case "F16":
-		out = make([]byte, 0, 2*len(v))
-		for _, f := range v {
-			out = binary.LittleEndian.AppendUint16(out, float16.Fromfloat32(f).Bits())
-		}
-	case "BF16":
-		out = make([]byte, 0, 2*len(v))
-		for _, f := range v {
-			out = binary.LittleEndian.AppendUint16(out, toBF16(f))
-		}
-	default:
-		return e, fmt.Errorf("%s: no conversion to %q", e.Name, dtype)
+	case "F32", "F16", "BF16":
+		return fills(e)
 	}
-	e.DType, e.Data = dtype, out
-	return e, nil
+	return fmt.Errorf("%s: no conversion to %q", e.Name, dtype)
+}
+
+// chunk is how many elements WriteAs converts at a time.
+const chunk = 1 << 20
+
+// WriteAs writes the elements of a floating-point entry as another dtype, "F32",
+// "F16" or "BF16", rounded to the nearest.
+func WriteAs(w io.Writer, e Entry, dtype string) error {
+	if err := Convertible(e, dtype); err != nil {
+		return err
+	}
+	width, n := safetensors.Width(e.DType), e.Shape.Elems()
+	values := make([]float32, min(chunk, n))
+	out := make([]byte, 0, len(values)*safetensors.Width(dtype))
+	for lo := 0; lo < n; lo += chunk {
+		now := values[:min(chunk, n-lo)]
+		part := e
+		part.Data = e.Data[lo*width : (lo+len(now))*width]
+		if err := safetensors.Reading(e.File, func() error { return toF32(now, part) }); err != nil {
+			return err
+		}
+		out = out[:0]
+		for _, f := range now {
+			switch dtype {
+			case "F32":
+				out = binary.LittleEndian.AppendUint32(out, math.Float32bits(f))
+			case "F16":
+				out = binary.LittleEndian.AppendUint16(out, float16.Fromfloat32(f).Bits())
+			default:
+				out = binary.LittleEndian.AppendUint16(out, toBF16(f))
+			}
+		}
+		if _, err := w.Write(out); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package weights
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -16,37 +16,30 @@ import (
 	"parley/weights/safetensors"
 )
 
-// candidates are the files that a model's folder keeps its tensors in, the
-// preferred first: safetensors before pickles, full precision before half.
-var candidates = []string{
-	"model.safetensors",
-	"diffusion_pytorch_model.safetensors",
-	"open_clip_model.safetensors",
-	"open_clip_pytorch_model.safetensors",
-	"model.safetensors.index.json",
-	"diffusion_pytorch_model.safetensors.index.json",
-	"model.fp16.safetensors",
-	"diffusion_pytorch_model.fp16.safetensors",
-	"model.safetensors.index.fp16.json",
-	"diffusion_pytorch_model.safetensors.index.fp16.json",
-	"pytorch_model.bin",
-	"diffusion_pytorch_model.bin",
-	"open_clip_pytorch_model.bin",
-	"pytorch_model.bin.index.json",
-	"diffusion_pytorch_model.bin.index.json",
-	"pytorch_model.fp16.bin",
-	"diffusion_pytorch_model.fp16.bin",
-	"pytorch_model.bin.index.fp16.json",
-	"diffusion_pytorch_model.bin.index.fp16.json",
-}
+// stems are what the files of a model's folder are called, the preferred first;
+// after them come a variant, such as fp16, and the format.
+var stems = []string{"model", "diffusion_pytorch_model", "pytorch_model", "open_clip_model", "open_clip_pytorch_model"}
 
-// pickled are the extensions of torch's pickles, the preferred first.
-var pickled = []string{".bin", ".pth", ".pt", ".ckpt"}
+// formats are the extensions of checkpoints, the preferred first: safetensors
+// before pickles, which torch writes under several.
+var formats = []string{"safetensors", "bin", "pth", "pt", "ckpt"}
+
+// variants are taken in this order where a folder has no file without one.
+var variants = []string{"fp32", "fp16", "bf16"}
 
 // Open reads a checkpoint from a file (.safetensors, an index of shards, or a
-// pickle of torch) or from a folder that has one. Files are mapped, so that
-// opening costs nothing per byte; Close unmaps them.
-func Open(name string) (*Set, error) {
+// pickle of torch) or from a folder that has one: a model's, or the root of a
+// hub's cache. Files are mapped, so that opening costs nothing per byte; Close
+// unmaps them.
+func Open(name string) (*Set, error) { return OpenVariant(name, "") }
+
+// OpenVariant is Open for a folder's files of a variant, such as "fp16" of
+// model.fp16.safetensors; "" prefers the files without one.
+func OpenVariant(name, variant string) (*Set, error) {
+	name, err := Snapshot(name)
+	if err != nil {
+		return nil, fmt.Errorf("open weights: %w", err)
+	}
 	st, err := os.Stat(name)
 	if err != nil {
 		return nil, fmt.Errorf("open weights: %w", err)
@@ -58,12 +51,15 @@ func Open(name string) (*Set, error) {
 			dir = "."
 		}
 	}
+	disk := func(f string) string { return filepath.Join(dir, filepath.FromSlash(f)) }
 	o := opener{
-		fsys:  os.DirFS(dir),
-		dir:   ".",
-		shown: func(f string) string { return filepath.Join(dir, filepath.FromSlash(f)) },
-		read: func(f string) ([]byte, io.Closer, error) {
-			return safetensors.MapBytes(filepath.Join(dir, filepath.FromSlash(f)))
+		fsys: os.DirFS(dir), dir: ".", variant: variant, shown: disk,
+		read: func(f string) ([]byte, file, error) {
+			m, err := safetensors.MapBytes(disk(f))
+			if err != nil {
+				return nil, nil, err
+			}
+			return m.Data, m, nil
 		},
 	}
 	return o.open(base)
@@ -81,10 +77,9 @@ func OpenFS(fsys fs.FS, name string) (*Set, error) {
 		dir, base = path.Dir(name), path.Base(name)
 	}
 	o := opener{
-		fsys:  fsys,
-		dir:   dir,
+		fsys: fsys, dir: dir,
 		shown: func(f string) string { return path.Join(dir, f) },
-		read: func(f string) ([]byte, io.Closer, error) {
+		read: func(f string) ([]byte, file, error) {
 			data, err := fs.ReadFile(fsys, path.Join(dir, f))
 			return data, nil, err
 		},
@@ -92,12 +87,45 @@ func OpenFS(fsys fs.FS, name string) (*Set, error) {
 	return o.open(base)
 }
 
+// Snapshot is the folder of the newest revision where a path is the root of a
+// model in a hub's cache (models--OWNER--NAME, with blobs/, refs/ and
+// snapshots/), and the path itself everywhere else.
+func Snapshot(root string) (string, error) {
+	list, err := os.ReadDir(filepath.Join(root, "snapshots"))
+	if err != nil {
+		return root, nil // no cache
+	}
+	if _, err := os.Stat(filepath.Join(root, "refs")); err != nil {
+		return root, nil
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(list, func(e fs.DirEntry) bool { return e.IsDir() && e.Name() == name })
+	}
+	if ref, err := os.ReadFile(filepath.Join(root, "refs", "main")); err == nil {
+		if name := strings.TrimSpace(string(ref)); has(name) {
+			return filepath.Join(root, "snapshots", name), nil
+		}
+	}
+	newest, when := "", int64(0)
+	for _, e := range list {
+		st, err := e.Info()
+		if err == nil && e.IsDir() && (newest == "" || st.ModTime().UnixNano() > when) {
+			newest, when = e.Name(), st.ModTime().UnixNano()
+		}
+	}
+	if newest == "" {
+		return "", fmt.Errorf("%s: a hub's cache without a revision in snapshots/", root)
+	}
+	return filepath.Join(root, "snapshots", newest), nil
+}
+
 // opener opens files of one folder.
 type opener struct {
-	fsys  fs.FS
-	dir   string
-	shown func(file string) string
-	read  func(file string) ([]byte, io.Closer, error)
+	fsys    fs.FS
+	dir     string
+	variant string
+	shown   func(file string) string
+	read    func(file string) ([]byte, file, error)
 }
 
 func (o opener) open(base string) (*Set, error) {
@@ -120,69 +148,180 @@ func (o opener) open(base string) (*Set, error) {
 	return s, nil
 }
 
+// named is a file that a model's folder keeps tensors in, by its name.
+type named struct {
+	file, variant string
+	stem, format  int  // places in stems and formats
+	index         bool // of shards
+}
+
+// parseName takes STEM[.VARIANT].FORMAT, and of indexes
+// STEM.FORMAT.index[.VARIANT].json and STEM.FORMAT.VARIANT.index.json.
+func parseName(file string) (named, bool) {
+	n := named{file: file, format: -1}
+	parts := strings.Split(file, ".")
+	if n.stem = slices.Index(stems, parts[0]); n.stem < 0 {
+		return n, false
+	}
+	var rest []string
+	for _, p := range parts[1:] {
+		if f := slices.Index(formats, p); f >= 0 && n.format < 0 {
+			n.format = f
+		} else if p == "index" {
+			n.index = true
+		} else if p != "json" {
+			rest = append(rest, p)
+		}
+	}
+	last := parts[len(parts)-1]
+	if n.format < 0 || n.index != (last == "json") || !n.index && last != formats[n.format] {
+		return n, false
+	}
+	n.variant = strings.Join(rest, ".")
+	return n, true
+}
+
 // choose picks the file that holds a folder's tensors.
 func (o opener) choose() (string, error) {
 	list, err := fs.ReadDir(o.fsys, o.dir)
 	if err != nil {
 		return "", fmt.Errorf("open weights: %w", err)
 	}
-	files := map[string]bool{}
+	var found []named
+	var free [][]string // by format: single files have free names
+	var others []string // what is not read
+	for range formats {
+		free = append(free, nil)
+	}
 	for _, f := range list {
-		if !f.IsDir() {
-			files[f.Name()] = true
+		if f.IsDir() {
+			continue
+		}
+		ext := strings.TrimPrefix(path.Ext(f.Name()), ".")
+		if n, ok := parseName(f.Name()); ok {
+			found = append(found, n)
+		} else if i := slices.Index(formats, ext); i >= 0 {
+			free[i] = append(free[i], f.Name())
+		} else if slices.Contains([]string{"gguf", "h5", "msgpack", "onnx", "npz"}, ext) {
+			others = append(others, f.Name())
 		}
 	}
-	for _, c := range candidates {
-		if files[c] {
-			return c, nil
+	if len(found) > 0 {
+		return o.among(found)
+	}
+	for _, names := range free {
+		if o.variant != "" {
+			names = slices.DeleteFunc(names, func(n string) bool { return !strings.Contains(n, "."+o.variant+".") })
+		}
+		if len(names) == 1 {
+			return names[0], nil
+		}
+		if len(names) > 1 {
+			return "", fmt.Errorf("open weights: %s has several checkpoints, name one: %s", o.shown(""), strings.Join(names, ", "))
 		}
 	}
-	// Single files have free names: take one where it is the only one.
-	for _, ext := range append([]string{".safetensors"}, pickled...) {
-		var found []string
-		for f := range files {
-			if path.Ext(f) == ext {
-				found = append(found, f)
+	return "", &NoWeightsError{Dir: o.shown(""), Variant: o.variant, Others: others}
+}
+
+// among picks one of files that are named as a model's: of the variant that is
+// asked for or the most precise one, safetensors first, whole before shards.
+func (o opener) among(found []named) (string, error) {
+	var have []string
+	for _, n := range found {
+		if !slices.Contains(have, n.variant) {
+			have = append(have, n.variant)
+		}
+	}
+	sort.Strings(have)
+	want := o.variant
+	if want == "" && have[0] != "" {
+		for _, v := range slices.Backward(variants) {
+			if slices.Contains(have, v) {
+				want = v
 			}
 		}
-		sort.Strings(found)
-		if len(found) == 1 {
-			return found[0], nil
+		if want == "" && len(have) > 1 {
+			return "", fmt.Errorf("open weights: %s has the variants %s: choose one", o.shown(""), strings.Join(have, ", "))
 		}
-		if len(found) > 1 {
-			return "", fmt.Errorf("open weights: %s has several checkpoints, name one: %s", o.shown(""), strings.Join(found, ", "))
+		if want == "" {
+			want = have[0]
 		}
 	}
-	return "", &NoWeightsError{Dir: o.shown(""), Looked: append(append([]string(nil), candidates...), "*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")}
+	var best *named
+	for i, n := range found {
+		if n.variant == want && (best == nil || n.before(*best)) {
+			best = &found[i]
+		}
+	}
+	if best == nil {
+		for i, v := range have {
+			if v == "" {
+				have[i] = "none"
+			}
+		}
+		return "", fmt.Errorf("open weights: %s has no variant %s; it has %s", o.shown(""), want, strings.Join(have, ", "))
+	}
+	return best.file, nil
+}
+
+func (n named) before(m named) bool {
+	if (n.format == 0) != (m.format == 0) {
+		return n.format == 0
+	}
+	if n.index != m.index {
+		return m.index
+	}
+	if n.stem != m.stem {
+		return n.stem < m.stem
+	}
+	return n.format < m.format || n.format == m.format && n.file < m.file
 }
 
 // NoWeightsError says that a folder has no checkpoint.
 type NoWeightsError struct {
-	Dir    string
-	Looked []string
+	Dir     string
+	Variant string   // that was asked for
+	Others  []string // files of formats that are not read
 }
 
 func (e *NoWeightsError) Error() string {
-	return fmt.Sprintf("open weights: no checkpoint in %s: looked for %s", e.Dir, strings.Join(e.Looked, ", "))
+	s := "open weights: no checkpoint in " + e.Dir + ": looked for model.safetensors, " +
+		"pytorch_model.bin and whatever ends in .safetensors, .bin, .pth, .pt or .ckpt"
+	if e.Variant != "" {
+		s += ", of the variant " + e.Variant
+	}
+	if len(e.Others) > 0 {
+		s += "; " + strings.Join(e.Others, ", ") + " is of a format that is not read"
+	}
+	return s
 }
 
 func (o opener) file(name string) (*Set, error) {
-	data, closer, err := o.read(name)
+	data, f, err := o.read(name)
 	if err != nil {
 		return nil, err
 	}
 	var entries []Entry
+	var metadata map[string]string
 	about := Config{}
-	if isPickle(name, data) {
-		var c pickle.Checkpoint
-		c, err = pickle.Read(o.shown(name), data)
-		entries = c.Tensors
-		if c.Step != 0 {
-			about["global_step"] = c.Step
+	shown := o.shown(name)
+	err = safetensors.Reading(shown, func() error {
+		what := foreign(data)
+		switch {
+		case what != "":
+			return &ForeignError{shown, what}
+		case isPickle(name, data):
+			c, err := pickle.Read(shown, data)
+			entries = c.Tensors
+			if c.Step != 0 {
+				about["global_step"] = c.Step
+			}
+			return err
 		}
-	} else {
-		entries, _, err = safetensors.Parse(o.shown(name), data)
-	}
+		entries, metadata, err = safetensors.Parse(shown, data)
+		return err
+	})
+	closer, _ := f.(io.Closer)
 	if err != nil {
 		if closer != nil {
 			err = errors.Join(err, closer.Close())
@@ -190,7 +329,10 @@ func (o opener) file(name string) (*Set, error) {
 		return nil, err
 	}
 	s := NewSet(entries, closer)
-	s.About = about
+	s.About, s.Metadata = about, metadata
+	if f != nil {
+		s.files = []file{f}
+	}
 	return s, nil
 }
 
@@ -202,12 +344,7 @@ func isPickle(name string, data []byte) bool {
 	case len(data) >= 2 && (string(data[:2]) == "PK" || data[0] == 0x80):
 		return true
 	}
-	for _, ext := range pickled {
-		if path.Ext(name) == ext {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(formats[1:], strings.TrimPrefix(path.Ext(name), "."))
 }
 
 // shards opens the files that an index names.
@@ -216,17 +353,25 @@ func (o opener) shards(name string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	var index struct {
-		WeightMap map[string]string `json:"weight_map"`
+	index, err := ParseConfig(o.shown(name), data)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", o.shown(name), err)
+	weightMap, err := index.Sub("weight_map")
+	if err != nil {
+		return nil, err
 	}
-	if len(index.WeightMap) == 0 {
+	delete(weightMap, fileKey)
+	if len(weightMap) == 0 {
 		return nil, fmt.Errorf("%s: no weight_map", o.shown(name))
 	}
 	byFile := map[string][]string{}
-	for tensor, file := range index.WeightMap {
+	for tensor, v := range weightMap {
+		file, ok := v.(string)
+		if !ok {
+			return nil, fmt.Errorf("%s: weight_map: %s: have %s, want the name of a file", o.shown(name), tensor, brief(v))
+		}
+		file = strings.TrimPrefix(file, "./")
 		byFile[file] = append(byFile[file], tensor)
 	}
 	files := make([]string, 0, len(byFile))
@@ -236,6 +381,8 @@ func (o opener) shards(name string) (*Set, error) {
 	sort.Strings(files)
 	var all []Entry
 	var closers []io.Closer
+	var mapped []file
+	var metadata map[string]string
 	fail := func(err error) (*Set, error) {
 		return nil, errors.Join(err, (&Set{closers: closers}).Close())
 	}
@@ -247,7 +394,8 @@ func (o opener) shards(name string) (*Set, error) {
 		if err != nil {
 			return fail(fmt.Errorf("shard of %s: %w", o.shown(name), err))
 		}
-		closers = append(closers, shard)
+		closers, mapped = append(closers, shard), append(mapped, shard.files...)
+		metadata = shard.Metadata
 		tensors := byFile[file]
 		sort.Strings(tensors)
 		for _, tensor := range tensors {
@@ -258,5 +406,7 @@ func (o opener) shards(name string) (*Set, error) {
 			all = append(all, e)
 		}
 	}
-	return NewSet(all, closers...), nil
+	s := NewSet(all, closers...)
+	s.files, s.Metadata = mapped, metadata
+	return s, nil
 }

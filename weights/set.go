@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -25,19 +26,32 @@ type Set struct {
 	// About is what a checkpoint says beside its tensors, or what was gathered
 	// of it: "global_step" of a pickle of a training.
 	About Config
+	// Metadata are the texts in the header of a safetensors file.
+	Metadata map[string]string
 
 	entries map[string]Entry
 	names   []string
 	closers []io.Closer
+	files   []file // that the entries' data are mapped from
+	notes   *notes
 	origin  string // the file or folder, for messages
 	fsys    fs.FS  // and dir: where it lies
 	dir     string
 }
 
+// file is a file whose data are read as long as they are wanted.
+type file interface{ Unchanged() error }
+
+// notes are what sets of one checkpoint share.
+type notes struct {
+	mu   sync.Mutex
+	list []string
+}
+
 // NewSet makes a set of entries. Close closes the closers. Where a name comes
 // twice, the last entry is kept.
 func NewSet(entries []Entry, closers ...io.Closer) *Set {
-	s := &Set{entries: make(map[string]Entry, len(entries)), closers: closers}
+	s := &Set{entries: make(map[string]Entry, len(entries)), closers: closers, notes: &notes{}}
 	for _, e := range entries {
 		if _, twice := s.entries[e.Name]; !twice {
 			s.names = append(s.names, e.Name)
@@ -55,8 +69,38 @@ func NewSet(entries []Entry, closers ...io.Closer) *Set {
 // closed.
 func (s *Set) With(entries []Entry) *Set {
 	out := NewSet(entries)
-	out.About, out.origin, out.fsys, out.dir = s.About, s.origin, s.fsys, s.dir
+	out.About, out.Metadata, out.origin, out.fsys, out.dir = s.About, s.Metadata, s.origin, s.fsys, s.dir
+	out.files, out.notes = s.files, s.notes
 	return out
+}
+
+// Note keeps what was guessed about a checkpoint that does not say it, with
+// what would settle it. Sets that With made of one another share their notes.
+func (s *Set) Note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.notes.mu.Lock()
+	defer s.notes.mu.Unlock()
+	if !slices.Contains(s.notes.list, text) {
+		s.notes.list = append(s.notes.list, text)
+	}
+}
+
+// Notes are what Note has kept: for people to read.
+func (s *Set) Notes() []string {
+	s.notes.mu.Lock()
+	defer s.notes.mu.Unlock()
+	return slices.Clone(s.notes.list)
+}
+
+// Unchanged is an error where a file of the set is not any more what it was
+// when it was opened.
+func (s *Set) Unchanged() error {
+	for _, f := range s.files {
+		if err := f.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Names lists the tensors, sorted; the caller does not change the list.
@@ -92,8 +136,8 @@ func (s *Set) Beside(name string) (Config, error) {
 	return ReadConfig(s.fsys, path.Join(s.dir, name))
 }
 
-// Close unmaps the files. What was read in place, f32 tensors among it, is not
-// to be touched afterwards.
+// Close unmaps the files. What F32 gave are copies, which stay; the entries'
+// data are not to be touched afterwards.
 func (s *Set) Close() error {
 	var errs []error
 	for _, c := range s.closers {
@@ -101,7 +145,7 @@ func (s *Set) Close() error {
 			errs = append(errs, c.Close())
 		}
 	}
-	s.closers = nil
+	s.closers, s.files = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -203,10 +247,9 @@ func (l *Loader) Shape(name string) (engine.Shape, bool) {
 	return e.Shape, ok
 }
 
-// F32 reads a tensor as f32. Its data are the file's own, only to be read,
-// where they are f32 already, and converted from f16, bf16 or f64 elsewhere.
-// When the tensor is missing or has another shape, the error is kept and the
-// slice is nil.
+// F32 reads a tensor as f32, a copy: whoever cuts the file later cuts nothing of
+// the net's. When the tensor is missing or has another shape, the error is kept
+// and the slice is nil.
 func (l *Loader) F32(name string, dims ...int) []float32 {
 	want := engine.Shape(dims)
 	l.faults.note(l.prefix + name)
@@ -237,6 +280,18 @@ func (f *faults) note(name string) {
 		f.read = map[string]bool{}
 	}
 	f.read[name] = true
+}
+
+// Without says that a tensor, or all of a part, is of no use to the net: what
+// Unread need not find read.
+func (l *Loader) Without(name string) {
+	full := l.prefix + name
+	l.faults.note(full)
+	for _, n := range l.set.names {
+		if strings.HasPrefix(n, full+".") {
+			l.faults.note(n)
+		}
+	}
 }
 
 // Unread keeps an error where tensors of this loader's names are left that no
@@ -280,8 +335,12 @@ func (l *Loader) Fail(err error) {
 }
 
 // Err joins the first errors that were kept by this loader and those that it
-// shares them with; nil when there was none.
+// shares them with; nil when there was none and no file was written to while it
+// was read.
 func (l *Loader) Err() error {
+	if err := l.set.Unchanged(); err != nil {
+		return err // whatever else there is comes of it
+	}
 	l.faults.mu.Lock()
 	defer l.faults.mu.Unlock()
 	errs := append([]error(nil), l.faults.errs...)

@@ -1,7 +1,6 @@
 package weights
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -185,7 +184,7 @@ func FuzzConfig(f *testing.F) {
 		if n := len(r.Spread(key, 3, 1)); n != 3 {
 			t.Errorf("%d values", n)
 		}
-		if _, err := json.Marshal(c); err != nil {
+		if _, err := c.MarshalJSON(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ import (
 
 // app is what all commands share: the global flags, and the device.
 type app struct {
+	noted                          []string // see note
 	out, errs                      io.Writer
 	json                           bool
 	models, blip, sd, clip, device string
@@ -62,7 +64,16 @@ func (a *app) source(name, own string) (models.Source, error) {
 	if err != nil {
 		return src, fmt.Errorf("%s: %w", flag, err)
 	}
+	src.Note = a.note
 	return src, nil
+}
+
+// note tells once what was guessed about a checkpoint.
+func (a *app) note(text string) {
+	if !slices.Contains(a.noted, text) {
+		a.noted = append(a.noted, text)
+		fmt.Fprintf(a.errs, "parley: %s\n", text)
+	}
 }
 
 // run is what a command's work carries: its context.

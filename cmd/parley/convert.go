@@ -32,7 +32,8 @@ model; --prediction epsilon says that it is one.`}
 		if err := checkPrediction(prediction); err != nil {
 			return err
 		}
-		err := convert.Convert(cmd.Context(), args[0], args[1], convert.Options{DType: dtype, Prediction: prediction})
+		err := convert.Convert(cmd.Context(), args[0], args[1], convert.Options{DType: dtype,
+			Assume: convert.Assume{Prediction: prediction}, Note: a.note})
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("%s exists already: name a new folder", args[1])
 		}

@@ -13,18 +13,23 @@ type Model struct {
 
 // Load builds a model from config.json and transformers' tensor names.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
-	vc, err := c.Sub("vision_config")
+	config, err := ParseConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	tc, err := c.Sub("text_config")
-	if err != nil {
-		return nil, err
-	}
+	return New(config, l)
+}
+
+// New builds a model of a configuration.
+func New(c Config, l *weights.Loader) (*Model, error) {
 	m := &Model{}
-	if m.Vision, err = loadVision(vc, l); err != nil {
+	var err error
+	if m.Vision, err = newVision(c.Vision, l); err != nil {
 		return nil, err
 	}
-	m.Text, err = loadText(tc, m.Vision.patches.Width, l)
-	return m, err
+	if m.Text, err = newText(c.Text, c.Vision.Width, l); err != nil {
+		return nil, err
+	}
+	l.Unread("a captioner of BLIP")
+	return m, l.Err()
 }

@@ -1,7 +1,6 @@
 package blip
 
 import (
-	"fmt"
 	"strconv"
 
 	"parley/engine"
@@ -35,21 +34,10 @@ type decoderLayer struct {
 	up, down            layer.Linear
 }
 
-func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
-	r := c.Reader()
-	t := &Text{Width: r.Size("hidden_size", 768), Length: r.Size("max_position_embeddings", 512), Vocab: r.Size("vocab_size", 30524),
-		BOS: int32(r.Int("bos_token_id", 30522)), Sep: int32(r.Int("sep_token_id", 102)),
-		PadID: int32(r.Int("pad_token_id", 0)), encoderWidth: encoder}
-	layers, heads := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 8)
-	inner := r.Size("intermediate_size", 3072)
-	eps := r.Epsilon("layer_norm_eps", 1e-12)
-	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
+func newText(c TextConfig, encoder int, l *weights.Loader) (*Text, error) {
+	t := &Text{Width: c.Width, Length: c.Length, Vocab: c.Vocab, BOS: int32(c.BOS), Sep: int32(c.Sep), PadID: int32(c.Pad),
+		encoderWidth: encoder}
+	heads, inner, eps, act := c.Heads, c.Inner, c.Eps, c.Act
 	l = l.In("text_decoder")
 	e := l.In("bert.embeddings")
 	matrix := e.F32("word_embeddings.weight", t.Vocab, t.Width)
@@ -57,7 +45,7 @@ func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
 	t.positions = e.Table("position_embeddings.weight", t.Length, t.Width)
 	t.normIn = layer.LoadLayerNorm(e, "LayerNorm", t.Width, eps)
 	names := layer.BERTNames()
-	for i := range layers {
+	for i := range c.Layers {
 		path := "encoder.layer." + strconv.Itoa(i)
 		p := l.In("bert").In(path)
 		t.layers = append(t.layers, decoderLayer{path: path,
@@ -79,6 +67,7 @@ func loadText(c weights.Config, encoder int, l *weights.Loader) (*Text, error) {
 	bias := "bias"
 	if h.Has("decoder.bias") {
 		bias = "decoder.bias"
+		h.Without("bias")
 	}
 	t.head = layer.NewLinear(h, "decoder", matrix, h.F32(bias, t.Vocab), t.Width, t.Vocab)
 	return t, l.Err()

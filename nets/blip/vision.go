@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"parley/engine"
-	"parley/kernels/matmul"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -17,27 +16,16 @@ type Vision struct {
 	post    layer.Norm
 }
 
-func loadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
-	r := c.Reader()
-	width, image, patch := r.Size("hidden_size", 768), r.Size("image_size", 384), r.Size("patch_size", 16)
-	layers, heads := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 12)
-	inner := r.Size("intermediate_size", 3072)
-	eps := r.Epsilon("layer_norm_eps", 1e-5)
-	act, err := matmul.ParseAct(r.String("hidden_act", "gelu"))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
+func newVision(c VisionConfig, l *weights.Loader) (*Vision, error) {
+	width, inner, eps, act := c.Width, c.Inner, c.Eps, c.Act
 	l = l.In("vision_model")
-	v := &Vision{patches: layer.LoadPatches(l.In("embeddings"), "position_embedding", 3, image, patch, width),
+	v := &Vision{patches: layer.LoadPatches(l.In("embeddings"), "position_embedding", 3, c.Image, c.Patch, width),
 		post: layer.LoadLayerNorm(l, "post_layernorm", width, eps)}
-	for i := range layers {
+	for i := range c.Layers {
 		p := l.In("encoder.layers." + strconv.Itoa(i))
 		v.blocks = append(v.blocks, layer.Block{Name: strconv.Itoa(i), Act: act,
 			Norm1: layer.LoadLayerNorm(p, "layer_norm1", width, eps),
-			Attn:  layer.LoadPacked(p, "self_attn", width, heads),
+			Attn:  layer.LoadPacked(p, "self_attn", width, c.Heads),
 			Norm2: layer.LoadLayerNorm(p, "layer_norm2", width, eps),
 			FC1:   layer.LoadLinear(p, "mlp.fc1", width, inner),
 			FC2:   layer.LoadLinear(p, "mlp.fc2", inner, width)})

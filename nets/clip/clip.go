@@ -15,35 +15,37 @@ import (
 
 // Model is both towers with their projections.
 type Model struct {
-	Text       *Text
+	Text       *Text // nil where there is the picture tower alone
 	Vision     *Vision
 	Projection int // width of the common space
 }
 
 // Load builds a model from config.json and tensors named as transformers'.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
-	r := c.Reader()
-	m := &Model{Projection: r.Size("projection_dim", 512)}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
-	tc, err := c.Sub("text_config")
+	config, err := ParseConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	vc, err := c.Sub("vision_config")
-	if err != nil {
+	return New(config, l)
+}
+
+// New builds a model of a configuration. A checkpoint of the picture tower alone
+// has no Text.
+func New(c Config, l *weights.Loader) (*Model, error) {
+	m := &Model{Projection: c.Projection}
+	var err error
+	if l.HasIn("text_model") || !l.HasIn("vision_model") {
+		if m.Text, err = NewText(c.Text, l); err != nil {
+			return nil, err
+		}
+		text := layer.LoadLinear(l, "text_projection", c.Text.Width, c.Projection)
+		m.Text.projection = &text
+	}
+	if m.Vision, err = NewVision(c.Vision, c.Projection, l); err != nil {
 		return nil, err
 	}
-	if m.Text, err = LoadText(tc, l); err != nil {
-		return nil, err
-	}
-	if m.Vision, err = loadVision(vc, l); err != nil {
-		return nil, err
-	}
-	text := layer.LoadLinear(l, "text_projection", m.Text.Width, m.Projection)
-	vision := layer.LoadLinear(l, "visual_projection", m.Vision.patches.Width, m.Projection)
-	m.Text.projection, m.Vision.projection = &text, &vision
+	l.Without("logit_scale") // scores are cosines
+	l.Unread("a CLIP")
 	return m, l.Err()
 }
 

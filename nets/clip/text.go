@@ -5,7 +5,6 @@ import (
 
 	"parley/engine"
 	"parley/kernels/embed"
-	"parley/kernels/matmul"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -22,6 +21,7 @@ type Text struct {
 	blocks            []layer.Block
 	final             layer.Norm
 	projection        *layer.Linear
+	bidirectional     bool
 }
 
 // TextOptions say which hidden states are wanted. The zero value is the last
@@ -44,29 +44,36 @@ type TextOutput struct {
 }
 
 // LoadText builds the text tower from its configuration and from tensors
-// named with or without "text_model.".
+// named with or without "text_model.": Stable Diffusion's text encoder, or
+// that of a whole CLIP.
 func LoadText(c weights.Config, l *weights.Loader) (*Text, error) {
-	r := c.Reader()
-	t := &Text{Width: r.Size("hidden_size", 512), Length: r.Size("max_position_embeddings", 77),
-		Vocab: r.Size("vocab_size", 49408), EOS: r.Int("eos_token_id", 49407)}
-	layers, heads := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 8)
-	inner := r.Size("intermediate_size", 2048)
-	eps := r.Epsilon("layer_norm_eps", 1e-5)
-	act, err := matmul.ParseAct(r.String("hidden_act", "quick_gelu"))
+	config, err := ParseTextConfig(c)
 	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
-	if err := r.Err(); err != nil {
 		return nil, err
 	}
+	t, err := NewText(config, l)
+	if err != nil {
+		return nil, err
+	}
+	// The encoder of Stable Diffusion ends before the projection.
+	for _, other := range []string{"text_projection", "visual_projection", "vision_model", "logit_scale"} {
+		l.Without(other)
+	}
+	l.Unread("CLIP's text tower")
+	return t, l.Err()
+}
+
+// NewText builds the text tower of a configuration, without a projection.
+func NewText(c TextConfig, l *weights.Loader) (*Text, error) {
+	t := &Text{Width: c.Width, Length: c.Length, Vocab: c.Vocab, EOS: c.EOS, bidirectional: c.Bidirectional}
 	if l.HasIn("text_model") {
 		l = l.In("text_model")
 	}
 	e := l.In("embeddings")
 	t.tokens = e.Table("token_embedding.weight", t.Vocab, t.Width)
 	t.positions = e.Table("position_embedding.weight", t.Length, t.Width)
-	t.blocks = loadBlocks(l, layers, heads, t.Width, inner, eps, act, true)
-	t.final = layer.LoadLayerNorm(l, "final_layer_norm", t.Width, eps)
+	t.blocks = loadBlocks(l, c.Layers, c.Heads, t.Width, c.Inner, c.Eps, c.Act, !c.Bidirectional)
+	t.final = layer.LoadLayerNorm(l, "final_layer_norm", t.Width, c.Eps)
 	return t, l.Err()
 }
 
@@ -86,6 +93,9 @@ func (t *Text) Forward(s *engine.Stream, ids [][]int32, o TextOptions) (TextOutp
 // multiple of eight tokens afterwards, so that there are few lengths, or as many as
 // before.
 func (t *Text) Truncate(ids [][]int32) {
+	if t.bidirectional {
+		return // all of a row is seen
+	}
 	length := 0
 	for _, row := range ids {
 		length = max(length, t.end(row)+1)
@@ -115,8 +125,12 @@ func (t *Text) Tokens(ids [][]int32) (tokens, ends *engine.Tensor, err error) {
 				return nil, nil, fmt.Errorf("clip text: row %d has the id %d, the vocabulary has %d", i, id, t.Vocab)
 			}
 		}
+		end := t.end(row)
 		flat = append(flat, row...)
-		last[i] = int32(i*length + t.end(row))
+		if t.bidirectional { // all of a row is seen: open_clip has zeros behind the end
+			clear(flat[i*length+end+1:])
+		}
+		last[i] = int32(i*length + end)
 	}
 	return engine.FromI32(flat, n, length), engine.FromI32(last, n), nil
 }

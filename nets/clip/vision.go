@@ -5,7 +5,6 @@ import (
 
 	"parley/engine"
 	"parley/kernels/layout"
-	"parley/kernels/matmul"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -25,25 +24,37 @@ type VisionOutput struct {
 	Embeds *engine.Tensor // [N, Projection], of length 1
 }
 
-func loadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
+// LoadVision builds the picture tower of a config.json of a whole CLIP or of the
+// tower alone, and reads nothing of the text tower, not its configuration.
+func LoadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
 	r := c.Reader()
-	width, image, patch := r.Size("hidden_size", 768), r.Size("image_size", 224), r.Size("patch_size", 32)
-	layers, heads := r.Layers("num_hidden_layers", 12), r.Size("num_attention_heads", 12)
-	inner := r.Size("intermediate_size", 3072)
-	eps, channels := r.Epsilon("layer_norm_eps", 1e-5), r.Size("num_channels", 3)
-	act, err := matmul.ParseAct(r.String("hidden_act", "quick_gelu"))
-	if err != nil {
-		r.Fail(fmt.Errorf("%s: hidden_act: %w", c.File(), err))
-	}
+	projection, sub := r.Size("projection_dim", 512), c
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
+	if c.Has("vision_config") || c.Has("vision_config_dict") {
+		var err error
+		if sub, err = tower(c, "vision_config"); err != nil {
+			return nil, err
+		}
+	}
+	config, err := ParseVisionConfig(sub)
+	if err != nil {
+		return nil, err
+	}
+	return NewVision(config, projection, l)
+}
+
+// NewVision builds the picture tower of a configuration, with its projection.
+func NewVision(c VisionConfig, projection int, l *weights.Loader) (*Vision, error) {
+	p := layer.LoadLinear(l, "visual_projection", c.Width, projection)
 	l = l.In("vision_model")
 	v := &Vision{
-		patches: layer.LoadPatches(l.In("embeddings"), "position_embedding.weight", channels, image, patch, width),
-		pre:     layer.LoadLayerNorm(l, "pre_layrnorm", width, eps),
-		blocks:  loadBlocks(l, layers, heads, width, inner, eps, act, false),
-		post:    layer.LoadLayerNorm(l, "post_layernorm", width, eps),
+		patches:    layer.LoadPatches(l.In("embeddings"), "position_embedding.weight", c.Channels, c.Image, c.Patch, c.Width),
+		pre:        layer.LoadLayerNorm(l, "pre_layrnorm", c.Width, c.Eps),
+		blocks:     loadBlocks(l, c.Layers, c.Heads, c.Width, c.Inner, c.Eps, c.Act, false),
+		post:       layer.LoadLayerNorm(l, "post_layernorm", c.Width, c.Eps),
+		projection: &p,
 	}
 	return v, l.Err()
 }

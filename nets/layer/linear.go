@@ -93,6 +93,16 @@ func concatLinear(l *weights.Loader, name string, in, out int, names ...string) 
 	return NewLinear(l, name, w, b, in, len(names)*out)
 }
 
+// Activation reads the name of an activation, as transformers has it.
+func Activation(r *weights.Reader, key, def string) matmul.Act {
+	name := r.String(key, def)
+	act, err := matmul.ParseAct(name)
+	if err != nil {
+		r.Fail(fmt.Errorf("%s: %w%s", key, err, r.In()))
+	}
+	return act
+}
+
 // Forward maps x [..., in] to [..., out].
 func (l Linear) Forward(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	return l.Fused(s, x, matmul.None, nil)

@@ -2,7 +2,6 @@ package models
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -58,8 +57,8 @@ func OpenBLIP(src Source, dev engine.Device) (_ *BLIP, err error) {
 	}
 	src, _ = src.in("blip")
 	b := &BLIP{Net: net, device: dev, files: f, weights: scope, process: pixels.BLIP(net.Vision.Size())}
-	if !src.file && src.has("preprocessor_config.json") {
-		if b.process, err = pixels.ParseProcessor(src.fsys, path.Join(src.dir, "preprocessor_config.json")); err != nil {
+	if !src.file {
+		if b.process, err = pixels.ReadProcessor(src.fsys, src.dir, b.process); err != nil {
 			return nil, err
 		}
 	}

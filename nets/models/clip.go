@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"fmt"
-	"path"
 	"sync"
 
 	"gorgonia.org/tensor"
@@ -23,7 +22,7 @@ import (
 type CLIP struct {
 	Net *clip.Model
 
-	tokens  *vocab.CLIP
+	tokens  func() (*vocab.CLIP, error) // read when there is a text
 	process *pixels.Processor
 	device  engine.Device
 	files   *files
@@ -55,16 +54,26 @@ func OpenCLIP(src Source, dev engine.Device) (_ *CLIP, err error) {
 		return nil, err
 	}
 	src, _ = src.in("clip")
-	c := &CLIP{Net: net, device: dev, files: f, weights: scope, process: pixels.CLIP(net.Vision.Size())}
-	if !src.file && src.has("preprocessor_config.json") {
-		if c.process, err = pixels.ParseProcessor(src.fsys, path.Join(src.dir, "preprocessor_config.json")); err != nil {
-			return nil, err
-		}
+	c := &CLIP{Net: net, device: dev, files: f, weights: scope}
+	read := pixels.ReadProcessor
+	if src.file {
+		read = pixels.ReadOpenCLIP
 	}
-	if c.tokens, err = src.clipTokens("", vocab.PadCLIP); err != nil {
+	if c.process, err = read(src.fsys, src.dir, pixels.CLIP(net.Vision.Size())); err != nil {
 		return nil, err
 	}
-	return c, covers(src.String(), []int32{c.tokens.EOS}, net.Text.Vocab)
+	// Pictures are embedded without a vocabulary.
+	c.tokens = sync.OnceValues(func() (*vocab.CLIP, error) {
+		if net.Text == nil {
+			return nil, fmt.Errorf("%s: a CLIP without a text tower embeds pictures only", src)
+		}
+		tokens, err := src.clipTokens("", vocab.PadCLIP)
+		if err == nil {
+			err = covers(src.String(), []int32{tokens.EOS}, net.Text.Vocab)
+		}
+		return tokens, err
+	})
+	return c, nil
 }
 
 // Close gives back the weights and what ReleaseGraphs does. The model is of no
@@ -131,9 +140,13 @@ func (c *CLIP) images(pictures []pixels.Picture) tower {
 func (c *CLIP) texts(texts []string) tower {
 	return tower{texts: true,
 		inputs: func(s *engine.Stream, lo, hi int) ([]*engine.Tensor, error) {
+			vocabulary, err := c.tokens()
+			if err != nil {
+				return nil, err
+			}
 			var ids [][]int32
 			for _, t := range texts[lo:hi] {
-				ids = append(ids, c.tokens.Encode(t, c.Net.Text.Length))
+				ids = append(ids, vocabulary.Encode(t, c.Net.Text.Length))
 			}
 			c.Net.Text.Truncate(ids)
 			tokens, ends, err := c.Net.Text.Tokens(ids)

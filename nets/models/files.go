@@ -55,7 +55,12 @@ func freeUnless(scope *engine.AllocationScope, err *error) {
 // part is one net of the checkpoint: its configuration and its tensors, from the
 // folder of the name, or from the source itself.
 func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) {
-	s, _ := f.src.in(folder)
+	s := f.src
+	if in, ok := s.in(folder); ok {
+		s = in
+	} else if s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
+		return nil, nil, fmt.Errorf("%s: no %s: there is no folder %s/", s, part, folder)
+	}
 	key := path.Join(s.path, s.dir)
 	c, ok := f.sets[key]
 	if !ok {
@@ -63,7 +68,7 @@ func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) 
 		if s.path == "" {
 			c.set, err = weights.OpenFS(s.fsys, s.dir)
 		} else {
-			c.set, err = weights.Open(s.path)
+			c.set, err = weights.OpenVariant(s.path, s.Variant)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -87,7 +92,10 @@ func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) 
 	if !s.file && s.has("config.json") {
 		config, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "config.json"))
 	} else {
-		config, err = convert.InferConfig(part, own)
+		config, err = s.Assume.Config(part, own)
+	}
+	if err == nil {
+		s.notes(c.set)
 	}
 	return config, own, err
 }

@@ -98,16 +98,23 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 	if src.IsEmbedded() {
 		p.Defaults = DrawOptions{Options: diffusion.Options{Steps: 12, Guidance: 4}}
 	}
-	size, scheduler := 64, weights.Config{}
+	var index convert.Pipeline
 	var err error
-	if p.UNet, err = load(f, on, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
-		r := c.Reader()
-		size = r.Spread("sample_size", 1, 64)[0]
-		if err := r.Err(); err != nil {
+	if !src.file {
+		if index, err = convert.ReadPipeline(src.fsys, src.dir); err != nil {
 			return nil, err
 		}
-		scheduler = convert.InferScheduler(l.Set())
-		return unet.Load(c, l)
+	}
+	var height, width int // of latents
+	var tensors *weights.Set
+	if p.UNet, err = load(f, on, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
+		config, err := unet.ParseConfig(c)
+		if err != nil {
+			return nil, err
+		}
+		height, width = config.Height, config.Width
+		tensors = l.Set()
+		return unet.New(config, l)
 	}); err != nil {
 		return nil, err
 	}
@@ -117,19 +124,21 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 	if p.Text, err = load(f, on, "text_encoder", convert.TextEncoder, LoadText); err != nil {
 		return nil, err
 	}
-	p.Defaults.Width, p.Defaults.Height = size*p.VAE.Factor, size*p.VAE.Factor
+	p.Defaults.Width, p.Defaults.Height = width*p.VAE.Factor, height*p.VAE.Factor
 	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width)); err != nil {
 		return nil, err
 	}
+	var scheduler weights.Config
 	if s, ok := src.in("scheduler"); ok {
 		scheduler, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "scheduler_config.json"))
 		if err != nil {
 			return nil, err
 		}
+	} else {
+		scheduler = src.Assume.Scheduler(tensors)
+		src.notes(tensors)
 	}
-	// As diffusers' pipeline, whatever the scheduler's own file says or leaves
-	// out.
-	scheduler["steps_offset"], scheduler["clip_sample"] = 1, false
+	index.Complete(scheduler)
 	if p.UNet.In != p.VAE.Latents {
 		return nil, fmt.Errorf("%s: the unet takes %d channels, the vae has %d: inpainting checkpoints are not supported",
 			src, p.UNet.In, p.VAE.Latents)

@@ -10,12 +10,22 @@ import (
 	"path"
 	"path/filepath"
 
+	"parley/weights"
+	"parley/weights/convert"
 	"parley/weights/mini"
 	"parley/weights/vocab"
 )
 
 // Source is where a checkpoint lies: a file or folder, or the embedded models.
 type Source struct {
+	// Variant is that of the files to read, such as "fp16"; "" prefers those
+	// without one.
+	Variant string
+	// Assume settles what a checkpoint without a configuration does not say.
+	Assume convert.Assume
+	// Note is told what was guessed for want of it, perhaps more than once.
+	Note func(string)
+
 	path string // on disk; "" for the embedded models
 	fsys fs.FS
 	dir  string // in fsys
@@ -28,6 +38,10 @@ func Embedded(name string) Source { return Source{fsys: mini.FS(), dir: name} }
 // At is a checkpoint on disk: a folder in Hugging Face's layout, or a file in
 // any that parley/weights/convert knows.
 func At(name string) (Source, error) {
+	name, err := weights.Snapshot(name)
+	if err != nil {
+		return Source{}, err
+	}
 	st, err := os.Stat(name)
 	if err != nil {
 		return Source{}, err
@@ -68,6 +82,26 @@ func (s Source) in(name string) (Source, bool) {
 func (s Source) has(names ...string) bool {
 	for _, n := range names {
 		if _, err := fs.Stat(s.fsys, path.Join(s.dir, n)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// notes tells what was guessed about a set.
+func (s Source) notes(set *weights.Set) {
+	if s.Note == nil {
+		return
+	}
+	for _, n := range set.Notes() {
+		s.Note(n)
+	}
+}
+
+// hasFolder reports whether the source's folder has one of the folders.
+func (s Source) hasFolder(names ...string) bool {
+	for _, n := range names {
+		if _, ok := s.in(n); ok {
 			return true
 		}
 	}

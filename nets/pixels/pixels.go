@@ -14,10 +14,11 @@ import (
 	"image/png"
 	"io"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/webp"
+
+	"parley/output"
 )
 
 // Image is a picture of H rows of W pixels, three bytes each: red, green, blue.
@@ -313,19 +314,8 @@ func (m *Image) Go() *image.RGBA {
 // EncodePNG writes a PNG.
 func (m *Image) EncodePNG(w io.Writer) error { return png.Encode(w, m.Go()) }
 
-// SavePNG writes a PNG file, whole or not at all.
+// SavePNG writes a PNG file, whole or not at all; a file of another kind is not
+// replaced.
 func (m *Image) SavePNG(path string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".*.png")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = errors.Join(m.EncodePNG(f), f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	return output.Write(path, output.Options{Kind: output.PNG}, m.EncodePNG)
 }

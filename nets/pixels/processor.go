@@ -1,8 +1,12 @@
 package pixels
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"path"
+	"strings"
 
 	"parley/engine"
 	"parley/kernels/resize"
@@ -14,9 +18,11 @@ import (
 // says (transformers' CLIPImageProcessor and BlipImageProcessor).
 type Processor struct {
 	Shortest      int // the shorter side after resizing; 0: Width x Height
+	Longest       int // the longer side, where Shortest is 0
 	Width, Height int
 	Filter        Filter
-	CropW, CropH  int // 0: no crop
+	CropW, CropH  int  // 0: no crop; what is beyond the picture is black
+	Torch         bool // the middle is torchvision's, not transformers', where it falls between two pixels
 	Scale         float64
 	Mean, Std     [3]float64
 }
@@ -37,99 +43,162 @@ func BLIP(size int) *Processor {
 	return &Processor{Width: size, Height: size, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}
 }
 
+// ReadProcessor reads how pictures are prepared for a net from a model's folder:
+// from transformers 5's processor_config.json, from the preprocessor_config.json
+// of before, or from open_clip's configuration, whichever is there first. def is
+// for a folder that has none, and has the net's size.
+func ReadProcessor(fsys fs.FS, dir string, def *Processor) (*Processor, error) {
+	c, err := weights.ReadConfig(fsys, path.Join(dir, "processor_config.json"))
+	if err == nil && c.Has("image_processor") {
+		if c, err = c.Sub("image_processor"); err == nil {
+			return parseProcessor(c)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	p, err := ParseProcessor(fsys, path.Join(dir, "preprocessor_config.json"))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return p, err
+	}
+	return ReadOpenCLIP(fsys, dir, def)
+}
+
+// ReadOpenCLIP is ReadProcessor for the one configuration that lies beside a
+// file of open_clip's.
+func ReadOpenCLIP(fsys fs.FS, dir string, def *Processor) (*Processor, error) {
+	c, err := weights.ReadConfig(fsys, path.Join(dir, "open_clip_config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return def, nil
+	}
+	if err == nil {
+		c, err = c.Sub("preprocess_cfg")
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, _, _ := def.Size()
+	return parseOpenCLIP(c, size)
+}
+
+// parseOpenCLIP reads open_clip's preprocess_cfg, as its image_transform obeys it
+// for inference: the size is the net's.
+func parseOpenCLIP(c weights.Config, size int) (*Processor, error) {
+	r := c.Reader()
+	p := &Processor{Filter: Bicubic, Scale: 1. / 255, CropW: size, CropH: size, Torch: true}
+	if r.OneOf("interpolation", "bicubic", "bicubic", "bilinear", "random") == "bilinear" {
+		p.Filter = Bilinear
+	}
+	switch r.OneOf("resize_mode", "shortest", "shortest", "longest", "squash") {
+	case "shortest":
+		p.Shortest = size
+	case "longest":
+		p.Longest = size
+		r.Only("fill_color", 0, "only black is put beside pictures")
+	default:
+		p.Width, p.Height, p.CropW, p.CropH = size, size, 0, 0
+	}
+	r.Only("mode", "RGB", "pictures have three channels")
+	p.normalise(r, "mean", "std")
+	return p, r.Err()
+}
+
+// normalise reads the mean and the deviation, three numbers or one.
+func (p *Processor) normalise(r *weights.Reader, keys ...string) {
+	copy(p.Mean[:], r.Floats(keys[0], 3, mean[:]))
+	copy(p.Std[:], r.Floats(keys[1], 3, std[:]))
+	for _, v := range p.Std {
+		if v <= 0 {
+			r.Fail(fmt.Errorf("%s holds %v, want more than 0", keys[1], v))
+		}
+	}
+}
+
 // ParseProcessor reads a preprocessor_config.json.
 func ParseProcessor(fsys fs.FS, path string) (*Processor, error) {
 	c, err := weights.ReadConfig(fsys, path)
 	if err != nil {
 		return nil, err
 	}
-	r := c.Reader()
+	return parseProcessor(c)
+}
+
+func parseProcessor(c weights.Config) (*Processor, error) {
+	r, file := c.Reader(), c.File()
 	p := &Processor{Filter: Filter(r.Int("resample", int(Bicubic))), Scale: 1, Std: [3]float64{1, 1, 1}}
 	if p.Filter < Nearest || p.Filter > Box {
-		r.Fail(fmt.Errorf("%s: resample is %d, supported: 0 to 4", path, p.Filter))
+		r.Fail(fmt.Errorf("%s: resample is %d, supported: 0 to 4", file, p.Filter))
 	}
-	side := func(key string, n int) int {
-		if n < 1 || n > 1<<14 {
-			r.Fail(fmt.Errorf("%s: %s is %d", path, key, n))
-		}
-		return n
+	clip := c.Has("crop_size") || strings.HasPrefix(r.String("image_processor_type", ""), "CLIPImageProcessor") ||
+		r.String("feature_extractor_type", "") == "CLIPFeatureExtractor"
+	square := r.Bool("default_to_square", !clip) || r.Bool("use_square_size", false)
+	if !r.Bool("do_resize", true) {
+		r.Fail(fmt.Errorf("%s: do_resize is false: pictures would differ in size", file))
 	}
-	box := func(key string) (w, h, shortest int) {
-		if _, ok := c[key].(map[string]any); !ok {
-			n := side(key, r.Int(key, 224))
-			return n, n, n
+	switch {
+	case c.Has("size"):
+		p.Width, p.Height, p.Shortest = box(r, c, "size")
+		if _, isMap := c["size"].(map[string]any); !isMap && !square && p.Width == p.Height {
+			p.Shortest, p.Width, p.Height = p.Width, 0, 0
 		}
-		sub, err := c.Sub(key)
-		if err != nil {
-			r.Fail(err)
-			return
-		}
-		q := sub.Reader()
-		if sub.Has("shortest_edge") {
-			shortest = side(key+".shortest_edge", q.Int("shortest_edge", 0))
-		} else {
-			w, h = side(key+".width", q.Int("width", 0)), side(key+".height", q.Int("height", 0))
-		}
-		if err := q.Err(); err != nil {
-			r.Fail(err)
-		}
-		return
-	}
-	clip := c.Has("crop_size") || r.String("image_processor_type", "") == "CLIPImageProcessor" || r.String("feature_extractor_type", "") == "CLIPFeatureExtractor"
-	if r.Bool("do_resize", true) {
-		if c.Has("size") {
-			w, h, shortest := box("size")
-			_, isMap := c["size"].(map[string]any)
-			if shortest > 0 && (isMap || clip) {
-				p.Shortest = shortest
-			} else {
-				p.Width, p.Height = w, h
-			}
-		} else if clip {
-			p.Shortest = 224
-		} else {
-			p.Width, p.Height = 384, 384
-		}
-	} else {
-		r.Fail(fmt.Errorf("%s: do_resize is false: pictures would differ in size", path))
+	case r.Bool("use_square_size", false):
+		p.Width, p.Height = 224, 224
+	case clip:
+		p.Shortest = 224
+	default:
+		p.Width, p.Height = 384, 384
 	}
 	if r.Bool("do_center_crop", clip) {
 		p.CropW, p.CropH = 224, 224
 		if c.Has("crop_size") {
-			w, h, shortest := box("crop_size")
-			if shortest > 0 {
-				w, h = shortest, shortest
-			}
-			p.CropW, p.CropH = w, h
+			w, h, shortest := box(r, c, "crop_size")
+			p.CropW, p.CropH = max(w, shortest), max(h, shortest)
 		}
 	}
 	if r.Bool("do_rescale", true) {
 		p.Scale = r.Float("rescale_factor", 1./255)
 	}
 	if r.Bool("do_normalize", true) {
-		p.Mean, p.Std = mean, std
-		for key, v := range map[string]*[3]float64{"image_mean": &p.Mean, "image_std": &p.Std} {
-			if !c.Has(key) {
-				continue
-			}
-			list, ok := c[key].([]any)
-			if !ok || len(list) != 3 {
-				r.Fail(fmt.Errorf("%s: %s: want three numbers", path, key))
-				continue
-			}
-			for i, x := range list {
-				if v[i], err = (weights.Config{key: x}).Float(key, 0); err != nil {
-					r.Fail(fmt.Errorf("%s: %w", path, err))
-				}
-			}
+		p.normalise(r, "image_mean", "image_std")
+	}
+	r.Only("do_pad", false, "pictures are not padded")
+	r.Only("pad_size", nil, "pictures are not padded")
+	return p, r.Err()
+}
+
+// largest is the longest side that pictures are resized to, in pixels.
+const largest = 1 << 14
+
+// box is a size: a number, a list of a height and a width, or an object that
+// names the two or the shorter side.
+func box(r *weights.Reader, c weights.Config, key string) (w, h, shortest int) {
+	side := func(what string, n int) int {
+		if n < 1 || n > largest {
+			r.Fail(fmt.Errorf("%s: %s is %d, want 1 to %d", c.File(), what, n, largest))
 		}
-		for _, v := range p.Std {
-			if v == 0 {
-				r.Fail(fmt.Errorf("%s: image_std holds 0", path))
-			}
+		return n
+	}
+	if _, isMap := c[key].(map[string]any); !isMap {
+		h, w := r.Sides(key, 224)
+		side(key, max(w, h))
+		return w, h, 0
+	}
+	sub, err := c.Sub(key)
+	r.Fail(err)
+	q := sub.Reader()
+	for k := range sub {
+		if sub.Has(k) && k != "height" && k != "width" && k != "shortest_edge" {
+			r.Fail(fmt.Errorf("%s: %s is not supported", sub.File(), k))
+			return 1, 1, 0
 		}
 	}
-	return p, r.Err()
+	if sub.Has("shortest_edge") {
+		shortest = side(key+".shortest_edge", q.Int("shortest_edge", 0))
+	} else {
+		w, h = side(key+".width", q.Int("width", 0)), side(key+".height", q.Int("height", 0))
+	}
+	r.Fail(q.Err())
+	return w, h, shortest
 }
 
 // Size is what pictures have after Apply; false where it depends on the picture.
@@ -137,7 +206,7 @@ func (p *Processor) Size() (w, h int, fixed bool) {
 	if p.CropW > 0 {
 		return p.CropW, p.CropH, true
 	}
-	return p.Width, p.Height, p.Shortest == 0
+	return p.Width, p.Height, p.Shortest == 0 && p.Longest == 0
 }
 
 // Apply gives [N, H, W, 3] of pictures as activations on a stream's device. They
@@ -179,9 +248,13 @@ func (p *Processor) fit(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, res
 			h, w = w, h
 		}
 	}
+	if p.Shortest == 0 && p.Longest > 0 {
+		ratio := float64(max(x.Dim(1), x.Dim(2))) / float64(p.Longest)
+		h, w = max(1, int(math.RoundToEven(float64(x.Dim(1))/ratio))), max(1, int(math.RoundToEven(float64(x.Dim(2))/ratio)))
+	}
 	part := resize.Window{H: h, W: w}
 	if p.CropW > 0 {
-		part = resize.Window{Top: floorHalf(h - p.CropH), Left: floorHalf(w - p.CropW), H: p.CropH, W: p.CropW}
+		part = resize.Window{Top: p.half(h - p.CropH), Left: p.half(w - p.CropW), H: p.CropH, W: p.CropW}
 	}
 	if h == x.Dim(1) && w == x.Dim(2) {
 		return x, part
@@ -193,8 +266,17 @@ func (p *Processor) fit(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, res
 	return y, part
 }
 
-// floorHalf is n/2 rounded down, also below 0.
-func floorHalf(n int) int { return n >> 1 }
+// half is where a crop begins of what is n larger, or a picture in a crop that is
+// -n larger: rounded down, also below 0, or to the even one and towards 0.
+func (p *Processor) half(n int) int {
+	switch {
+	case !p.Torch:
+		return n >> 1
+	case n < 0:
+		return n / 2
+	}
+	return int(math.RoundToEven(float64(n) / 2))
+}
 
 func (p *Processor) levels() *rgb.Levels {
 	var l rgb.Levels

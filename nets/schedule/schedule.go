@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"parley/engine"
 	"parley/kernels/denoise"
@@ -48,168 +47,94 @@ type solver struct{ order1, heun, lowerFinal, eulerFinal, zeroFinal bool }
 // one of Kinds, whatever class the configuration is of, as diffusers'
 // from_config; "" is the configuration's own.
 func New(c weights.Config, kind string, steps int) (*Schedule, error) {
-	r := c.Reader()
-	class := r.String("_class_name", "PNDMScheduler")
-	own := kind == ""
-	if own {
-		if kind = classes[class]; kind == "" {
-			return nil, fmt.Errorf("%s: _class_name %q: choose one of %s", c.File(), class, strings.Join(Kinds, ", "))
-		}
-	} else if !slices.Contains(Kinds, kind) {
-		return nil, fmt.Errorf("scheduler %q: choose one of %s", kind, strings.Join(Kinds, ", "))
+	config, err := ParseConfig(c, kind)
+	if err != nil {
+		return nil, err
 	}
+	s, err := Plan(config, steps)
+	if err != nil && c.File() != "" {
+		err = fmt.Errorf("%s: %w", c.File(), err)
+	}
+	return s, err
+}
+
+// Plan is New of a configuration that is parsed.
+func Plan(c Config, steps int) (*Schedule, error) {
 	if steps < 1 {
 		return nil, fmt.Errorf("%d steps: at least 1 is needed", steps)
 	}
-	one := func(key, def string, want ...string) string {
-		v := r.String(key, def)
-		if !slices.Contains(want, v) {
-			r.Fail(fmt.Errorf("%s: %s is %q, supported: %s", c.File(), key, v, strings.Join(want, ", ")))
-		}
-		return v
+	if steps > c.Train {
+		return nil, fmt.Errorf("%d steps: there are %d timesteps", steps, c.Train)
 	}
-	refuse := func(keys ...string) {
-		for _, k := range keys {
-			if r.Bool(k, false) {
-				r.Fail(fmt.Errorf("%s: %s is not supported", c.File(), k))
-			}
-		}
-	}
-	karras := strings.HasSuffix(kind, "-karras")
-	kind = strings.TrimSuffix(kind, "-karras")
-	s := &Schedule{Kind: kind, steps: steps, train: r.Int("num_train_timesteps", 1000), initSigma: 1,
-		prediction: one("prediction_type", "epsilon", "epsilon", "v_prediction", "sample")}
-	if kind == "pndm" && s.prediction == "sample" {
-		r.Fail(fmt.Errorf("%s: prediction_type sample: pndm takes epsilon and v_prediction", c.File()))
-	}
-	spacing := "leading"
-	if kind == "euler" || kind == "euler-a" || kind == "dpmpp2m" {
-		spacing = "linspace"
-	}
-	spacing = one("timestep_spacing", spacing, "leading", "linspace", "trailing")
-	offset := r.Int("steps_offset", 0)
-	if s.train < 1 {
-		r.Fail(fmt.Errorf("%s: num_train_timesteps is %d", c.File(), s.train))
-	}
-	if steps > s.train {
-		r.Fail(fmt.Errorf("%d steps: %s has %d timesteps", steps, c.File(), s.train))
-	}
-	refuse("thresholding", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas", "use_dynamic_shifting")
-	if r.Err() == nil {
-		s.alphas = alphas(c, r, kind, s.train)
-	}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
+	s := &Schedule{Kind: c.Kind, steps: steps, train: c.Train, initSigma: 1, prediction: c.Prediction, clip: c.Clip, alphas: alphas(c)}
 	s.final = s.alphas[0]
-	if kind != "pndm" && r.Bool("set_alpha_to_one", true) || kind == "pndm" && r.Bool("set_alpha_to_one", false) {
+	if c.AlphaOne {
 		s.final = 1
 	}
-	switch kind {
+	switch c.Kind {
 	case "pndm":
-		// A saved default of PNDM has Runge-Kutta steps first; Stable
-		// Diffusion's have not.
-		if own && !r.Bool("skip_prk_steps", false) {
-			r.Fail(fmt.Errorf("%s: skip_prk_steps is false: only the multistep part of PNDM is supported", c.File()))
-		}
-		t := spaced(spacing, steps, s.train, offset, true)
+		t := spaced(c.Spacing, steps, s.train, c.Offset, true)
 		slices.Reverse(t) // as diffusers builds it: ascending
 		n := len(t)
 		plms := slices.Concat(t[:n-1], t[max(0, n-2):n-1], t[n-1:])
 		slices.Reverse(plms)
 		s.timesteps = plms
 	case "ddim":
-		s.timesteps = spaced(spacing, steps, s.train, offset, true)
-		if r.Bool("clip_sample", true) {
-			s.clip = r.Float("clip_sample_range", 1)
-		}
+		s.timesteps = spaced(c.Spacing, steps, s.train, c.Offset, true)
 	case "lcm":
-		original := r.Int("original_inference_steps", 50)
-		if original > s.train || original < 1 {
-			r.Fail(fmt.Errorf("%s: original_inference_steps is %d of %d", c.File(), original, s.train))
-		} else if steps > original {
-			r.Fail(fmt.Errorf("%d steps: lcm takes at most original_inference_steps, %d in %s", steps, original, c.File()))
-		} else {
-			k := s.train / original
-			for i := range steps {
-				at := int(math.Floor(float64(i) * (float64(original) / float64(steps))))
-				s.timesteps = append(s.timesteps, float64((original-at)*k-1))
-			}
+		if steps > c.Original {
+			return nil, fmt.Errorf("%d steps: lcm takes at most original_inference_steps, %d", steps, c.Original)
 		}
-		if r.Bool("clip_sample", false) {
-			s.clip = r.Float("clip_sample_range", 1)
+		k := s.train / c.Original
+		for i := range steps {
+			at := int(math.Floor(float64(i) * (float64(c.Original) / float64(steps))))
+			s.timesteps = append(s.timesteps, float64((c.Original-at)*k-1))
 		}
-		s.scaling = r.Float("timestep_scaling", 10)
+		s.scaling = c.Scaling
 	case "euler", "euler-a":
-		s.timesteps = spaced(spacing, steps, s.train, offset, false)
-		s.euler(c, r, spacing, kind == "euler", one)
+		s.timesteps = spaced(c.Spacing, steps, s.train, c.Offset, false)
+		s.euler(c)
 	case "dpmpp2m":
-		if own {
-			karras = r.Bool("use_karras_sigmas", false)
-			one("algorithm_type", "dpmsolver++", "dpmsolver++", "deis")
-		}
-		s.solver.order1 = r.Int("solver_order", 2) == 1
-		if o := r.Int("solver_order", 2); o > 2 {
-			r.Fail(fmt.Errorf("%s: solver_order is %d, supported: 1, 2", c.File(), o))
-		}
-		s.solver.heun = one("solver_type", "midpoint", "midpoint", "heun", "logrho", "bh1", "bh2") == "heun"
-		s.solver.lowerFinal, s.solver.eulerFinal = r.Bool("lower_order_final", true), r.Bool("euler_at_final", false)
-		s.solver.zeroFinal = one("final_sigmas_type", "zero", "zero", "sigma_min") == "zero"
-		s.dpm(r, spacing, steps, offset, karras)
+		s.solver = solver{order1: c.Order == 1, heun: c.Heun, lowerFinal: c.LowerFinal, eulerFinal: c.EulerFinal, zeroFinal: !c.LastSigma}
+		s.dpm(c)
 	}
-	if err := r.Err(); err != nil {
-		return nil, err
+	for _, t := range s.timesteps {
+		// Continuous timesteps are logarithms of noise levels; all others are
+		// of the training.
+		if !c.Continuous && (t < -1 || t >= float64(s.train)) {
+			return nil, fmt.Errorf("timestep %v of %d: steps_offset is %d and timestep_spacing %s for %d steps", t, s.train, c.Offset,
+				c.Spacing, steps)
+		}
 	}
 	s.plan()
 	return s, nil
 }
 
 // alphas are the cumulative products of 1-beta, in torch's float32.
-func alphas(c weights.Config, r *weights.Reader, kind string, n int) []float64 {
-	start, end, schedule := 0.0001, 0.02, "linear"
-	if kind == "lcm" {
-		start, end, schedule = 0.00085, 0.012, "scaled_linear"
-	}
-	start, end, schedule = r.Float("beta_start", start), r.Float("beta_end", end), r.String("beta_schedule", schedule)
+func alphas(c Config) []float64 {
+	n := c.Train
 	betas := make([]float32, n)
-	if c.Has("trained_betas") {
-		list, ok := c["trained_betas"].([]any)
-		if !ok || len(list) != n {
-			r.Fail(fmt.Errorf("%s: trained_betas: want %d numbers", c.File(), n))
-			return nil
+	switch {
+	case c.Betas != nil:
+		for i, b := range c.Betas {
+			betas[i] = float32(b)
+		}
+	case c.BetaSchedule == "linear":
+		linspace32(betas, float32(c.BetaStart), float32(c.BetaEnd))
+	case c.BetaSchedule == "scaled_linear":
+		linspace32(betas, float32(math.Sqrt(c.BetaStart)), float32(math.Sqrt(c.BetaEnd)))
+		for i, b := range betas {
+			betas[i] = b * b
+		}
+	default: // squaredcos_cap_v2
+		bar := func(t float64) float64 {
+			v := math.Cos((t + 0.008) / 1.008 * math.Pi / 2)
+			return v * v
 		}
 		for i := range betas {
-			sub := weights.Config{"trained_betas": list[i]}
-			v, err := sub.Float("trained_betas", 0)
-			if err != nil {
-				r.Fail(fmt.Errorf("%s: %w", c.File(), err))
-				return nil
-			}
-			betas[i] = float32(v)
-		}
-	} else {
-		switch schedule {
-		case "linear":
-			linspace32(betas, float32(start), float32(end))
-		case "scaled_linear":
-			linspace32(betas, float32(math.Sqrt(start)), float32(math.Sqrt(end)))
-			for i, b := range betas {
-				betas[i] = b * b
-			}
-		case "squaredcos_cap_v2":
-			bar := func(t float64) float64 {
-				v := math.Cos((t + 0.008) / 1.008 * math.Pi / 2)
-				return v * v
-			}
-			for i := range betas {
-				betas[i] = float32(min(1-bar(float64(i+1)/float64(n))/bar(float64(i)/float64(n)), 0.999))
-			}
-		default:
-			r.Fail(fmt.Errorf("%s: beta_schedule is %q, supported: linear, scaled_linear, squaredcos_cap_v2", c.File(), schedule))
-			return nil
+			betas[i] = float32(min(1-bar(float64(i+1)/float64(n))/bar(float64(i)/float64(n)), 0.999))
 		}
 	}
-	zero := kind != "pndm" && r.Bool("rescale_betas_zero_snr", false)
 	out := make([]float64, n)
 	cumulate := func() {
 		p := 1.0
@@ -219,7 +144,7 @@ func alphas(c weights.Config, r *weights.Reader, kind string, n int) []float64 {
 		}
 	}
 	cumulate()
-	if zero && n > 1 {
+	if c.ZeroSNR && n > 1 {
 		// arXiv 2305.08891, algorithm 1, in float32 as diffusers.
 		root := make([]float32, n)
 		for i := range root {
@@ -234,7 +159,7 @@ func alphas(c weights.Config, r *weights.Reader, kind string, n int) []float64 {
 			prev = bar
 		}
 		cumulate()
-		if kind == "euler" || kind == "euler-a" || kind == "dpmpp2m" {
+		if c.Kind == "euler" || c.Kind == "euler-a" || c.Kind == "dpmpp2m" {
 			out[n-1] = 1.0 / (1 << 24)
 		}
 	}
@@ -343,40 +268,41 @@ func sigmaToT(sigma float64, levels []float64) float64 {
 	return (1-w)*float64(low) + w*float64(low+1)
 }
 
-func (s *Schedule) euler(c weights.Config, r *weights.Reader, spacing string, plain bool, one func(string, string, ...string) string) {
+func (s *Schedule) euler(c Config) {
 	levels := s.noiseLevels()
 	for _, t := range s.timesteps {
 		s.sigmas = append(s.sigmas, interpolate(t, levels))
 	}
+	if c.Karras {
+		s.sigmas = karrasLevels(orElse(c.SigmaMin, s.sigmas[len(s.timesteps)-1]), orElse(c.SigmaMax, s.sigmas[0]), s.steps)
+		s.timesteps = s.timesteps[:0]
+		for _, v := range s.sigmas {
+			s.timesteps = append(s.timesteps, float64(float32(sigmaToT(v, levels))))
+		}
+	}
 	last := 0.0
-	if plain {
-		n := len(s.timesteps)
-		if one("interpolation_type", "linear", "linear", "log_linear") == "log_linear" {
-			// diffusers' own spaces one level more than there are steps.
-			r.Fail(fmt.Errorf("%s: interpolation_type log_linear is not supported", c.File()))
-		}
-		if r.Bool("use_karras_sigmas", false) {
-			s.sigmas = karrasLevels(r.Float("sigma_min", s.sigmas[n-1]), r.Float("sigma_max", s.sigmas[0]), s.steps)
-			s.timesteps = s.timesteps[:0]
-			for _, v := range s.sigmas {
-				s.timesteps = append(s.timesteps, float64(float32(sigmaToT(v, levels))))
-			}
-		}
-		if one("final_sigmas_type", "zero", "zero", "sigma_min") == "sigma_min" {
-			last = levels[0]
-		}
-		if one("timestep_type", "discrete", "discrete", "continuous") == "continuous" && s.prediction == "v_prediction" {
-			for i := range s.timesteps {
-				s.timesteps[i] = 0.25 * math.Log(s.sigmas[i])
-			}
+	if c.LastSigma {
+		last = levels[0]
+	}
+	if c.Continuous {
+		for i := range s.timesteps {
+			s.timesteps[i] = 0.25 * math.Log(s.sigmas[i])
 		}
 	}
 	s.sigmas = round32(append(s.sigmas, last))
 	top := slices.Max(s.sigmas)
-	if spacing == "leading" {
+	if c.Spacing == "leading" {
 		top = math.Sqrt(top*top + 1)
 	}
 	s.initSigma = top
+}
+
+// orElse is v, or def for 0.
+func orElse(v, def float64) float64 {
+	if v == 0 {
+		return def
+	}
+	return v
 }
 
 func round32(v []float64) []float64 {
@@ -386,17 +312,16 @@ func round32(v []float64) []float64 {
 	return v
 }
 
-func (s *Schedule) dpm(r *weights.Reader, spacing string, steps, offset int, karras bool) {
-	levels, clipped := s.noiseLevels(), r.Float("lambda_min_clipped", math.Inf(-1))
-	last := s.train
+func (s *Schedule) dpm(c Config) {
+	levels, steps, last := s.noiseLevels(), s.steps, s.train
 	for i := s.train - 1; i >= 0; i-- { // the noisiest first
-		if -math.Log(levels[i]) >= clipped {
+		if -math.Log(levels[i]) >= c.MinLambda {
 			break
 		}
 		last--
 	}
 	var t []float64
-	switch spacing {
+	switch c.Spacing {
 	case "linspace":
 		for i := steps; i > 0; i-- {
 			v := float64(i) * (float64(last-1) / float64(steps))
@@ -408,13 +333,13 @@ func (s *Schedule) dpm(r *weights.Reader, spacing string, steps, offset int, kar
 	case "leading":
 		ratio := last / (steps + 1)
 		for i := steps; i > 0; i-- {
-			t = append(t, float64(i*ratio+offset))
+			t = append(t, float64(i*ratio+c.Offset))
 		}
 	case "trailing":
 		t = trailing(last, float64(s.train)/float64(steps))
 	}
-	if karras {
-		s.sigmas = karrasLevels(r.Float("sigma_min", levels[0]), r.Float("sigma_max", levels[s.train-1]), steps)
+	if c.Karras {
+		s.sigmas = karrasLevels(orElse(c.SigmaMin, levels[0]), orElse(c.SigmaMax, levels[s.train-1]), steps)
 		t = t[:0]
 		for _, v := range s.sigmas {
 			t = append(t, math.RoundToEven(sigmaToT(v, levels)))

@@ -2,7 +2,7 @@
 # with what transformers and diffusers compute from them in float64. Run in
 # this folder:  python goldens.py
 #
-# torch==2.9.0 transformers==5.23.0 diffusers==0.42.1 safetensors==0.8.0
+# torch==2.9.0 (unet_middleless, unet_plain: 2.15.0) transformers==5.23.0 diffusers==0.42.1 safetensors==0.8.0
 import os, shutil
 import torch
 from safetensors.torch import load_file, save_file
@@ -194,6 +194,15 @@ def main():
          ["down_blocks.0.downsamplers.0", "mid_block.resnets.0"],
          block_out_channels=(12, 20), layers_per_block=1, down_block_types=(attn, down), up_block_types=(up, uattn),
          cross_attention_dim=9, attention_head_dim=4, norm_num_groups=4, flip_sin_to_cos=False, freq_shift=1, downsample_padding=0)
+
+    # Distilled: no middle block, and nothing looks at the text on the way down;
+    # and a middle of one residual block, with lists for what may be one number.
+    unet("unet_middleless", 26, 8, 4, [3.0, 700.0], 4, True, ["down_blocks.1", "up_blocks.0.resnets.0"],
+         block_out_channels=(8, 16), layers_per_block=1, down_block_types=(down, down), up_block_types=(uattn, uattn),
+         cross_attention_dim=12, attention_head_dim=2, norm_num_groups=4, mid_block_type=None)
+    unet("unet_plain", 27, 4, 8, [3.0, 700.0], 4, True, ["mid_block.resnets.0", "down_blocks.1.resnets.1"],
+         block_out_channels=(8, 16), layers_per_block=[1, 2], down_block_types=(attn, attn), up_block_types=(uattn, up),
+         cross_attention_dim=12, attention_head_dim=[1, 2], transformer_layers_per_block=[2, 1], norm_num_groups=4, mid_block_type="UNetMidBlock2D")
 
     vae("vae_three", 31, 2, 3, 5, ["encoder.mid_block", "decoder.up_blocks.0.resnets.1"],
         block_out_channels=(12, 20, 36), layers_per_block=1, latent_channels=4, norm_num_groups=4)

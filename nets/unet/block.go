@@ -36,16 +36,16 @@ func newBlock(l *weights.Loader, list string, i int) (block, *weights.Loader) {
 }
 
 // add loads resnet j.
-func (b *block) add(p *weights.Loader, c *config, in, out, j int) {
+func (b *block) add(p *weights.Loader, c *Config, in, out, j int) {
 	name := "resnets." + strconv.Itoa(j)
 	own := p.In(name)
-	b.resnets = append(b.resnets, resnet{Resnet: layer.LoadResnet(p, name, in, out, c.groups, c.eps), channels: out,
-		path: strings.TrimSuffix(own.Prefix(), "."), project: layer.LoadLinear(own, "time_emb_proj", c.temb, out)})
+	b.resnets = append(b.resnets, resnet{Resnet: layer.LoadResnet(p, name, in, out, c.Groups, c.Eps), channels: out,
+		path: strings.TrimSuffix(own.Prefix(), "."), project: layer.LoadLinear(own, "time_emb_proj", 4*c.Channels[0], out)})
 }
 
 // addAttention loads attention j of a block of a level.
-func (b *block) addAttention(p *weights.Loader, c *config, width, level, j int) {
-	b.attns = append(b.attns, loadTransformer(p, "attentions."+strconv.Itoa(j), width, c.heads[level], c.depth[level], c))
+func (b *block) addAttention(p *weights.Loader, c *Config, width, level, j int) {
+	b.attns = append(b.attns, loadTransformer(p, "attentions."+strconv.Itoa(j), width, c.Heads[level], c.Depth[level], c))
 }
 
 func (b *block) resampleBy(p *weights.Loader, name string, width int, o conv.Options) {
@@ -89,9 +89,9 @@ type basic struct {
 	gate, down          layer.Linear
 }
 
-func loadTransformer(l *weights.Loader, name string, width, heads, depth int, c *config) transformer {
+func loadTransformer(l *weights.Loader, name string, width, heads, depth int, c *Config) transformer {
 	l = l.In(name)
-	t := transformer{name: name, norm: layer.LoadGroupNorm(l, "norm", width, c.groups, 1e-6),
+	t := transformer{name: name, norm: layer.LoadGroupNorm(l, "norm", width, c.Groups, 1e-6),
 		in: layer.LoadLinear(l, "proj_in", width, width), out: layer.LoadLinear(l, "proj_out", width, width)}
 	names := layer.DiffusersNames()
 	for i := range depth {
@@ -101,7 +101,7 @@ func loadTransformer(l *weights.Loader, name string, width, heads, depth int, c 
 			norm1: layer.LoadLayerNorm(p, "norm1", width, 1e-5),
 			self:  layer.LoadSelf(p, "attn1", names, width, width, heads),
 			norm2: layer.LoadLayerNorm(p, "norm2", width, 1e-5),
-			cross: layer.LoadCross(p, "attn2", names, width, c.cross, width, heads),
+			cross: layer.LoadCross(p, "attn2", names, width, c.Cross, width, heads),
 			norm3: layer.LoadLayerNorm(p, "norm3", width, 1e-5),
 			gate:  layer.LoadLinear(p, "ff.net.0.proj", width, 8*width),
 			down:  layer.LoadLinear(p, "ff.net.2", 4*width, width)})

@@ -44,11 +44,12 @@ type timestep struct {
 	linear1, linear2 layer.Linear
 }
 
-func loadTimestep(c *config, l *weights.Loader) timestep {
+func newTimestep(c *Config, l *weights.Loader) timestep {
 	p := l.In("time_embedding")
-	return timestep{width: c.widths[0], sinusoids: c.sinusoids,
-		linear1: layer.LoadLinear(p, "linear_1", c.widths[0], c.temb),
-		linear2: layer.LoadLinear(p, "linear_2", c.temb, c.temb)}
+	width := c.Channels[0]
+	return timestep{width: width, sinusoids: embed.Sinusoids{SineFirst: c.SineFirst, Shift: c.Shift},
+		linear1: layer.LoadLinear(p, "linear_1", width, 4*width),
+		linear2: layer.LoadLinear(p, "linear_2", 4*width, 4*width)}
 }
 
 // forward is silu(embedding + added) of each timestep, [T, temb], which is what the

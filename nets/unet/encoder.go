@@ -59,48 +59,49 @@ type Input struct {
 // LoadEncoder builds the contracting half alone from a UNet's or a ControlNet's
 // config.json and diffusers' tensor names.
 func LoadEncoder(c weights.Config, l *weights.Loader) (*Encoder, error) {
-	cfg, err := readConfig(c)
+	config, err := ParseConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	e, err := loadEncoder(cfg, l)
-	if err != nil {
-		return nil, err
-	}
-	return e, l.Err()
+	return newEncoder(&config, l), l.Err()
 }
 
-func loadEncoder(c *config, l *weights.Loader) (*Encoder, error) {
-	e := &Encoder{In: c.in, Cross: c.cross, Width: c.widths[0], timestep: loadTimestep(c, l),
-		convIn: layer.LoadConv(l, "conv_in", c.in, c.widths[0], 3, conv.Options{Pad: conv.Same(3)}),
-		skips:  []int{c.widths[0]}}
-	in, last := c.widths[0], len(c.widths)-1
-	for i, w := range c.widths {
-		if t := c.downTypes[i]; t != crossDown && t != plainDown {
-			return nil, fmt.Errorf("%s: down_block_types has %q, want %s or %s", c.file, t, crossDown, plainDown)
-		}
+func newEncoder(c *Config, l *weights.Loader) *Encoder {
+	first := c.Channels[0]
+	e := &Encoder{In: c.In, Cross: c.Cross, Width: first, timestep: newTimestep(c, l),
+		convIn: layer.LoadConv(l, "conv_in", c.In, first, 3, conv.Options{Pad: conv.Same(3)}),
+		skips:  []int{first}}
+	shrink := conv.Options{Stride: 2, Pad: conv.Same(3)}
+	if c.Padding == 0 { // as diffusers: a row and a column of zeros at the end
+		shrink.Pad = conv.Pad{Bottom: 1, Right: 1}
+	}
+	in, last := first, len(c.Channels)-1
+	for i, w := range c.Channels {
 		b, p := newBlock(l, "down_blocks", i)
-		for j := range c.layers[i] {
+		for j := range c.Layers[i] {
 			b.add(p, c, in, w, j)
-			if c.downTypes[i] == crossDown {
+			if c.Down[i] {
 				b.addAttention(p, c, w, i, j)
 			}
 			in = w
 			e.skips = append(e.skips, w)
 		}
 		if i < last {
-			b.resampleBy(p, "downsamplers.0", w, c.shrink)
+			b.resampleBy(p, "downsamplers.0", w, shrink)
 			e.skips = append(e.skips, w)
 		}
 		e.down = append(e.down, b)
 	}
 	p := l.In("mid_block")
 	e.mid = block{name: "mid_block"}
-	for j := range 2 {
-		e.mid.add(p, c, in, in, j)
+	if c.Middle != MiddleNone {
+		e.mid.add(p, c, in, in, 0)
 	}
-	e.mid.addAttention(p, c, in, last, 0)
-	return e, nil
+	if c.Middle == MiddleCross {
+		e.mid.add(p, c, in, in, 1)
+		e.mid.addAttention(p, c, in, last, 0)
+	}
+	return e
 }
 
 // Multiple is what the height and width of latents have to be a multiple of.
@@ -154,12 +155,30 @@ func (e *Encoder) encode(s *engine.Stream, c *Conditions, in Input) Features {
 		}
 		s.Leave(h)
 	}
-	// 3. The mid block: resnet, attention, resnet.
+	// 3. The mid block: resnet, attention, resnet; or less of it.
+	f.Mid = e.middle(s, h, c)
+	if wide := c.expand(s, f.Mid); wide != f.Mid { // nothing has looked at the context yet
+		s.Free(f.Mid)
+		f.Mid = wide
+	}
+	return f
+}
+
+// middle maps h, which stays the caller's.
+func (e *Encoder) middle(s *engine.Stream, h *engine.Tensor, c *Conditions) *engine.Tensor {
+	if len(e.mid.resnets) == 0 {
+		y := s.New(h.DType(), h.Shape()...)
+		s.Copy(y, h)
+		return y
+	}
 	s.Enter(e.mid.name)
 	y := e.mid.forward(s, 0, h, nil, c)
-	f.Mid = s.Leave(e.mid.forward(s, 1, y, nil, c))
-	s.Free(y)
-	return f
+	if len(e.mid.resnets) > 1 {
+		z := e.mid.forward(s, 1, y, nil, c)
+		s.Free(y)
+		y = z
+	}
+	return s.Leave(y)
 }
 
 // check refuses inputs that do not fit the net, the conditions or each other.

@@ -8,7 +8,6 @@ import (
 	"parley/engine"
 	"parley/kernels/conv"
 	"parley/kernels/elementwise"
-	"parley/kernels/embed"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -23,116 +22,41 @@ type Model struct {
 	convOut layer.Conv
 }
 
-// The kinds of blocks that Stable Diffusion 1 and 2 have.
-const (
-	crossDown, plainDown = "CrossAttnDownBlock2D", "DownBlock2D"
-	crossUp, plainUp     = "CrossAttnUpBlock2D", "UpBlock2D"
-)
-
-// config is what a configuration says.
-type config struct {
-	file                 string
-	in, out, cross       int
-	widths               []int // of the levels
-	layers, heads, depth []int // likewise: resnets, heads of an attention, transformer blocks
-	downTypes, upTypes   []string
-	groups, temb         int
-	eps                  float64
-	sinusoids            embed.Sinusoids
-	shrink               conv.Options // of a downsampler
-}
-
-func readConfig(c weights.Config) (*config, error) {
-	r := c.Reader()
-	widths := r.Ints("block_out_channels", []int{320, 640, 1280, 1280})
-	n := len(widths)
-	if n == 0 {
-		return nil, fmt.Errorf("%s: block_out_channels is empty", c.File())
-	}
-	cfg := &config{file: c.File(), widths: widths, in: r.Size("in_channels", 4), out: r.Size("out_channels", 4),
-		cross: r.Size("cross_attention_dim", 1280), temb: 4 * widths[0],
-		layers: r.Repeats("layers_per_block", n, 2),
-		heads:  r.Sizes("attention_head_dim", n, 8),
-		depth:  r.Repeats("transformer_layers_per_block", n, 1),
-		eps:    r.Epsilon("norm_eps", 1e-5), groups: r.Size("norm_num_groups", 32),
-		downTypes: r.Strings("down_block_types", []string{crossDown, crossDown, crossDown, plainDown}),
-		upTypes:   r.Strings("up_block_types", []string{plainUp, crossUp, crossUp, crossUp}),
-	}
-	if d, u := len(cfg.downTypes), len(cfg.upTypes); d != n || u != n {
-		r.Fail(fmt.Errorf("%s: %d block_out_channels, %d down_block_types, %d up_block_types", c.File(), n, d, u))
-	}
-	for key, want := range map[string]string{"act_fn": "silu", "time_embedding_type": "positional",
-		"resnet_time_scale_shift": "default", "mid_block_type": "UNetMidBlock2DCrossAttn"} {
-		if have := r.String(key, want); have != want {
-			r.Fail(fmt.Errorf("%s: %s is %q, only %q is supported", c.File(), key, have, want))
-		}
-	}
-	// What Stable Diffusion 1 and 2 do not have would change the result.
-	for key, value := range map[string]any{"addition_embed_type": nil, "class_embed_type": nil, "encoder_hid_dim_type": nil,
-		"num_class_embeds": nil, "time_cond_proj_dim": nil, "time_embedding_act_fn": nil, "timestep_post_act": nil,
-		"reverse_transformer_layers_per_block": nil, "time_embedding_dim": nil, "center_input_sample": false,
-		"only_cross_attention": false, "dual_cross_attention": false, "class_embeddings_concat": false,
-		"mid_block_scale_factor": 1, "conv_in_kernel": 3, "conv_out_kernel": 3} {
-		r.Only(key, value, "Stable Diffusion 1 and 2 have no such thing")
-	}
-	cfg.sinusoids = embed.Sinusoids{SineFirst: !r.Bool("flip_sin_to_cos", true), Shift: r.Float("freq_shift", 0)}
-	// As diffusers: without padding, a row and a column of zeros at the end.
-	cfg.shrink = conv.Options{Stride: 2, Pad: conv.Same(3)}
-	switch p := r.Int("downsample_padding", 1); p {
-	case 0:
-		cfg.shrink.Pad = conv.Pad{Bottom: 1, Right: 1}
-	case 1:
-	default:
-		r.Fail(fmt.Errorf("%s: downsample_padding is %d, want 0 or 1", c.File(), p))
-	}
-	for _, w := range widths {
-		if w < 1 || w > 1<<20 || n > 16 {
-			r.Fail(fmt.Errorf("%s: block_out_channels is %v", c.File(), widths))
-			break
-		}
-		if w%cfg.groups != 0 {
-			r.Fail(fmt.Errorf("%s: %d channels do not divide in %d groups", c.File(), w, cfg.groups))
-		}
-	}
-	return cfg, r.Err()
-}
-
 // Load builds the net from config.json and diffusers' tensor names. Errors name
 // the key, or the tensor with both shapes.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
-	cfg, err := readConfig(c)
+	config, err := ParseConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	e, err := loadEncoder(cfg, l)
-	if err != nil {
-		return nil, err
-	}
-	m := &Model{Encoder: *e, Out: cfg.out}
-	last, skips := len(cfg.widths)-1, e.skips
-	in := cfg.widths[last]
-	for i := range cfg.widths {
+	return New(config, l)
+}
+
+// New builds the net of a configuration.
+func New(c Config, l *weights.Loader) (*Model, error) {
+	e := newEncoder(&c, l)
+	m := &Model{Encoder: *e, Out: c.Out}
+	last, skips := len(c.Channels)-1, e.skips
+	in := c.Channels[last]
+	for i := range c.Channels {
 		k := last - i // the level
-		if t := cfg.upTypes[i]; t != crossUp && t != plainUp {
-			return nil, fmt.Errorf("%s: up_block_types has %q, want %s or %s", c.File(), t, crossUp, plainUp)
-		}
 		b, p := newBlock(l, "up_blocks", i)
-		for j := range cfg.layers[k] + 1 {
+		for j := range c.Layers[k] + 1 {
 			skip := skips[len(skips)-1]
 			skips = skips[:len(skips)-1]
-			b.add(p, cfg, in+skip, cfg.widths[k], j)
-			if cfg.upTypes[i] == crossUp {
-				b.addAttention(p, cfg, cfg.widths[k], k, j)
+			b.add(p, &c, in+skip, c.Channels[k], j)
+			if c.Up[i] {
+				b.addAttention(p, &c, c.Channels[k], k, j)
 			}
-			in = cfg.widths[k]
+			in = c.Channels[k]
 		}
 		if i < last {
 			b.resampleBy(p, "upsamplers.0", in, conv.Options{Pad: conv.Same(3), Upsample: true})
 		}
 		m.up = append(m.up, b)
 	}
-	m.normOut = layer.LoadGroupNorm(l, "conv_norm_out", cfg.widths[0], cfg.groups, cfg.eps)
-	m.convOut = layer.LoadConv(l, "conv_out", cfg.widths[0], m.Out, 3, conv.Options{Pad: conv.Same(3)})
+	m.normOut = layer.LoadGroupNorm(l, "conv_norm_out", c.Channels[0], c.Groups, c.Eps)
+	m.convOut = layer.LoadConv(l, "conv_out", c.Channels[0], m.Out, 3, conv.Options{Pad: conv.Same(3)})
 	l.Unread("a UNet of Stable Diffusion 1 or 2")
 	return m, l.Err()
 }

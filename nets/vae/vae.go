@@ -44,33 +44,18 @@ type block struct {
 
 // Load builds the autoencoder from config.json and diffusers' tensor names.
 func Load(c weights.Config, l *weights.Loader) (*Model, error) {
-	r := c.Reader()
-	widths := r.Ints("block_out_channels", []int{128, 256, 512, 512})
-	layers, groups, channels := r.Layers("layers_per_block", 2), r.Size("norm_num_groups", 32), r.Size("in_channels", 3)
-	m := &Model{Latents: r.Size("latent_channels", 4), Scale: r.Float("scaling_factor", 0.18215)}
-	midAttn := r.Bool("mid_block_add_attention", true)
-	if act := r.String("act_fn", "silu"); act != "silu" {
-		r.Fail(fmt.Errorf("%s: act_fn is %q, only silu is supported", c.File(), act))
-	}
-	r.Only("down_block_types", "DownEncoderBlock2D", "Stable Diffusion's autoencoder has no other")
-	r.Only("up_block_types", "UpDecoderBlock2D", "Stable Diffusion's autoencoder has no other")
-	r.Only("in_channels", 3, "pictures have three channels")
-	r.Only("out_channels", 3, "pictures have three channels")
-	if len(widths) == 0 {
-		r.Fail(fmt.Errorf("%s: block_out_channels is empty", c.File()))
-	}
-	for _, w := range widths {
-		if w < 1 || w > 1<<20 || len(widths) > 16 {
-			r.Fail(fmt.Errorf("%s: block_out_channels is %v", c.File(), widths))
-			break
-		}
-		if w%groups != 0 {
-			r.Fail(fmt.Errorf("%s: %d channels do not divide in %d groups", c.File(), w, groups))
-		}
-	}
-	if err := r.Err(); err != nil {
+	config, err := ParseConfig(c)
+	if err != nil {
 		return nil, err
 	}
+	return New(config, l)
+}
+
+// New builds the autoencoder of a configuration.
+func New(c Config, l *weights.Loader) (*Model, error) {
+	const channels = 3 // of pictures
+	widths, layers, groups, midAttn := c.Channels, c.Layers, c.Groups, c.Attention
+	m := &Model{Latents: c.Latents, Scale: c.Scale}
 	n := len(widths)
 	m.Factor = 1 << (n - 1)
 	const eps = 1e-6
@@ -126,11 +111,11 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		}
 		m.decoder.blocks = append(m.decoder.blocks, b)
 	}
-	if l.HasIn("quant_conv") {
+	if c.Quant {
 		q := layer.LoadLinear(l, "quant_conv", 2*m.Latents, 2*m.Latents)
 		m.quant = &q
 	}
-	if l.HasIn("post_quant_conv") {
+	if c.PostQuant {
 		q := layer.LoadLinear(l, "post_quant_conv", m.Latents, m.Latents)
 		m.postQuant = &q
 	}

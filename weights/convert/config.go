@@ -1,22 +1,58 @@
 package convert
 
 import (
-	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"parley/weights"
 )
 
-// InferConfig writes the configuration of a part from the shapes of its
-// canonical tensors, for checkpoints that come without one. What shapes do not
-// say is taken from the published models: heads of 64 channels (Stable
-// Diffusion 1's UNet: 8 heads), 32 groups, quick_gelu in OpenAI's CLIP, gelu in
-// open_clip's and in Stable Diffusion 2's text encoder. What an
-// open_clip_config.json beside the checkpoint says goes first.
+// Assume settles what a checkpoint does not say. What is guessed for want of it
+// is in the set's Notes.
+type Assume struct {
+	// Prediction is what Stable Diffusion's UNet predicts, one of Predictions; ""
+	// is what the source says, or a guess.
+	Prediction string
+	// Act is the activation of a CLIP without a configuration, "gelu" or
+	// "quick_gelu"; "" is a guess.
+	Act string
+	// HeadWidth is how many channels an attention head of such a CLIP's vision
+	// tower has; 0 is a guess.
+	HeadWidth int
+}
+
+func (a Assume) check() error {
+	if a.Prediction != "" && !slices.Contains(Predictions, a.Prediction) {
+		return fmt.Errorf("prediction %q: want one of %s", a.Prediction, strings.Join(Predictions, ", "))
+	}
+	if a.Act != "" && a.Act != "gelu" && a.Act != "quick_gelu" {
+		return fmt.Errorf("activation %q: want gelu or quick_gelu", a.Act)
+	}
+	if a.HeadWidth < 0 {
+		return fmt.Errorf("heads of %d channels: want 1 or more", a.HeadWidth)
+	}
+	return nil
+}
+
+// InferConfig is Assume.Config with nothing assumed.
 func InferConfig(part string, set *weights.Set) (weights.Config, error) {
-	s := shapes{set: set}
+	return Assume{}.Config(part, set)
+}
+
+// Config writes the configuration of a part from the shapes of its canonical
+// tensors, for checkpoints that come without one. What shapes do not say is
+// taken from the published models: the heads of open_clip's by their width, heads
+// of 64 channels elsewhere (Stable Diffusion 1's UNet: 8 heads), 32 groups,
+// quick_gelu in OpenAI's CLIP, gelu in open_clip's and in Stable Diffusion 2's
+// text encoder. What an open_clip_config.json beside the checkpoint says goes
+// first.
+func (a Assume) Config(part string, set *weights.Set) (weights.Config, error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	s := shapes{set: set, assume: a}
 	var c weights.Config
 	switch part {
 	case CLIP:
@@ -41,8 +77,9 @@ func InferConfig(part string, set *weights.Set) (weights.Config, error) {
 
 // shapes reads dimensions and keeps the first error.
 type shapes struct {
-	set *weights.Set
-	err error
+	set    *weights.Set
+	assume Assume
+	err    error
 }
 
 // dim is a dimension of a tensor of a rank; 1 after an error.
@@ -110,69 +147,91 @@ func (s *shapes) text(prefix string) weights.Config {
 }
 
 func (s *shapes) clip() weights.Config {
-	text := s.text("text_model.")
+	c := weights.Config{"model_type": "clip", "architectures": []string{"CLIPModel"}, "logit_scale_init_value": 2.6592}
+	text := weights.Config{}
+	if s.has("text_model.embeddings.token_embedding.weight") {
+		text = s.text("text_model.")
+	}
 	const v = "vision_model."
 	width := s.dim(v+"embeddings.patch_embedding.weight", 4, 0)
 	patch := s.dim(v+"embeddings.patch_embedding.weight", 4, 2)
 	proj := s.dim("visual_projection.weight", 2, 0)
-	visionHeads := heads(width)
-	if s.set.About.Has(openCLIPConfig) {
-		visionHeads = s.openCLIP(text, width, proj)
+	vision := weights.Config{
+		"model_type":        "clip_vision_model",
+		"hidden_size":       width,
+		"num_channels":      s.dim(v+"embeddings.patch_embedding.weight", 4, 1),
+		"patch_size":        patch,
+		"image_size":        patch * s.grid(s.dim(v+"embeddings.position_embedding.weight", 2, 0)),
+		"num_hidden_layers": s.count(v + "encoder.layers."),
+		"intermediate_size": s.dim(v+"encoder.layers.0.mlp.fc1.weight", 2, 0),
+		"hidden_act":        "quick_gelu",
+		"layer_norm_eps":    1e-5,
+		"projection_dim":    proj,
 	}
-	return weights.Config{
-		"model_type": "clip", "architectures": []string{"CLIPModel"},
-		"projection_dim": proj, "logit_scale_init_value": 2.6592,
-		"text_config": text,
-		"vision_config": weights.Config{
-			"model_type":          "clip_vision_model",
-			"hidden_size":         width,
-			"num_channels":        s.dim(v+"embeddings.patch_embedding.weight", 4, 1),
-			"patch_size":          patch,
-			"image_size":          patch * s.grid(s.dim(v+"embeddings.position_embedding.weight", 2, 0)),
-			"num_hidden_layers":   s.count(v + "encoder.layers."),
-			"num_attention_heads": visionHeads,
-			"intermediate_size":   s.dim(v+"encoder.layers.0.mlp.fc1.weight", 2, 0),
-			"hidden_act":          text["hidden_act"],
-			"layer_norm_eps":      1e-5,
-			"projection_dim":      proj,
-		},
+	c["projection_dim"], c["text_config"], c["vision_config"] = proj, text, vision
+	vision["num_attention_heads"] = s.visionHeads(width)
+	model, isOpen := s.set.About[openCLIPConfig].(weights.Config)
+	switch {
+	case isOpen && len(model) > 0:
+		s.openCLIP(model, text, vision)
+	case isOpen || !s.set.About.Has(openAI):
+		s.guess(text, vision, isOpen)
 	}
+	return c
 }
 
-// openCLIP puts what open_clip's configuration says into the text tower's, and
-// gives the heads of the vision tower. Defaults are open_clip's; where there is
-// no configuration, heads have 64 channels.
-func (s *shapes) openCLIP(text weights.Config, width, proj int) int {
-	text["hidden_act"] = "gelu"
-	model, err := s.set.About.Sub(openCLIPConfig)
-	if err != nil || len(model) == 0 {
-		s.fail(err)
+// publishedHeads are the channels of a head of open_clip's vision towers, where
+// they are not 64, by the tower's width: ViT-H, g, bigG and e.
+var publishedHeads = map[int]int{1280: 80, 1408: 88, 1664: 104, 1792: 112}
+
+// visionHeads is the number of heads of a vision tower without a configuration.
+func (s *shapes) visionHeads(width int) int {
+	head := s.assume.HeadWidth
+	if head == 0 {
+		head = publishedHeads[width]
+	}
+	if head == 0 {
 		return heads(width)
 	}
-	r := model.Reader()
-	if r.Bool("quick_gelu", false) {
-		text["hidden_act"] = "quick_gelu"
-	}
-	if n := r.Size("embed_dim", proj); n != proj {
-		r.Fail(fmt.Errorf("open_clip_config.json: embed_dim is %d, the tensors have %d", n, proj))
-	}
-	s.fail(r.Err())
-	sub := func(name string) *weights.Reader {
-		c, err := model.Sub(name)
-		s.fail(err)
-		return c.Reader()
-	}
-	v, t := sub("vision_cfg"), sub("text_cfg")
-	head := v.Size("head_width", 64)
-	v.Only("pool_type", "tok", "only the class token is taken")
-	text["num_attention_heads"] = t.Size("heads", 8)
-	t.Only("pool_type", "argmax", "only the end of the text is taken")
-	s.fail(errors.Join(v.Err(), t.Err()))
-	if head < 1 || width%head != 0 {
-		s.fail(fmt.Errorf("open_clip_config.json: head_width %d does not divide %d channels", head, width))
+	if width%head != 0 {
+		s.fail(fmt.Errorf("heads of %d channels do not divide %d channels", head, width))
 		return 1
 	}
 	return width / head
+}
+
+// guess sets the activation of a CLIP without a configuration, and says so.
+func (s *shapes) guess(text, vision weights.Config, open bool) {
+	act, why := s.assume.Act, ""
+	if act == "" {
+		width, _ := vision.Int("hidden_size", 0)
+		name := strings.ToLower(s.set.Origin())
+		switch {
+		case strings.Contains(name, "quickgelu") || strings.Contains(name, "quick_gelu"):
+			act, why = "quick_gelu", "QuickGELU, by its name,"
+		case open || publishedHeads[width] != 0:
+			act, why = "gelu", "GELU, as in most of open_clip's models,"
+		default:
+			act, why = "quick_gelu", "QuickGELU, as in OpenAI's models,"
+		}
+	}
+	text["hidden_act"], vision["hidden_act"] = act, act
+	head := ""
+	if s.assume.HeadWidth == 0 {
+		width, _ := vision.Int("hidden_size", 0)
+		n, _ := vision.Int("num_attention_heads", 1)
+		if _, known := publishedHeads[width]; !known && !slices.Contains([]int{384, 512, 768, 896, 1024}, width) {
+			head = fmt.Sprintf("heads of %d channels (--clip-head-width)", width/max(n, 1))
+		}
+	}
+	switch {
+	case why != "" && head != "":
+		s.set.Note("%s has no configuration: %s is assumed (--clip-act), and %s", s.set.Origin(), why, head)
+	case why != "":
+		s.set.Note("%s has no configuration: %s is assumed (--clip-act)", s.set.Origin(), why)
+	case head != "":
+		s.set.Note("%s has no configuration: assumed are %s", s.set.Origin(), head)
+	}
 }
 
 func (s *shapes) blip() weights.Config {
@@ -250,7 +309,7 @@ func (s *shapes) unet() weights.Config {
 		"layers_per_block":      s.count("down_blocks.0.resnets."),
 		"down_block_types":      down,
 		"up_block_types":        up,
-		"mid_block_type":        "UNetMidBlock2DCrossAttn",
+		"mid_block_type":        s.middle(),
 		"cross_attention_dim":   cross,
 		"use_linear_projection": linear,
 		"attention_head_dim":    any(8),
@@ -262,13 +321,24 @@ func (s *shapes) unet() weights.Config {
 		"downsample_padding":    1,
 		"sample_size":           64,
 	}
-	if prediction(s.set, cross) == "v_prediction" {
+	if s.assume.prediction(s.set, cross) == "v_prediction" {
 		c["sample_size"] = 96 // the 768 pixels that these were trained on
 	}
 	if linear {
 		c["attention_head_dim"] = dims
 	}
 	return c
+}
+
+// middle is the type of the UNet's middle block; distilled ones have none.
+func (s *shapes) middle() any {
+	switch {
+	case s.has("mid_block.attentions.0.proj_in.weight"):
+		return "UNetMidBlock2DCrossAttn"
+	case s.has("mid_block.resnets.0.conv1.weight"):
+		return "UNetMidBlock2D"
+	}
+	return nil
 }
 
 // groups is 32, or for a toy the most of 16, 8, 4, 2, 1 that divides all.
@@ -298,18 +368,21 @@ func (s *shapes) vae() weights.Config {
 		s.fail(fmt.Errorf("no encoder.down_blocks"))
 	}
 	return weights.Config{
-		"_class_name":        "AutoencoderKL",
-		"in_channels":        s.dim("encoder.conv_in.weight", 4, 1),
-		"out_channels":       s.dim("decoder.conv_out.weight", 4, 0),
-		"latent_channels":    s.dim("decoder.conv_in.weight", 4, 1),
-		"block_out_channels": channels,
-		"layers_per_block":   s.count("encoder.down_blocks.0.resnets."),
-		"down_block_types":   down,
-		"up_block_types":     up,
-		"norm_num_groups":    groups(channels),
-		"act_fn":             "silu",
-		"sample_size":        512,
-		"scaling_factor":     0.18215,
+		"_class_name":             "AutoencoderKL",
+		"in_channels":             s.dim("encoder.conv_in.weight", 4, 1),
+		"out_channels":            s.dim("decoder.conv_out.weight", 4, 0),
+		"latent_channels":         s.dim("decoder.conv_in.weight", 4, 1),
+		"block_out_channels":      channels,
+		"layers_per_block":        s.count("encoder.down_blocks.0.resnets."),
+		"down_block_types":        down,
+		"up_block_types":          up,
+		"norm_num_groups":         groups(channels),
+		"act_fn":                  "silu",
+		"sample_size":             512,
+		"scaling_factor":          0.18215,
+		"use_quant_conv":          s.has("quant_conv.weight"),
+		"use_post_quant_conv":     s.has("post_quant_conv.weight"),
+		"mid_block_add_attention": s.has("decoder.mid_block.attentions.0.to_q.weight"),
 	}
 }
 
@@ -323,8 +396,11 @@ const base20, base21 = 875000, 220000
 // prediction is what a UNet predicts: noise in Stable Diffusion 1, v in 2 but
 // for its base models. Tensors do not say which of the two they are: diffusers
 // takes v, too, where the step of the training does not say that it was the
-// base model of 2.0. Files in safetensors have no step.
-func prediction(unet *weights.Set, cross int) string {
+// base model of 2.0. Files in safetensors have no step; some have marks.
+func (a Assume) prediction(unet *weights.Set, cross int) string {
+	if a.Prediction != "" {
+		return a.Prediction
+	}
 	if p, err := unet.About.String(predictionType, ""); err == nil && p != "" {
 		return p
 	}
@@ -332,36 +408,33 @@ func prediction(unet *weights.Set, cross int) string {
 	if cross != 1024 || step == base20 || step == base21 {
 		return "epsilon"
 	}
+	unet.Note("%s does not say what its UNet predicts: "+
+		"v_prediction is assumed, as in all of Stable Diffusion 2 but its base models (--prediction)", unet.Origin())
 	return "v_prediction"
 }
 
-// InferScheduler is the noise schedule of Stable Diffusion 1 and 2, for a UNet
-// that comes without one.
-func InferScheduler(unet *weights.Set) weights.Config {
+// InferScheduler is Assume.Scheduler with nothing assumed.
+func InferScheduler(unet *weights.Set) weights.Config { return Assume{}.Scheduler(unet) }
+
+// Scheduler is the noise schedule of Stable Diffusion 1 and 2, for a UNet that
+// comes without one. One that was trained to the end of the schedule gets DDIM,
+// since PNDM knows no such thing.
+func (a Assume) Scheduler(unet *weights.Set) weights.Config {
 	cross := 0
 	for _, e := range unet.Entries() {
 		if strings.HasSuffix(e.Name, ".attn2.to_k.weight") && len(e.Shape) == 2 {
 			cross = e.Shape[1]
 		}
 	}
-	return weights.Config{
+	c := weights.Config{
 		"_class_name": "PNDMScheduler", "num_train_timesteps": 1000,
 		"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
-		"skip_prk_steps": true, "set_alpha_to_one": false, "steps_offset": 1, predictionType: prediction(unet, cross),
+		"skip_prk_steps": true, "set_alpha_to_one": false, "steps_offset": 1, "clip_sample": false,
+		predictionType: a.prediction(unet, cross),
 	}
-}
-
-// modelIndex is the model_index.json of a Stable Diffusion folder.
-func modelIndex() weights.Config {
-	c := weights.Config{"_class_name": "StableDiffusionPipeline", "requires_safety_checker": false}
-	for part, class := range map[string]string{
-		UNet: "diffusers UNet2DConditionModel", VAE: "diffusers AutoencoderKL", "scheduler": "diffusers PNDMScheduler",
-		TextEncoder: "transformers CLIPTextModel", "tokenizer": "transformers CLIPTokenizer",
-	} {
-		c[part] = strings.Fields(class)
-	}
-	for _, part := range []string{"safety_checker", "feature_extractor"} {
-		c[part] = []any{nil, nil}
+	if zero, _ := unet.About.Bool(zeroSNR, false); zero {
+		c["_class_name"], c[zeroSNR], c["timestep_spacing"] = "DDIMScheduler", true, "trailing"
+		delete(c, "skip_prk_steps")
 	}
 	return c
 }

@@ -6,11 +6,12 @@
 package convert
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"sort"
+	"slices"
 	"strings"
 
 	"parley/engine"
@@ -40,52 +41,63 @@ func (e *UnknownError) Error() string {
 // Canonical splits a checkpoint into its parts (CLIP, BLIP, UNet, VAE,
 // TextEncoder) under their canonical names. The parts share the data of the
 // set, which has to stay open while they are used. Buffers that are no weights
-// (position_ids, the noise schedule, EMA copies) are dropped.
-func Canonical(set *weights.Set) (map[string]*weights.Set, error) {
-	set = unwrapped(set)
-	has := func(name string) bool { _, ok := set.Entry(name); return ok }
-	under := func(prefix string) bool {
-		i := sort.SearchStrings(set.Names(), prefix)
-		return i < set.Len() && strings.HasPrefix(set.Names()[i], prefix)
+// (position_ids, the noise schedule, EMA copies) are dropped. A checkpoint of
+// another kind or task is a TaskError.
+func Canonical(set *weights.Set) (parts map[string]*weights.Set, err error) {
+	err = safetensors.Reading(set.Origin(), func() error {
+		parts, err = canonical(set)
+		return err
+	})
+	return parts, err
+}
+
+func canonical(set *weights.Set) (map[string]*weights.Set, error) {
+	set, err := unwrapped(set)
+	if err != nil {
+		return nil, err
 	}
+	if err := refuse(set); err != nil {
+		return nil, err
+	}
+	in := names{set}
 	c := &converter{set: set, about: maps.Clone(set.About), parts: map[string]map[string]weights.Entry{}}
+	if c.about == nil {
+		c.about = weights.Config{}
+	}
+	c.marks()
 	switch {
-	case under("model.diffusion_model."):
-		if under("conditioner.embedders.") {
-			return nil, fmt.Errorf("%s: a Stable Diffusion XL checkpoint; only 1 and 2 are read", set.Origin())
-		}
-		c.each("model.diffusion_model.", UNet, ldmUNet(set, "model.diffusion_model."))
+	case in.under(ldm):
+		c.each(ldm, UNet, ldmUNet(set, ldm))
 		c.each("first_stage_model.", VAE, ldmVAE(set, "first_stage_model."))
 		c.each("cond_stage_model.transformer.", TextEncoder, textEncoder)
-		if under("cond_stage_model.model.") {
-			// The conditioning is the last but one layer's output.
-			c.each("cond_stage_model.model.", TextEncoder, openText("", lastBlock(set, "cond_stage_model.model.transformer.resblocks.")))
+		if in.under("cond_stage_model.model.") {
+			c.each("cond_stage_model.model.", TextEncoder, openText("", c.unused("cond_stage_model.model.")))
 		}
-	case has("input_blocks.0.0.weight"):
+	case in.has("input_blocks.0.0.weight"):
 		c.each("", UNet, ldmUNet(set, ""))
-	case under("decoder.mid.block_1."):
+	case in.under("decoder.mid.block_1."):
 		c.each("", VAE, ldmVAE(set, ""))
-	case under("visual_encoder.") && under("text_decoder."):
+	case in.under("visual_encoder.") && in.under("text_decoder."):
 		c.each("", BLIP, salesforceBLIP)
-	case under("visual.layer1."):
-		return nil, fmt.Errorf("%s: a CLIP with a ResNet; only vision transformers are read", set.Origin())
-	case has("visual.conv1.weight"):
+	case in.has("visual.conv1.weight"):
 		c.each("", CLIP, openCLIP)
 		// OpenAI's archives say their sizes in tensors of these names.
-		if !has("input_resolution") && !has("context_length") && !has("vocab_size") {
+		if !in.has("input_resolution") && !in.has("context_length") && !in.has("vocab_size") {
 			if err := c.openConfig(); err != nil {
 				return nil, err
 			}
+		} else {
+			c.about[openAI] = true
 		}
-	case under("text_decoder.") && under("vision_model."):
-		c.each("", BLIP, same)
-	case under("vision_model.") && under("text_model."):
+	case in.under("text_decoder.") && in.under("vision_model."):
+		c.each("", BLIP, captioner)
+	case in.under("vision_model.") && (in.under("text_model.") || in.has("visual_projection.weight")):
 		c.each("", CLIP, same)
-	case has("conv_in.weight") && under("time_embedding."):
+	case in.has("conv_in.weight") && in.under("time_embedding."):
 		c.each("", UNet, same)
-	case has("decoder.conv_in.weight") && under("decoder.mid_block."):
+	case in.has("decoder.conv_in.weight") && in.under("decoder.mid_block."):
 		c.each("", VAE, hfVAE)
-	case has("embeddings.token_embedding.weight"), has("text_model.embeddings.token_embedding.weight"):
+	case in.has("embeddings.token_embedding.weight"), in.has("text_model.embeddings.token_embedding.weight"):
 		c.each("", TextEncoder, textEncoder)
 	default:
 		names := set.Names()
@@ -94,21 +106,72 @@ func Canonical(set *weights.Set) (map[string]*weights.Set, error) {
 	return c.result()
 }
 
-// wrapper is what torch's DistributedDataParallel puts before every name.
-const wrapper = "module."
+// ldm is what latent-diffusion's names of a UNet begin with.
+const ldm = "model.diffusion_model."
 
-// unwrapped is the set without the wrapper; the set itself where a name has
+// wrapper is what torch's DistributedDataParallel puts before every name, and
+// compiled what torch.compile puts before those of a module.
+const wrapper, compiled = "module.", "_orig_mod."
+
+// unwrapped is the set without the wrappers; the set itself where there are
 // none.
-func unwrapped(set *weights.Set) *weights.Set {
+func unwrapped(set *weights.Set) (*weights.Set, error) {
 	list := set.Entries()
+	all, some := len(list) > 0, false
 	for i, e := range list {
-		name, ok := strings.CutPrefix(e.Name, wrapper)
-		if !ok {
-			return set
+		if strings.Contains(e.Name, compiled) {
+			list[i].Name, some = strings.ReplaceAll(e.Name, compiled, ""), true
 		}
-		list[i].Name = name
+		all = all && strings.HasPrefix(list[i].Name, wrapper)
 	}
-	return set.With(list)
+	if !all && !some {
+		return set, nil
+	}
+	first := map[string]weights.Entry{}
+	kept := list[:0]
+	for _, e := range list {
+		if all {
+			e.Name = strings.TrimPrefix(e.Name, wrapper)
+		}
+		if other, twice := first[e.Name]; twice {
+			if !agree(e, other) {
+				return nil, fmt.Errorf("%s: two tensors %s that differ, with and without %s", set.Origin(), e.Name, compiled)
+			}
+			continue
+		}
+		first[e.Name] = e
+		kept = append(kept, e)
+	}
+	return set.With(kept), nil
+}
+
+// agree reports whether two entries hold the same numbers.
+func agree(a, b weights.Entry) bool {
+	if !a.Shape.Equal(b.Shape) {
+		return false
+	}
+	if a.DType == b.DType {
+		return bytes.Equal(a.Data, b.Data)
+	}
+	x, err1 := weights.F32(a)
+	y, err2 := weights.F32(b)
+	return err1 == nil && err2 == nil && slices.Equal(x, y)
+}
+
+// unused is the block of open_clip's text tower that Stable Diffusion 2 does
+// not use: the last of the 24 that the published one has, of which it takes the
+// output of the last but one. Files that diffusers' converter has written hold
+// the other 23, all of which are used. Of a tower of another size the last is
+// left out, too.
+func (c *converter) unused(prefix string) int {
+	const published = 24
+	last := lastBlock(c.set, prefix+"transformer.resblocks.")
+	if last >= published-2 {
+		return published - 1
+	}
+	c.set.Note("%s: the last of the text encoder's %d blocks is left out, as of the %d that Stable Diffusion 2 has", c.set.Origin(),
+		last+1, published)
+	return last
 }
 
 // rename says where (a part of) a tensor goes.
@@ -121,8 +184,8 @@ type rename struct {
 }
 
 func same(name string) ([]rename, error) {
-	if strings.HasSuffix(name, "position_ids") {
-		return nil, nil
+	if strings.HasSuffix(name, "position_ids") || name == "v_pred" || name == "ztsnr" {
+		return nil, nil // no weights: a buffer, marks
 	}
 	return []rename{{to: name}}, nil
 }
@@ -139,9 +202,6 @@ func (c *converter) openConfig() error {
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	if c.about == nil {
-		c.about = weights.Config{}
 	}
 	c.about[openCLIPConfig] = model
 	return nil
@@ -221,8 +281,13 @@ func (c *converter) put(part string, e weights.Entry, r rename) error {
 	if c.parts[part] == nil {
 		c.parts[part] = map[string]weights.Entry{}
 	}
-	if _, twice := c.parts[part][r.to]; twice {
-		return fmt.Errorf("a second tensor for %s", r.to)
+	if first, twice := c.parts[part][r.to]; twice {
+		if !agree(first, e) {
+			return fmt.Errorf("a second tensor for %s, which differs", r.to)
+		}
+		if safetensors.Width(first.DType) >= width {
+			return nil // the same under two styles of names: the wider one is kept
+		}
 	}
 	c.parts[part][r.to] = e
 	return nil
@@ -241,7 +306,7 @@ func (c *converter) result() (map[string]*weights.Set, error) {
 		for _, e := range entries {
 			list = append(list, e)
 		}
-		out[part] = weights.NewSet(list)
+		out[part] = c.set.With(list)
 		out[part].About = c.about
 	}
 	return out, nil

@@ -378,7 +378,7 @@ func TestPrediction(t *testing.T) {
 	last := "testdata/ldm_sd2.ckpt"
 	for _, want := range []string{"", "v_prediction", "sample"} { // the later ones from the folder
 		dst := filepath.Join(dir, "sd"+want)
-		if err := Convert(ctx, last, dst, Options{Prediction: want}); err != nil {
+		if err := Convert(ctx, last, dst, Options{Assume: Assume{Prediction: want}}); err != nil {
 			t.Fatal(err)
 		}
 		c, err := weights.ReadConfig(os.DirFS(dst), "scheduler/scheduler_config.json")
@@ -394,7 +394,8 @@ func TestPrediction(t *testing.T) {
 		last = dst
 	}
 	for src, prediction := range map[string]string{last: "noise", "testdata/openai_clip.pt": "epsilon"} {
-		if err := Convert(ctx, src, filepath.Join(dir, "x"), Options{Prediction: prediction}); err == nil || !strings.Contains(err.Error(), "prediction") {
+		if err := Convert(ctx, src, filepath.Join(dir, "x"), Options{Assume: Assume{Prediction: prediction}}); err == nil ||
+			!strings.Contains(err.Error(), "prediction") {
 			t.Errorf("%s, %s: have %v", src, prediction, err)
 		}
 	}

@@ -180,6 +180,15 @@ func ldmUNetLayer(block string, layer int, rest string) ([]rename, error) {
 	return to(fmt.Sprintf("%sresnets.%d.%s", block, layer, r))
 }
 
+// captioner takes transformers' names of a captioner; a pretraining checkpoint
+// has the parts of other tasks beside them.
+func captioner(name string) ([]rename, error) {
+	if strings.HasPrefix(name, "vision_model.") || strings.HasPrefix(name, "text_decoder.") {
+		return same(name)
+	}
+	return nil, nil
+}
+
 // salesforceBLIP takes BLIP's own checkpoints; the decoder's names are the same.
 func salesforceBLIP(name string) ([]rename, error) {
 	rest, ok := strings.CutPrefix(name, "visual_encoder.")

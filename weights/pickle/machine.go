@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"parley/weights/safetensors"
 )
 
 // The values on the machine's stack are nil, bool, int64, float64, string, raw
@@ -496,7 +498,15 @@ func (m *machine) memoKey(op byte) (int, error) {
 	return int(key), err
 }
 
+// maxName is the longest name that a class, a storage or a tensor may have, in
+// bytes: names are looked at again and again, and a pickle can use one a
+// million times that stands in it once.
+const maxName = safetensors.MaxName
+
 func (m *machine) global(module, name string) error {
+	if len(module)+len(name) > maxName {
+		return fmt.Errorf("a class whose name has more than %d bytes", maxName)
+	}
 	if err := allowed(module, name); err != nil {
 		return err
 	}

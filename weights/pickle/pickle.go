@@ -94,18 +94,26 @@ type tensor struct {
 var storageTypes = map[string]string{
 	"FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "DoubleStorage": "F64",
 	"LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8",
-	"ByteStorage": "U8", "BoolStorage": "BOOL",
+	"ByteStorage": "U8", "BoolStorage": "BOOL", "UntypedStorage": "U8",
 }
+
+// reducer makes values of what a pickle calls.
+type reducer struct {
+	pairs int // that dictionaries may still be made of: a list may be used again and again
+}
+
+// newReducer is for a pickle of so many bytes: a pair takes one at least.
+func newReducer(size int) *reducer { return &reducer{pairs: size} }
 
 // reduce makes the values that checkpoints are made of, and inert objects of
 // everything else.
-func reduce(f *global, args any) (any, error) {
+func (r *reducer) reduce(f *global, args any) (any, error) {
 	list, _ := args.(*tuple)
 	switch f.String() {
 	case "collections.OrderedDict", "builtins.dict", "__builtin__.dict":
 		d := &dict{}
 		if list != nil && len(list.items) > 0 {
-			return d, d.pairs(list.items[0])
+			return d, r.fill(d, list.items[0])
 		}
 		return d, nil
 	case "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor":
@@ -113,6 +121,11 @@ func reduce(f *global, args any) (any, error) {
 			return nil, errors.New("a tensor without storage, offset, size and stride")
 		}
 		return newTensor(list.items)
+	case "torch._utils._rebuild_tensor_v3":
+		if list == nil || len(list.items) < 7 {
+			return nil, errors.New("a tensor without storage, offset, size, stride and type")
+		}
+		return typedTensor(list.items)
 	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Parameter":
 		if list == nil || len(list.items) == 0 {
 			return nil, errors.New("a parameter without a tensor")
@@ -125,11 +138,14 @@ func reduce(f *global, args any) (any, error) {
 	return &object{class: f, args: args}, nil
 }
 
-// pairs adds a list of pairs, as OrderedDict's old pickles give them.
-func (d *dict) pairs(v any) error {
+// fill adds a list of pairs, as OrderedDict's old pickles give them.
+func (r *reducer) fill(d *dict, v any) error {
 	l, ok := v.(*list)
 	if !ok {
 		return errors.New("a dictionary made of something that is no list")
+	}
+	if r.pairs -= len(l.items); r.pairs < 0 {
+		return errors.New("dictionaries of more pairs than the pickle has bytes")
 	}
 	for _, item := range l.items {
 		var pair []any
@@ -147,6 +163,27 @@ func (d *dict) pairs(v any) error {
 		}
 	}
 	return nil
+}
+
+// tensorTypes are the types that torch keeps in storages without a type.
+var tensorTypes = map[string]string{
+	"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+	"uint16": "U16", "uint32": "U32", "uint64": "U64",
+}
+
+// typedTensor is newTensor of a storage of bytes, where the tensor says its type.
+func typedTensor(args []any) (*tensor, error) {
+	st, ok := args[0].(*storage)
+	class, ok2 := args[6].(*global)
+	if !ok || !ok2 || st.dtype != "U8" || st.root != nil {
+		return nil, errors.New("a tensor without a storage of bytes or a type")
+	}
+	dtype := tensorTypes[class.name]
+	if dtype == "" || class.module != "torch" {
+		return nil, fmt.Errorf("a tensor of %v, which is not read", class)
+	}
+	typed := &storage{dtype: dtype, elems: st.elems / uint64(safetensors.Width(dtype)), root: st}
+	return newTensor(append([]any{typed}, args[1:]...))
 }
 
 func newTensor(args []any) (*tensor, error) {
@@ -253,6 +290,9 @@ func (s storages) load(id any) (any, error) {
 	default:
 		return nil, errors.New("a storage without a key")
 	}
+	if len(key) > maxName {
+		return nil, fmt.Errorf("a storage whose key has more than %d bytes", maxName)
+	}
 	elems, ok := t.items[4].(int64)
 	if !ok || elems < 0 {
 		return nil, fmt.Errorf("storage %s: %v elements", key, t.items[4])
@@ -347,7 +387,7 @@ func parseZip(data []byte) (any, error) {
 		return nil, err
 	}
 	stores := storages{}
-	m := &machine{data: pkl, persistent: stores.load, reduce: reduce}
+	m := &machine{data: pkl, persistent: stores.load, reduce: newReducer(len(pkl)).reduce}
 	v, err := m.run()
 	if err != nil {
 		return nil, fmt.Errorf("data.pkl: %w", err)
@@ -381,7 +421,7 @@ const legacyMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 // the number of elements and the elements.
 func parseLegacy(data []byte) (any, error) {
 	stores := storages{}
-	m := &machine{data: data, persistent: stores.load, reduce: reduce}
+	m := &machine{data: data, persistent: stores.load, reduce: newReducer(len(data)).reduce}
 	var vals [5]any
 	for i, what := range []string{"magic number", "version", "system", "value", "storage keys"} {
 		v, err := m.run()
@@ -459,7 +499,7 @@ func collect(v any, fileSize int) ([]safetensors.Tensor, error) {
 		err := c.add("", t)
 		return c.tensors, err
 	}
-	d := unwrap(v, 4)
+	d := unwrap(v, 4, map[*dict]bool{})
 	if d == nil {
 		return nil, errors.New("the checkpoint has no dictionary of tensors (a whole module was saved? save its state_dict)")
 	}
@@ -476,19 +516,21 @@ func collect(v any, fileSize int) ([]safetensors.Tensor, error) {
 }
 
 // unwrap finds the dictionary that has tensors: this one, or one of those
-// inside under a wrapper's key.
-func unwrap(v any, depth int) *dict {
+// inside under a wrapper's key. Dictionaries may contain each other; each is
+// looked at once.
+func unwrap(v any, depth int, seen map[*dict]bool) *dict {
 	if o, ok := v.(*object); ok && o.class.String() == "torch.nn.modules.container.ParameterDict" {
 		if state, ok := o.state.(*dict); ok {
 			v = state.get("_parameters")
 		}
 	}
 	d, ok := v.(*dict)
-	if !ok || depth == 0 {
+	if !ok || depth == 0 || seen[d] {
 		return nil
 	}
+	seen[d] = true
 	for _, key := range wrappers {
-		if inner := unwrap(d.get(key), depth-1); inner != nil {
+		if inner := unwrap(d.get(key), depth-1, seen); inner != nil {
 			return inner
 		}
 	}
@@ -539,6 +581,9 @@ func (c *collector) module(prefix string, o *object, depth int) error {
 }
 
 func (c *collector) add(name string, t *tensor) error {
+	if len(name) > maxName {
+		return fmt.Errorf("%.40s...: a name of more than %d bytes", name, maxName)
+	}
 	data, err := c.data(t)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

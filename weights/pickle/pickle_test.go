@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/weights/safetensors"
 )
@@ -95,6 +96,30 @@ func TestWrappers(t *testing.T) {
 	m := byName(t, "script.pt", read(t, "script.pt"))
 	if len(m) != 5 || fmt.Sprint(f32(m["scale"])) != "[4]" || !m["blocks.0.weight"].Shape.Equal([]int{2, 3}) {
 		t.Errorf("script.pt: %v", m)
+	}
+}
+
+// TestFloat8: torch keeps tensors of eight bits in storages of bytes, and says
+// their type beside (torch.save of 2.15).
+func TestFloat8(t *testing.T) {
+	typed := func(dtype string) []byte {
+		return archive(t, zip.Store, "a/data.pkl",
+			"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v3\n((X\x07\x00\x00\x00storage"+
+				"ctorch.storage\nUntypedStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x02K\x02\x86K\x01K\x02\x86\x89"+
+				"ccollections\nOrderedDict\n)Rctorch\n"+dtype+"\ntRs.", "a/data/0", "\x01\x02\x03\x04")
+	}
+	for torch, want := range map[string]string{"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"} {
+		w := byName(t, "f.pt", typed(torch))["w"]
+		if w.DType != want || string(w.Data) != "\x01\x03\x02\x04" || fmt.Sprint(w.Shape) != "[2 2]" {
+			t.Errorf("%s: have %s %v %q", torch, w.DType, w.Shape, w.Data)
+		}
+	}
+	if _, err := Parse("f.pt", typed("float4_e2m1fn_x2")); err == nil || !strings.Contains(err.Error(),
+		"a tensor of torch.float4_e2m1fn_x2, which is not read") {
+		t.Errorf("have %v", err)
+	}
+	if _, err := Parse("f.pt", typed("uint32")); err == nil || !strings.Contains(err.Error(), "reaches over its storage of 1 elements") {
+		t.Errorf("have %v", err)
 	}
 }
 
@@ -208,6 +233,42 @@ func TestCopiesAreBounded(t *testing.T) {
 	}
 }
 
+// TestWorkGrowsWithTheFile: what stands in a pickle once and is used again and
+// again costs no more than the pickle has bytes.
+func TestWorkGrowsWithTheFile(t *testing.T) {
+	const n = 200_000
+	var p bytes.Buffer
+	// A list of n pairs, of which n dictionaries are made.
+	p.WriteString("\x80\x02NN\x86q\x000]q\x01(" + strings.Repeat("h\x00",
+		n) + "e0ccollections\nOrderedDict\nq\x030h\x01\x85q\x020" + strings.Repeat("h\x03h\x02R0", n) + "}.")
+	chain := p.String()
+	long := fmt.Sprintf("X%s%s", binary.LittleEndian.AppendUint32(nil, 1<<20), strings.Repeat("x", 1<<20))
+	// A dictionary that is its own wrapper by every name, with many keys.
+	p.Reset()
+	p.WriteString("\x80\x02}q\x00(")
+	for _, w := range wrappers {
+		fmt.Fprintf(&p, "U%c%sh\x00", len(w), w)
+	}
+	p.WriteString(strings.Repeat("NN", n) + "u.")
+	for _, c := range []struct{ name, pickle, want string }{
+		{"dictionaries", chain, "dictionaries of more pairs than the pickle has bytes"},
+		{"classes", "\x80\x02" + long + "q\x000" + strings.Repeat("h\x00h\x00\x93)R0", n) + "}.",
+			"a class whose name has more than 4096 bytes"},
+		{"wrappers", p.String(), "no dictionary of tensors"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Parse("f.pt", archive(t, zip.Store, "a/data.pkl", c.pickle))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("have %v, want %s", err, c.want)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("%d bytes took %v", len(c.pickle), took)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, name := range []string{"zip.pt", "legacy.pt", "lightning.ckpt", "script.pt", "evil.pt"} {
 		f.Add(read(f, name))
@@ -231,10 +292,10 @@ func FuzzMachine(f *testing.F) {
 	f.Add([]byte(aTensor(4, 0, "K\x02K\x02\x86", "K\x02K\x01\x86")))
 	f.Add([]byte("\x80\x02}(X\x01\x00\x00\x00aK\x01u."))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m := &machine{data: data, persistent: storages{}.load, reduce: reduce}
+		m := &machine{data: data, persistent: storages{}.load, reduce: newReducer(len(data)).reduce}
 		v, err := m.run()
 		if err == nil {
-			unwrap(v, 4)
+			unwrap(v, 4, map[*dict]bool{})
 		}
 	})
 }

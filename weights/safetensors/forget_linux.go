@@ -11,21 +11,22 @@ import (
 // the same advice would clear memory that is not a file's.
 var mapped struct {
 	sync.Mutex
-	files map[uintptr]mapping
+	files map[uintptr][]byte
 }
 
 func start(b []byte) uintptr { return uintptr(unsafe.Pointer(&b[0])) }
 
-func remember(m mapping) {
+func remember(m []byte) {
 	mapped.Lock()
 	defer mapped.Unlock()
 	if mapped.files == nil {
-		mapped.files = map[uintptr]mapping{}
+		mapped.files = map[uintptr][]byte{}
 	}
 	mapped.files[start(m)] = m
 }
 
-func unmapping(m mapping) {
+// forgetMapping says that a mapping ends.
+func forgetMapping(m []byte) {
 	mapped.Lock()
 	defer mapped.Unlock()
 	delete(mapped.files, start(m))

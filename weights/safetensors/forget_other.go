@@ -6,6 +6,6 @@ package safetensors
 // asked to.
 func Forget([]byte) {}
 
-func remember(mapping) {}
+func remember([]byte) {}
 
-func unmapping(mapping) {}
+func forgetMapping([]byte) {}

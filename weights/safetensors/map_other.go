@@ -2,20 +2,25 @@
 
 package safetensors
 
-import (
-	"io"
-	"os"
-)
+import "os"
 
-// MapBytes reads a file where it cannot be mapped.
-func MapBytes(path string) ([]byte, io.Closer, error) {
+// Mapping is a file that was read, where it cannot be mapped.
+type Mapping struct{ Data []byte }
+
+// MapBytes reads a file.
+func MapBytes(path string) (*Mapping, error) {
 	data, err := os.ReadFile(path)
-	return data, nothing{}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Mapping{data}, nil
 }
 
-// mapping is never made here.
-type mapping []byte
+// Unchanged is nil: the data are a copy.
+func (*Mapping) Unchanged() error { return nil }
 
-type nothing struct{}
-
-func (nothing) Close() error { return nil }
+// Close gives the memory back to the collector.
+func (m *Mapping) Close() error {
+	m.Data = nil
+	return nil
+}

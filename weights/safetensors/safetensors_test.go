@@ -3,11 +3,13 @@ package safetensors
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/engine"
 )
@@ -121,6 +123,38 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
+// TestLongHeaders: a header is read in time that grows with its length, or it is
+// refused by a limit.
+func TestLongHeaders(t *testing.T) {
+	const size = 20 << 20
+	var many strings.Builder
+	for i := 0; many.Len() < size; i++ {
+		fmt.Fprintf(&many, `"layer.%d.weight":{"dtype":"U8","shape":[1,0],"data_offsets":[0,0]},`, i)
+	}
+	for _, c := range []struct{ name, header, want string }{
+		{"a name", `{"` + strings.Repeat("x", size) + `":{}}`, "has more than 4096 bytes"},
+		{"a field", `{"a":{"` + strings.Repeat("x", size) + `":0}}`, "has more than 4096 bytes"},
+		{"a shape", `{"a":{"dtype":"U8","shape":[1` + strings.Repeat(",1", size/2) + `]}}`, "more than 64 dimensions"},
+		{"offsets", `{"a":{"data_offsets":[1` + strings.Repeat(",1", size/2) + `]}}`, "more than 64 data_offsets"},
+		{"a number", `{"a":{"shape":[` + strings.Repeat("1", size) + `]}}`, "is not a size"},
+		{"braces", strings.Repeat(`{"a":`, size/5), `unknown field "a"`},
+		{"spaces", "{" + strings.Repeat(" ", size) + "}", ""},
+		{"metadata", `{"__metadata__":{"k":"` + strings.Repeat(`\u0041`, size/6) + `"}}`, ""},
+		{"tensors", "{" + strings.TrimSuffix(many.String(), ",") + "}", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			start := time.Now()
+			_, _, err := Parse("f", file(c.header, ""))
+			if have := fmt.Sprint(err); err == nil && c.want != "" || !strings.Contains(have, c.want) || len(have) > 300 {
+				t.Errorf("have %.300s, want %s", have, c.want)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("%d bytes took %v", len(c.header), took)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	var b bytes.Buffer
 	if err := Write(&b, sample, map[string]string{"format": "pt"}); err != nil {
@@ -152,11 +186,12 @@ func TestForget(t *testing.T) {
 	if err := os.WriteFile(path, want, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	data, file, err := MapBytes(path)
+	file, err := MapBytes(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	data := file.Data
 	own := bytes.Clone(data)
 	Forget(data[5000:20000])
 	Forget(data)

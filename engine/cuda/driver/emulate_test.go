@@ -430,6 +430,9 @@ func TestEmulatedDependents(t *testing.T) {
 			if v := download[uint32](t, x, 1); v[0] != 42 {
 				t.Errorf("40 + 1 + 1 = %d", v[0])
 			}
+			if c.graph { // which has ended for whatever is behind it
+				must(t, launch(t, first, Config{Stream: s, Programmatic: true}, x))
+			}
 		})
 	}
 }

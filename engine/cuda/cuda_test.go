@@ -630,11 +630,11 @@ func TestStructureArguments(t *testing.T) {
 	d := emulate(t, ptx.Options{Check: true})
 	s := stream(d)
 	out := s.New(engine.I32, 2)
-	table, three := make([]byte, 128), make([]byte, 12)
+	table, three := make(Struct, 128), make(Struct, 12)
 	table[4*31], three[8] = 7, 9
-	var told []byte
+	var told Struct
 	d.Watch(func(l Launched) bool {
-		told = l.Args[1].([]byte)
+		told = l.Args[1].(Struct)
 		return true
 	})
 	launch := func() { d.Launch(s, module, "byvalue", Dim{}, Dim{}, 0, 31, table, out, three) }
@@ -654,7 +654,7 @@ func TestStructureArguments(t *testing.T) {
 		t.Errorf("%d bytes of arguments at %#x", len(d.args), at)
 	}
 	d.Launch(s, module, "byvalue", Dim{}, Dim{}, 0, 31, table[:64], out, three)
-	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "argument 1: []uint8 has 64 bytes, the parameter 128") {
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "argument 1: cuda.Struct has 64 bytes, the parameter 128") {
 		t.Errorf("half a structure: %v", err)
 	}
 	s.Close()

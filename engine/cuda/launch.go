@@ -84,7 +84,7 @@ func (d *Device) share(k *kernel, shared int) error {
 // dynamic shared memory. The arguments are the kernel's, in its order:
 // *engine.Tensor is its address (nil a null pointer), int and int32 are s32,
 // int64 is s64, uint32, uint64 and float32 are themselves, float64 is rounded
-// to f32, and []byte is a structure by value: a tensor map has 128. Their number
+// to f32, and a Struct is its bytes: a tensor map has 128. Their number
 // and sizes have to be the kernel's. What goes wrong is the stream's error; on
 // hardware a kernel's fault may show only in a later call.
 func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
@@ -145,7 +145,7 @@ func kept(args []any) []any {
 			if v != nil {
 				a = engine.NewTensor(v.DType(), v.Memory(), v.Shape()...)
 			}
-		case []byte:
+		case Struct:
 			a = slices.Clone(v)
 		}
 		out[i] = a
@@ -167,7 +167,7 @@ func (d *Device) launch(l Launched) error {
 		return fmt.Errorf("%d arguments, the kernel has %d parameters", len(l.Args), len(p.Sizes))
 	}
 	for i, a := range l.Args {
-		b, ok := a.([]byte)
+		b, ok := a.(Struct)
 		if !ok {
 			v, n, err := argument(a)
 			if err != nil {

@@ -53,10 +53,11 @@ func TestMemory(t *testing.T) {
 			"sys/fs/cgroup/memory.current": "104857600\n",
 		}, 412 * mib, 512 * mib},
 		{"outside of its namespace's root, version 2", map[string]string{
-			"proc/self/cgroup":             "0::/../other\n",
-			"proc/self/mountinfo":          mount(mount2, "/", "/sys/fs/cgroup"),
-			"sys/fs/cgroup/memory.max":     "536870912\n",
-			"sys/fs/cgroup/memory.current": "104857600\n",
+			"proc/self/cgroup":               "0::/../other\n",
+			"proc/self/mountinfo":            mount(mount2, "/", "/sys/fs/cgroup"),
+			"sys/fs/cgroup/memory.max":       "536870912\n",
+			"sys/fs/cgroup/memory.current":   "104857600\n",
+			"sys/fs/cgroup/other/memory.max": "1048576\n", // another of that name
 		}, 412 * mib, 512 * mib},
 		{"the limit of a group above", map[string]string{
 			"proc/self/cgroup":                   "0::/a/b/c\n",
@@ -89,10 +90,11 @@ func TestMemory(t *testing.T) {
 			"sys/fs/cgroup/my memory/memory.usage_in_bytes": "73741824\n",
 		}, 1e9, 1024 * mib},
 		{"another part of version 1", map[string]string{
-			"proc/self/cgroup":         "4:memory:/docker/f001\n",
-			"proc/self/mountinfo":      mount(mount1, "/docker/f00", "/cg"),
-			"cg/memory.limit_in_bytes": "1073741824\n",
-			"cg/memory.usage_in_bytes": "73741824\n",
+			"proc/self/cgroup":           "4:memory:/docker/f001\n",
+			"proc/self/mountinfo":        mount(mount1, "/docker/f00", "/cg"),
+			"cg/memory.limit_in_bytes":   "1073741824\n",
+			"cg/memory.usage_in_bytes":   "73741824\n",
+			"cg/1/memory.limit_in_bytes": "1048576\n",
 		}, 1e9, 1024 * mib},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -401,7 +401,7 @@ func TestEmulatedDependents(t *testing.T) {
 			must(t, err)
 			s, err := cu.MakeStream(cu.NonBlocking)
 			must(t, err)
-			x := upload(t, []uint32{40, 0})
+			x, y := upload(t, []uint32{40, 0}), upload(t, []uint32{0})
 			pair := func() error {
 				must(t, launch(t, first, Config{Stream: s, Programmatic: true}, x))
 				if c.between != nil {
@@ -410,6 +410,7 @@ func TestEmulatedDependents(t *testing.T) {
 				return launch(t, second, Config{Stream: s, Programmatic: true}, x)
 			}
 			if c.graph {
+				must(t, launch(t, first, Config{Stream: s}, y))
 				must(t, BeginCapture(s))
 				must(t, pair())
 				var g Graph
@@ -429,6 +430,10 @@ func TestEmulatedDependents(t *testing.T) {
 			must(t, err)
 			if v := download[uint32](t, x, 1); v[0] != 42 {
 				t.Errorf("40 + 1 + 1 = %d", v[0])
+			}
+			if c.graph { // which has ended for whatever is behind it, and what was before it, too
+				must(t, launch(t, first, Config{Stream: s, Programmatic: true}, x))
+				must(t, launch(t, first, Config{Stream: s, Programmatic: true}, y))
 			}
 		})
 	}

@@ -78,7 +78,8 @@ func TestDependentLaunch(t *testing.T) {
 			"@%p griddepcontrol.wait; bar.warp.sync -1; @%q ld.global.u32 %r0, [%a];", "was written by first"},
 		{"another warp's wait", "@%q griddepcontrol.wait; bar.warp.sync -1; ld.global.u32 %r0, [%a];",
 			"@%q griddepcontrol.wait; bar.sync 0; ld.global.u32 %r0, [%a];", "was written by first"},
-		{"a barrier before the wait", "bar.sync 0; @%p griddepcontrol.wait; " + read, "@%p griddepcontrol.wait; bar.sync 0; " + read, "was written by first"},
+		{"a barrier before the wait", "bar.sync 0; @%p griddepcontrol.wait; " + read,
+			"@%p griddepcontrol.wait; bar.sync 0; " + read, "was written by first"},
 		{"what nobody else uses", read, "ld.global.u32 %r0, [%b]; st.global.u32 [%c], %r0; griddepcontrol.wait;", "was written by first"},
 	} {
 		for _, blocks := range []uint32{1, 3} {
@@ -88,7 +89,7 @@ func TestDependentLaunch(t *testing.T) {
 				}
 				_, err := depends(t, Options{Check: true, Workers: workers}, blocks, before, c.bad)
 				var fault *Fault
-				if !errors.As(err, &fault) || !strings.Contains(fault.What, "race: byte") || !strings.Contains(fault.What, c.says) || fault.Line == 0 {
+				if !errors.As(err, &fault) || fault.Line == 0 || !strings.Contains(fault.What, "race: byte") || !strings.Contains(fault.What, c.says) {
 					t.Errorf("%s, %d blocks, %d workers: %v", c.name, blocks, workers, err)
 				}
 			}
@@ -96,6 +97,13 @@ func TestDependentLaunch(t *testing.T) {
 		if _, err := depends(t, Options{}, 3, before, c.bad); err != nil {
 			t.Errorf("%s, not checked: %v", c.name, err)
 		}
+	}
+	// A block does not wait for the next one that its worker runs.
+	const once = "mov.u32 %r1, %ctaid.x; setp.eq.u32 %p, %r1, 0; @%p griddepcontrol.wait; "
+	_, err := depends(t, Options{Check: true, Workers: 1}, 3, before, once+read)
+	var fault *Fault
+	if !errors.As(err, &fault) || fault.Block[0] != 1 || !strings.Contains(fault.What, "was written by first") {
+		t.Errorf("where only the first block waits: %v", err)
 	}
 	out, err := depends(t, Options{}, 3, before, wait+read)
 	if err != nil || out[0] != 1 || out[191] != 1 {

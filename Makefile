@@ -1,7 +1,7 @@
 # Two commands set everything up: `make demo` and `make test`.
 export CGO_ENABLED ?= 0
 
-.PHONY: all bin/parley demo test vet ptx ptx-check gpu-bundle abi parity peers clean
+.PHONY: all bin/parley demo test vet ptx ptx-check format format-check gpu-bundle abi parity peers clean
 all: bin/parley
 
 # The CUDA side is bound by cgo against a header and an archive of ours, so that
@@ -49,6 +49,21 @@ ptx:
 
 ptx-check:
 	python3 kernels/cuda/ptx.py --check
+
+# The CUDA sources in the dialect of kernels/.clang-format; needs Python 3 and pip.
+clang-format := out/format/bin/clang-format
+cuda-sources := kernels/*/op*.cu kernels/cuda/*.cuh
+
+$(clang-format): kernels/cuda/format.txt
+	python3 -m venv out/format
+	out/format/bin/pip install -q -r $<
+	touch $@
+
+format: $(clang-format)
+	$< -i $(cuda-sources)
+
+format-check: $(clang-format)
+	$< --dry-run -Werror $(cuda-sources)
 
 # What a machine with a GPU needs to prove and to measure everything: out/gpu, to
 # be carried there; out/gpu/run does it.

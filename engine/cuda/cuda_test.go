@@ -5,6 +5,7 @@ package cuda
 import (
 	"context"
 	_ "embed"
+	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
@@ -171,6 +172,43 @@ func TestSharedMemory(t *testing.T) {
 
 // TestLaunchCooperative: blocks that wait for each other run at once, eagerly and
 // in a graph, and Watch is told; more than are resident are an error.
+// TestLaunchStruct: a parameter of more than 8 bytes reaches the kernel whole, in a
+// launch, in a cooperative one and in a graph.
+func TestLaunchStruct(t *testing.T) {
+	d := emulate(t, ptx.Options{})
+	s := stream(d)
+	defer s.Close()
+	v := make(Struct, 16)
+	for i, x := range []float32{1, -2, 0.5, 1 << 20} {
+		binary.LittleEndian.PutUint32(v[4*i:], math.Float32bits(x))
+	}
+	out := s.New(engine.F32, 4)
+	for name, launch := range map[string]func(){
+		"launch":      func() { d.Launch(s, module, "by_value", Dim{}, Dim{}, 0, v, out, 0.25) },
+		"cooperative": func() { d.LaunchCooperative(s, module, "by_value", Dim{}, Dim{}, 0, v, out, 0.25) },
+		"graph": func() {
+			g, err := d.Capture(s, func() { d.Launch(s, module, "by_value", Dim{}, Dim{}, 0, slices.Clone(v), out, 0.25) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Launch(s)
+			g.Free()
+		},
+	} {
+		if err := d.Zero(out); err != nil {
+			t.Fatal(err)
+		}
+		launch()
+		if h := get(t, s, out); !slices.Equal(h, []float32{1.25, -1.75, 0.75, 1<<20 + 0.25}) {
+			t.Errorf("%s: the kernel saw %v", name, h)
+		}
+	}
+	d.Launch(s, module, "by_value", Dim{}, Dim{}, 0, v[:12], out, 0.25)
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "argument 0: cuda.Struct has 12 bytes, the parameter 16") {
+		t.Errorf("a struct that is too short: %v", err)
+	}
+}
+
 func TestLaunchCooperative(t *testing.T) {
 	d := emulate(t, ptx.Options{})
 	s := stream(d)
@@ -250,7 +288,8 @@ func TestCopies(t *testing.T) {
 	}
 	// Nothing is nothing to copy.
 	none := s.New(engine.F32, 0, 4)
-	if err := errors.Join(d.Upload(none, nil), d.Download(nil, none), d.Copy(none, none), d.Zero(none)); err != nil || none.Memory().Addr != 0 {
+	if err := errors.Join(d.Upload(none, nil), d.Download(nil, none), d.Copy(none, none), d.Zero(none)); err != nil ||
+		none.Memory().Addr != 0 {
 		t.Errorf("an empty tensor at %#x: %v", none.Memory().Addr, err)
 	}
 	s.Close()
@@ -618,7 +657,8 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Float() != engine.F16 || d.Local() || d.Info().Major != 8 || d.Info().String() != "cuda:0: PTX interpreter (sm_80), sm_80, 8.6 GB of 8.6 GB free" {
+	if d.Float() != engine.F16 || d.Local() || d.Info().Major != 8 ||
+		d.Info().String() != "cuda:0: PTX interpreter (sm_80), sm_80, 8.6 GB of 8.6 GB free" {
 		t.Errorf("%v %v", d.Float(), d.Info())
 	}
 	if ready, words := Driver(); !ready {

@@ -29,6 +29,7 @@ type loaded struct {
 type kernel struct {
 	fn     cu.Function
 	params []int // sizes in bytes
+	wide   bool  // one of them is of more than 8
 	static int   // shared memory of its own
 	opted  int   // dynamic shared memory that was opted in
 }
@@ -55,6 +56,9 @@ func (d *Device) kernel(m *Module, name string) (*kernel, error) {
 		}
 		if k.params, err = driver.ParamSizes(k.fn); err != nil {
 			return nil, d.failed("the parameters", err)
+		}
+		for _, n := range k.params {
+			k.wide = k.wide || n > 8
 		}
 		if len(k.params) > maxArgs {
 			return nil, fmt.Errorf("%d parameters, at most %d", len(k.params), maxArgs)
@@ -85,7 +89,7 @@ func (d *Device) share(k *kernel, shared int) error {
 // dynamic shared memory. The arguments are the kernel's, in its order:
 // *engine.Tensor is its address (nil a null pointer), int and int32 are s32,
 // int64 is s64, uint32, uint64 and float32 are themselves, float64 is rounded
-// to f32. Their number and sizes have to be the kernel's. What goes wrong is
+// to f32, Struct is what a parameter of any size has for bytes. Their number and sizes have to be the kernel's. What goes wrong is
 // the stream's error; on hardware a kernel's fault may show only in a later
 // call.
 func (d *Device) Launch(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
@@ -151,6 +155,10 @@ func (d *Device) launch(l Launched) error {
 		return fmt.Errorf("%d arguments, the kernel has %d parameters", len(l.Args), len(k.params))
 	}
 	for i, a := range l.Args {
+		if v, ok := a.(Struct); ok && len(v) == k.params[i] && len(v) > 0 {
+			d.args[i] = unsafe.Pointer(&v[0])
+			continue
+		}
 		v, n, err := argument(a)
 		if err != nil {
 			return fmt.Errorf("argument %d: %w", i, err)
@@ -165,8 +173,9 @@ func (d *Device) launch(l Launched) error {
 		return err
 	}
 	grid, block, slots := l.Grid, l.Block, d.args[:len(l.Args)]
-	if l.Cooperative {
-		err = driver.LaunchCooperative(k.fn, [3]int{grid.X, grid.Y, grid.Z}, [3]int{block.X, block.Y, block.Z}, l.Shared, d.stream(), slots)
+	if l.Cooperative || k.wide { // cu's launch knows neither
+		err = driver.Launch(k.fn, [3]int{grid.X, grid.Y, grid.Z}, [3]int{block.X, block.Y, block.Z}, l.Shared, d.stream(),
+			slots, k.params, l.Cooperative)
 	} else {
 		err = k.fn.Launch(grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z, l.Shared, d.stream(), slots)
 	}
@@ -188,6 +197,8 @@ func argument(a any) (bits uint64, size int, err error) {
 			return 0, 0, fmt.Errorf("a tensor %v %v that is not on the device", v.Shape(), v.DType())
 		}
 		return uint64(v.Memory().Addr), 8, nil
+	case Struct:
+		return 0, len(v), nil
 	case nil:
 		return 0, 8, nil
 	case int:

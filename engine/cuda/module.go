@@ -33,6 +33,10 @@ type Dim struct{ X, Y, Z int }
 
 func (d Dim) ones() Dim { return Dim{max(d.X, 1), max(d.Y, 1), max(d.Z, 1)} }
 
+// Struct is an argument that is no number: the bytes of a struct of the kernel's, or
+// of what the driver encodes for one, such as a tensor map.
+type Struct []byte
+
 // Launched is a launch as Watch is told of it: the arguments of Device.Launch.
 type Launched struct {
 	Module      *Module

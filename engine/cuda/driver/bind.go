@@ -31,22 +31,35 @@ func SetMaxDynamicShared(f cu.Function, bytes int) error {
 	return check(C.cuFuncSetAttribute(function(f), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(bytes)))
 }
 
-// LaunchCooperative is cu's Function.Launch for a kernel whose blocks wait for
-// each other: the driver starts all of them at once, or answers
-// CooperativeTooLarge. Each argument is a pointer to 8 bytes.
-func LaunchCooperative(f cu.Function, grid, block [3]int, shared int, s cu.Stream, args []unsafe.Pointer) error {
-	// The values and the pointers to them lie in C's memory, one after the other.
-	const size = C.size_t(unsafe.Sizeof(uint64(0)))
-	mem := C.malloc(2 * C.size_t(max(len(args), 1)) * size)
-	defer C.free(mem)
-	values := unsafe.Slice((*uint64)(mem), len(args))
-	pointers := unsafe.Slice((*unsafe.Pointer)(unsafe.Add(mem, len(args)*int(size))), len(args))
-	for i, a := range args {
-		values[i] = *(*uint64)(a)
-		pointers[i] = unsafe.Pointer(&values[i])
+// Launch is cu's Function.Launch with what that lacks: arguments of more than 8
+// bytes, args[i] being a pointer to sizes[i] of them; and cooperative launches, of a
+// kernel whose blocks wait for each other: the driver starts all of them at once, or
+// answers CooperativeTooLarge.
+func Launch(f cu.Function, grid, block [3]int, shared int, s cu.Stream, args []unsafe.Pointer, sizes []int, cooperative bool) error {
+	// The pointers and the values they point to lie in C's memory, one after the
+	// other, each value at a multiple of 64 bytes: no type asks for more.
+	const align = 64
+	up := func(n int) int { return (n + align - 1) &^ (align - 1) }
+	total := up(8 * len(args))
+	for _, n := range sizes {
+		total += up(n)
 	}
-	return check(C.cuLaunchCooperativeKernel(function(f), C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]),
-		C.uint(block[0]), C.uint(block[1]), C.uint(block[2]), C.uint(shared), stream(s), unsafe.SliceData(pointers)))
+	mem := C.malloc(C.size_t(total + align))
+	defer C.free(mem)
+	at := unsafe.Add(mem, up(int(uintptr(mem)))-int(uintptr(mem)))
+	pointers := unsafe.Slice((*unsafe.Pointer)(at), len(args))
+	at = unsafe.Add(at, up(8*len(args)))
+	for i, a := range args {
+		copy(unsafe.Slice((*byte)(at), sizes[i]), unsafe.Slice((*byte)(a), sizes[i]))
+		pointers[i] = at
+		at = unsafe.Add(at, up(sizes[i]))
+	}
+	if cooperative {
+		return check(C.cuLaunchCooperativeKernel(function(f), C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]),
+			C.uint(block[0]), C.uint(block[1]), C.uint(block[2]), C.uint(shared), stream(s), unsafe.SliceData(pointers)))
+	}
+	return check(C.cuLaunchKernel(function(f), C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]),
+		C.uint(block[0]), C.uint(block[1]), C.uint(block[2]), C.uint(shared), stream(s), unsafe.SliceData(pointers), nil))
 }
 
 // ParamSizes lists the sizes of a kernel's parameters in bytes.

@@ -554,7 +554,8 @@ func emuOccupancyMaxActiveBlocksPerMultiprocessor(n *C.int, h C.CUfunction, bloc
 }
 
 //export emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags
-func emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(n *C.int, h C.CUfunction, block C.int, dynamic C.size_t, flags C.uint) C.CUresult {
+func emuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(n *C.int, h C.CUfunction, block C.int, dynamic C.size_t,
+	flags C.uint) C.CUresult {
 	return emuOccupancyMaxActiveBlocksPerMultiprocessor(n, h, block, dynamic)
 }
 
@@ -568,7 +569,8 @@ func emuLaunchCooperativeKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C
 	return launchKernel(h, gx, gy, gz, bx, by, bz, shared, s, params, nil, true)
 }
 
-func launchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params, extra *unsafe.Pointer, cooperative bool) C.CUresult {
+func launchKernel(h C.CUfunction, gx, gy, gz, bx, by, bz, shared C.uint, s C.CUstream, params, extra *unsafe.Pointer,
+	cooperative bool) C.CUresult {
 	k, found := resolve[*kernel](unsafe.Pointer(h))
 	if !found {
 		return badHandle

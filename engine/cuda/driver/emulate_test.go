@@ -267,7 +267,7 @@ func TestEmulatedCooperative(t *testing.T) {
 	count, out := upload(t, []uint32{0}), upload(t, make([]uint32, 200))
 	args := []unsafe.Pointer{unsafe.Pointer(&count), unsafe.Pointer(&out)}
 	launch := func(blocks int) error {
-		return LaunchCooperative(fn, [3]int{blocks, 1, 1}, [3]int{1, 1, 1}, 0, s, args)
+		return Launch(fn, [3]int{blocks, 1, 1}, [3]int{1, 1, 1}, 0, s, args, []int{8, 8}, true)
 	}
 	must(t, launch(200))
 	must(t, BeginCapture(s))

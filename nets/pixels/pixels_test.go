@@ -199,7 +199,7 @@ func TestTensorsAndBack(t *testing.T) {
 		"no pictures":                     nil,
 		"picture 1 is 0 x 3":              {m, &Image{W: 0, H: 3}},
 		"picture 1 is 20 x 20 after":      {m, New(1, 1, color.RGBA{})},
-		"resize: ":                      {New(1, 1<<22, color.RGBA{})}, // 84 million rows of 20 pixels
+		"resize: ":                        {New(1, 1<<22, color.RGBA{})}, // 84 million rows of 20 pixels
 		"the drawing has left its device": {&Drawn{h: 2, w: 2}},
 	} {
 		if _, err := p.Apply(engine.NewStream(t.Context(), host.New(1)), list); err == nil || !strings.Contains(err.Error(), want) {

@@ -2,7 +2,7 @@
 # others.
 export CGO_ENABLED ?= 0
 
-.PHONY: all help bin/parley demo test vet check cross man ptx ptx-check gpu-bundle abi parity peers clean
+.PHONY: all help bin/parley demo test vet check cross man ptx ptx-check format format-check gpu-bundle abi parity peers clean
 all: bin/parley
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'man          manual pages, in out/man'
 	@echo 'ptx          compile the CUDA kernels again        (Python 3)'
 	@echo 'ptx-check    compare what is committed with them   (Python 3)'
+	@echo 'format       lay out the CUDA sources; format-check compares  (Python 3)'
 	@echo 'gpu-bundle   what measures a GPU'
 	@echo 'abi          compare our header of the driver with NVIDIA'\''s   (Python 3)'
 	@echo 'parity       full-size nets against transformers and diffusers   (Python 3, 16 GB)'
@@ -85,6 +86,21 @@ ptx:
 
 ptx-check:
 	python3 kernels/cuda/ptx.py --check
+
+# The CUDA sources in the dialect of kernels/.clang-format; needs Python 3 and pip.
+clang-format := out/format/bin/clang-format
+cuda-sources := kernels/*/op*.cu kernels/cuda/*.cuh
+
+$(clang-format): kernels/cuda/format.txt
+	python3 -m venv out/format
+	out/format/bin/pip install -q -r $<
+	touch $@
+
+format: $(clang-format)
+	$< -i $(cuda-sources)
+
+format-check: $(clang-format)
+	$< --dry-run -Werror $(cuda-sources)
 
 # What a machine with a GPU needs to prove and to measure everything: out/gpu, to
 # be carried there; out/gpu/run does it.

@@ -25,7 +25,8 @@ type call struct {
 }
 
 func (c call) String() string {
-	return fmt.Sprintf("q [%d %d], k [%d %d of %d], %d heads of %d, stride %d, causal %t, spread %g", c.n, c.lq, c.n/c.share, c.keys, c.room, c.heads, c.dim, c.stride, c.causal, c.spread)
+	return fmt.Sprintf("q [%d %d], k [%d %d of %d], %d heads of %d, stride %d, causal %t, spread %g", c.n, c.lq, c.n/c.share, c.keys,
+		c.room, c.heads, c.dim, c.stride, c.causal, c.spread)
 }
 
 // run holds kernels against a loop in float64. Those for few queries get the
@@ -101,7 +102,8 @@ func run(t *testing.T, r *kernel.Room, c call, f16 bool, names ...string) (last 
 	for _, name := range names {
 		y := r.New(c.n*c.lq*width, kernel.Size(f16))
 		shape := func(keys int) []any {
-			return []any{qs, ks, vs, y, c.lq, keys, c.heads, c.dim, c.share, stride, stride, int64(c.lq * stride), int64(c.room * stride), float32(scale), causal}
+			return []any{qs, ks, vs, y, c.lq, keys, c.heads, c.dim, c.share, stride, stride, int64(c.lq * stride), int64(c.room * stride),
+				float32(scale), causal}
 		}
 		var queries, block, shared int
 		heads := c.heads
@@ -232,7 +234,8 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%s: bank conflicts: %d wavefronts of loads, %d of stores", name, n.SharedLoad.Conflicts(), n.SharedStore.Conflicts())
 		}
 		if n.Load.Efficiency() < 0.9 || n.Store.Efficiency() < 0.9 {
-			t.Errorf("%s: %.0f %% of what is loaded was asked for, %.0f %% of what is stored", name, 100*n.Load.Efficiency(), 100*n.Store.Efficiency())
+			t.Errorf("%s: %.0f %% of what is loaded was asked for, %.0f %% of what is stored", name, 100*n.Load.Efficiency(),
+				100*n.Store.Efficiency())
 		}
 		if n.LocalBytes > 0 {
 			t.Errorf("%s: %d bytes of local memory", name, n.LocalBytes)
@@ -276,7 +279,8 @@ func TestCounts(t *testing.T) {
 	// once, in whole sectors, and the queries once for each of four warps.
 	c := call{n: 16, share: 16, lq: 1, room: 192, keys: 192, heads: 2, dim: 64}
 	n := run(t, r, c, true, "few:4:attention_few_f16_d64")
-	if want := uint64(2 * c.heads * c.dim * (4*c.n + 2*c.keys)); n.Load.Efficiency() < 0.9 || n.Load.Bytes < want || n.Load.Bytes > want*21/20 {
+	if want := uint64(2 * c.heads * c.dim * (4*c.n + 2*c.keys)); n.Load.Efficiency() < 0.9 || n.Load.Bytes < want ||
+		n.Load.Bytes > want*21/20 {
 		t.Errorf("few: %d bytes loaded, want %d; %.0f %% was asked for", n.Load.Bytes, want, 100*n.Load.Efficiency())
 	}
 	if n.SharedLoad.Conflicts() > 0 || n.SharedStore.Conflicts() > 0 {

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*/op.cu to the op.ptx beside each, and keeps RESOURCES.md.
+"""Compiles kernels/*/op*.cu to the PTX beside each, and keeps RESOURCES.md.
 
     python3 kernels/cuda/ptx.py [--check] [room ...]
 
 A room is a folder of kernels/ (matmul, conv, ...); none means all that have an
-op.cu. With --check nothing is written: what the sources give has to be what is
-committed. In both ways ptxas assembles the PTX for every architecture, and a
+op.cu. op.cu is for sm_80 and later and gives op.ptx; a variant for one architecture
+lies beside it as op.ARCH.cu (op.sm_90a.cu), gives op.ARCH.ptx, and is what a device
+of that capability loads instead. With --check nothing is written: what the sources give has to be what is
+committed. In both ways ptxas assembles the PTX for every architecture, a variant's for its own, and a
 kernel that spills or touches local memory is an error.
 
 NVRTC, its headers and ptxas come from the packages in requirements.txt, into
@@ -29,6 +31,19 @@ KERNELS = HERE.parent
 CACHE = KERNELS.parent / "out" / "cuda"
 RESOURCES = KERNELS / "RESOURCES.md"
 ARCHS = ["sm_80", "sm_86", "sm_89", "sm_90"]
+
+BASE = "sm_80"  # what op.cu is compiled for
+
+
+def architecture(source):
+    """What a source is compiled for: op.cu is the base's, op.sm_90a.cu that one's."""
+    return source.name.removeprefix("op").removesuffix(".cu").lstrip(".") or BASE
+
+
+def targets(source):
+    """The architectures that its PTX is assembled for."""
+    return ARCHS if source.name == "op.cu" else [architecture(source)]
+
 
 HEADER = """# What each kernel takes
 
@@ -86,17 +101,17 @@ class Compiler:
 
     def compile(self, source):
         """The PTX of a file, and what NVRTC had to say."""
-        options = ["--gpu-architecture=compute_80", "--std=c++17", "-default-device",
+        options = [f"--gpu-architecture={architecture(source).replace('sm_', 'compute_')}", "--std=c++17", "-default-device",
                    f"--include-path={self.include}", f"--include-path={HERE}"]
         prog = ctypes.c_void_p()
         # The program has a bare name: no path gets into the PTX.
-        self._call("nvrtcCreateProgram", ctypes.byref(prog), source.read_bytes(), b"op.cu", 0, None, None)
+        self._call("nvrtcCreateProgram", ctypes.byref(prog), source.read_bytes(), source.name.encode(), 0, None, None)
         try:
             argv = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
             status = self.nvrtc.nvrtcCompileProgram(prog, len(options), argv)
             log = self._text(prog, "ProgramLog").replace(str(self.include) + "/", "").replace(str(HERE) + "/", "")
             if status != 0:
-                raise SystemExit(f"{source.parent.name}/op.cu:\n{log}")
+                raise SystemExit(f"{source.parent.name}/{source.name}:\n{log}")
             return self._text(prog, "PTX"), log
         finally:
             self._call("nvrtcDestroyProgram", ctypes.byref(prog))
@@ -134,8 +149,8 @@ def assemble(ptxas, room, ptx, arch):
 def section(reports):
     """A room's part of RESOURCES.md; reports: {arch: {kernel: ...}}."""
     lines = ["| kernel | registers | shared |", "| --- | --- | --- |"]
-    for name in sorted(reports[ARCHS[0]]):
-        per = [reports[a][name] for a in ARCHS]
+    for name in sorted(next(iter(reports.values()))):
+        per = [r[name] for r in reports.values()]
         shared = {p["shared"] for p in per}
         lines.append("| `{}` | {} | {} |".format(
             name, " ".join(str(p["registers"]) for p in per), " / ".join(map(str, sorted(shared)))))
@@ -143,8 +158,8 @@ def section(reports):
 
 
 def sections(text):
-    """RESOURCES.md's rooms: {room: text}."""
-    parts = re.split(r"^## (\w+)\n\n", text, flags=re.M)[1:]
+    """RESOURCES.md's sections, a room's or "room sm_90a": {name: text}."""
+    parts = re.split(r"^## (.+)\n\n", text, flags=re.M)[1:]
     return {room: body.rstrip("\n") + "\n" for room, body in zip(parts[::2], parts[1::2])}
 
 
@@ -163,29 +178,32 @@ def main():
     compiler = Compiler(nvidia)
     ptxas = nvidia / "cuda_nvcc" / "bin" / "ptxas"
     committed = RESOURCES.read_text() if RESOURCES.exists() else ""
-    table = {room: body for room, body in sections(committed).items() if room in every}
+    sources = {room: sorted((KERNELS / room).glob("op*.cu")) for room in every}
+    titles = {s: s.parent.name if s.name == "op.cu" else f"{s.parent.name} {architecture(s)}" for l in sources.values() for s in l}
+    table = {name: body for name, body in sections(committed).items() if name in titles.values()}
     wrong = []
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for room in rooms:
-            ptx, log = compiler.compile(KERNELS / room / "op.cu")
+        for source in [s for room in rooms for s in sources[room]]:
+            name = titles[source]
+            ptx, log = compiler.compile(source)
             if log.strip("\0 \n"):
-                print(f"{room}/op.cu:\n{log}")
-            out = KERNELS / room / "op.ptx"
+                print(f"{name}:\n{log}")
+            out = source.with_suffix(".ptx")
             if not args.check:
                 out.write_text(ptx)
             elif not out.exists() or out.read_text() != ptx:
-                wrong.append(f"{room}: op.ptx is not what op.cu gives: run make ptx")
-            jobs = {arch: pool.submit(assemble, ptxas, room, ptx, arch) for arch in ARCHS}
+                wrong.append(f"{name}: {out.name} is not what {source.name} gives: run make ptx")
+            jobs = {arch: pool.submit(assemble, ptxas, name, ptx, arch) for arch in targets(source)}
             reports = {}
             for arch, job in jobs.items():
                 reports[arch], bad = job.result()
                 wrong += bad
             if all(reports.values()):
-                table[room] = section(reports)
-                print(f"{room}: {len(reports[ARCHS[0]])} kernels, {len(ptx) >> 10} KiB of PTX")
+                table[name] = section(reports)
+                print(f"{name}: {len(next(iter(reports.values())))} kernels, {len(ptx) >> 10} KiB of PTX")
 
-    text = HEADER + "".join(f"\n## {room}\n\n{table[room]}" for room in sorted(table))
+    text = HEADER + "".join(f"\n## {name}\n\n{table[name]}" for name in sorted(table))
     if not args.check:
         RESOURCES.write_text(text)
     elif text != committed:

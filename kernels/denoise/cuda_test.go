@@ -21,8 +21,10 @@ func TestStepKernels(t *testing.T) {
 	}{
 		{"one", 1, Coefficients{PredictionModel: 1, Latents: 0.5, Prediction: -0.3}},
 		{"guided", 333, Coefficients{PredictionModel: 1, Latents: 1.01, Prediction: -0.1, Guidance: 7.5}},
-		{"clipped", 256, Coefficients{PredictionLatents: 1.3, PredictionModel: -0.8, Clip: 1, Latents: 0.2, Model: 0.1, Prediction: 0.7, Guidance: 3}},
-		{"multistep", 1000, Coefficients{PredictionModel: 1, Latents: 1.004, Prediction: 2.29, Past: []float64{-2.46, 1.54, -0.375}, Guidance: 7.5}},
+		{"clipped", 256, Coefficients{PredictionLatents: 1.3, PredictionModel: -0.8, Clip: 1, Latents: 0.2, Model: 0.1, Prediction: 0.7,
+			Guidance: 3}},
+		{"multistep", 1000, Coefficients{PredictionModel: 1, Latents: 1.004, Prediction: 2.29, Past: []float64{-2.46, 1.54, -0.375},
+			Guidance: 7.5}},
 		{"first", 40, Coefficients{PredictionModel: 1, Prediction: 0.4, Past: []float64{0.4}, First: 0.99}},
 		{"noise", 40, Coefficients{PredictionLatents: 1, PredictionModel: -14.6, Latents: 0.9, Prediction: 0.1, Noise: 0.44}},
 	} {

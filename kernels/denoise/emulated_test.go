@@ -17,7 +17,8 @@ func TestEmulated(t *testing.T) {
 		for _, c := range []denoise.Coefficients{
 			{PredictionModel: 1, Latents: 1.01, Prediction: -0.1},
 			{PredictionModel: 1, Latents: 1.004, Prediction: 2.29, Past: []float64{-2.46, 1.54, -0.375}, Guidance: 7.5},
-			{PredictionLatents: 1.3, PredictionModel: -0.8, Clip: 1, Latents: 0.2, Model: 0.1, Prediction: 0.7, First: 0.5, Noise: 0.44, Guidance: 3},
+			{PredictionLatents: 1.3, PredictionModel: -0.8, Clip: 1, Latents: 0.2, Model: 0.1, Prediction: 0.7, First: 0.5, Noise: 0.44,
+				Guidance: 3},
 		} {
 			for _, dims := range [][]int{{1, 1, 1, 1}, {2, 5, 7, 4}, {0, 8, 8, 4}} {
 				model := append([]int(nil), dims...)

@@ -41,7 +41,8 @@ func TestKernels(t *testing.T) {
 	for _, f16 := range []bool{true, false} {
 		typ, size := kernel.Type(f16), kernel.Size(f16)
 		// n elements of rows of `stride`.
-		for _, c := range []struct{ rows, n, stride, ids, share int }{{1, 1, 1, 1, 1}, {11, 7, 7, 6, 1}, {5, 64, 64, 9, 1}, {3, 1031, 1031, 4, 3}, {4, 24, 40, 7, 2}, {4, 25, 40, 7, 1}} {
+		for _, c := range []struct{ rows, n, stride, ids, share int }{{1, 1, 1, 1, 1}, {11, 7, 7, 6, 1}, {5, 64, 64, 9, 1},
+			{3, 1031, 1031, 4, 3}, {4, 24, 40, 7, 2}, {4, 25, 40, 7, 1}} {
 			table, ids := randoms(c.rows*c.stride), picks(c.ids, c.rows)
 			ts, is, y := r.Float(f16, table), r.Put(ids), r.New(c.ids*c.n, size)
 			var want []float32

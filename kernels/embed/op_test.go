@@ -7,3 +7,5 @@ import (
 )
 
 func TestEmbed(t *testing.T) { optest.Host(t, optest.Embed) }
+
+func BenchmarkEmbed(b *testing.B) { optest.BenchHost(b, optest.BenchEmbed) }

@@ -83,12 +83,16 @@ func TestGroupKernels(t *testing.T) {
 		n, positions, width, rest, groups, bundle int
 		mean                                      float64
 	}{
-		{n: 1, positions: 1, width: 4, groups: 1}, {n: 2, positions: 15, width: 4, groups: 4}, {n: 2, positions: 15, width: 24, groups: 8, bundle: 8},
-		{n: 1, positions: 21, width: 40, groups: 8, bundle: 8}, {n: 3, positions: 4, width: 72, groups: 8, bundle: 8}, {n: 1, positions: 64, width: 320, groups: 32, bundle: 8},
-		{n: 2, positions: 9, width: 96, groups: 32, bundle: 32}, {n: 1, positions: 3, width: 27, groups: 9}, {n: 2, positions: 1, width: 5, groups: 1},
+		{n: 1, positions: 1, width: 4, groups: 1}, {n: 2, positions: 15, width: 4, groups: 4},
+		{n: 2, positions: 15, width: 24, groups: 8, bundle: 8},
+		{n: 1, positions: 21, width: 40, groups: 8, bundle: 8}, {n: 3, positions: 4, width: 72, groups: 8, bundle: 8},
+		{n: 1, positions: 64, width: 320, groups: 32, bundle: 8},
+		{n: 2, positions: 9, width: 96, groups: 32, bundle: 32}, {n: 1, positions: 3, width: 27, groups: 9},
+		{n: 2, positions: 1, width: 5, groups: 1},
 		{n: 1, positions: 3, width: 9000, groups: 30}, {n: 1, positions: 500, width: 64, groups: 32, bundle: 16, mean: -100},
 		{n: 2, positions: 30, width: 1280, groups: 32, bundle: 2}, {n: 1, positions: 600, width: 32, groups: 4, bundle: 4, mean: 3},
-		{n: 2, positions: 33, width: 64, rest: 32, groups: 32, bundle: 8}, {n: 2, positions: 33, width: 48, rest: 32, groups: 10, bundle: 5}, {n: 2, positions: 5, width: 7, rest: 2, groups: 3},
+		{n: 2, positions: 33, width: 64, rest: 32, groups: 32, bundle: 8}, {n: 2, positions: 33, width: 48, rest: 32, groups: 10, bundle: 5},
+		{n: 2, positions: 5, width: 7, rest: 2, groups: 3},
 		{n: 1, positions: 130, width: 64, groups: 32, bundle: 16, mean: 1000},
 	} {
 		for _, f16 := range []bool{true, false} {
@@ -129,10 +133,12 @@ func TestGroupKernels(t *testing.T) {
 						}
 					}
 				}
-				name := fmt.Sprintf("%s: [%d %d %d+%d] in %d, %d a block, mean %g, silu %d", kernel.Type(f16), c.n, c.positions, c.width, c.rest, c.groups, c.bundle, c.mean, silu)
+				name := fmt.Sprintf("%s: [%d %d %d+%d] in %d, %d a block, mean %g, silu %d", kernel.Type(f16), c.n, c.positions, c.width, c.rest,
+					c.groups, c.bundle, c.mean, silu)
 				if silu == 0 || c.bundle == 0 {
 					y := r.New(len(want), kernel.Size(f16))
-					r.Run("group_"+kernel.Type(f16)+"_any", kernel.Dim{c.n * c.groups}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, c.positions, c.width, c.rest, c.groups, float32(eps), silu)
+					r.Run("group_"+kernel.Type(f16)+"_any", kernel.Dim{c.n * c.groups}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, c.positions, c.width,
+						c.rest, c.groups, float32(eps), silu)
 					r.Close("any "+name, r.Floats(y), want, f16, 1)
 				}
 				if c.bundle == 0 {
@@ -207,7 +213,8 @@ func TestCounts(t *testing.T) {
 	check := func(name string, c ptx.Counts, load, store int) {
 		t.Helper()
 		if c.Load.Efficiency() < 0.9 || c.Store.Efficiency() < 0.9 || c.LocalBytes > 0 {
-			t.Errorf("%s: %.0f %% of what is loaded was asked for, %.0f %% of what is stored, %d bytes of local memory", name, 100*c.Load.Efficiency(), 100*c.Store.Efficiency(), c.LocalBytes)
+			t.Errorf("%s: %.0f %% of what is loaded was asked for, %.0f %% of what is stored, %d bytes of local memory", name,
+				100*c.Load.Efficiency(), 100*c.Store.Efficiency(), c.LocalBytes)
 		}
 		if float64(c.Load.Bytes) > 1.05*float64(load) || int(c.Store.Bytes) != store {
 			t.Errorf("%s: %d bytes loaded and %d stored, want %d and %d", name, c.Load.Bytes, c.Store.Bytes, load, store)
@@ -220,14 +227,17 @@ func TestCounts(t *testing.T) {
 		n := r.Run(fmt.Sprintf("layer_%s_v8", kernel.Type(f16)), kernel.Dim{4}, kernel.Dim{128}, 0, x, g, b, y, rows, c, float32(1e-5))
 		check("layer "+kernel.Type(f16), n, rows*c*(size+8), rows*c*size)
 		const positions, ch = 240, 320
-		x, g, b, y = r.Float(f16, randoms(rng, positions*ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.New(positions*ch, size)
+		x, g, b, y = r.Float(f16, randoms(rng, positions*ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)),
+			r.New(positions*ch, size)
 		for _, kept := range []int{0, 1} { // the map is read twice, or once
-			n = r.Run("group_"+kernel.Type(f16), kernel.Dim{4}, kernel.Dim{512}, kept*positions*ch/4*size, x, nil, g, b, y, nil, 1, positions, ch, 0, 32, 8, 1, kept, float32(1e-5), 1)
+			n = r.Run("group_"+kernel.Type(f16), kernel.Dim{4}, kernel.Dim{512}, kept*positions*ch/4*size, x, nil, g, b, y, nil, 1, positions,
+				ch, 0, 32, 8, 1, kept, float32(1e-5), 1)
 			check("group "+kernel.Type(f16), n, (2-kept)*positions*ch*size, positions*ch*size)
 			const slabs, bundle = 8, 32
 			part := r.New(32*slabs, 8)
 			// How often a block looks whether the others are there is the machine's.
-			n = r.Together("group_slabs_"+kernel.Type(f16), kernel.Dim{slabs}, kernel.Dim{512}, kept*positions*ch/slabs*size, x, nil, g, b, y, part, 1, positions, ch, 0, 32, bundle, slabs, kept, float32(1e-5), 1)
+			n = r.Together("group_slabs_"+kernel.Type(f16), kernel.Dim{slabs}, kernel.Dim{512}, kept*positions*ch/slabs*size, x, nil, g, b, y,
+				part, 1, positions, ch, 0, 32, bundle, slabs, kept, float32(1e-5), 1)
 			for _, l := range n.Lines {
 				if strings.HasPrefix(l.Instruction, "ld.volatile") {
 					n.Load.Bytes -= l.Load.Bytes

@@ -121,7 +121,8 @@ func Attend(t *testing.T, dev engine.Device) {
 		}
 		name := fmt.Sprintf("%s: q [%d %d], k [%d %d], %d heads of %d", c.name, c.n, c.lq, c.m, c.lk, c.heads, c.dim)
 		u.want(name, y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
-			return attention.Attend(s, s.Put(q), s.Put(k), s.Put(v), attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal, Keys: c.keys})
+			return attention.Attend(s, s.Put(q), s.Put(k), s.Put(v), attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal,
+				Keys: c.keys})
 		})
 		o := attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal, Keys: c.keys}
 		u.want(name+", keys beside values", y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
@@ -139,7 +140,8 @@ func Attend(t *testing.T, dev engine.Device) {
 		}
 		if c.keys > 2 && c.lq == 1 && c.dim%8 == 0 {
 			u.want(name+", two of them counted on the device", y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
-				return attention.Attend(s, s.Put(q), s.Put(k), s.Put(v), attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal, Keys: c.keys - 2, More: ids(s, []int32{2}, 1)})
+				return attention.Attend(s, s.Put(q), s.Put(k), s.Put(v), attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal,
+					Keys: c.keys - 2, More: ids(s, []int32{2}, 1)})
 			})
 		}
 	}
@@ -150,12 +152,18 @@ func Attend(t *testing.T, dev engine.Device) {
 		}
 	}
 	u.refuses([]refusal{
-		{"width", "attention: net: q [1 2 8], k [1 3 6], v [1 3 6], 2 heads", run([]int{1, 2, 8}, []int{1, 3, 6}, []int{1, 3, 6}, attention.Options{Heads: 2})},
-		{"values", "attention: net: q [1 2 8], k [1 3 8], v [1 4 8], 2 heads", run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 4, 8}, attention.Options{Heads: 2})},
-		{"heads", "attention: net: q [1 2 8], k [1 3 8], v [1 3 8], 3 heads", run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 3})},
-		{"no heads", "attention: net: q [1 2 8], k [1 3 8], v [1 3 8], 0 heads", run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{})},
-		{"samples", "attention: net: q [3 2 8], k [2 3 8], v [2 3 8], 2 heads", run([]int{3, 2, 8}, []int{2, 3, 8}, []int{2, 3, 8}, attention.Options{Heads: 2})},
-		{"four dimensions", "attention: net: q [1 2 2 8], k [1 3 8], v [1 3 8], 2 heads", run([]int{1, 2, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2})},
+		{"width", "attention: net: q [1 2 8], k [1 3 6], v [1 3 6], 2 heads",
+			run([]int{1, 2, 8}, []int{1, 3, 6}, []int{1, 3, 6}, attention.Options{Heads: 2})},
+		{"values", "attention: net: q [1 2 8], k [1 3 8], v [1 4 8], 2 heads",
+			run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 4, 8}, attention.Options{Heads: 2})},
+		{"heads", "attention: net: q [1 2 8], k [1 3 8], v [1 3 8], 3 heads",
+			run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 3})},
+		{"no heads", "attention: net: q [1 2 8], k [1 3 8], v [1 3 8], 0 heads",
+			run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{})},
+		{"samples", "attention: net: q [3 2 8], k [2 3 8], v [2 3 8], 2 heads",
+			run([]int{3, 2, 8}, []int{2, 3, 8}, []int{2, 3, 8}, attention.Options{Heads: 2})},
+		{"four dimensions", "attention: net: q [1 2 2 8], k [1 3 8], v [1 3 8], 2 heads",
+			run([]int{1, 2, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2})},
 		{"thirds", "attention: net: queries, keys and values in [1 2 8]", func(s *engine.Stream) *engine.Tensor {
 			return attention.Packed(s, s.New(s.Float(), 1, 2, 8), attention.Options{Heads: 2})
 		}},
@@ -165,9 +173,12 @@ func Attend(t *testing.T, dev engine.Device) {
 		{"cache", "attention: net: queries, keys and values in [1 2 12], a cache of [1 3 12]", func(s *engine.Stream) *engine.Tensor {
 			return attention.Cached(s, s.New(s.Float(), 1, 2, 12), s.New(s.Float(), 1, 3, 12), attention.Options{Heads: 2})
 		}},
-		{"no keys", "attention: net: q [1 2 8], k [1 0 8], v [1 0 8], 2 heads", run([]int{1, 2, 8}, []int{1, 0, 8}, []int{1, 0, 8}, attention.Options{Heads: 2})},
-		{"more keys than there are", "attention: net: 4 keys of k [1 3 8] for q [1 2 8], causal false", run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2, Keys: 4})},
-		{"a query without keys", "attention: net: 3 keys of k [1 3 8] for q [1 4 8], causal true", run([]int{1, 4, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2, Causal: true})},
+		{"no keys", "attention: net: q [1 2 8], k [1 0 8], v [1 0 8], 2 heads",
+			run([]int{1, 2, 8}, []int{1, 0, 8}, []int{1, 0, 8}, attention.Options{Heads: 2})},
+		{"more keys than there are", "attention: net: 4 keys of k [1 3 8] for q [1 2 8], causal false",
+			run([]int{1, 2, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2, Keys: 4})},
+		{"a query without keys", "attention: net: 3 keys of k [1 3 8] for q [1 4 8], causal true",
+			run([]int{1, 4, 8}, []int{1, 3, 8}, []int{1, 3, 8}, attention.Options{Heads: 2, Causal: true})},
 	})
 }
 

@@ -9,8 +9,11 @@ import (
 	"parley/engine/host"
 	"parley/kernels/attention"
 	"parley/kernels/conv"
+	"parley/kernels/embed"
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
+	"parley/kernels/resize"
+	"parley/kernels/sampling"
 )
 
 // bench runs an operation over and over and reports its speed.
@@ -126,9 +129,10 @@ func BenchAttend(b *testing.B, dev engine.Device) {
 		{"blip text cross, 3 beams", 3, 1, 1, 577, 12, 64},
 	} {
 		width := c.heads * c.dims
-		bench(b, c.name, dev, [][]int{{c.n, c.lq, width}, {c.m, c.lk, width}, {c.m, c.lk, width}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
-			return attention.Attend(s, x[0], x[1], x[2], attention.Options{Heads: c.heads})
-		})
+		bench(b, c.name, dev, [][]int{{c.n, c.lq, width}, {c.m, c.lk, width}, {c.m, c.lk, width}},
+			func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+				return attention.Attend(s, x[0], x[1], x[2], attention.Options{Heads: c.heads})
+			})
 	}
 }
 
@@ -144,4 +148,91 @@ func BenchNorm(b *testing.B, dev engine.Device) {
 			return norm.Layer(s, x[0], x[1], x[2], 1e-5)
 		})
 	}
+}
+
+// BenchEmbed has CLIP's text, BLIP's and CLIP's pictures, and a decoder's cache.
+func BenchEmbed(b *testing.B, dev engine.Device) {
+	row := func(s *engine.Stream, n, below int, dims ...int) *engine.Tensor {
+		v := make([]int32, n)
+		for i := range v {
+			v[i] = int32((i*7919 + 3) % below)
+		}
+		return ids(s, v, dims...)
+	}
+	bench(b, "tokens 8x77x768 of 49408", dev, [][]int{{49408, 768}, {77, 768}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+		at := row(s, 8*77, 49408, 8, 77)
+		defer s.Free(at)
+		return embed.Tokens(s, x[0], at, x[1], 0, nil)
+	})
+	bench(b, "patches 4x577x768", dev, [][]int{{4, 576, 768}, {768}, {577, 768}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+		return embed.Patches(s, x[0], x[1], x[2])
+	})
+	bench(b, "select 12 of a cache 12x20x1536", dev, [][]int{{12, 20, 1536}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+		from := row(s, 12, 12, 12)
+		defer s.Free(from)
+		return embed.Select(s, x[0], from, 20)
+	})
+}
+
+// BenchResize takes drawings to CLIP's and BLIP's sizes, and a photograph to CLIP's.
+func BenchResize(b *testing.B, dev engine.Device) {
+	for _, c := range []struct{ n, h, w, to int }{{4, 512, 512, 224}, {4, 512, 512, 384}, {1, 1200, 1600, 224}} {
+		b.Run(fmt.Sprintf("%dx%dx%d to %d", c.n, c.h, c.w, c.to), func(b *testing.B) {
+			s := engine.NewStream(b.Context(), dev)
+			x := s.Put(engine.FromU8(make([]uint8, c.n*c.h*c.w*3), c.n, c.h, c.w, 3))
+			for b.Loop() {
+				s.Free(resize.Resize(s, x, c.to, c.to, resize.Bicubic, resize.Window{H: c.to, W: c.to}))
+			}
+			if err := s.Err(); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(c.n*b.N)/b.Elapsed().Seconds(), "pictures/s")
+			s.Free(x)
+		})
+	}
+}
+
+// BenchSampling has BLIP's vocabulary: ten captions' next tokens, and a step of a
+// beam search.
+func BenchSampling(b *testing.B, dev engine.Device) {
+	const rows, vocab = 10, 30524
+	history := make([][]int32, rows)
+	for i := range history {
+		history[i] = []int32{30522, 1037, 3861, 1997}
+	}
+	subsequences, scores := make([]uint64, rows), make([]float64, rows)
+	run := func(name string, op func(*engine.Stream, *engine.Tensor) error) {
+		b.Run(name, func(b *testing.B) {
+			s := engine.NewStream(b.Context(), dev)
+			logits := make([]float32, rows*vocab)
+			for i := range logits {
+				logits[i] = float32(i*7919%1009) / 64
+			}
+			x := s.PutAs(engine.F32, engine.FromF32(logits, rows, vocab))
+			for b.Loop() {
+				if err := op(s, x); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(rows*b.N)/b.Elapsed().Seconds(), "rows/s")
+			s.Free(x)
+		})
+	}
+	for _, c := range []struct {
+		name string
+		o    sampling.Options
+	}{
+		{"likeliest", sampling.Options{RepetitionPenalty: 1.1}},
+		{"top-p 0.9", sampling.Options{Sample: true, TopP: 0.9, Subsequences: subsequences}},
+		{"top-k 50", sampling.Options{Sample: true, TopK: 50, Subsequences: subsequences}},
+	} {
+		run(c.name, func(s *engine.Stream, x *engine.Tensor) error {
+			_, err := sampling.Tokens(s, x, history, c.o)
+			return err
+		})
+	}
+	run("5 beams", func(s *engine.Stream, x *engine.Tensor) error {
+		_, err := sampling.Continuations(s, x, history, scores, 5, sampling.Options{})
+		return err
+	})
 }

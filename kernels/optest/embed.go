@@ -115,7 +115,8 @@ func Embed(t *testing.T, dev engine.Device) {
 		// The angle, t times a frequency, is rounded before its sine is taken.
 		more float64
 		o    embed.Sinusoids
-	}{{[]float64{0}, 2, 1, embed.Sinusoids{}}, {[]float64{1, 0.5, 3}, 320, 1, embed.Sinusoids{}}, {[]float64{999, 261, 1}, 24, 20, embed.Sinusoids{}},
+	}{{[]float64{0}, 2, 1, embed.Sinusoids{}}, {[]float64{1, 0.5, 3}, 320, 1, embed.Sinusoids{}},
+		{[]float64{999, 261, 1}, 24, 20, embed.Sinusoids{}},
 		{[]float64{981, 37.5}, 33, 20, embed.Sinusoids{}}, {[]float64{1, 0.5, 3}, 64, 1, embed.Sinusoids{SineFirst: true, Shift: 1}}} {
 		y := zeros(len(c.ts), c.dim)
 		half := c.dim / 2
@@ -128,7 +129,8 @@ func Embed(t *testing.T, dev engine.Device) {
 				}
 			}
 		}
-		u.want(fmt.Sprintf("timesteps %v in %d", c.ts, c.dim), y, c.more, func(s *engine.Stream) *engine.Tensor { return embed.Timesteps(s, c.ts, c.dim, c.o) })
+		u.want(fmt.Sprintf("timesteps %v in %d", c.ts, c.dim), y, c.more,
+			func(s *engine.Stream) *engine.Tensor { return embed.Timesteps(s, c.ts, c.dim, c.o) })
 	}
 
 	tokens := func(n, length, positions, width int) func(*engine.Stream) *engine.Tensor {

@@ -41,7 +41,8 @@ func Linear(t *testing.T, dev engine.Device) {
 		}
 		u.want(fmt.Sprintf("%s [%d %d] [%d %d] act %s bias %t residual %t", name, m, k, n, k, acts[e.act].name, e.bias, e.residual), y, more,
 			func(s *engine.Stream) *engine.Tensor {
-				return matmul.Linear(s, put(s, x), must(matmul.Pack(u.dev, w.F32(), n, k)), matmul.Epilogue{Bias: vector(s, bias), Act: acts[e.act].act, Residual: put(s, residual)})
+				return matmul.Linear(s, put(s, x), must(matmul.Pack(u.dev, w.F32(), n, k)),
+					matmul.Epilogue{Bias: vector(s, bias), Act: acts[e.act].act, Residual: put(s, residual)})
 			})
 	}
 	cycle := func() linearCase {
@@ -105,7 +106,8 @@ func Linear(t *testing.T, dev engine.Device) {
 		}
 		epilogue(y.v, bias, acts[c.act].act, nil)
 		u.want(fmt.Sprintf("sample bias of %d samples of %d rows", c.parts, c.m), y, 1, func(s *engine.Stream) *engine.Tensor {
-			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), c.n, 11)), matmul.Epilogue{Bias: vector(s, bias), SampleBias: s.Put(sampleBias), Act: acts[c.act].act})
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), c.n, 11)),
+				matmul.Epilogue{Bias: vector(s, bias), SampleBias: s.Put(sampleBias), Act: acts[c.act].act})
 		})
 	}
 	for _, c := range []struct{ m, k, n int }{{1, 1, 1}, {5, 7, 3}, {33, 20, 97}, {130, 64, 160}} {
@@ -126,7 +128,8 @@ func Linear(t *testing.T, dev engine.Device) {
 		})
 	}
 	u.want("logits", zeros(3, 4), 1, func(s *engine.Stream) *engine.Tensor {
-		y := matmul.Linear(s, s.Put(engine.FromF32(make([]float32, 15), 3, 5)), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{Logits: true})
+		y := matmul.Linear(s, s.Put(engine.FromF32(make([]float32, 15), 3, 5)), must(matmul.Pack(u.dev, w.F32(), 4, 5)),
+			matmul.Epilogue{Logits: true})
 		if y.DType() != engine.F32 {
 			u.Errorf("logits are %v", y.DType())
 		}
@@ -200,8 +203,10 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		{name: "stride 2 1x1", n: 1, h: 7, w: 6, in: 5, out: 4, k: 1, o: conv.Options{Stride: 2}, bias: true},
 		{name: "stride 2 symmetric", n: 2, h: 8, w: 6, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: same3}, bias: true},
 		{name: "stride 2 symmetric odd", n: 1, h: 7, w: 9, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: same3}},
-		{name: "stride 2 bottom right", n: 2, h: 8, w: 6, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: conv.Pad{Bottom: 1, Right: 1}}, bias: true},
-		{name: "stride 2 bottom right odd", n: 1, h: 7, w: 9, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: conv.Pad{Bottom: 1, Right: 1}}},
+		{name: "stride 2 bottom right", n: 2, h: 8, w: 6, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: conv.Pad{Bottom: 1, Right: 1}},
+			bias: true},
+		{name: "stride 2 bottom right odd", n: 1, h: 7, w: 9, in: 5, out: 7, k: 3,
+			o: conv.Options{Stride: 2, Pad: conv.Pad{Bottom: 1, Right: 1}}},
 		{name: "stride 2 top left", n: 1, h: 7, w: 8, in: 2, out: 3, k: 3, o: conv.Options{Stride: 2, Pad: conv.Pad{Top: 1, Left: 1}}},
 		{name: "wide padding", n: 1, h: 3, w: 4, in: 2, out: 3, k: 3, o: conv.Options{Pad: conv.Pad{Top: 3, Left: 2, Bottom: 4, Right: 5}}},
 		{name: "upsample", n: 2, h: 3, w: 5, in: 7, out: 9, k: 3, o: conv.Options{Pad: same3, Upsample: true}, bias: true},
@@ -221,10 +226,13 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		{name: "each sample", n: 3, h: 4, w: 5, in: 8, out: 6, k: 3, o: conv.Options{Pad: same3}, parts: 3, bias: true},
 		{name: "all samples", n: 3, h: 4, w: 5, in: 8, out: 16, k: 3, o: conv.Options{Pad: same3}, parts: 1, bias: true},
 		{name: "level of a unet", n: 2, h: 8, w: 24, in: 72, out: 40, k: 3, o: conv.Options{Pad: same3}, bias: true, residual: true},
-		{name: "levels of a unet", n: 2, h: 13, w: 18, in: 40, out: 48, k: 3, o: conv.Options{Pad: same3}, bias: true, parts: 2, act: 1, residual: true},
+		{name: "levels of a unet", n: 2, h: 13, w: 18, in: 40, out: 48, k: 3, o: conv.Options{Pad: same3}, bias: true, parts: 2, act: 1,
+			residual: true},
 		{name: "upsampler of a unet", n: 1, h: 7, w: 6, in: 136, out: 40, k: 3, o: conv.Options{Pad: same3, Upsample: true}, bias: true},
-		{name: "upsample, one row, padding of two", n: 2, h: 1, w: 9, in: 20, out: 34, k: 3, o: conv.Options{Pad: conv.Pad{Top: 2, Left: 1, Bottom: 2}, Upsample: true}},
-		{name: "concat, three chunks", n: 1, h: 5, w: 9, in: 150, out: 65, k: 3, o: conv.Options{Pad: same3}, concat: 60, bias: true, residual: true},
+		{name: "upsample, one row, padding of two", n: 2, h: 1, w: 9, in: 20, out: 34, k: 3,
+			o: conv.Options{Pad: conv.Pad{Top: 2, Left: 1, Bottom: 2}, Upsample: true}},
+		{name: "concat, three chunks", n: 1, h: 5, w: 9, in: 150, out: 65, k: 3, o: conv.Options{Pad: same3}, concat: 60, bias: true,
+			residual: true},
 		{name: "concat, a chunk's border", n: 1, h: 8, w: 8, in: 128, out: 32, k: 3, o: conv.Options{Pad: same3}, concat: 64, bias: true},
 		{name: "valid, many channels", n: 1, h: 12, w: 15, in: 32, out: 64, k: 3, act: 2, bias: true},
 		{name: "depth above a block", n: 1, h: 8, w: 9, in: 400, out: 33, k: 3, o: conv.Options{Pad: same3}, bias: true},
@@ -293,8 +301,10 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		{"three dimensions", "conv: net: x [8 8 4], filters [5 4 3 3]", run(conv.Options{}, 8, 8, 4)},
 		{"small", "conv: net: x [1 2 8 4] is smaller than the filters [3 3]", run(conv.Options{}, 1, 2, 8, 4)},
 		{"small, stride 2", "conv: net: x [1 8 2 4] is smaller than the filters [3 3]", run(conv.Options{Stride: 2}, 1, 8, 2, 4)},
-		{"bias", "conv: net: a bias of [4] for a result of [1 6 6 5]", run(conv.Options{Epilogue: matmul.Epilogue{Bias: u.random(4)}}, 1, 8, 8, 4)},
-		{"residual", "conv: net: a residual of [1 8 8 5] for a result of [1 6 6 5]", run(conv.Options{Epilogue: matmul.Epilogue{Residual: u.random(1, 8, 8, 5)}}, 1, 8, 8, 4)},
+		{"bias", "conv: net: a bias of [4] for a result of [1 6 6 5]",
+			run(conv.Options{Epilogue: matmul.Epilogue{Bias: u.random(4)}}, 1, 8, 8, 4)},
+		{"residual", "conv: net: a residual of [1 8 8 5] for a result of [1 6 6 5]",
+			run(conv.Options{Epilogue: matmul.Epilogue{Residual: u.random(1, 8, 8, 5)}}, 1, 8, 8, 4)},
 	})
 }
 

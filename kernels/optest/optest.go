@@ -37,7 +37,8 @@ func exact(d engine.Device) bool {
 // precisions f32 and fast, and once more at each lower instruction set, which takes a
 // process of its own.
 func Host(t *testing.T, suite func(*testing.T, engine.Device)) {
-	HostWith(t, suite, host.Options{Workers: 1}, host.Options{Workers: 3}, host.Options{Workers: 2, Precision: host.F32}, host.Options{Workers: 2, Precision: host.Fast})
+	HostWith(t, suite, host.Options{Workers: 1}, host.Options{Workers: 3}, host.Options{Workers: 2, Precision: host.F32},
+		host.Options{Workers: 2, Precision: host.Fast})
 }
 
 // HostWith is Host for these options.
@@ -310,4 +311,5 @@ func activation(a matmul.Act, x float64) float64 {
 var acts = []struct {
 	name string
 	act  matmul.Act
-}{{"none", matmul.None}, {"silu", matmul.SiLU}, {"gelu", matmul.GELU}, {"quick_gelu", matmul.QuickGELU}, {"gelu_tanh", matmul.GELUTanh}, {"tanh", matmul.Tanh}}
+}{{"none", matmul.None}, {"silu", matmul.SiLU}, {"gelu", matmul.GELU}, {"quick_gelu", matmul.QuickGELU}, {"gelu_tanh", matmul.GELUTanh},
+	{"tanh", matmul.Tanh}}

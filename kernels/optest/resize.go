@@ -137,9 +137,10 @@ func Resize(t *testing.T, dev engine.Device) {
 					}
 				}
 			}
-			u.want(fmt.Sprintf("resize %d of %v to %d x %d, %+v", f, x.Shape(), c.h, c.w, c.part), y, u.exact(), func(s *engine.Stream) *engine.Tensor {
-				return resize.Resize(s, s.Put(x), c.h, c.w, f, c.part)
-			})
+			u.want(fmt.Sprintf("resize %d of %v to %d x %d, %+v", f, x.Shape(), c.h, c.w, c.part), y, u.exact(),
+				func(s *engine.Stream) *engine.Tensor {
+					return resize.Resize(s, s.Put(x), c.h, c.w, f, c.part)
+				})
 		}
 	}
 
@@ -152,9 +153,11 @@ func Resize(t *testing.T, dev engine.Device) {
 		{"channels", "pictures [1 4 4 1] u8 at 2 x 2", scaled([]int{1, 4, 4, 1}, 2, 2, whole(2, 2))},
 		{"an empty picture", "pictures [1 0 4 3] u8 at 2 x 2", scaled([]int{1, 0, 4, 3}, 2, 2, whole(2, 2))},
 		{"no pixels", "{Top:0 Left:0 H:0 W:2} of pictures [1 4 4 3] u8 at 0 x 2", scaled([]int{1, 4, 4, 3}, 0, 2, whole(0, 2))},
-		{"a window outside", "{Top:1 Left:0 H:2 W:2} of pictures [1 4 4 3] u8 at 2 x 2", scaled([]int{1, 4, 4, 3}, 2, 2, resize.Window{Top: 1, H: 2, W: 2})},
+		{"a window outside", "{Top:1 Left:0 H:2 W:2} of pictures [1 4 4 3] u8 at 2 x 2",
+			scaled([]int{1, 4, 4, 3}, 2, 2, resize.Window{Top: 1, H: 2, W: 2})},
 		{"too many pixels", "pictures [1 4 4 3] u8 at 40000 x 40000", scaled([]int{1, 4, 4, 3}, 40000, 40000, whole(40000, 40000))},
-		{"too many pixels on the way", "pictures [1 90000 4 3] at 8 x 40000: 90000 rows of 40000 pixels", scaled([]int{1, 90000, 4, 3}, 8, 40000, whole(8, 40000))},
+		{"too many pixels on the way", "pictures [1 90000 4 3] at 8 x 40000: 90000 rows of 40000 pixels",
+			scaled([]int{1, 90000, 4, 3}, 8, 40000, whole(8, 40000))},
 		{"floats", "pictures [1 2 2 3] f32", func(s *engine.Stream) *engine.Tensor {
 			return resize.Resize(s, s.New(engine.F32, 1, 2, 2, 3), 1, 1, resize.Box, whole(1, 1))
 		}},

@@ -46,7 +46,8 @@ func Tiles(t *testing.T, dev engine.Device) {
 		a, b   []int
 		extent int
 		down   bool
-	}{{[]int{1, 4, 3, 3}, []int{1, 5, 3, 3}, 2, true}, {[]int{2, 4, 6, 3}, []int{2, 4, 5, 3}, 4, false}, {[]int{1, 8, 9, 3}, []int{1, 8, 7, 3}, 8, true}, {[]int{1, 6, 4, 3}, []int{1, 5, 4, 3}, 1, false}} {
+	}{{[]int{1, 4, 3, 3}, []int{1, 5, 3, 3}, 2, true}, {[]int{2, 4, 6, 3}, []int{2, 4, 5, 3}, 4, false},
+		{[]int{1, 8, 9, 3}, []int{1, 8, 7, 3}, 8, true}, {[]int{1, 6, 4, 3}, []int{1, 5, 4, 3}, 1, false}} {
 		a, b := u.random(c.a...), u.random(c.b...)
 		y := zeros(c.b...)
 		for i, v := range b.F32() {

@@ -43,10 +43,12 @@ func TestPhilox(t *testing.T) {
 	if got, want := Philox(0, 0, 0), [4]uint32{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}; got != want {
 		t.Errorf("zeros give %x, want %x", got, want)
 	}
-	if got, want := Philox(math.MaxUint64, math.MaxUint64, math.MaxUint64), [4]uint32{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}; got != want {
+	if got, want := Philox(math.MaxUint64, math.MaxUint64, math.MaxUint64),
+		[4]uint32{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}; got != want {
 		t.Errorf("ones give %x, want %x", got, want)
 	}
-	if got, want := Philox(0x299f31d0a4093822, 0x0370734413198a2e, 0x85a308d3243f6a88), [4]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}; got != want {
+	if got, want := Philox(0x299f31d0a4093822, 0x0370734413198a2e, 0x85a308d3243f6a88),
+		[4]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}; got != want {
 		t.Errorf("pi gives %x, want %x", got, want)
 	}
 }

@@ -10,3 +10,5 @@ import (
 func TestResize(t *testing.T) {
 	optest.HostWith(t, optest.Resize, host.Options{Workers: 1}, host.Options{Workers: 3})
 }
+
+func BenchmarkResize(b *testing.B) { optest.BenchResize(b, host.New(0)) }

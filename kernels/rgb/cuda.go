@@ -2,6 +2,7 @@ package rgb
 
 import (
 	_ "embed"
+	"fmt"
 	"slices"
 
 	"parley/engine"
@@ -18,6 +19,10 @@ const threads = 256 // of a block
 
 func normaliseOnCUDA(d *cuda.Device, s *engine.Stream, y, x *engine.Tensor, part resize.Window, levels *Levels) {
 	if y.Elems() == 0 {
+		return
+	}
+	if y.Elems() > cuda.MaxIndex {
+		s.Fail(fmt.Errorf("rgb: %s: %v: at most %d elements on %s", s.Path(), y.Shape(), cuda.MaxIndex, d.Name()))
 		return
 	}
 	table := s.PutAs(engine.F32, engine.FromF32(slices.Concat(levels[0][:], levels[1][:], levels[2][:]), 3, 256))

@@ -69,7 +69,8 @@ func TestTokenKernels(t *testing.T) {
 				logits[2*vocab-1] = float32(math.Inf(-1))
 			}
 			ids, flat, counts := sequences(rng, rows, room, vocab)
-			all := []Options{{}, {RepetitionPenalty: 1.3, Suppress: true, Suppressed: int32(vocab - 1)}, {Sample: true}, {Sample: true, TopP: 0.9, RepetitionPenalty: 1.1},
+			all := []Options{{}, {RepetitionPenalty: 1.3, Suppress: true, Suppressed: int32(vocab - 1)}, {Sample: true},
+				{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1},
 				{Sample: true, TopP: 0.3, Temperature: 0.7}, {Sample: true, TopK: 1}, {Sample: true, TopK: 5}, {Sample: true, TopK: 40, TopP: 0.5},
 				{Sample: true, TopP: 1e-9}, {Sample: true, Temperature: 3}, {Sample: true, TopK: 1 << 20, TopP: 0.999}}
 			if vocab == 1 {
@@ -150,7 +151,8 @@ func TestContinuationKernel(t *testing.T) {
 		first                 bool
 		options               Options
 	}{
-		{1, 1, 2, false, Options{}}, {2, 3, 40, false, Options{}}, {2, 3, 1000, true, Options{Suppress: true, Suppressed: 3}}, {1, 5, 1000, false, Options{RepetitionPenalty: 1.5}},
+		{1, 1, 2, false, Options{}}, {2, 3, 40, false, Options{}}, {2, 3, 1000, true, Options{Suppress: true, Suppressed: 3}},
+		{1, 5, 1000, false, Options{RepetitionPenalty: 1.5}},
 		{3, 2, 777, false, Options{RepetitionPenalty: 0.7, Suppress: true, Suppressed: 776}}, {1, 3, 30524, false, Options{}},
 	} {
 		const room = 5

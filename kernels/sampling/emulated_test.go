@@ -69,7 +69,8 @@ func TestEmulated(t *testing.T) {
 // TestBounds: what the kernels have no room for is an error of the operation.
 func TestBounds(t *testing.T) {
 	optest.Beside(t, func(p *optest.Pair) {
-		for beams, want := range map[int]string{sampling.MaxBeams: "", sampling.MaxBeams + 1: "65 beams: at most 64 on " + p.GPU.Device().Name()} {
+		for beams, want := range map[int]string{sampling.MaxBeams: "",
+			sampling.MaxBeams + 1: "65 beams: at most 64 on " + p.GPU.Device().Name()} {
 			s := engine.NewStream(t.Context(), p.GPU.Device())
 			logits := s.PutAs(engine.F32, p.Normals(beams, 3))
 			best, err := sampling.Continuations(s, logits, make([][]int32, beams), make([]float64, beams), beams, sampling.Options{})

@@ -30,7 +30,8 @@ func tokensOnHost(h *host.Device, logits *engine.Tensor, ids [][]int32, o Option
 	})
 }
 
-func continuationsOnHost(h *host.Device, logits *engine.Tensor, ids [][]int32, scores []float64, beams int, o Options, out [][]Continuation) {
+func continuationsOnHost(h *host.Device, logits *engine.Tensor, ids [][]int32, scores []float64, beams int, o Options,
+	out [][]Continuation) {
 	vocab := logits.Dim(1)
 	best := make([][]Continuation, len(ids))
 	h.For(len(ids), func(i int) {

@@ -88,7 +88,8 @@ type Continuation struct {
 // beams, the best first; equal ones in the order of beams and ids. logits
 // [prompts·beams, V] are f32, ids and scores those of the beams. Of the options,
 // the repetition penalty and the suppressed token count.
-func Continuations(s *engine.Stream, logits *engine.Tensor, ids [][]int32, scores []float64, beams int, o Options) ([][]Continuation, error) {
+func Continuations(s *engine.Stream, logits *engine.Tensor, ids [][]int32, scores []float64, beams int, o Options) ([][]Continuation,
+	error) {
 	fits := len(logits.Shape()) == 2 && logits.DType() == engine.F32 && logits.Dim(0) == len(ids)
 	if !fits || len(ids) != len(scores) || beams < 1 || len(ids)%beams != 0 {
 		return nil, fmt.Errorf("sampling: %s: logits %v %v, %d rows of ids, %d scores, %d beams",

@@ -70,7 +70,8 @@ func TestPickIsTheSortedDraw(t *testing.T) {
 			if n > 3 {
 				scores[n/2] = float32(math.Inf(-1))
 			}
-			for _, c := range []Options{{}, {TopP: 0.9}, {TopP: 0.3, Temperature: 0.7}, {TopK: 1}, {TopK: 5}, {TopK: 40, TopP: 0.5}, {TopP: 1e-9}, {Temperature: 3}, {TopK: 1 << 20, TopP: 0.999}} {
+			for _, c := range []Options{{}, {TopP: 0.9}, {TopP: 0.3, Temperature: 0.7}, {TopK: 1}, {TopK: 5}, {TopK: 40, TopP: 0.5},
+				{TopP: 1e-9}, {Temperature: 3}, {TopK: 1 << 20, TopP: 0.999}} {
 				for i := range 12 {
 					u := rng.Float64()
 					if i == 0 {

@@ -46,7 +46,8 @@ func TestEncodings(t *testing.T) {
 		}
 		size, _ := strconv.Atoi(m[2])
 		from, _ := strconv.ParseUint(m[1], 16, 64)
-		out, err := exec.Command(objdump, "-d", "--no-show-raw-insn", fmt.Sprintf("--start-address=%#x", from), fmt.Sprintf("--stop-address=%#x", from+uint64(size)), binary).Output()
+		out, err := exec.Command(objdump, "-d", "--no-show-raw-insn", fmt.Sprintf("--start-address=%#x", from),
+			fmt.Sprintf("--stop-address=%#x", from+uint64(size)), binary).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

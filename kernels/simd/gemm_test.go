@@ -49,7 +49,8 @@ func testPack(t *testing.T, lines, k, r, gap int) {
 			}
 		}
 		if a[i] != want || b[i] != want {
-			t.Fatalf("%d lines, k %d, panels of %d, gap %d: element %d is %g by rows and %g by columns, want %g", lines, k, r, gap, i, a[i], b[i], want)
+			t.Fatalf("%d lines, k %d, panels of %d, gap %d: element %d is %g by rows and %g by columns, want %g", lines, k, r, gap, i, a[i],
+				b[i], want)
 		}
 	}
 }

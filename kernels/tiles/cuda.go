@@ -2,6 +2,7 @@ package tiles
 
 import (
 	_ "embed"
+	"fmt"
 
 	"parley/engine"
 	"parley/engine/cuda"
@@ -20,6 +21,10 @@ type strided struct{ at, sample, row int }
 // boxOnCUDA copies n x h rows of width elements from x to y.
 func boxOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor, n, h, width int, from, to strided) {
 	if n*h*width == 0 {
+		return
+	}
+	if n*h*width > cuda.MaxIndex {
+		s.Fail(fmt.Errorf("tiles: %s: %d elements of %v: at most %d at a time on %s", s.Path(), n*h*width, x.Shape(), cuda.MaxIndex, d.Name()))
 		return
 	}
 	d.Launch(s, module, "box_"+x.DType().String(), cuda.Blocks(n*h*width, threads), cuda.Dim{X: threads}, 0, x, y, n, h, width,
@@ -46,6 +51,10 @@ func fadeOnCUDA(d *cuda.Device, s *engine.Stream, a, b *engine.Tensor, extent in
 	}
 	elems := b.Dim(0) * extent * across * b.Dim(3)
 	if elems == 0 {
+		return
+	}
+	if elems > cuda.MaxIndex {
+		s.Fail(fmt.Errorf("tiles: %s: fade of %d elements of %v: at most %d on %s", s.Path(), elems, b.Shape(), cuda.MaxIndex, d.Name()))
 		return
 	}
 	d.Launch(s, module, "fade_"+b.DType().String(), cuda.Blocks(elems, threads), cuda.Dim{X: threads}, 0,

@@ -47,10 +47,12 @@ func TestHosts(t *testing.T) {
 		{"none", "", "no library|no NVIDIA driver: libcuda.so.1"},
 		{"ready", "-DSTART=0 -DVERSION=12040 -DDEVICES=2", "ready|an NVIDIA driver for CUDA 12.4, devices: 2|ok|ok|NotFound"},
 		{"newer", "-DSTART=0 -DVERSION=13010 -DDEVICES=1", "ready|an NVIDIA driver for CUDA 13.1, devices: 1|ok|ok|NotFound"},
-		{"old", "-DSTART=0 -DVERSION=11080 -DDEVICES=1", "too old|the NVIDIA driver is for CUDA 11.8; Parley needs one for 12.4, which is 550 or later|"},
+		{"old", "-DSTART=0 -DVERSION=11080 -DDEVICES=1",
+			"too old|the NVIDIA driver is for CUDA 11.8; Parley needs one for 12.4, which is 550 or later|"},
 		{"without a device", "-DSTART=100 -DVERSION=12040 -DDEVICES=0", "no device|an NVIDIA driver for CUDA 12.4, and no device|"},
 		{"with none left", "-DSTART=0 -DVERSION=12040 -DDEVICES=0", "no device|"},
-		{"broken", "-DSTART=803 -DVERSION=12040 -DDEVICES=0", "broken|the NVIDIA driver does not start: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (as the driver says it)|"},
+		{"broken", "-DSTART=803 -DVERSION=12040 -DDEVICES=0",
+			"broken|the NVIDIA driver does not start: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (as the driver says it)|"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -252,7 +252,8 @@ func (r *Room) Close(name string, have []float32, want []float64, f16 bool, more
 				worst = i
 			}
 		}
-		r.t.Errorf("%s: relative error %.3g, at most %.3g; element %d of %d is %g, want %g", name, e, bound, worst, len(want), have[worst], want[worst])
+		r.t.Errorf("%s: relative error %.3g, at most %.3g; element %d of %d is %g, want %g", name, e, bound, worst, len(want), have[worst],
+			want[worst])
 	}
 }
 

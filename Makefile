@@ -42,8 +42,9 @@ else
 endif
 	go test -tags noasm ./kernels/... ./nets/
 
-# Regenerates kernels/*/op.ptx and kernels/RESOURCES.md; the check compares, and
-# fails where a kernel spills. Both need Python 3 and pip, and no GPU.
+# Regenerates kernels/*/op.tar.zst (PTX and machine code) and kernels/RESOURCES.md;
+# the check compares, and fails where a kernel spills. Both need Python 3 and pip,
+# and no GPU; out/kernels has the PTX to read.
 ptx:
 	python3 kernels/cuda/ptx.py
 

@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 
+	"parley/weights/packed"
 	"parley/weights/pickle"
 	"parley/weights/safetensors"
 )
@@ -45,9 +46,15 @@ var pickled = []string{".bin", ".pth", ".pt", ".ckpt"}
 
 // Open reads a checkpoint from a file (.safetensors, an index of shards, or a
 // pickle of torch) or from a folder that has one. Files are mapped, so that
-// opening costs nothing per byte; Close unmaps them.
+// opening costs nothing per byte; Close unmaps them. Where a file is not there and
+// a packed one is (weights/packed: its name and .zst), that is unpacked to memory.
 func Open(name string) (*Set, error) {
 	st, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if p, e := os.Stat(name + packed.Extension); e == nil {
+			st, err = p, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open weights: %w", err)
 	}
@@ -70,9 +77,14 @@ func Open(name string) (*Set, error) {
 }
 
 // OpenFS reads a checkpoint from a folder of a file system, such as the
-// embedded models, or from a file in it. Nothing is mapped.
+// embedded models, or from a file in it, packed or not. Nothing is mapped.
 func OpenFS(fsys fs.FS, name string) (*Set, error) {
 	st, err := fs.Stat(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if p, e := fs.Stat(fsys, name+packed.Extension); e == nil {
+			st, err = p, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open weights: %w", err)
 	}
@@ -129,7 +141,7 @@ func (o opener) choose() (string, error) {
 	files := map[string]bool{}
 	for _, f := range list {
 		if !f.IsDir() {
-			files[f.Name()] = true
+			files[strings.TrimSuffix(f.Name(), packed.Extension)] = true
 		}
 	}
 	for _, c := range candidates {
@@ -168,8 +180,26 @@ func (e *NoWeightsError) Error() string {
 
 func (o opener) file(name string) (*Set, error) {
 	data, closer, err := o.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if d, c, e := o.read(name + packed.Extension); e == nil {
+			data, closer, err = d, c, nil
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	if packed.Is(data) {
+		file := data
+		if data, err = packed.Unpack(file); err != nil {
+			err = fmt.Errorf("unpack %s: %w", o.shown(name), err)
+		}
+		if closer != nil {
+			err = errors.Join(err, closer.Close())
+			closer = nil
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	var entries []Entry
 	about := Config{}

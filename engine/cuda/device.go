@@ -28,6 +28,7 @@ type Device struct {
 	maxShared int
 	dev       cu.Device
 	ctx       cu.CUContext
+	jit       bool
 	machine   *ptx.Machine // of an emulated device
 	emulation *driver.Emulation
 	watch     func(Launched) bool
@@ -107,6 +108,7 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.jit = o.JIT
 	real.Add(1)
 	return d, nil
 }

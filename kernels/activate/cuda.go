@@ -8,10 +8,10 @@ import (
 	"parley/kernels/matmul"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("activate", ptx)
+var module = cuda.NewModule("activate", image)
 
 // threads of a block; each takes 16 bytes at a time.
 const threads = 256

@@ -11,8 +11,8 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 func activation(a matmul.Act, x float64) float64 {
 	switch a {
@@ -31,7 +31,7 @@ func activation(a matmul.Act, x float64) float64 {
 }
 
 func TestKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(1, 1))
 	randoms := func(n int, spread float64) []float32 {
 		v := make([]float32, n)
@@ -75,7 +75,7 @@ func TestKernels(t *testing.T) {
 }
 
 func TestCounts(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	const n = 8192
 	for _, half := range []bool{true, false} {
 		size := kernel.Size(half)

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*/op.cu to the op.ptx beside each, and keeps RESOURCES.md.
+"""Compiles kernels/*/op.cu to the op.tar.zst beside each, and keeps RESOURCES.md.
 
     python3 kernels/cuda/ptx.py [--check] [room ...]
 
 A room is a folder of kernels/ (matmul, conv, ...); none means all that have an
-op.cu. With --check nothing is written: what the sources give has to be what is
-committed. In both ways ptxas assembles the PTX for every architecture, and a
-kernel that spills or touches local memory is an error.
+op.cu. An op.tar.zst holds op.ptx and what ptxas makes of it, a cubin for each
+architecture; `tar --zstd -xf` unpacks it, and it is left unpacked in
+out/kernels/ROOM, to read. With --check nothing is written there: what the sources
+give has to be what is committed, to the byte. A kernel that spills or touches
+local memory is an error.
 
 NVRTC, its headers and ptxas come from the packages in requirements.txt, into
-out/cuda. No toolkit, driver or GPU is needed.
+out/cuda. Go packs. No toolkit, driver or GPU is needed.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +30,7 @@ import zipfile
 HERE = pathlib.Path(__file__).resolve().parent
 KERNELS = HERE.parent
 CACHE = KERNELS.parent / "out" / "cuda"
+UNPACKED = KERNELS.parent / "out" / "kernels"
 RESOURCES = KERNELS / "RESOURCES.md"
 ARCHS = ["sm_80", "sm_86", "sm_89", "sm_90"]
 
@@ -102,13 +106,23 @@ class Compiler:
             self._call("nvrtcDestroyProgram", ctypes.byref(prog))
 
 
-def assemble(ptxas, room, ptx, arch):
-    """ptxas' report: {kernel: {"registers", "shared"}}, and what is wrong."""
-    with tempfile.TemporaryDirectory() as tmp:
-        path = pathlib.Path(tmp) / "op.ptx"
-        path.write_text(ptx)
-        run = subprocess.run([ptxas, "-v", f"-arch={arch}", "-o", os.devnull, path],
-                             capture_output=True, text=True, check=False)
+def image(*args):
+    """Calls kernels/cuda/image, which packs and unpacks op.tar.zst."""
+    subprocess.run(["go", "run", "./kernels/cuda/image", *map(str, args)], cwd=KERNELS.parent, check=True,
+                   env={**os.environ, "CGO_ENABLED": "0"})
+
+
+def contents(folder):
+    """The files of a folder: {name: bytes}."""
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def assemble(ptxas, room, folder, arch):
+    """Makes op.ARCH.cubin of op.ptx in the folder. Returns ptxas' report, {kernel: {"registers", "shared"}}, and what
+    is wrong."""
+    # Bare names: no path gets into the cubin.
+    run = subprocess.run([ptxas, "-v", f"-arch={arch}", "-o", f"op.{arch}.cubin", "op.ptx"],
+                         cwd=folder, capture_output=True, text=True, check=False)
     text = run.stdout + run.stderr
     if run.returncode != 0:
         return {}, [f"{room}: ptxas {arch}:\n{text}"]
@@ -129,6 +143,21 @@ def assemble(ptxas, room, ptx, arch):
     if not kernels:
         wrong.append(f"{room}: ptxas {arch} names no kernel:\n{text}")
     return kernels, wrong
+
+
+def pack(room, folder, check):
+    """Packs a room's folder as its op.tar.zst, or compares it with what is committed. Returns what is wrong."""
+    out = KERNELS / room / "op.tar.zst"
+    if not check:
+        image("pack", out, folder)
+        return []
+    if not out.exists():
+        return [f"{room}: there is no op.tar.zst: run make ptx"]
+    with tempfile.TemporaryDirectory() as tmp:
+        image("unpack", out, tmp)
+        have, want = contents(pathlib.Path(tmp)), contents(folder)
+    return [f"{room}: {name} in op.tar.zst is not what op.cu gives: run make ptx"
+            for name in sorted(have.keys() | want.keys()) if have.get(name) != want.get(name)]
 
 
 def section(reports):
@@ -171,18 +200,18 @@ def main():
             ptx, log = compiler.compile(KERNELS / room / "op.cu")
             if log.strip("\0 \n"):
                 print(f"{room}/op.cu:\n{log}")
-            out = KERNELS / room / "op.ptx"
-            if not args.check:
-                out.write_text(ptx)
-            elif not out.exists() or out.read_text() != ptx:
-                wrong.append(f"{room}: op.ptx is not what op.cu gives: run make ptx")
-            jobs = {arch: pool.submit(assemble, ptxas, room, ptx, arch) for arch in ARCHS}
+            folder = UNPACKED / room
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / "op.ptx").write_text(ptx)
+            jobs = {arch: pool.submit(assemble, ptxas, room, folder, arch) for arch in ARCHS}
             reports = {}
             for arch, job in jobs.items():
                 reports[arch], bad = job.result()
                 wrong += bad
             if all(reports.values()):
                 table[room] = section(reports)
+                wrong += pack(room, folder, args.check)
                 print(f"{room}: {len(reports[ARCHS[0]])} kernels, {len(ptx) >> 10} KiB of PTX")
 
     text = HEADER + "".join(f"\n## {room}\n\n{table[room]}" for room in sorted(table))

@@ -8,10 +8,10 @@ import (
 	"parley/engine/cuda"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("resample", ptx)
+var module = cuda.NewModule("resample", image)
 
 // threads of a block.
 const threads = 256

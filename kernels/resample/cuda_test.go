@@ -10,11 +10,11 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 func TestMapKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(1, 1))
 	randoms := func(n int) []float32 {
 		v := make([]float32, n)
@@ -102,7 +102,7 @@ func TestMapKernels(t *testing.T) {
 }
 
 func TestPictureKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(2, 2))
 	bytes := func(n int) []uint8 {
 		v := make([]uint8, n)

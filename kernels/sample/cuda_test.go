@@ -21,7 +21,7 @@ func normals(rng *rand.Rand, n int, spread float64) []float32 {
 }
 
 func TestStepKernels(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(1, 1))
 	s := engine.NewStream(t.Context(), host.New(1))
 	for _, c := range []struct {
@@ -130,7 +130,7 @@ func TestStepKernels(t *testing.T) {
 }
 
 func TestFiniteKernels(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	for _, half := range []bool{true, false} {
 		for _, n := range []int{1, 9, 2051} {
 			for _, bad := range []float32{0, 65504, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())} {
@@ -194,7 +194,7 @@ func texts(rng *rand.Rand, rows, room, vocab int) (ids [][]int32, flat, counts [
 }
 
 func TestWordKernels(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	s := engine.NewStream(t.Context(), host.New(1))
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, vocab := range []int{1, 2, 33, 1000, 30524} {
@@ -261,7 +261,7 @@ func TestWordKernels(t *testing.T) {
 }
 
 func TestDrawsFollowTheirProbabilities(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	c := Choice{Sample: true, TopP: 0.99, Seed: 11}
 	rows := 150
 	logits := []float32{}
@@ -287,7 +287,7 @@ func TestDrawsFollowTheirProbabilities(t *testing.T) {
 }
 
 func TestContinuationKernel(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	s := engine.NewStream(t.Context(), host.New(1))
 	rng := rand.New(rand.NewPCG(6, 6))
 	for _, c := range []struct {
@@ -345,7 +345,7 @@ func TestContinuationKernel(t *testing.T) {
 }
 
 func TestCosineKernel(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(7, 7))
 	for _, c := range [][2]int{{1, 1}, {3, 7}, {10, 512}, {40, 33}} {
 		a, b := normals(rng, c[0]*c[1], 1), normals(rng, c[1], 1)

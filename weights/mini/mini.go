@@ -1,7 +1,7 @@
 // Package mini embeds a BLIP, a Stable Diffusion and a CLIP of miniature size,
 // trained on a small world of emoji scenes, so that everything runs with no
 // download, and 200 scenes of that world that no training saw. models/ is in
-// Hugging Face's layout, f16; test/ has pictures and, in captions.json, COCO's
+// Hugging Face's layout, f16, its weights packed (weights/packed); test/ has pictures and, in captions.json, COCO's
 // annotations. train/ has the scripts that made both.
 package mini
 

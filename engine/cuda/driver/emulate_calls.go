@@ -10,6 +10,7 @@ package driver
 import "C"
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"sync"
@@ -394,6 +395,9 @@ func emuModuleLoadDataEx(out *C.CUmodule, image unsafe.Pointer, n C.uint, option
 
 func loadModule(out *C.CUmodule, b []byte) C.CUresult {
 	return withUnsafe(func(ctx *context) C.CUresult {
+		if bytes.HasPrefix(b, []byte("\x7fELF")) { // machine code
+			return C.CUDA_ERROR_NO_BINARY_FOR_GPU
+		}
 		mod, err := ctx.e.m.Load(b)
 		if err != nil {
 			if errors.Is(err, ptx.ErrOutOfMemory) {

@@ -20,6 +20,8 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -67,6 +69,20 @@ type Result struct {
 	Failures []string `json:"failures,omitempty"`
 	Notes    []string `json:"notes,omitempty"`
 	Figures  []Figure `json:"figures,omitempty"`
+}
+
+// LimitVariable is in the environment of a part's process: the seconds after which
+// it is killed, so that it can end before with what it has.
+const LimitVariable = "PART_LIMIT"
+
+// Deadline is when a part's process had better be done, in the process itself; the
+// zero time where nobody said so.
+func Deadline() time.Time {
+	s, err := strconv.ParseFloat(os.Getenv(LimitVariable), 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(s*float64(time.Second)) - min(3*time.Second, time.Duration(s*float64(time.Second))/4))
 }
 
 // Speaker writes a part's events to stdout. It is safe for concurrent use.
@@ -181,6 +197,7 @@ func (r *Run) part(ctx context.Context, p Part) error {
 	} else {
 		fmt.Fprintf(r.Log, "%s: %s (at most %.0f s)\n", p.Name, p.What, limit.Seconds())
 		ctx, cancel := context.WithTimeout(ctx, limit)
+		p.Env = append(slices.Clone(p.Env), fmt.Sprintf("%s=%.1f", LimitVariable, limit.Seconds()))
 		err := r.process(ctx, p, out)
 		if ctx.Err() != nil {
 			// What it said before counts.

@@ -147,12 +147,12 @@ func open(ordinal int, float engine.DType) (d *Device, err error) {
 	if d.info.Name, err = d.dev.Name(); err != nil {
 		return
 	}
-	attrs, err := d.dev.Attributes(cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor, cu.MultiprocessorCount, driver.MaxSharedOptIn)
+	attrs, err := d.dev.Attributes(cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor, cu.MultiprocessorCount, driver.MaxSharedOptIn, cu.L2CacheSize)
 	if err != nil {
 		return
 	}
 	d.info.Ordinal, d.info.Major, d.info.Minor = ordinal, attrs[0], attrs[1]
-	d.sms, d.maxShared = attrs[2], attrs[3]
+	d.sms, d.maxShared, d.info.L2 = attrs[2], attrs[3], attrs[4]
 	if d.info.Major < 8 {
 		return d, fmt.Errorf("%s has compute capability %d.%d, the kernels need 8.0", d.info.Name, d.info.Major, d.info.Minor)
 	}

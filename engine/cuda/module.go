@@ -42,6 +42,7 @@ type Info struct {
 	Name         string
 	Major, Minor int // compute capability
 	Free, Total  int // bytes of its memory
+	L2           int // bytes of its second-level cache
 }
 
 func (i Info) String() string {

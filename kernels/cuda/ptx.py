@@ -3,8 +3,8 @@
 
     python3 kernels/cuda/ptx.py [--check] [room ...]
 
-A room is a folder of kernels/ (matmul, conv, ...); none means all that have an
-op.cu. An op.tar.zst holds op.ptx and what ptxas makes of it, a cubin for each
+A room is a folder of kernels/ (matmul, conv, ...), or bench/probe; none means all that
+have an op.cu. An op.tar.zst holds op.ptx and what ptxas makes of it, a cubin for each
 architecture; `tar --zstd -xf` unpacks it, and it is left unpacked in
 out/kernels/ROOM, to read. With --check nothing is written there: what the sources
 give has to be what is committed, to the byte. A kernel that spills or touches
@@ -30,6 +30,7 @@ import zipfile
 HERE = pathlib.Path(__file__).resolve().parent
 KERNELS = HERE.parent
 CACHE = KERNELS.parent / "out" / "cuda"
+FOLDERS = {p.parent.name: p.parent for p in [*KERNELS.glob("*/op.cu"), *KERNELS.parent.glob("bench/*/op.cu")]}
 UNPACKED = KERNELS.parent / "out" / "kernels"
 RESOURCES = KERNELS / "RESOURCES.md"
 ARCHS = ["sm_80", "sm_86", "sm_89", "sm_90"]
@@ -147,7 +148,7 @@ def assemble(ptxas, room, folder, arch):
 
 def pack(room, folder, check):
     """Packs a room's folder as its op.tar.zst, or compares it with what is committed. Returns what is wrong."""
-    out = KERNELS / room / "op.tar.zst"
+    out = FOLDERS[room] / "op.tar.zst"
     if not check:
         image("pack", out, folder)
         return []
@@ -183,7 +184,7 @@ def main():
     args.add_argument("rooms", nargs="*", metavar="room")
     args = args.parse_args()
 
-    every = sorted(p.parent.name for p in KERNELS.glob("*/op.cu"))
+    every = sorted(FOLDERS)
     rooms = args.rooms or every
     for room in rooms:
         if room not in every:
@@ -197,7 +198,7 @@ def main():
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for room in rooms:
-            ptx, log = compiler.compile(KERNELS / room / "op.cu")
+            ptx, log = compiler.compile(FOLDERS[room] / "op.cu")
             if log.strip("\0 \n"):
                 print(f"{room}/op.cu:\n{log}")
             folder = UNPACKED / room

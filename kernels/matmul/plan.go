@@ -1,6 +1,10 @@
 package matmul
 
-import "parley/engine"
+import (
+	"iter"
+
+	"parley/engine"
+)
 
 // Plan is how the matrix kernels of this room and of conv compute a product:
 // Blocks of them a tile of it each, Splits blocks a tile that share its depth.
@@ -65,61 +69,80 @@ func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
 // newPlan is for that many products beside each other, with Blocks for each; where
 // there are several, none has shares.
 func newPlan(op string, products, m, n, k int, dtype engine.DType, aligned bool) Plan {
-	tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
-	switch {
-	case dtype == engine.F32:
-		tiles, rate = []tile{f32Tile}, scalarRate
-	case !aligned:
-		tiles = f16Tiles[3:]
-	case gated:
-		tiles = f16Tiles[2:]
-	}
-	slices := ceil(k*dtype.Size(), slice)
 	var best Plan
 	least := 0.0
-	for _, t := range tiles {
-		name := t.name
-		if !aligned {
-			name = dtype.String() + "_any"
-		}
-		stage := (t.rows + t.cols) * slice
-		math := float64(t.rows*t.cols*slice/dtype.Size()) / rate
-		share := float64(4 * t.rows * t.cols)
-		cols := t.cols
-		if gated {
-			cols /= 2
-		}
-		blocks := ceil(m, t.rows) * ceil(n, cols)
-		for splits := 1; splits <= min(maxSplits, slices); splits++ {
-			shares := 0
-			if splits > 1 {
-				shares = splits * blocks * t.rows * t.cols
-			}
-			if splits > 1 && (gated || products > 1 || 4*shares > maxWorkspace || blocks > maxTiles) {
-				break
-			}
-			per := ceil(slices, splits)
-			if ceil(slices, per) != splits {
-				continue // the last would be empty
-			}
-			cycles := 0.0
-			for left := ceil(products*blocks*splits, multiprocessors); left > 0; left -= t.resident {
-				r := float64(min(left, t.resident))
-				cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
-				if splits > 1 { // out, and in the mean back
-					cycles += perShare + 2*r*share/perCycle
-				}
-			}
-			if splits > 1 {
-				cycles += float64(splits-1) * share / aloneCycle / spread
-			}
-			if least == 0 || cycles < least {
-				least = cycles
-				best = Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits, shares}
-			}
+	for p, cycles := range plans(op, products, m, n, k, dtype, aligned) {
+		if least == 0 || cycles < least {
+			best, least = p, cycles
 		}
 	}
 	return best
+}
+
+// Plans lists the plans that NewPlan chooses from, for measurements.
+func Plans(op string, m, n, k int, dtype engine.DType, aligned bool) []Plan {
+	var l []Plan
+	for p := range plans(op, 1, m, n, k, dtype, aligned) {
+		l = append(l, p)
+	}
+	return l
+}
+
+// plans gives each plan with the cycles that it should take.
+func plans(op string, products, m, n, k int, dtype engine.DType, aligned bool) iter.Seq2[Plan, float64] {
+	return func(yield func(Plan, float64) bool) {
+		tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
+		switch {
+		case dtype == engine.F32:
+			tiles, rate = []tile{f32Tile}, scalarRate
+		case !aligned:
+			tiles = f16Tiles[3:]
+		case gated:
+			tiles = f16Tiles[2:]
+		}
+		slices := ceil(k*dtype.Size(), slice)
+		for _, t := range tiles {
+			name := t.name
+			if !aligned {
+				name = dtype.String() + "_any"
+			}
+			stage := (t.rows + t.cols) * slice
+			math := float64(t.rows*t.cols*slice/dtype.Size()) / rate
+			share := float64(4 * t.rows * t.cols)
+			cols := t.cols
+			if gated {
+				cols /= 2
+			}
+			blocks := ceil(m, t.rows) * ceil(n, cols)
+			for splits := 1; splits <= min(maxSplits, slices); splits++ {
+				shares := 0
+				if splits > 1 {
+					shares = splits * blocks * t.rows * t.cols
+				}
+				if splits > 1 && (gated || products > 1 || 4*shares > maxWorkspace || blocks > maxTiles) {
+					break
+				}
+				per := ceil(slices, splits)
+				if ceil(slices, per) != splits {
+					continue // the last would be empty
+				}
+				cycles := 0.0
+				for left := ceil(products*blocks*splits, multiprocessors); left > 0; left -= t.resident {
+					r := float64(min(left, t.resident))
+					cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
+					if splits > 1 { // out, and in the mean back
+						cycles += perShare + 2*r*share/perCycle
+					}
+				}
+				if splits > 1 {
+					cycles += float64(splits-1) * share / aloneCycle / spread
+				}
+				if !yield(Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits, shares}, cycles) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // fewRows is up to how many rows the kernel for decoding is taken, which reads

@@ -1,43 +1,47 @@
-package main
+// Package roofline predicts what a net's launches take on a GPU, by bounds of
+// bytes and FLOPs and what the launches' geometry leaves of them: bench/ROOFLINE.md
+// says how, and what follows of it for Stable Diffusion.
+package roofline
 
 import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"context"
-	"flag"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"parley/bench/random"
 	"parley/engine"
 	"parley/engine/cuda"
+	"parley/engine/cuda/chip"
 )
 
-// chip is what the prediction knows of a GPU. Clocks are those under load.
-type chip struct {
-	name        string
-	column      int // of RESOURCES.md's registers: sm_80, sm_86, sm_89, sm_90
-	sms         int
-	clock       float64 // GHz
-	shared      int     // bytes of a multiprocessor
-	tensor      float64 // FLOPs of f16 mma.sync in a clock of a multiprocessor
-	dram, cache float64 // GB/s from memory, from the second-level cache
-	l2          float64 // bytes
+// Chip is a GPU that the model knows enough of.
+type Chip struct{ chip.Chip }
+
+// Chips are those of the tables.
+func Chips() []Chip {
+	var l []Chip
+	for _, name := range []string{"NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"} {
+		if c, ok := chip.Find(name); ok {
+			l = append(l, Chip{c})
+		}
+	}
+	return l
 }
 
-// The H100's tensor cores do 4096 FLOPs a clock by wgmma; mma.sync reaches 0.63
-// of it (Luo et al., arXiv 2402.13499, measured 62.9 % on an H100). Rates of the
-// second-level cache are round figures of microbenchmarks.
-var chips = []chip{
-	{"H100 SXM", 3, 132, 1.70, 228 << 10, 0.63 * 4096, 3352, 5500, 50e6},
-	{"A100 SXM 80 GB", 0, 108, 1.41, 164 << 10, 2048, 2039, 4000, 40e6},
+// Find is the chip that a driver's name means, where the model knows enough of it.
+func Find(name string) (Chip, bool) {
+	c, ok := chip.Find(name)
+	return Chip{c}, ok && c.Clock > 0 && c.L2Rate > 0
 }
+
+// column is the chip's of RESOURCES.md's registers: sm_80, sm_86, sm_89, sm_90.
+func (c Chip) column() int { return max(0, slices.Index([]int{80, 86, 89, 90}, c.SM)) }
 
 // What the model assumes beside the chips; none of it is measured on ours.
 const (
@@ -57,14 +61,15 @@ const (
 	functions = 16.0 // exponentials in a clock of a multiprocessor
 )
 
-// resources are RESOURCES.md's rows.
-type resources map[string]struct {
+// Resources are RESOURCES.md's rows.
+type Resources map[string]struct {
 	registers []int
 	shared    int
 }
 
-func readResources(text []byte) (resources, error) {
-	r := resources{}
+// ReadResources reads kernels/RESOURCES.md.
+func ReadResources(text []byte) (Resources, error) {
+	r := Resources{}
 	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
 		cells := strings.Split(s.Text(), "|")
 		if len(cells) != 5 || !strings.HasPrefix(strings.TrimSpace(cells[1]), "`") {
@@ -92,32 +97,32 @@ func readResources(text []byte) (resources, error) {
 }
 
 // resident is how many blocks of a launch a multiprocessor holds at once.
-func (r resources) resident(c chip, l cuda.Launched) (int, error) {
+func (r Resources) resident(c Chip, l cuda.Launched) (int, error) {
 	k, ok := r[l.Kernel]
 	if !ok {
 		return 0, fmt.Errorf("%s does not stand in RESOURCES.md", l.Kernel)
 	}
 	threads := l.Block.X * l.Block.Y * l.Block.Z
 	warps := (threads + 31) / 32
-	registers := (k.registers[c.column]*32 + 255) / 256 * 256 * warps
+	registers := (k.registers[c.column()]*32 + 255) / 256 * 256 * warps
 	n := min(32, 2048/threads, 65536/registers)
-	n = min(n, c.shared/(k.shared+l.Shared+1024)) // 1 KiB is the system's
+	n = min(n, c.Shared/(k.shared+l.Shared+1024)) // 1 KiB is the system's
 	if n < 1 {
-		return 0, fmt.Errorf("%s does not fit on %s", l.Kernel, c.name)
+		return 0, fmt.Errorf("%s does not fit on %s", l.Kernel, c.Name)
 	}
 	return n, nil
 }
 
-// forecast is what a launch should take, in microseconds, and of what.
-type forecast struct {
-	time, ideal  float64 // ideal: the larger of FLOPs and bytes at full rate
-	bound        string
-	blocks       int
-	resident     int
-	waves        float64
-	flops, bytes float64
-	kernel, what string
-	path         string
+// Forecast is what a launch should take, in microseconds, and of what.
+type Forecast struct {
+	Time, Ideal  float64 // Ideal: the larger of FLOPs and bytes at full rate
+	Bound        string
+	Blocks       int
+	Resident     int // blocks of a multiprocessor at once
+	Waves        float64
+	FLOPs, Bytes float64
+	Kernel, What string
+	Path         string
 }
 
 // tileOf are the rows and columns of a kernel's tile, by its name.
@@ -138,11 +143,11 @@ func tileOf(kernel string) (rows, cols int) {
 
 func ceil(a, b int) int { return (a + b - 1) / b }
 
-// predict is the model.
-func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
-	l := o.launches[i]
-	f = forecast{kernel: l.Kernel, what: o.Op + " " + o.shape, path: o.Path, blocks: l.Grid.X * l.Grid.Y * l.Grid.Z}
-	if f.resident, err = r.resident(c, l); err != nil {
+// Predict is what the i-th launch of an operation should take.
+func (c Chip) Predict(r Resources, o Operation, i int) (f Forecast, err error) {
+	l := o.Launches[i]
+	f = Forecast{Kernel: l.Kernel, What: o.Op + " " + o.Shape, Path: o.Path, Blocks: l.Grid.X * l.Grid.Y * l.Grid.Z}
+	if f.Resident, err = r.resident(c, l); err != nil {
 		return f, err
 	}
 	again := 0.0 // of what a norm reads, the part that it reads twice
@@ -152,19 +157,19 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 		n, groups, bundle, slabs, kept := arg(6), arg(10), arg(11), arg(12), arg(13)
 		items := n * groups / bundle * slabs
 		if slabs > 1 { // a block for each multiprocessor that there is
-			f.blocks, wait = min(items, c.sms), meeting
+			f.Blocks, wait = min(items, c.SMs), meeting
 		}
-		again = max(0, 1-float64(kept*f.blocks)/float64(items))
+		again = max(0, 1-float64(kept*f.Blocks)/float64(items))
 	}
 	threads := l.Block.X * l.Block.Y * l.Block.Z
-	f.waves = float64(f.blocks) / float64(c.sms*f.resident)
+	f.Waves = float64(f.Blocks) / float64(c.SMs*f.Resident)
 	if i == 0 {
-		f.flops, f.bytes = float64(o.FLOPs), float64(o.Bytes)
+		f.FLOPs, f.Bytes = float64(o.FLOPs), float64(o.Bytes)
 	}
-	busy := min(f.blocks, c.sms)                  // multiprocessors with work
-	deep := ceil(f.blocks, c.sms)                 // blocks of the busiest one
-	warps := min(deep, f.resident) * threads / 32 // at once there
-	rate := c.tensor * mainLoop * c.clock * 1e3   // FLOPs in a us of a multiprocessor
+	busy := min(f.Blocks, c.SMs)                  // multiprocessors with work
+	deep := ceil(f.Blocks, c.SMs)                 // blocks of the busiest one
+	warps := min(deep, f.Resident) * threads / 32 // at once there
+	rate := c.MMA * mainLoop * c.Clock * 1e3      // FLOPs in a us of a multiprocessor
 	if warps < 8 {
 		rate *= 0.6 + 0.05*float64(warps) // too few to hide each other's waits
 	}
@@ -180,20 +185,20 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 		if strings.HasPrefix(l.Kernel, "geglu") {
 			cols *= 2
 		}
-		depth := f.flops / 2 / (elements / float64(o.Out.Dim(-1))) / cols
+		depth := f.FLOPs / 2 / (elements / float64(o.Out.Dim(-1))) / cols
 		depth = math.Ceil(depth/32) * 32 / float64(max(1, l.Grid.Y))
 		parts["tensor cores"] = float64(deep) * 2 * float64(m*n) * depth / rate
-		parts["cache"] = float64(f.blocks) * float64(m+n) * depth * 2 / (c.cache * 1e3)
+		parts["cache"] = float64(f.Blocks) * float64(m+n) * depth * 2 / (c.L2Rate * 1e3)
 		if s := float64(l.Grid.Y); s > 1 {
 			// Shares are written, and in the mean read, by all; the last ones have
 			// nobody beside them any more.
 			share := 4 * float64(m*n)
-			tail = counted + (s-1)*share/(undivided*c.clock*1e3)/spread
-			parts["cache"] += 2 * float64(f.blocks) * share / (c.cache * near * 1e3)
+			tail = counted + (s-1)*share/(undivided*c.Clock*1e3)/spread
+			parts["cache"] += 2 * float64(f.Blocks) * share / (c.L2Rate * near * 1e3)
 		}
-		parts["memory"] = f.bytes / (c.dram * memory * 1e3)
-		if busy < c.sms {
-			parts["memory"] = max(parts["memory"], f.bytes/(float64(busy)*perSM*1e3))
+		parts["memory"] = f.Bytes / (c.DRAM * memory * 1e3)
+		if busy < c.SMs {
+			parts["memory"] = max(parts["memory"], f.Bytes/(float64(busy)*perSM*1e3))
 		}
 	case o.Op == "attention":
 		// Queries and keys in whole tiles, dims as the kernel pads them.
@@ -204,114 +209,56 @@ func (c chip) predict(r resources, o operation, i int) (f forecast, err error) {
 		q, heads := l.Args[4].(int), l.Args[6].(int)
 		keys, dim := l.Args[5].(int), l.Args[7].(int)
 		scores := float64(o.Out.Elems()/(q*heads*dim)) * float64(heads) * float64(ceil(q, 64)*64) * float64(ceil(keys, 64)*64)
-		share := float64(deep) / (float64(f.blocks) / float64(c.sms)) // of the busiest, over the mean
-		parts["tensor cores"] = share * (scores*4*float64(width)/(rate*float64(c.sms)) +
-			exposed*scores*(softmax/lanes+1/functions)/(float64(c.sms)*c.clock*1e3))
-		parts["memory"] = f.bytes / (c.dram * memory * 1e3)
+		share := float64(deep) / (float64(f.Blocks) / float64(c.SMs)) // of the busiest, over the mean
+		parts["tensor cores"] = share * (scores*4*float64(width)/(rate*float64(c.SMs)) +
+			exposed*scores*(softmax/lanes+1/functions)/(float64(c.SMs)*c.Clock*1e3))
+		parts["memory"] = f.Bytes / (c.DRAM * memory * 1e3)
 	default:
-		f.bytes = float64(o.Bytes) / float64(len(o.launches))
-		parts["memory"] = f.bytes / (c.dram * memory * 1e3)
-		moved := f.bytes * (1 + again/2)
-		if float64(o.Bytes) < c.l2/2 {
+		f.Bytes = float64(o.Bytes) / float64(len(o.Launches))
+		parts["memory"] = f.Bytes / (c.DRAM * memory * 1e3)
+		moved := f.Bytes * (1 + again/2)
+		if float64(o.Bytes) < float64(c.L2)/2 {
 			delete(parts, "memory")
-			parts["cache"] = moved / (c.cache * near * 1e3)
+			parts["cache"] = moved / (c.L2Rate * near * 1e3)
 		}
-		drawn := float64(busy) * perSM * min(1, float64(min(deep, f.resident)*threads)/1024)
+		drawn := float64(busy) * perSM * min(1, float64(min(deep, f.Resident)*threads)/1024)
 		if t := moved / (drawn * 1e3); t > parts["memory"]+parts["cache"] {
 			parts = map[string]float64{"few blocks": t}
 		}
 	}
 	for name, t := range parts {
-		if t > f.time || t == f.time && name < f.bound {
-			f.time, f.bound = t, name
+		if t > f.Time || t == f.Time && name < f.Bound {
+			f.Time, f.Bound = t, name
 		}
 	}
-	start := fill * math.Ceil(f.waves)
-	if f.time < gap+start {
-		f.bound = "launch"
+	start := fill * math.Ceil(f.Waves)
+	if f.Time < gap+start {
+		f.Bound = "launch"
 	}
-	f.time += gap + start + wait + tail
-	f.ideal = max(f.flops/(c.tensor*c.clock*float64(c.sms)*1e3), f.bytes/(c.dram*1e3))
+	f.Time += gap + start + wait + tail
+	f.Ideal = max(f.FLOPs/(c.MMA*c.Clock*float64(c.SMs)*1e3), f.Bytes/(c.DRAM*1e3))
 	return f, nil
 }
 
-// dryStep is the operations of a guided step of n pictures, with the launches
-// that the device would get.
-func dryStep(size painting, n int) ([]operation, error) {
-	p, err := loadPainter(size, engine.Counter{Elem: engine.F16}, true)
+// DryStep is the operations of a guided step of n pictures, with the launches that
+// the device would get.
+func DryStep(size random.Diffusion, n int) ([]Operation, error) {
+	p, err := random.StableDiffusion(size, engine.Counter{Elem: engine.F16}, true)
 	if err != nil {
 		return nil, err
 	}
-	d, err := cuda.Open(cuda.Options{Emulated: true})
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	var f follower
-	d.Watch(func(l cuda.Launched) bool { f.launched(l); return false })
-	s := engine.NewStream(context.Background(), d)
-	defer s.Close()
-	run, err := (&bench{}).unet(s, p, size, n)
-	if err != nil {
-		return nil, err
-	}
-	f = follower{}
-	s.Attach(&f)
-	err = run()
-	s.Attach(nil)
-	return f.ops, err
+	return Dry(func(s *engine.Stream) (func() error, error) { return random.GuidedStep(s, p, size, n) })
 }
 
-// roofline prints what the step should take, by the launches that it makes.
-func roofline(args []string, out io.Writer) error {
-	f := flag.NewFlagSet("roofline", flag.ContinueOnError)
-	data := f.String("data", ".", "the checkout")
-	batch := f.Int("batch", 1, "pictures at once")
-	write := f.Bool("w", false, "put the tables in bench/ROOFLINE.md instead")
-	if err := f.Parse(args); err != nil {
-		return err
-	}
-	text, err := os.ReadFile(filepath.Join(*data, "kernels", "RESOURCES.md"))
-	if err != nil {
-		return err
-	}
-	r, err := readResources(text)
-	if err != nil {
-		return fmt.Errorf("kernels/RESOURCES.md: %w", err)
-	}
-	ops, err := dryStep(sd15, *batch)
-	if err != nil {
-		return err
-	}
-	tables, err := rooflineTables(r, ops, *batch)
-	if err != nil {
-		return err
-	}
-	if !*write {
-		_, err = io.WriteString(out, tables)
-		return err
-	}
-	path := filepath.Join(*data, "bench", "ROOFLINE.md")
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	const begin, end = "<!-- tables -->\n", "<!-- end of the tables -->"
-	head, rest, ok1 := strings.Cut(string(old), begin)
-	_, tail, ok2 := strings.Cut(rest, end)
-	if !ok1 || !ok2 {
-		return fmt.Errorf("%s has no place for the tables", path)
-	}
-	return os.WriteFile(path, []byte(head+begin+tables+end+tail), 0o644)
-}
-
-func rooflineTables(r resources, ops []operation, batch int) (string, error) {
+// Tables are what a guided step of that many pictures should take on each chip of
+// Chips, by kernels and by shapes, in Markdown.
+func Tables(r Resources, ops []Operation, batch int) (string, error) {
 	var b strings.Builder
-	for _, c := range chips {
-		var all []forecast
+	for _, c := range Chips() {
+		var all []Forecast
 		for _, o := range ops {
-			for i := range o.launches {
-				p, err := c.predict(r, o, i)
+			for i := range o.Launches {
+				p, err := c.Predict(r, o, i)
 				if err != nil {
 					return "", err
 				}
@@ -323,7 +270,7 @@ func rooflineTables(r resources, ops []operation, batch int) (string, error) {
 	return b.String(), nil
 }
 
-// sum is several forecasts together.
+// sum is several Forecasts together.
 type sum struct {
 	name                      string
 	launches                  int
@@ -333,19 +280,19 @@ type sum struct {
 	bounds                    map[string]float64
 }
 
-func (s *sum) add(f forecast) {
+func (s *sum) add(f Forecast) {
 	if s.launches == 0 {
-		s.blocks, s.resident, s.waves, s.bounds = [2]int{f.blocks, f.blocks}, [2]int{f.resident, f.resident}, [2]float64{f.waves, f.waves}, map[string]float64{}
+		s.blocks, s.resident, s.waves, s.bounds = [2]int{f.Blocks, f.Blocks}, [2]int{f.Resident, f.Resident}, [2]float64{f.Waves, f.Waves}, map[string]float64{}
 	}
 	s.launches++
-	s.flops += f.flops
-	s.bytes += f.bytes
-	s.time += f.time
-	s.ideal += f.ideal
-	s.blocks = [2]int{min(s.blocks[0], f.blocks), max(s.blocks[1], f.blocks)}
-	s.resident = [2]int{min(s.resident[0], f.resident), max(s.resident[1], f.resident)}
-	s.waves = [2]float64{min(s.waves[0], f.waves), max(s.waves[1], f.waves)}
-	s.bounds[f.bound] += f.time
+	s.flops += f.FLOPs
+	s.bytes += f.Bytes
+	s.time += f.Time
+	s.ideal += f.Ideal
+	s.blocks = [2]int{min(s.blocks[0], f.Blocks), max(s.blocks[1], f.Blocks)}
+	s.resident = [2]int{min(s.resident[0], f.Resident), max(s.resident[1], f.Resident)}
+	s.waves = [2]float64{min(s.waves[0], f.Waves), max(s.waves[1], f.Waves)}
+	s.bounds[f.Bound] += f.Time
 }
 
 // bound is what most of the time is bound by.
@@ -359,7 +306,7 @@ func (s *sum) bound() string {
 	return best
 }
 
-func gather(all []forecast, key func(forecast) string) []*sum {
+func gather(all []Forecast, key func(Forecast) string) []*sum {
 	var out []*sum
 	at := map[string]*sum{}
 	for _, f := range all {
@@ -381,27 +328,27 @@ func span[T int | float64](v [2]T, format string) string {
 	return a + "–" + b
 }
 
-func (c chip) table(w io.Writer, all []forecast, batch int) {
+func (c Chip) table(w io.Writer, all []Forecast, batch int) {
 	var total sum
 	for _, f := range all {
 		total.add(f)
 	}
-	fmt.Fprintf(w, "\n### %s, %d guided picture(s) at once, predicted\n\n", c.name, batch)
+	fmt.Fprintf(w, "\n### %s, %d guided picture(s) at once, predicted\n\n", c.Name, batch)
 	fmt.Fprintf(w, "%d launches, %.0f GFLOPs, %.2f GB: **%.2f ms, %.0f steps a second** (%.0f %% of mma.sync's rate).\n\n", total.launches, total.flops/1e9, total.bytes/1e9, total.time/1e3, 1e6/total.time,
-		100*total.flops/(total.time*c.tensor*c.clock*float64(c.sms)*1e3))
+		100*total.flops/(total.time*c.MMA*c.Clock*float64(c.SMs)*1e3))
 	head := "launches | GFLOPs | MB | blocks | blocks an SM | waves | bound | ms | TFLOP/s | GB/s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
 	row := func(s *sum) {
 		fmt.Fprintf(w, "| %s | %d | %.1f | %.1f | %s | %s | %s | %s | %.3f | %.0f | %.0f |\n", s.name, s.launches, s.flops/1e9, s.bytes/1e6,
 			span(s.blocks, "%d"), span(s.resident, "%d"), span(s.waves, "%.2f"), s.bound(), s.time/1e3, s.flops/s.time/1e6, s.bytes/s.time/1e3)
 	}
-	kernels := gather(all, func(f forecast) string { return "`" + f.kernel + "`" })
+	kernels := gather(all, func(f Forecast) string { return "`" + f.Kernel + "`" })
 	slices.SortStableFunc(kernels, func(a, b *sum) int { return cmp.Compare(b.time, a.time) })
 	fmt.Fprint(w, "| kernel | "+head)
 	for _, s := range kernels {
 		row(s)
 	}
 	// What the bounds alone would leave: the most to win comes first.
-	shapes := gather(all, func(f forecast) string { return "`" + f.kernel + "` " + f.what })
+	shapes := gather(all, func(f Forecast) string { return "`" + f.Kernel + "` " + f.What })
 	slices.SortStableFunc(shapes, func(a, b *sum) int { return cmp.Compare(b.time-b.ideal, a.time-a.ideal) })
 	titles, rule, _ := strings.Cut(head, "\n")
 	fmt.Fprintln(w, "\nWhere the most is lost against the larger of FLOPs at mma.sync's rate and bytes at memory's:\n\n| kernel and result | lost ms | "+titles+"\n| --- "+strings.TrimSpace(rule))

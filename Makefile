@@ -51,8 +51,9 @@ ptx:
 ptx-check:
 	python3 kernels/cuda/ptx.py --check
 
-# What a machine with a GPU needs to prove and to measure everything: out/gpu, to
-# be carried there; out/gpu/run does it.
+# What a machine with a GPU needs beside a checkout to prove and to measure
+# everything: out/gpu.tar.gz (bench/results/README.md). Fails where both are too large
+# to be carried.
 gpu-bundle:
 	$(cuda) bench/gpu/bundle
 

@@ -40,7 +40,7 @@ func bandwidth(b *bench) error {
 		// In one launch a buffer is read several times, so that what is short is not
 		// lost in the launch: 64 MB at least.
 		rounds := max(1, 64/mb)
-		where := fmt.Sprintf("%d MB", mb)
+		where := fmt.Sprintf("%g MB", float64(n)/(1<<20))
 		for _, blocks := range []int{2 * sms, sms, sms / 4, 1} {
 			if mb != 16 && blocks != 2*sms || blocks < 1 || err != nil {
 				continue

@@ -39,7 +39,7 @@ var (
 // The device that plans are made for. It is not the one at hand, so that one
 // seed gives one result on every device, and a dry run knows the workspace. The
 // figures are near to those of sm_80 and sm_90, and none is measured here; the
-// cache's are those of bench/gpu's roofline.
+// cache's are those of bench/roofline.
 const (
 	multiprocessors = 128
 	slice           = 64       // bytes of a row in a slice of the depth

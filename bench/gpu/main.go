@@ -238,7 +238,6 @@ func all(ctx context.Context, o options) (int, error) {
 	}
 	r := parts.Run{Folder: folder, Limit: o.limit, GPU: gpu, Again: o.command, Log: os.Stderr, Env: []string{
 		"PARLEY_RESULTS=" + folder.Path(), "PYTHONUNBUFFERED=1", "HF_HUB_OFFLINE=1", "TRANSFORMERS_OFFLINE=1",
-		"PYTHONPATH=" + strings.Trim(os.Getenv("PARLEY_WHEELS")+":"+os.Getenv("PYTHONPATH"), ":"),
 	}}
 	for _, p := range chosen {
 		limit := p.limit

@@ -10,6 +10,10 @@ import sys
 import time
 
 
+# What the kit carries, for a Python that lacks it.
+sys.path.append(os.environ.get("PARLEY_WHEELS", ""))
+
+
 def say(**event):
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()

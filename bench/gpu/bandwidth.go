@@ -51,7 +51,8 @@ func bandwidth(b *bench) error {
 			})
 			if err = e; err == nil {
 				work := float64(n) * float64(rounds)
-				b.Figure(fmt.Sprintf("read %s, %d times, %d blocks", where, rounds, blocks), work/tm.Median/1e9, "GB/s", work/tm.Most/1e9, work/tm.Least/1e9)
+				b.Figure(fmt.Sprintf("read %s, %d times, %d blocks", where, rounds, blocks), work/tm.Median/1e9, "GB/s", work/tm.Most/1e9,
+					work/tm.Least/1e9)
 			}
 		}
 		if err == nil {
@@ -61,7 +62,8 @@ func bandwidth(b *bench) error {
 			})
 			if err = e; err == nil {
 				work := 2 * float64(n) * float64(rounds)
-				b.Figure(fmt.Sprintf("copy %s, %d times, read and written", where, rounds), work/tm.Median/1e9, "GB/s", work/tm.Most/1e9, work/tm.Least/1e9)
+				b.Figure(fmt.Sprintf("copy %s, %d times, read and written", where, rounds), work/tm.Median/1e9, "GB/s", work/tm.Most/1e9,
+					work/tm.Least/1e9)
 			}
 		}
 		s.Close()

@@ -26,7 +26,8 @@ var commit = "unknown"
 
 // about is what a report says of the build and the machine.
 func about(o options) []string {
-	l := []string{fmt.Sprintf("Commit %s. %s, %d cores (%s), %s. Driver: %s.", commit, first("/etc/os-release", "PRETTY_NAME="), runtime.NumCPU(),
+	l := []string{fmt.Sprintf("Commit %s. %s, %d cores (%s), %s. Driver: %s.", commit, first("/etc/os-release", "PRETTY_NAME="),
+		runtime.NumCPU(),
 		first("/proc/cpuinfo", "model name"), first("/proc/meminfo", "MemTotal"), first("/proc/driver/nvidia/version", "NVRM version"))}
 	if !o.hardware() {
 		l = append(l, "**Not hardware: the interpreter of PTX. No time here says anything of a GPU.**")
@@ -62,7 +63,8 @@ for p in "torch triton transformers diffusers accelerate safetensors numpy nvidi
 // environment is the device, what lies beside it, and the first launch of each room.
 func environment(b *bench) error {
 	for _, c := range [][]string{
-		{"nvidia-smi", "--query-gpu=name,driver_version,vbios_version,pstate,clocks.max.sm,clocks.max.mem,power.limit,ecc.mode.current,mig.mode.current,temperature.gpu,pcie.link.gen.current", "--format=csv,noheader"},
+		{"nvidia-smi", "--query-gpu=name,driver_version,vbios_version,pstate,clocks.max.sm,clocks.max.mem,power.limit," +
+			"ecc.mode.current,mig.mode.current,temperature.gpu,pcie.link.gen.current", "--format=csv,noheader"},
 		{"python3", "-c", versions},
 		{"nvcc", "--version"},
 		{"ncu", "--version"},
@@ -76,7 +78,8 @@ func environment(b *bench) error {
 	}
 	b.Figure("opening the device", 1e3*time.Since(start).Seconds(), "ms")
 	i := b.dev.Info()
-	b.Note("device: %s, compute capability %d.%d, %d multiprocessors, %d bytes of shared memory a block", i.Name, i.Major, i.Minor, b.dev.SMs(), b.dev.MaxShared())
+	b.Note("device: %s, compute capability %d.%d, %d multiprocessors, %d bytes of shared memory a block", i.Name, i.Major, i.Minor,
+		b.dev.SMs(), b.dev.MaxShared())
 	b.Figure("memory", float64(i.Total)/1e9, "GB")
 	b.Figure("memory, free", float64(i.Free)/1e9, "GB")
 	b.Figure("second-level cache", float64(i.L2)/1e6, "MB")
@@ -151,7 +154,8 @@ func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
 				if err != nil {
 					return err
 				}
-				_, err = decode.Generate(s, cache, [][]int32{{int32(size.BOS), 5}}, decode.Options{Sample: true, TopP: 0.9, MinLength: 8, MaxLength: 8, End: int32(size.SEP), Streams: []int{0}})
+				_, err = decode.Generate(s, cache, [][]int32{{int32(size.BOS), 5}}, decode.Options{Sample: true, TopP: 0.9, MinLength: 8, MaxLength: 8,
+					End: int32(size.SEP), Streams: []int{0}})
 				return err
 			}, nil
 		},

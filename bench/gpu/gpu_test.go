@@ -47,10 +47,12 @@ func TestRun(t *testing.T) {
 	}
 	for call, kept := range map[string][]string{
 		"1": {"environment", "suites", "goldens", "bits", "diffusion", "batches", "bandwidth"},
-		"2": {"environment", "diffusion", "tune", "kernels", "torch", "peers", "captions", "embeddings", "ncu", "loops", "sanitizer", "jit", "compile"},
+		"2": {"environment", "diffusion", "tune", "kernels", "torch", "peers", "captions", "embeddings", "ncu", "loops", "sanitizer", "jit",
+			"compile"},
 	} {
 		dir := t.TempDir()
-		if code := command(t.Context(), []string{"-device", "ptx", "-small", "-limit", "30m", "-call", call, "-out", dir, "-data", filepath.Join("..", "..")}); code != 0 {
+		if code := command(t.Context(), []string{"-device", "ptx", "-small", "-limit", "30m", "-call", call, "-out", dir, "-data",
+			filepath.Join("..", "..")}); code != 0 {
 			t.Errorf("call %s: exit code %d", call, code)
 		}
 		r := report(t, dir)
@@ -111,7 +113,8 @@ func TestFailures(t *testing.T) {
 		t.Errorf("exit code %d without goldens, want 1", code)
 	}
 	r := report(t, dir)
-	if len(r.Parts) != 2 || len(r.Parts[0].Failures) != 1 || !strings.Contains(r.Parts[0].Failures[0], "name it by --data") || len(r.Parts[1].Failures) != 0 || len(r.Parts[1].Figures) == 0 {
+	if len(r.Parts) != 2 || len(r.Parts[0].Failures) != 1 || !strings.Contains(r.Parts[0].Failures[0], "name it by --data") ||
+		len(r.Parts[1].Failures) != 0 || len(r.Parts[1].Figures) == 0 {
 		t.Errorf("%+v %+v", r.Parts[0], r.Parts[1])
 	}
 	for _, c := range []struct {
@@ -149,7 +152,8 @@ func TestPeers(t *testing.T) {
 		t.Skip("there is no python3")
 	}
 	empty := t.TempDir()
-	if err := os.WriteFile(filepath.Join(empty, "torch.py"), []byte("raise OSError('libcudart.so.13: cannot open shared object file')\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(empty, "torch.py"), []byte("raise OSError('libcudart.so.13: cannot open shared object file')\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PYTHONPATH", empty)
@@ -190,12 +194,13 @@ func TestCounters(t *testing.T) {
 	b := &bench{Speaker: parts.NewSpeaker(&said)}
 	n := b.counters(strings.NewReader(`==PROF== Connected to process 1
 342 launches
-"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC","Section Name","Metric Name","Metric Unit","Metric Value"
-"0","1","gpu","host","conv_f16_256x128x32","1","7","(256, 1, 1)","(96, 1, 1)","0","9.0","GPU Speed Of Light Throughput","Duration","us","1,054.82"
-"0","1","gpu","host","conv_f16_256x128x32","1","7","(256, 1, 1)","(96, 1, 1)","0","9.0","GPU Speed Of Light Throughput","Something Else","%","12"
-"1","1","gpu","host","group_f16(void)","1","7","(256, 1, 1)","(96, 1, 1)","0","9.0","Launch Statistics","Registers Per Thread","register/thread","168"
+"ID","Process ID","Kernel Name","Block Size","CC","Section Name","Metric Name","Metric Unit","Metric Value"
+"0","1","conv_f16_256x128x32","(256, 1, 1)","9.0","GPU Speed Of Light Throughput","Duration","us","1,054.82"
+"0","1","conv_f16_256x128x32","(256, 1, 1)","9.0","GPU Speed Of Light Throughput","Something Else","%","12"
+"1","1","group_f16(void)","(256, 1, 1)","9.0","Launch Statistics","Registers Per Thread","register/thread","168"
 `))
-	if n != 2 || strings.Count(said.String(), "\n") != 2 || !strings.Contains(said.String(), `"conv_f16_256x128x32, Duration","value":1054.82,"unit":"us"`) || !strings.Contains(said.String(), `"group_f16, Registers Per Thread"`) {
+	if n != 2 || strings.Count(said.String(), "\n") != 2 || !strings.Contains(said.String(),
+		`"conv_f16_256x128x32, Duration","value":1054.82,"unit":"us"`) || !strings.Contains(said.String(), `"group_f16, Registers Per Thread"`) {
 		t.Errorf("%d kernels: %s", n, said.String())
 	}
 	if n := b.counters(strings.NewReader("==ERROR== no permission\n")); n != 0 {
@@ -220,7 +225,8 @@ func TestBundle(t *testing.T) {
 		if err := os.Truncate(kit, size); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("./size", kit).CombinedOutput(); (err == nil) != fits || !fits && !strings.Contains(string(out), "more than 60 MiB") {
+		if out, err := exec.Command("./size", kit).CombinedOutput(); (err == nil) != fits || !fits && !strings.Contains(string(out),
+			"more than 60 MiB") {
 			t.Errorf("a kit of %d MiB: %v\n%s", size>>20, err, out)
 		}
 	}

@@ -51,7 +51,8 @@ func with(l cuda.Launched, r *timing.Rotation, args []int, i int) cuda.Launched 
 type measured struct{ cold, hot timing.Time }
 
 // measure times launches one behind another.
-func (b *bench) measure(t *timing.Timer, s *engine.Stream, launches []cuda.Launched, out *engine.Tensor, r *timing.Rotation) (m measured, err error) {
+func (b *bench) measure(t *timing.Timer, s *engine.Stream, launches []cuda.Launched, out *engine.Tensor, r *timing.Rotation) (m measured,
+	err error) {
 	run := func(cold bool) (timing.Time, error) {
 		return t.Op(s, func(i int) error {
 			for _, l := range launches {

@@ -249,7 +249,8 @@ func all(ctx context.Context, o options) (int, error) {
 	}
 	err = errors.Join(r.Do(ctx), folder.Close())
 	report := folder.Report()
-	fmt.Fprintf(os.Stderr, "%.0f seconds, %d failures, %d notes: %s\n", report.Seconds, report.Failures, report.Notes, folder.Path("report.md"))
+	fmt.Fprintf(os.Stderr, "%.0f seconds, %d failures, %d notes: %s\n", report.Seconds, report.Failures, report.Notes,
+		folder.Path("report.md"))
 	if report.Failures > 0 {
 		return 1, err
 	}

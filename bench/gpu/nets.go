@@ -80,7 +80,8 @@ func captions(b *bench) error {
 			}
 		}
 		b.Figure(fmt.Sprintf("%d captions of a picture, by the host's clock", k), 1e3*t.Median, "ms", t.Between(1e3)...)
-		b.Figure(fmt.Sprintf("%d captions of a picture, tokens, by the host's clock", k), float64(tokens)/t.Median, "tokens/s", t.Rates(float64(tokens))...)
+		b.Figure(fmt.Sprintf("%d captions of a picture, tokens, by the host's clock", k), float64(tokens)/t.Median, "tokens/s",
+			t.Rates(float64(tokens))...)
 	}
 	return nil
 }

@@ -42,7 +42,8 @@ func (o options) jobs() []job {
 		}
 	}
 	for _, a := range o.attentions() {
-		l = append(l, job{Name: a.name(), FLOPs: a.flops(), Op: "attention", N: a.n, LQ: a.lq, Keys: a.keys, Heads: a.heads, Dim: a.dim, Causal: a.causal})
+		l = append(l, job{Name: a.name(), FLOPs: a.flops(), Op: "attention", N: a.n, LQ: a.lq, Keys: a.keys, Heads: a.heads, Dim: a.dim,
+			Causal: a.causal})
 	}
 	return l
 }

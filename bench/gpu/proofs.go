@@ -152,14 +152,17 @@ type check struct {
 
 var checks = map[string][]check{
 	"clip": {
-		{"clip-text", map[string]string{"input_ids": "in.ids"}, map[string]string{"last_hidden_state": "out.text.hidden", "pooler_output": "out.text.pooled", "text_embeds": "out.text.embeds"}},
-		{"clip-image", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.vision.hidden", "pooler_output": "out.vision.pooled", "image_embeds": "out.vision.embeds"}},
+		{"clip-text", map[string]string{"input_ids": "in.ids"}, map[string]string{"last_hidden_state": "out.text.hidden",
+			"pooler_output": "out.text.pooled", "text_embeds": "out.text.embeds"}},
+		{"clip-image", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.vision.hidden",
+			"pooler_output": "out.vision.pooled", "image_embeds": "out.vision.embeds"}},
 	},
 	"blip": {
 		{"blip-vision", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.hidden"}},
 		{"blip-text", map[string]string{"input_ids": "in.ids", "encoder_hidden_states": "out.hidden"}, map[string]string{"logits": "out.logits"}},
 	},
-	"unet": {{"unet", map[string]string{"sample": "in.sample", "timestep": "in.timesteps", "encoder_hidden_states": "in.context"}, map[string]string{"sample": "out.sample"}}},
+	"unet": {{"unet", map[string]string{"sample": "in.sample", "timestep": "in.timesteps", "encoder_hidden_states": "in.context"},
+		map[string]string{"sample": "out.sample"}}},
 	"vae": {
 		{"vae-encode", map[string]string{"sample": "in.pixels"}, map[string]string{"latent_mean": "out.mean"}},
 		{"vae-decode", map[string]string{"latents": "in.latents"}, map[string]string{"sample": "out.pixels"}},
@@ -306,7 +309,8 @@ func bitwises() []bitwise {
 		only(engine.F32, "matmul 5x13x7", linear(5, 13, 7, normal)),
 		only(engine.F16, "conv 9x9 24 to 40", convolve(9, 24, 40, conv.Options{Pad: conv.Same(3)}, random.Whole)),
 		only(engine.F16, "conv 8x8 16 to 72, upsampled", convolve(8, 16, 72, conv.Options{Pad: conv.Same(3), Upsample: true}, random.Whole)),
-		only(engine.F16, "conv 11x11 3 to 8, stride 2", convolve(11, 3, 8, conv.Options{Pad: conv.Pad{Bottom: 1, Right: 1}, Stride: 2}, random.Whole)),
+		only(engine.F16, "conv 11x11 3 to 8, stride 2", convolve(11, 3, 8, conv.Options{Pad: conv.Pad{Bottom: 1, Right: 1}, Stride: 2},
+			random.Whole)),
 		only(engine.F32, "conv 9x9 12 to 20", convolve(9, 12, 20, conv.Options{Pad: conv.Same(3)}, normal)),
 		both("add", func(s *engine.Stream) (*engine.Tensor, error) {
 			return activate.Add(s, s.Put(normal(1, 33, 77)), s.Put(normal(2, 77))), nil
@@ -342,10 +346,12 @@ func bitwises() []bitwise {
 			return norm.Layer(s, s.Put(normal(1, 9, 77)), s.PutAs(engine.F32, normal(2, 77)), s.PutAs(engine.F32, normal(3, 77)), 1e-5), nil
 		}),
 		both("group norm of two inputs", func(s *engine.Stream) (*engine.Tensor, error) {
-			return norm.Group(s, s.Put(normal(1, 2, 8, 8, 64)), s.Put(normal(4, 2, 8, 8, 32)), 32, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
+			return norm.Group(s, s.Put(normal(1, 2, 8, 8, 64)), s.Put(normal(4, 2, 8, 8, 32)), 32, s.PutAs(engine.F32, normal(2, 96)),
+				s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
 		}),
 		both("group norm of a large map", func(s *engine.Stream) (*engine.Tensor, error) {
-			return norm.Group(s, s.Put(normal(1, 1, 40, 32, 96)), nil, 4, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
+			return norm.Group(s, s.Put(normal(1, 1, 40, 32, 96)), nil, 4, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)),
+				1e-5, false), nil
 		}),
 		both("lengths of rows", func(s *engine.Stream) (*engine.Tensor, error) { return norm.L2(s, s.Put(normal(1, 5, 513))), nil }),
 		both("cast by scale", func(s *engine.Stream) (*engine.Tensor, error) {

@@ -30,7 +30,8 @@ func profile(b *bench) error {
 		return err
 	}
 	args := []string{"--clock-control", "none", "--csv", "--page", "details"}
-	for _, s := range []string{"SpeedOfLight", "MemoryWorkloadAnalysis", "ComputeWorkloadAnalysis", "LaunchStats", "Occupancy", "SchedulerStats", "WarpStateStats"} {
+	for _, s := range []string{"SpeedOfLight", "MemoryWorkloadAnalysis", "ComputeWorkloadAnalysis", "LaunchStats", "Occupancy",
+		"SchedulerStats", "WarpStateStats"} {
 		args = append(args, "--section", s)
 	}
 	cmd := exec.CommandContext(b.ctx, ncu, append(append(args, exe, "launches"), b.args()...)...)
@@ -73,7 +74,8 @@ func (l *limited) Write(p []byte) (int, error) {
 }
 
 // telling are the metrics that say what bounds a kernel.
-var telling = regexp.MustCompile(`^(Duration|SM Frequency|Compute \(SM\) Throughput|Memory Throughput|DRAM Throughput|L2 Hit Rate|L2 Cache Throughput|Achieved Occupancy|Registers Per Thread|Issue Slots Busy|Warp Cycles Per Issued Instruction)$`)
+var telling = regexp.MustCompile(`^(Duration|SM Frequency|Compute \(SM\) Throughput|Memory Throughput|DRAM Throughput|` +
+	`L2 Hit Rate|L2 Cache Throughput|Achieved Occupancy|Registers Per Thread|Issue Slots Busy|Warp Cycles Per Issued Instruction)$`)
 
 // counters reads ncu's CSV, which comes after lines of its own, and returns how many
 // kernels it names.
@@ -140,7 +142,8 @@ func sanitize(b *bench) error {
 	}
 	// Small nets first, which have launches of every room: each access costs a hundred
 	// here. Then all of the suites, if there is time.
-	for _, c := range [][2]string{{"memcheck", "rooms"}, {"racecheck", "rooms"}, {"synccheck", "rooms"}, {"initcheck", "rooms"}, {"memcheck", "operations"}} {
+	for _, c := range [][2]string{{"memcheck", "rooms"}, {"racecheck", "rooms"}, {"synccheck", "rooms"}, {"initcheck", "rooms"}, {"memcheck",
+		"operations"}} {
 		t := c[0] + " of " + c[1]
 		if b.late() {
 			b.Note("%s was left for want of time", t)

@@ -251,7 +251,8 @@ func (b *bench) tuneOne(net string, s *engine.Stream, t *timing.Timer, r *timing
 			return fmt.Errorf("%s, %d splits: %w", w.Kernel, w.splits, err)
 		}
 		if e := distance(have, result); !(e <= 5e-3) {
-			b.Fail("%s: %s %s x %s x %s: %s with %d splits differs by %.3g from %s", net, v.op, v.m, v.n, v.k, w.Kernel, w.splits, e, v.launch.Kernel)
+			b.Fail("%s: %s %s x %s x %s: %s with %d splits differs by %.3g from %s", net, v.op, v.m, v.n, v.k, w.Kernel, w.splits, e,
+				v.launch.Kernel)
 			continue
 		}
 		timer := &quick
@@ -286,7 +287,8 @@ func (b *bench) tuneOne(net string, s *engine.Stream, t *timing.Timer, r *timing
 		return fmt.Errorf("%s, which the net launches, is not among its variants", v.launch.Kernel)
 	}
 	b.Figure(name+", chosen, cold", 1e6*all[chosen].cold.Median, "us", all[chosen].cold.Between(1e6)...)
-	b.Figure(fmt.Sprintf("%s, best of %d (%s, %d splits), cold", name, len(all), best.Kernel, best.splits), 1e6*best.cold.Median, "us", best.cold.Between(1e6)...)
+	b.Figure(fmt.Sprintf("%s, best of %d (%s, %d splits), cold", name, len(all), best.Kernel, best.splits), 1e6*best.cold.Median, "us",
+		best.cold.Between(1e6)...)
 	return nil
 }
 
@@ -373,7 +375,8 @@ func attentionOf(l cuda.Launched) (v subject, ok bool) {
 	}
 	arg := func(i int) int { n, _ := l.Args[i].(int); return n }
 	lq, keys, heads, dim := arg(4), arg(5), arg(6), arg(7)
-	v = subject{op: fmt.Sprintf("attention of %d x %d heads", l.Grid.Z, heads), m: fmt.Sprint(lq), n: fmt.Sprint(keys), k: fmt.Sprint(dim), launch: l, sums: -1,
+	v = subject{op: fmt.Sprintf("attention of %d x %d heads", l.Grid.Z, heads), m: fmt.Sprint(lq), n: fmt.Sprint(keys), k: fmt.Sprint(dim),
+		launch: l, sums: -1,
 		flops: 4 * float64(l.Grid.Z) * float64(heads) * float64(lq) * float64(keys) * float64(dim)}
 	if name[1] == "512" {
 		v.variants = []variant{{l, 1, 0}}

@@ -261,7 +261,8 @@ func (r *Report) Markdown() string {
 		}
 		b.WriteString("\n| figure | value | unit | of repetitions | MHz | W |\n| --- | --- | --- | --- | --- | --- |\n")
 		for _, f := range p.Figures {
-			fmt.Fprintf(&b, "| %s | %.4g | %s | %s | %s | %s |\n", f.Name, f.Value, f.Unit, extent(f.Between, "%.4g"), extent(f.Clock, "%.0f"), extent([]float64{f.Power}, "%.0f"))
+			fmt.Fprintf(&b, "| %s | %.4g | %s | %s | %s | %s |\n", f.Name, f.Value, f.Unit, extent(f.Between, "%.4g"), extent(f.Clock, "%.0f"),
+				extent([]float64{f.Power}, "%.0f"))
 		}
 	}
 	return b.String()

@@ -32,7 +32,8 @@ func watch(ctx context.Context, gpu int, log io.Writer) *gauges {
 		return nil
 	}
 	g := &gauges{done: make(chan struct{})}
-	g.cmd = exec.CommandContext(ctx, path, "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms", "200", "-i", strconv.Itoa(gpu))
+	g.cmd = exec.CommandContext(ctx, path, "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms", "200", "-i",
+		strconv.Itoa(gpu))
 	out, err := g.cmd.StdoutPipe()
 	if err == nil {
 		err = g.cmd.Start()

@@ -194,14 +194,17 @@ func TestParts(t *testing.T) {
 	} {
 		p := have.Parts[i]
 		failures := strings.Join(p.Failures, "; ")
-		if (failures == "") != (want.failure == "") && i != 2 || i != 2 && !strings.Contains(failures, want.failure) || len(p.Figures) != want.figures || !strings.Contains(p.Skipped, want.skipped) || (p.Skipped == "") != (want.skipped == "") {
+		if (failures == "") != (want.failure == "") && i != 2 || i != 2 && !strings.Contains(failures, want.failure) ||
+			len(p.Figures) != want.figures || !strings.Contains(p.Skipped, want.skipped) || (p.Skipped == "") != (want.skipped == "") {
 			t.Errorf("%s: %+v", names[i], p)
 		}
 	}
-	if n := have.Parts[4].Failures; len(n) != 2 || !strings.Contains(n[0], "rows without a head") || !strings.Contains(n[1], "lines that say nothing") {
+	if n := have.Parts[4].Failures; len(n) != 2 || !strings.Contains(n[0], "rows without a head") || !strings.Contains(n[1],
+		"lines that say nothing") {
 		t.Errorf("nonsense: %q", n)
 	}
-	if g := have.Parts[1]; g.Figures[0].Value != 123.46 || fmt.Sprint(g.Figures[0].Between) != "[120 130]" || len(g.Notes) != 1 || g.Command != "run good" {
+	if g := have.Parts[1]; g.Figures[0].Value != 123.46 || fmt.Sprint(g.Figures[0].Between) != "[120 130]" || len(g.Notes) != 1 ||
+		g.Command != "run good" {
 		t.Errorf("good: %+v", g)
 	}
 	rows, err := os.Open(f.Path("good.csv"))
@@ -222,7 +225,8 @@ func TestParts(t *testing.T) {
 		}
 	}
 	page, err := os.ReadFile(f.Path("report.md"))
-	for _, want := range []string{"# rehearsal", "**failed**, crash", "| speed | 123.5 | m/s | 120–130 |", "Left out: there is no such thing here."} {
+	for _, want := range []string{"# rehearsal", "**failed**, crash", "| speed | 123.5 | m/s | 120–130 |",
+		"Left out: there is no such thing here."} {
 		if err != nil || !strings.Contains(string(page), want) {
 			t.Errorf("no %q in the page, %v:\n%s", want, err, page)
 		}
@@ -302,7 +306,8 @@ func TestGauges(t *testing.T) {
 	}
 	// A query that answers as nvidia-smi does.
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "nvidia-smi"), []byte("#!/bin/sh\nwhile echo 1500, 400.25; do sleep 0.05; done\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "nvidia-smi"), []byte("#!/bin/sh\nwhile echo 1500, 400.25; do sleep 0.05; done\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))

@@ -256,7 +256,8 @@ func (p Diffusion) UNet(m *Checkpoint) weights.Config {
 	}
 	m.norm("conv_norm_out", w[0])
 	m.conv("conv_out", w[0], 4, 3)
-	return config("unet", `{"block_out_channels": [%s], "layers_per_block": %d, "attention_head_dim": %d, "cross_attention_dim": %d, "norm_num_groups": %d,
+	return config("unet", `{"block_out_channels": [%s], "layers_per_block": %d, "attention_head_dim": %d, "cross_attention_dim": %d,
+		"norm_num_groups": %d,
 		"down_block_types": [%s, "DownBlock2D"], "up_block_types": ["UpBlock2D", %s]}`,
 		join(w), p.Layers, p.Heads, cross, p.Groups, list(n-1, "CrossAttnDownBlock2D"), list(n-1, "CrossAttnUpBlock2D"))
 }
@@ -329,7 +330,8 @@ func (t Tower) TextModel(m *Checkpoint) weights.Config {
 }
 
 func (t Tower) textConfig() string {
-	return fmt.Sprintf(`{"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "intermediate_size": %d, "max_position_embeddings": %d, "vocab_size": %d, "eos_token_id": %d}`,
+	return fmt.Sprintf(`{"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "intermediate_size": %d,
+		"max_position_embeddings": %d, "vocab_size": %d, "eos_token_id": %d}`,
 		t.Width, t.Layers, t.Heads, t.Inner, t.Length, t.Vocab, t.Vocab-1)
 }
 
@@ -372,7 +374,8 @@ func (j CLIP) Model(m *Checkpoint) weights.Config {
 	m.norm("vision_model.post_layernorm", v.Width)
 	m.linear("text_projection", j.Text.Width, j.Projection, false)
 	m.linear("visual_projection", v.Width, j.Projection, false)
-	return config("clip", `{"projection_dim": %d, "text_config": %s, "vision_config": {"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "intermediate_size": %d, "image_size": %d, "patch_size": %d}}`,
+	return config("clip", `{"projection_dim": %d, "text_config": %s, "vision_config": {"hidden_size": %d, "num_hidden_layers": %d,
+		"num_attention_heads": %d, "intermediate_size": %d, "image_size": %d, "patch_size": %d}}`,
 		j.Projection, j.Text.textConfig(), v.Width, v.Layers, v.Heads, v.Inner, v.Image, v.Patch)
 }
 
@@ -424,8 +427,10 @@ func (t BLIP) Model(m *Checkpoint) weights.Config {
 	m.linear(h+".transform.dense", x.Width, x.Width, true)
 	m.norm(h+".transform.LayerNorm", x.Width)
 	m.add(h+".bias", 0.02, x.Vocab)
-	return config("blip", `{"vision_config": {"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "intermediate_size": %d, "image_size": %d, "patch_size": %d},
-		"text_config": {"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "intermediate_size": %d, "max_position_embeddings": %d, "vocab_size": %d, "bos_token_id": %d, "sep_token_id": %d}}`,
+	return config("blip", `{"vision_config": {"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "intermediate_size": %d,
+		"image_size": %d, "patch_size": %d},
+		"text_config": {"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "intermediate_size": %d,
+			"max_position_embeddings": %d, "vocab_size": %d, "bos_token_id": %d, "sep_token_id": %d}}`,
 		v.Width, v.Layers, v.Heads, v.Inner, v.Image, v.Patch, x.Width, x.Layers, x.Heads, x.Inner, x.Length, x.Vocab, t.BOS, t.SEP)
 }
 

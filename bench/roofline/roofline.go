@@ -282,7 +282,8 @@ type sum struct {
 
 func (s *sum) add(f Forecast) {
 	if s.launches == 0 {
-		s.blocks, s.resident, s.waves, s.bounds = [2]int{f.Blocks, f.Blocks}, [2]int{f.Resident, f.Resident}, [2]float64{f.Waves, f.Waves}, map[string]float64{}
+		s.blocks, s.resident, s.waves, s.bounds = [2]int{f.Blocks, f.Blocks}, [2]int{f.Resident, f.Resident}, [2]float64{f.Waves,
+			f.Waves}, map[string]float64{}
 	}
 	s.launches++
 	s.flops += f.FLOPs
@@ -334,9 +335,11 @@ func (c Chip) table(w io.Writer, all []Forecast, batch int) {
 		total.add(f)
 	}
 	fmt.Fprintf(w, "\n### %s, %d guided picture(s) at once, predicted\n\n", c.Name, batch)
-	fmt.Fprintf(w, "%d launches, %.0f GFLOPs, %.2f GB: **%.2f ms, %.0f steps a second** (%.0f %% of mma.sync's rate).\n\n", total.launches, total.flops/1e9, total.bytes/1e9, total.time/1e3, 1e6/total.time,
+	fmt.Fprintf(w, "%d launches, %.0f GFLOPs, %.2f GB: **%.2f ms, %.0f steps a second** (%.0f %% of mma.sync's rate).\n\n", total.launches,
+		total.flops/1e9, total.bytes/1e9, total.time/1e3, 1e6/total.time,
 		100*total.flops/(total.time*c.MMA*c.Clock*float64(c.SMs)*1e3))
-	head := "launches | GFLOPs | MB | blocks | blocks an SM | waves | bound | ms | TFLOP/s | GB/s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+	head := "launches | GFLOPs | MB | blocks | blocks an SM | waves | bound | ms | TFLOP/s | GB/s |\n" +
+		"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
 	row := func(s *sum) {
 		fmt.Fprintf(w, "| %s | %d | %.1f | %.1f | %s | %s | %s | %s | %.3f | %.0f | %.0f |\n", s.name, s.launches, s.flops/1e9, s.bytes/1e6,
 			span(s.blocks, "%d"), span(s.resident, "%d"), span(s.waves, "%.2f"), s.bound(), s.time/1e3, s.flops/s.time/1e6, s.bytes/s.time/1e3)
@@ -351,7 +354,8 @@ func (c Chip) table(w io.Writer, all []Forecast, batch int) {
 	shapes := gather(all, func(f Forecast) string { return "`" + f.Kernel + "` " + f.What })
 	slices.SortStableFunc(shapes, func(a, b *sum) int { return cmp.Compare(b.time-b.ideal, a.time-a.ideal) })
 	titles, rule, _ := strings.Cut(head, "\n")
-	fmt.Fprintln(w, "\nWhere the most is lost against the larger of FLOPs at mma.sync's rate and bytes at memory's:\n\n| kernel and result | lost ms | "+titles+"\n| --- "+strings.TrimSpace(rule))
+	fmt.Fprintln(w, "\nWhere the most is lost against the larger of FLOPs at mma.sync's rate and bytes at memory's:\n\n"+
+		"| kernel and result | lost ms | "+titles+"\n| --- "+strings.TrimSpace(rule))
 	for _, s := range shapes[:min(16, len(shapes))] {
 		s.name += fmt.Sprintf(" | %.3f", (s.time-s.ideal)/1e3)
 		row(s)

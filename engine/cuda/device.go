@@ -147,7 +147,8 @@ func open(ordinal int, float engine.DType) (d *Device, err error) {
 	if d.info.Name, err = d.dev.Name(); err != nil {
 		return
 	}
-	attrs, err := d.dev.Attributes(cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor, cu.MultiprocessorCount, driver.MaxSharedOptIn, cu.L2CacheSize)
+	attrs, err := d.dev.Attributes(cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor, cu.MultiprocessorCount, driver.MaxSharedOptIn,
+		cu.L2CacheSize)
 	if err != nil {
 		return
 	}

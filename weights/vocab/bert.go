@@ -251,9 +251,9 @@ func isChinese(r rune) bool {
 
 // pieces are the tokens of normalized text: words at white space, punctuation
 // by itself.
-func (b *BERT) pieces(s *sink, a *aligned, from, to, base int) {
+func (b *BERT) pieces(s *sink, a *aligned, text string, from, to, base int) {
 	start := from
-	for i, r := range string(a.text[from:to]) {
+	for i, r := range text[from:to] {
 		space, punct := isSpace(r), isPunct(r)
 		if !space && !punct || s.stop() {
 			continue

@@ -211,10 +211,9 @@ func normalizeCLIP(p *pace, s string) *aligned {
 }
 
 // pieces are the tokens of normalized text.
-func (c *CLIP) pieces(s *sink, a *aligned, from, to, base int) {
-	text := string(a.text[:to])
+func (c *CLIP) pieces(s *sink, a *aligned, text string, from, to, base int) {
 	for from < to && s.err == nil {
-		n, word := piece(text[from:])
+		n, word := piece(text[from:to])
 		if !word {
 			from += n
 			continue

@@ -43,7 +43,7 @@ func (s *sink) add(id int32, at int) {
 // encode is the text's tokens without those at its ends. normalize is what the
 // normalized tokens and the model see; pieces are the model's tokens of a part
 // of it, from a byte to another.
-func (t *table) encode(s *sink, text string, pieces func(s *sink, a *aligned, from, to, base int)) {
+func (t *table) encode(s *sink, text string, pieces func(s *sink, a *aligned, text string, from, to, base int)) {
 	t.raw.split(&s.pace, text, func(from, to int, id int32) {
 		if id >= 0 {
 			s.add(id, from)
@@ -51,12 +51,13 @@ func (t *table) encode(s *sink, text string, pieces func(s *sink, a *aligned, fr
 		}
 		base := from
 		a := t.normalize(&s.pace, text[from:to])
-		t.normal.split(&s.pace, string(a.text), func(from, to int, id int32) {
+		normal := string(a.text)
+		t.normal.split(&s.pace, normal, func(from, to int, id int32) {
 			if id >= 0 {
 				s.add(id, base+int(a.at[from]))
 				return
 			}
-			pieces(s, a, from, to, base)
+			pieces(s, a, normal, from, to, base)
 		})
 	})
 }

@@ -23,6 +23,9 @@ type CLIP struct {
 	merges bpemodel.MergeMap
 	unk    int32
 	bytes  [2][256]int32 // the model's words of one byte, inside a word and at its end
+
+	learned []Learned
+	plain   *CLIP // without those; nil where there are none
 }
 
 const wordEnd = "</w>"

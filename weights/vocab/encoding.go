@@ -46,7 +46,7 @@ func (s *sink) add(id int32, at int) {
 func (t *table) encode(s *sink, text string, pieces func(s *sink, a *aligned, text string, from, to, base int)) {
 	t.raw.split(&s.pace, text, func(from, to int, id int32) {
 		if id >= 0 {
-			s.add(id, from)
+			t.token(s, id, from)
 			return
 		}
 		base := from
@@ -54,12 +54,19 @@ func (t *table) encode(s *sink, text string, pieces func(s *sink, a *aligned, te
 		normal := string(a.text)
 		t.normal.split(&s.pace, normal, func(from, to int, id int32) {
 			if id >= 0 {
-				s.add(id, base+int(a.at[from]))
+				t.token(s, id, base+int(a.at[from]))
 				return
 			}
 			pieces(s, a, normal, from, to, base)
 		})
 	})
+}
+
+// token adds an added token, or the vectors that it stands for.
+func (t *table) token(s *sink, id int32, at int) {
+	for k := range max(1, t.vectors[id]) {
+		s.add(id+int32(k), at)
+	}
 }
 
 // finish puts the tokens between the two at a text's ends, cut to a length or

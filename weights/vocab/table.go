@@ -33,6 +33,7 @@ type table struct {
 	index map[string]int // of added, by text
 	skip  map[int32]bool // special tokens
 
+	vectors     map[int32]int // of textual inversion, by the first of their ids
 	normalize   func(*pace, string) *aligned
 	raw, normal *finder // of added, in text as it is given and normalized
 }

@@ -146,7 +146,7 @@ func newBERT(t *table, s *settings, js *tokenizerJSON) (*BERT, error) {
 			}
 		}
 	}
-	t.build()
+	t.build(b.normalize)
 	return b, nil
 }
 

@@ -24,6 +24,7 @@ type CLIP struct {
 	unk    int32
 	bytes  [2][256]int32 // the model's words of one byte, inside a word and at its end
 
+	clean   Cleaning // "" is that of transformers
 	learned []Learned
 	plain   *CLIP // without those; nil where there are none
 }
@@ -150,7 +151,7 @@ func newCLIP(file, mfile string, ids map[string]int32, merges [][2]string, s *se
 	}
 	t.normalize = normalizeCLIP
 	s.apply(t)
-	t.build()
+	t.build(normalizeCLIP)
 	c.Pad, _ = t.id(s.token["pad_token"].text)
 	return c, nil
 }
@@ -168,8 +169,8 @@ func (c *CLIP) Encode(text string, length int) []int32 {
 // Tokenize is Encode that tells what was cut, and that ends with the context's
 // error when the context does.
 func (c *CLIP) Tokenize(ctx context.Context, text string, length int) (*Encoding, error) {
-	text = valid(text)
 	s := newSink(ctx, room(length))
+	text = clean(&s.pace, c.clean, valid(text))
 	c.t.encode(s, text, c.pieces)
 	return s.finish(text, c.BOS, c.EOS, c.Pad, length)
 }
@@ -215,48 +216,95 @@ func normalizeCLIP(p *pace, s string) *aligned {
 
 // pieces are the tokens of normalized text.
 func (c *CLIP) pieces(s *sink, a *aligned, text string, from, to, base int) {
+	words := literals[:]
+	simple := c.simple()
+	if simple && c.clean != OpenAI {
+		words = openLiterals[:]
+	}
 	for from < to && s.err == nil {
-		n, word := piece(text[from:to])
-		if !word {
-			from += n
-			continue
-		}
+		n, word := piece(text[from:to], words, simple)
 		p := text[from : from+n]
-		if p == literals[0] || p == literals[1] { // the library's byte level cuts these once more
+		switch {
+		case !word:
+		case simple:
+			if id, ok := c.special(p); ok {
+				s.add(id, base+int(a.at[from]))
+				break
+			}
+			c.word(s, a, from, from+n, base)
+		case p == literals[0] || p == literals[1]: // the library's byte level cuts these once more
 			c.word(s, a, from, from+2, base)
 			c.word(s, a, from+2, from+n-2, base)
 			c.word(s, a, from+n-2, from+n, base)
-		} else {
+		default:
 			c.word(s, a, from, from+n, base)
 		}
 		from += n
 	}
 }
 
-var literals = []string{"<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
+// The words that are whole pieces, in the order of the patterns of OpenAI and
+// transformers, and of open_clip.
+var (
+	literals     = [...]string{"<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
+	openLiterals = [...]string{"<start_of_text>", "<end_of_text>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
+)
 
-// piece is the length of the first piece, which is a word or white space.
-func piece(s string) (int, bool) {
+// piece is the length of the first piece, which is a word or white space. The
+// patterns of OpenAI and open_clip, unlike that of transformers, ignore case.
+func piece(s string, words []string, fold bool) (int, bool) {
 	if s[0] == '<' || s[0] == '\'' {
-		for _, l := range literals {
-			if strings.HasPrefix(s, l) {
-				return len(l), true
+		for _, w := range words {
+			if strings.HasPrefix(s, w) {
+				return len(w), true
+			}
+			if n, ok := foldedPrefix(s, w); fold && ok {
+				return n, true
 			}
 		}
 	}
+	kind := kindOf
+	if fold {
+		kind = newKindOf
+	}
 	r, n := utf8.DecodeRuneInString(s)
-	kind := kindOf(r)
-	if kind == number {
+	first := kind(r)
+	if first == number {
 		return n, true
 	}
 	for n < len(s) {
 		r, m := utf8.DecodeRuneInString(s[n:])
-		if kindOf(r) != kind {
+		if kind(r) != first {
 			break
 		}
 		n += m
 	}
-	return n, kind != space
+	return n, first != space
+}
+
+// newKindOf is kindOf by Python's regex and without regard to case: in its newer
+// Unicode, and with a mark whose other case is a letter, iota, in no class.
+func newKindOf(r rune) int {
+	switch {
+	case r == 0x345:
+		return space
+	case r >= newLetters[0][0] && in(newLetters, r):
+		return letter
+	case r >= newNumbers[0][0] && in(newNumbers, r):
+		return number
+	}
+	return kindOf(r)
+}
+
+// foldedPrefix is the length of the beginning of s that is the word but for
+// case.
+func foldedPrefix(s, word string) (int, bool) {
+	n := 0
+	for range word {
+		_, m := utf8.DecodeRuneInString(s[n:])
+		n += m
+	}
+	return n, strings.EqualFold(s[:n], word)
 }
 
 const (

@@ -62,7 +62,7 @@ func (c *CLIP) With(first int32, learned ...Learned) (*CLIP, error) {
 		out.learned = append(out.learned, l)
 		first += int32(l.Vectors)
 	}
-	t.build()
+	t.build(out.patterns())
 	return &out, nil
 }
 

@@ -121,14 +121,14 @@ func (t *table) add(a token) {
 
 // build makes ready what finds the added tokens. A normalized one is read as its
 // normal form from then on.
-func (t *table) build() {
+func (t *table) build(normalize func(*pace, string) *aligned) {
 	var raw, normal []token
 	for _, a := range t.added {
 		if !a.normalized {
 			raw = append(raw, a)
 			continue
 		}
-		a.text = string(t.normalize(&pace{ctx: context.Background()}, a.text).text)
+		a.text = string(normalize(&pace{ctx: context.Background()}, a.text).text)
 		t.words[a.id] = a.text
 		if a.text != "" {
 			normal = append(normal, a)

@@ -26,6 +26,14 @@ func (p *pace) stop() bool {
 	return p.err != nil
 }
 
+// ended asks at once.
+func (p *pace) ended() bool {
+	if p.err == nil {
+		p.err = p.ctx.Err()
+	}
+	return p.err != nil
+}
+
 // char is a character on its way through the normal forms: its combining
 // class, and the byte of the source that it comes from.
 type char struct {

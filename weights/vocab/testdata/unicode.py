@@ -3,9 +3,10 @@
 It mixes several versions of Unicode: Oniguruma's for the letters that CLIP's words are made of, Rust's for case, older tables for BERT's
 marks and punctuation and for normal forms. Go's own tables would be others.
 
-Python 3.11, tokenizers 0.23.3, and Go's unicode and x/text 0.22.0 for what differs from them: python unicode.py
+Python 3.11, tokenizers 0.23.3, regex 2026.11.19 (which open_clip splits words with), and Go's unicode and x/text 0.22.0 for what differs from them: python unicode.py
 """
 import json, os, subprocess, tempfile
+import regex as python_regex
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -52,9 +53,13 @@ with tempfile.TemporaryDirectory(dir=os.path.join(HERE, ".."), prefix="_gen") as
 lower = [(c, ord(LOWER.normalize_str(chr(c)))) for c, l, _ in theirs if len(LOWER.normalize_str(chr(c))) == 1 and ord(LOWER.normalize_str(chr(c))) != l]
 # A mark of a class above 1 changes places with one of class 1 that follows it.
 unordered = [chr(c) for c, _, ccc in theirs if ccc > 1 and NFD.normalize_str(chr(c)) == chr(c) and NFD.normalize_str("a" + chr(c) + "\u0334") == "a" + chr(c) + "\u0334"]
+newer = lambda r, old: ranges(set(c for c in CHARS if python_regex.fullmatch(r, c)) - set(old))
+LETTERS, NUMBERS = regex(r"\p{L}"), regex(r"\p{N}")
 tables = {
-    "letters": ("are Oniguruma's \\p{L}.", ranges(regex(r"\p{L}"))),
-    "numbers": ("are Oniguruma's \\p{N}.", ranges(regex(r"\p{N}"))),
+    "letters": ("are Oniguruma's \\p{L}.", ranges(LETTERS)),
+    "numbers": ("are Oniguruma's \\p{N}.", ranges(NUMBERS)),
+    "newLetters": ("are those of Python's regex that Oniguruma does not know.", newer(r"\p{L}", LETTERS)),
+    "newNumbers": ("are those of Python's regex that Oniguruma does not know.", newer(r"\p{N}", NUMBERS)),
     "punctuation": ("is what BERT's words end at.", ranges(c for c in CHARS if len(BERT.pre_tokenize_str("a" + c + "b")) == 3)),
     "controls": ("are dropped by BERT's cleaning.", ranges(c for c in CHARS if bert("a" + c + "b", clean_text=True) == "ab")),
     "accents": ("are dropped by BERT where it drops accents.", ranges(c for c in CHARS if bert(c, strip_accents=True) == "" and NFD.normalize_str(c) == c)),

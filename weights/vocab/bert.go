@@ -163,8 +163,11 @@ func (b *BERT) Encode(text string) []int32 {
 // kept, or pads to it; it tells what was cut and ends with the context's error
 // when the context does.
 func (b *BERT) Tokenize(ctx context.Context, text string, length int) (*Encoding, error) {
+	s := newSink(ctx, text, room(length))
+	if s.err != nil {
+		return nil, s.err
+	}
 	text = valid(text)
-	s := newSink(ctx, room(length))
 	b.t.encode(s, text, b.pieces)
 	return s.finish(text, b.CLS, b.SEP, b.Pad, length)
 }

@@ -49,7 +49,7 @@ func LoadCLIP(fsys fs.FS, dir string) (*CLIP, error) {
 		return nil, err
 	}
 	var ids map[string]int32
-	if err := json.Unmarshal(data, &ids); err != nil {
+	if err := json.Unmarshal(trimBOM(data), &ids); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if len(ids) == 0 {
@@ -169,7 +169,10 @@ func (c *CLIP) Encode(text string, length int) []int32 {
 // Tokenize is Encode that tells what was cut, and that ends with the context's
 // error when the context does.
 func (c *CLIP) Tokenize(ctx context.Context, text string, length int) (*Encoding, error) {
-	s := newSink(ctx, room(length))
+	s := newSink(ctx, text, room(length))
+	if s.err != nil {
+		return nil, s.err
+	}
 	text = clean(&s.pace, c.clean, valid(text))
 	c.t.encode(s, text, c.pieces)
 	return s.finish(text, c.BOS, c.EOS, c.Pad, length)

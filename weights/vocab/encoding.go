@@ -2,6 +2,7 @@ package vocab
 
 import (
 	"context"
+	"fmt"
 	"strings"
 )
 
@@ -16,6 +17,10 @@ type Encoding struct {
 // Lost is the part of the text that was cut off.
 func (e *Encoding) Lost() string { return e.Text[e.Kept:] }
 
+// longestText is how many bytes of a text places in it are counted to; cleaning
+// may make it a little longer.
+const longestText = 1 << 30
+
 // sink takes tokens as they are found.
 type sink struct {
 	pace
@@ -26,8 +31,12 @@ type sink struct {
 	kept  int // where the first that is not kept begins, or -1
 }
 
-func newSink(ctx context.Context, limit int) *sink {
-	return &sink{pace: pace{ctx: ctx, err: ctx.Err()}, limit: limit, kept: -1}
+func newSink(ctx context.Context, text string, limit int) *sink {
+	s := &sink{pace: pace{ctx: ctx, err: ctx.Err()}, limit: limit, kept: -1}
+	if len(text) > longestText && s.err == nil {
+		s.err = fmt.Errorf("a text of %d bytes: want %d at most", len(text), longestText)
+	}
+	return s
 }
 
 func (s *sink) add(id int32, at int) {

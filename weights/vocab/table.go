@@ -240,7 +240,7 @@ func (s *settings) legacy(fsys fs.FS, file string) error {
 		return err
 	}
 	var ids map[string]int32
-	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &ids); err != nil {
+	if err := json.Unmarshal(trimBOM(data), &ids); err != nil {
 		return fmt.Errorf("%s: want an object of ids by token: %w", file, err)
 	}
 	special := map[string]bool{}
@@ -342,7 +342,7 @@ func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
 		return nil, err
 	}
 	js := new(tokenizerJSON)
-	if err := json.Unmarshal(data, js); err != nil {
+	if err := json.Unmarshal(trimBOM(data), js); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if js.Model.Type != kind && js.Model.Type != "" {
@@ -366,9 +366,12 @@ func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
 	return js, nil
 }
 
+// trimBOM drops the mark that some editors put before a text.
+func trimBOM(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
+
 // lines are the lines of a text file; it must be UTF-8.
 func lines(file string, data []byte) ([]string, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	data = trimBOM(data)
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%s: not UTF-8", file)
 	}

@@ -121,7 +121,8 @@ func other(tensors []safetensors.Tensor) error {
 	for _, t := range tensors {
 		switch {
 		case t.Name == "clip_g" || t.Name == "clip_l":
-			return fmt.Errorf("textual inversion of Stable Diffusion XL (%s), which has two text encoders; want one of Stable Diffusion 1 or 2", t.Name)
+			return fmt.Errorf("textual inversion of Stable Diffusion XL (%s), which has two text encoders; want one of Stable Diffusion 1 or 2",
+				t.Name)
 		case strings.Contains(t.Name, "lora"):
 			return fmt.Errorf("a LoRA (%s), not textual inversion", t.Name)
 		}

@@ -100,10 +100,12 @@ func TestWhatIsLost(t *testing.T) {
 			t.Errorf("%s: lost %q, %d tokens, ids %v; want %q and %d", k.name, e.Lost(), e.Tokens, e.IDs, k.lost, k.tokens)
 		}
 	}
-	if e, err := b.Tokenize(t.Context(), "A Cat, on the mat", 6); err != nil || e.Lost() != "the mat" || len(e.IDs) != 6 || e.Tokens != 8 {
+	e, err := b.Tokenize(t.Context(), "A Cat, on the mat", 6)
+	if err != nil || e.Lost() != "the mat" || len(e.IDs) != 6 || e.Tokens != 8 {
 		t.Errorf("BERT: %+v, error %v", e, err)
 	}
-	if e, err := cleaned.Tokenize(t.Context(), "caf\u00c3\u00a9 &amp; bar stool", 5); err != nil || e.Lost() != "stool" || e.Text != "caf\u00e9 & bar stool" {
+	e, err = cleaned.Tokenize(t.Context(), "caf\u00c3\u00a9 &amp; bar stool", 5)
+	if err != nil || e.Lost() != "stool" || e.Text != "caf\u00e9 & bar stool" {
 		t.Errorf("cleaned: %+v, error %v", e, err)
 	}
 }
@@ -128,7 +130,7 @@ func TestWith(t *testing.T) {
 			t.Errorf("%q: %v, want %v", text, have, want)
 		}
 	}
-	if w.Plain() != c || !slices.Equal(c.Encode("<toy>", 0), w.Plain().Encode("<toy>", 0)) || w.Size() != CLIPWords+4 || c.Size() != CLIPWords {
+	if w.Plain() != c || w.Size() != CLIPWords+4 || c.Size() != CLIPWords {
 		t.Error("the tokenizer without the names is another one")
 	}
 	k, err := w.Cleaned(OpenCLIP)
@@ -138,7 +140,9 @@ func TestWith(t *testing.T) {
 	if ids := k.Encode("\u201cMy\u201d &lt;Toy&gt;", 0); !slices.Equal(ids[len(ids)-4:len(ids)-1], []int32{n, n + 1, n + 2}) {
 		t.Errorf("cleaned: %v", ids)
 	}
-	for _, l := range []Learned{{}, {Names: []string{"x"}}, {Names: []string{"cat"}, Vectors: 1}, {Names: []string{"<toy>"}, Vectors: 1}, {Names: []string{" "}, Vectors: 1}} {
+	for _, l := range []Learned{
+		{}, {Names: []string{"x"}}, {Names: []string{"cat"}, Vectors: 1}, {Names: []string{"<toy>"}, Vectors: 1}, {Names: []string{" "}, Vectors: 1},
+	} {
 		if _, err := w.With(n+4, l); err == nil {
 			t.Errorf("%+v is taken", l)
 		}

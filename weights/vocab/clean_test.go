@@ -61,7 +61,8 @@ func TestCleanedAsOpenAIAndOpenCLIP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for how, want := range map[Cleaning][][]int32{OpenAI: g.OpenAI, OpenCLIP: g.Lower, Whitespace: g.Whitespace, Canonicalize: g.Canonicalize} {
+	ids := map[Cleaning][][]int32{OpenAI: g.OpenAI, OpenCLIP: g.Lower, Whitespace: g.Whitespace, Canonicalize: g.Canonicalize}
+	for how, want := range ids {
 		k, err := c.Cleaned(how)
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +101,8 @@ func TestLongTextsAreCleaned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"a", "é", "&", "&amp;", "amp;", "&#38;", "Ã©", "â€™", "Ã", " Ã ", "\u0301", "\n", "&lt;\n", "ﬁ", "\u0092"} {
+	for _, part := range []string{"a", "é", "&", "&amp;", "amp;", "&#38;", "Ã©",
+		"â€™", "Ã", " Ã ", "\u0301", "\n", "&lt;\n", "ﬁ", "\u0092"} {
 		k, err := c.Cleaned(OpenCLIP)
 		if err != nil {
 			t.Fatal(err)

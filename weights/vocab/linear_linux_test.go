@@ -48,9 +48,10 @@ func linear(t *testing.T, name string, work func(size int) func() error, size in
 }
 
 var longTexts = map[string]string{
-	"one letter": "a", "one word": "abcxyzthe", "marks": "\u0301\u0323\u0307\u05b0", "marks of a letter": "\u0344", "spaces": " ", "wide spaces": "\u3000",
-	"mixed scripts": "aяשあ漢ก한", "emoji": "👩\u200d👧", "digits": "7", "punctuation": "!?", "less": "<", "a token's beginning": "<|endoftext|",
-	"tokens": "<|endoftext|>[SEP]", "apostrophes": "'", "words": "cat ", "hangul": "\u1100\u1161\u11a8", "controls": "\x01", "bad UTF-8": "\xff", "long words": strings.Repeat("z", 99) + " ",
+	"one letter": "a", "one word": "abcxyzthe", "words": "cat ", "long words": strings.Repeat("z", 99) + " ", "digits": "7", "punctuation": "!?",
+	"marks": "\u0301\u0323\u0307\u05b0", "marks of a letter": "\u0344", "mixed scripts": "aяשあ漢ก한", "hangul": "\u1100\u1161\u11a8",
+	"emoji": "👩\u200d👧", "spaces": " ", "wide spaces": "\u3000", "controls": "\x01", "bad UTF-8": "\xffa", "apostrophes": "'", "less": "<",
+	"tokens": "<|endoftext|>[SEP]", "a token's beginning": "<|endoftext|",
 }
 
 func TestLinearInTheText(t *testing.T) {
@@ -67,12 +68,12 @@ func TestLinearInTheText(t *testing.T) {
 			linear(t, fmt.Sprintf("CLIP, %s, length %d", name, length), func(size int) func() error {
 				text := strings.Repeat(part, size/len(part))
 				return func() error { _, err := c.Tokenize(t.Context(), text, length); return err }
-			}, 1<<15)
+			}, 1<<14)
 		}
 		linear(t, "BERT, "+name, func(size int) func() error {
 			text := strings.Repeat(part, size/len(part))
 			return func() error { _, err := b.Tokenize(t.Context(), text, 0); return err }
-		}, 1<<15)
+		}, 1<<14)
 	}
 }
 
@@ -80,10 +81,12 @@ func TestLinearInTheText(t *testing.T) {
 func withTokens(n int, text func(i int) string) fstest.MapFS {
 	added := make([]map[string]any, n)
 	for i := range added {
-		added[i] = map[string]any{"id": 3 + i, "content": text(i), "special": i%2 == 0, "normalized": i%3 == 0, "rstrip": i%5 == 0, "lstrip": i%7 == 0}
+		added[i] = map[string]any{"id": 3 + i, "content": text(i), "special": i%2 == 0,
+			"normalized": i%3 == 0, "rstrip": i%5 == 0, "lstrip": i%7 == 0}
 	}
+	words := map[string]int{"a</w>": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}
 	data, err := json.Marshal(map[string]any{
-		"model": map[string]any{"type": "BPE", "vocab": map[string]int{"a</w>": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}, "merges": []string{}}, "added_tokens": added})
+		"model": map[string]any{"type": "BPE", "vocab": words, "merges": []string{}}, "added_tokens": added})
 	if err != nil {
 		panic(err)
 	}
@@ -148,7 +151,7 @@ func TestTokenizeStops(t *testing.T) {
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s, %d: error %v", name, k, err)
 			}
-			if d := time.Since(start); d > time.Second {
+			if d := time.Since(start); d > 4*time.Second { // of a machine that is busy
 				t.Errorf("%s, %d: stopped after %v", name, k, d)
 			}
 		}

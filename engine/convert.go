@@ -10,8 +10,8 @@ import (
 // Place brings host values to a device to stay there, as the type: weights. A
 // host tensor of that type is returned as it is where host memory is the device's.
 func Place(d Device, dtype DType, t *Tensor) (*Tensor, error) {
-	if Dry(d) {
-		return NewTensor(dtype, Memory{}, t.shape...), nil
+	if IsDryRun(d) {
+		return NewTensor(dtype, Memory{}, t.Shape()...), nil
 	}
 	t = Convert(dtype, t)
 	if d.Local() {
@@ -19,11 +19,11 @@ func Place(d Device, dtype DType, t *Tensor) (*Tensor, error) {
 	}
 	mem, err := d.Alloc(t.Bytes())
 	if err != nil {
-		return nil, fmt.Errorf("weights of %v %v: %w", t.shape, dtype, err)
+		return nil, fmt.Errorf("weights of %v %v: %w", t.Shape(), dtype, err)
 	}
-	out := NewTensor(dtype, mem, t.shape...)
+	out := NewTensor(dtype, mem, t.Shape()...)
 	if err := d.Upload(out, t.mem.Host); err != nil {
-		return nil, fmt.Errorf("weights of %v %v: %w", t.shape, dtype, err)
+		return nil, fmt.Errorf("weights of %v %v: %w", t.Shape(), dtype, err)
 	}
 	return out, nil
 }
@@ -36,7 +36,7 @@ func Convert(dtype DType, t *Tensor) *Tensor {
 		return t
 	}
 	n := t.Elems()
-	out := NewTensor(dtype, Memory{Host: make([]byte, n*dtype.Size())}, t.shape...)
+	out := NewTensor(dtype, Memory{Host: make([]byte, n*dtype.Size())}, t.Shape()...)
 	if n == 0 {
 		return out
 	}

@@ -37,9 +37,10 @@ type spans []engine.Span
 func (s *spans) Record(sp engine.Span) { *s = append(*s, sp) }
 
 func TestStreamRecordsPaths(t *testing.T) {
-	s := engine.NewStream(t.Context(), host.New(1))
 	var rec spans
-	s.Attach(&rec)
+	r := engine.NewRun(t.Context()).On(host.New(1))
+	r.Recorder = &rec
+	s := r.Stream()
 	s.Enter("unet")
 	s.Enter("conv_in")
 	y := s.New(engine.F32, 2)
@@ -104,7 +105,7 @@ func TestCloseGivesAllBack(t *testing.T) {
 }
 
 func TestCounterCountsThePeak(t *testing.T) {
-	s := engine.NewStream(t.Context(), engine.Counter{})
+	s := engine.NewStream(t.Context(), engine.DryRun{})
 	a := s.New(engine.F32, 100)
 	b := s.New(engine.F16, 100)
 	s.Free(a)
@@ -112,5 +113,55 @@ func TestCounterCountsThePeak(t *testing.T) {
 	s.Free(b, c, nil)
 	if s.Peak() != 600 {
 		t.Errorf("peak %d bytes, want 600", s.Peak())
+	}
+}
+
+// TestObserverSeesValues: an observer reads what each operation gives, and a
+// recorder has its time; neither costs the other anything.
+func TestObserverSeesValues(t *testing.T) {
+	var rec spans
+	var seen []float32
+	r := engine.Run{Context: t.Context(), Device: host.New(1), Recorder: &rec, Path: "sd"}
+	s := r.In("unet").Stream()
+	s.Watch(&rec, observe(func(sp engine.Span) {
+		if sp.Op == "fill" {
+			seen = append(seen, sp.Out.F32()[0])
+		}
+	}))
+	y := s.New(engine.F32, 2)
+	for i := range 2 {
+		s.Do(engine.Work{Op: "fill", Out: y, Dims: engine.Dims{{Name: "n", Size: 2}}}, func(engine.Device) {
+			s.Took("by hand")
+			s.Uses(7)
+			s.Free(s.New(engine.F32, 3))
+			y.F32()[0] = float32(i)
+		})
+	}
+	if _, err := s.Get(y); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) != 2 || seen[0] != 0 || seen[1] != 1 {
+		t.Errorf("observed %v, want 0 and 1", seen)
+	}
+	if len(rec) != 3 || rec[0].Path != "sd.unet.fill" || rec[0].Kernel != "by hand" || rec[0].Workspace != 19 || rec[2].Op != "download" {
+		t.Errorf("recorded %+v", rec)
+	}
+}
+
+type observe func(engine.Span)
+
+func (f observe) Observe(sp engine.Span) { f(sp) }
+
+// TestUnwatchedOperationsAllocateNothing: a stream that nobody records builds no
+// names and no spans.
+func TestUnwatchedOperationsAllocateNothing(t *testing.T) {
+	s := engine.NewStream(t.Context(), host.New(1))
+	x := s.New(engine.F32, 4)
+	if n := testing.AllocsPerRun(100, func() {
+		s.Enter("scope")
+		s.Do(engine.Work{Op: "op", Out: x}, func(engine.Device) { x.F32()[0]++ })
+		s.Leave(x)
+	}); n != 0 {
+		t.Errorf("%v allocations an operation, want none", n)
 	}
 }

@@ -7,82 +7,86 @@ import (
 	"time"
 )
 
-// Device is where tensors lie and operations run.
-type Device interface {
-	// Name is what a person calls the device: "cpu", "cuda:0".
-	Name() string
-	// Float is the type that activations and weights have there: F32 or F16.
-	Float() DType
-	// Local reports whether the device works on the host's own memory.
-	Local() bool
-	// Alloc returns at least n bytes whose content is undefined.
-	Alloc(n int) (Memory, error)
-	// Free gives a block from Alloc back for reuse.
-	Free(Memory)
-	// Upload copies host bytes to a tensor, Download the other way.
-	Upload(dst *Tensor, src []byte) error
-	Download(dst []byte, src *Tensor) error
-}
-
-// Span is the record of one operation, or of the scope that holds several.
-type Span struct {
-	Path  string // "down_blocks.1.attentions.0.linear"
-	Op    string // the operation's name; empty for a scope
-	Out   *Tensor
-	FLOPs int64
-	Bytes int64 // read and written, at least
-	Start time.Time
-	Time  time.Duration
-}
-
-// Recorder receives every span when it ends. Out is valid during the call.
-type Recorder interface{ Record(Span) }
-
-// Work describes an operation to the recorder.
-type Work struct {
-	Op    string
-	Out   *Tensor
-	FLOPs int64
-	Bytes int64
-}
-
 // Stream runs operations in order on one device. It keeps the first error:
 // from then on operations only shape their outputs, so that a forward pass
 // reads without error checks and its caller asks Err once. It is not for
 // concurrent use.
 type Stream struct {
-	dev   Device
-	ctx   context.Context
-	err   error
-	rec   Recorder
-	path  []string
-	start []time.Time
-	used  int
-	peak  int
-	live  map[uintptr]Memory // what New has given and Free has not taken back
+	run  Run
+	err  error
+	path []string // the open scopes
+
+	used, peak int
+	live       map[uintptr]Memory // what New has given and Free has not taken back
+	slab       []Tensor           // from which New takes tensors
+
+	// What a recorder needs; all of it is empty without one.
+	scopes  []mark
+	kernel  string // of the operation under way
+	inner   int    // bytes allocated since the operation under way began
+	pending []timed
+	timer   EventTimer
 }
 
-// NewStream returns a stream that stops between operations when ctx ends.
-func NewStream(ctx context.Context, dev Device) *Stream {
-	return &Stream{dev: dev, ctx: ctx}
+// mark is a moment: by the host's clock, and on the device's own.
+type mark struct {
+	at    time.Time
+	event Event
 }
+
+// timed is a span whose time the device still has to tell.
+type timed struct {
+	span     Span
+	from, to Event
+}
+
+// NewStream returns a stream that stops between operations when ctx ends, and
+// that nobody records.
+func NewStream(ctx context.Context, dev Device) *Stream { return NewRun(ctx).On(dev).Stream() }
+
+// Bind makes the stream a part of another run, whose tensors it keeps: for
+// streams that outlive a run. An error that the stream has is the earlier run's
+// and is forgotten.
+func (s *Stream) Bind(r Run) {
+	s.flush()
+	s.run, s.err, s.path = r, nil, s.path[:0]
+	s.timer = nil
+	if r.Recorder != nil {
+		s.timer, _ = As[EventTimer](r.Device)
+	}
+}
+
+// Watch sets who records and who observes the stream from here on, outside of
+// any scope that was opened before; nil is nobody.
+func (s *Stream) Watch(r Recorder, o Observer) {
+	path := s.path
+	run := s.run
+	run.Recorder, run.Observer = r, o
+	s.Bind(run)
+	s.path = path
+}
+
+// Run is what the stream is a part of.
+func (s *Stream) Run() Run { return s.run }
 
 // Device is where the stream's operations run.
-func (s *Stream) Device() Device { return s.dev }
+func (s *Stream) Device() Device { return s.run.Device }
 
-// Context is what cancels the stream.
-func (s *Stream) Context() context.Context { return s.ctx }
+// Context is what cancels the stream; never nil.
+func (s *Stream) Context() context.Context {
+	if s.run.Context == nil {
+		return context.Background()
+	}
+	return s.run.Context
+}
 
-// Attach sets the recorder of spans; nil records nothing and costs nothing.
-func (s *Stream) Attach(r Recorder) { s.rec = r }
-
-// Recording reports whether spans are recorded.
-func (s *Stream) Recording() bool { return s.rec != nil }
+// spans reports whether anybody wants to know what the stream does.
+func (s *Stream) spans() bool { return s.run.Recorder != nil || s.run.Observer != nil }
 
 // Err is the first error of an operation, or the context's.
 func (s *Stream) Err() error {
-	if s.err == nil && s.ctx.Err() != nil {
-		s.err = context.Cause(s.ctx)
+	if s.err == nil {
+		s.err = s.run.Err()
 	}
 	return s.err
 }
@@ -99,16 +103,18 @@ func (s *Stream) Peak() int { return s.peak }
 
 // New allocates a tensor whose content is undefined.
 func (s *Stream) New(dtype DType, dims ...int) *Tensor {
-	t := NewTensor(dtype, Memory{}, dims...)
+	t := s.tensor()
+	t.set(dtype, Memory{}, dims)
 	n := t.Bytes()
 	s.used += n
+	s.inner += n
 	s.peak = max(s.peak, s.used)
 	if s.Err() != nil {
 		return t
 	}
-	mem, err := s.dev.Alloc(n)
+	mem, err := s.run.Device.Alloc(n)
 	if err != nil {
-		s.Fail(fmt.Errorf("%s: a tensor of %v %v: %w", s.Path(), t.shape, dtype, err))
+		s.Fail(s.wrap(err, "a tensor of", t))
 		return t
 	}
 	t.mem = mem
@@ -121,11 +127,48 @@ func (s *Stream) New(dtype DType, dims ...int) *Tensor {
 	return t
 }
 
+// tensor takes one of many that are allocated together: a step of a net makes
+// hundreds of them.
+func (s *Stream) tensor() *Tensor {
+	if len(s.slab) == 0 {
+		s.slab = make([]Tensor, 64)
+	}
+	t := &s.slab[0]
+	s.slab = s.slab[1:]
+	return t
+}
+
+// View is t.Reshape, in memory of the stream.
+func (s *Stream) View(t *Tensor, dims ...int) *Tensor {
+	v := s.tensor()
+	v.set(t.dtype, t.mem, dims)
+	if v.Elems() != t.Elems() {
+		panic(fmt.Sprintf("engine: %v does not reshape to %v", t.Shape(), v.Shape()))
+	}
+	return v
+}
+
+// Rows is t.Rows, in memory of the stream.
+func (s *Stream) Rows(t *Tensor, lo, hi int) *Tensor {
+	v := s.tensor()
+	v.rows(t, lo, hi)
+	return v
+}
+
+func (s *Stream) wrap(err error, what string, t *Tensor) error {
+	p := s.Path()
+	if p != "" {
+		p += ": "
+	}
+	return fmt.Errorf("%s%s %v %v: %w", p, what, t.Shape(), t.dtype, err)
+}
+
 // Close gives back every tensor of New that is still there: after an error, or
 // at the end of the work. Its users have copied what they want to keep.
 func (s *Stream) Close() {
+	s.flush()
 	for _, m := range s.live {
-		s.dev.Free(m)
+		s.run.Device.Free(m)
 	}
 	s.live = nil
 }
@@ -140,7 +183,7 @@ func (s *Stream) Free(ts ...*Tensor) {
 		}
 		s.used -= t.Bytes()
 		if m, ok := s.live[t.mem.at()]; ok {
-			s.dev.Free(m)
+			s.run.Device.Free(m)
 			delete(s.live, m.at())
 		}
 		t.mem = Memory{}
@@ -148,7 +191,7 @@ func (s *Stream) Free(ts ...*Tensor) {
 }
 
 // Float is the type of the device's activations.
-func (s *Stream) Float() DType { return s.dev.Float() }
+func (s *Stream) Float() DType { return s.run.Device.Float() }
 
 // Put copies host values to a new tensor of the stream: f32 values as
 // activations, in the device's type.
@@ -162,23 +205,39 @@ func (s *Stream) Put(t *Tensor) *Tensor {
 // PutAs is Put with the type that the values are to have: latents and what
 // belongs to a channel are f32 on every device.
 func (s *Stream) PutAs(dtype DType, t *Tensor) *Tensor {
-	out := s.New(dtype, t.shape...)
+	out := s.New(dtype, t.Shape()...)
 	if s.Err() == nil {
-		if err := s.dev.Upload(out, Convert(dtype, t).mem.Host); err != nil {
-			s.Fail(fmt.Errorf("%s: upload of %v %v: %w", s.Path(), t.shape, dtype, err))
-		}
+		s.upload(out, Convert(dtype, t))
 	}
 	return out
 }
 
 // Set copies host values of its type and shape into a tensor of the stream.
 func (s *Stream) Set(dst, t *Tensor) {
-	if s.Err() != nil {
-		return
+	if s.Err() == nil {
+		s.upload(dst, t)
 	}
-	if err := s.dev.Upload(dst, t.mem.Host); err != nil {
-		s.Fail(fmt.Errorf("%s: upload of %v %v: %w", s.Path(), t.shape, t.dtype, err))
-	}
+}
+
+func (s *Stream) upload(dst, t *Tensor) {
+	s.Do(Work{Op: "upload", Out: dst, Bytes: int64(t.Bytes())}, func(d Device) {
+		if err := d.Upload(dst, t.mem.Host); err != nil {
+			s.Fail(s.wrap(err, "upload of", t))
+		}
+	})
+}
+
+// Copy copies the values of one tensor of the device to another of its size.
+func (s *Stream) Copy(dst, src *Tensor) {
+	s.Do(Work{Op: "copy", Out: dst, In: [4]*Tensor{src}, Bytes: 2 * int64(src.Bytes())}, func(d Device) {
+		c, ok := As[Copier](d)
+		if !ok {
+			return // a dry run
+		}
+		if err := c.Copy(dst, src); err != nil {
+			s.Fail(s.wrap(err, "copy of", src))
+		}
+	})
 }
 
 // Get copies a tensor to the host; floating-point values become f32.
@@ -186,34 +245,54 @@ func (s *Stream) Get(t *Tensor) (*Tensor, error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	out := NewTensor(t.dtype, Memory{Host: make([]byte, t.Bytes())}, t.shape...)
-	if err := s.dev.Download(out.mem.Host, t); err != nil {
-		return nil, fmt.Errorf("%s: download of %v %v: %w", s.Path(), t.shape, t.dtype, err)
+	out := NewTensor(t.dtype, Memory{Host: make([]byte, t.Bytes())}, t.Shape()...)
+	var err error
+	s.Do(Work{Op: "download", Out: t, Bytes: int64(t.Bytes())}, func(d Device) {
+		if e := d.Download(out.mem.Host, t); e != nil {
+			err = s.wrap(e, "download of", t)
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
+	s.flush() // the device has done what it was given
 	if t.dtype == F16 || t.dtype == BF16 {
 		out = Convert(F32, out)
 	}
 	return out, nil
 }
 
-// Path is where the stream is: the names of the open scopes.
-func (s *Stream) Path() string { return strings.Join(s.path, ".") }
+// Synchronize waits until the device has done what the stream gave it, and
+// returns what went wrong meanwhile.
+func (s *Stream) Synchronize() error {
+	if s.Err() == nil {
+		if d, ok := As[Synchronizer](s.run.Device); ok {
+			s.Fail(d.Synchronize())
+		}
+	}
+	s.flush()
+	return s.Err()
+}
+
+// Path is where the stream is: the run's path and the names of the open scopes.
+func (s *Stream) Path() string { return join(s.run.Path, strings.Join(s.path, ".")) }
 
 // Enter opens a scope; Leave closes it.
 func (s *Stream) Enter(name string) {
 	s.path = append(s.path, name)
-	if s.rec != nil {
-		s.start = append(s.start, time.Now())
+	if s.spans() {
+		s.scopes = append(s.scopes, s.mark())
 	}
 }
 
-// Leave closes the innermost scope, whose result is out, and returns out.
+// Leave closes the innermost scope, whose result is out (nil where it has none),
+// and returns out.
 func (s *Stream) Leave(out *Tensor) *Tensor {
-	if s.rec != nil && len(s.start) > 0 {
-		start := s.start[len(s.start)-1]
-		s.start = s.start[:len(s.start)-1]
-		if s.Err() == nil && out != nil {
-			s.rec.Record(Span{Path: s.Path(), Out: out, Start: start, Time: time.Since(start)})
+	if n := len(s.scopes); n > 0 {
+		from := s.scopes[n-1]
+		s.scopes = s.scopes[:n-1]
+		if s.Err() == nil {
+			s.record(Span{Path: s.Path(), Work: Work{Out: out}}, from)
 		}
 	}
 	s.path = s.path[:len(s.path)-1]
@@ -226,51 +305,76 @@ func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 	if s.Err() != nil {
 		return w.Out
 	}
-	if s.rec == nil {
-		run(s.dev)
+	if !s.spans() {
+		run(s.run.Device)
 		return w.Out
 	}
-	start := time.Now()
-	run(s.dev)
-	path := w.Op
-	if len(s.path) > 0 {
-		path = s.Path() + "." + w.Op
-	}
-	s.rec.Record(Span{Path: path, Op: w.Op, Out: w.Out, FLOPs: w.FLOPs, Bytes: w.Bytes, Start: start, Time: time.Since(start)})
+	s.kernel, s.inner = "", 0
+	from := s.mark()
+	run(s.run.Device)
+	s.record(Span{Path: join(s.Path(), w.Op), Work: w, Kernel: s.kernel, Workspace: s.inner}, from)
 	return w.Out
 }
 
-// Counter is a device that holds nothing and runs nothing: a dry run on it
-// tells what a computation will need on a GPU with activations of the type
-// Elem, or on the host. Nets that are loaded for it have shapes and no values.
-type Counter struct {
-	Elem DType
-	Host bool
+// Took names the kernel or method that the operation under way takes.
+func (s *Stream) Took(kernel string) { s.kernel = kernel }
+
+// Uses counts bytes that the operation under way takes beside tensors of New:
+// a worker's packed panels.
+func (s *Stream) Uses(bytes int) { s.inner += bytes }
+
+// mark is now.
+func (s *Stream) mark() mark {
+	m := mark{at: time.Now()}
+	if s.timer != nil && s.Err() == nil {
+		var err error
+		if m.event, err = s.timer.Event(); err != nil {
+			s.Fail(err)
+		}
+	}
+	return m
 }
 
-// Like is a Counter that needs what d would need.
-func Like(d Device) Counter { return Counter{Elem: d.Float(), Host: d.Local()} }
+// record hands on a span that began at a mark and ends now, or keeps it until
+// the device tells its time.
+func (s *Stream) record(sp Span, from mark) {
+	sp.Start = from.at
+	if o := s.run.Observer; o != nil {
+		o.Observe(sp)
+	}
+	if s.run.Recorder == nil {
+		return
+	}
+	if from.event == nil {
+		sp.Time = time.Since(from.at)
+		s.run.Recorder.Record(sp)
+		return
+	}
+	to := s.mark()
+	if to.event != nil {
+		s.pending = append(s.pending, timed{sp, from.event, to.event})
+	}
+}
 
-// Dry reports whether a device only counts.
-func Dry(d Device) bool { _, ok := d.(Counter); return ok }
+// flush hands on the spans that wait for their times.
+func (s *Stream) flush() {
+	s.deliver(s.pending, true)
+	s.pending = s.pending[:0]
+}
 
-// Name implements Device.
-func (Counter) Name() string { return "counter" }
-
-// Float implements Device.
-func (c Counter) Float() DType { return c.Elem }
-
-// Local implements Device.
-func (c Counter) Local() bool { return c.Host }
-
-// Alloc implements Device.
-func (Counter) Alloc(int) (Memory, error) { return Memory{}, nil }
-
-// Free implements Device.
-func (Counter) Free(Memory) {}
-
-// Upload implements Device.
-func (Counter) Upload(*Tensor, []byte) error { return nil }
-
-// Download implements Device.
-func (Counter) Download([]byte, *Tensor) error { return nil }
+// deliver asks the device how long spans took, and hands them on.
+func (s *Stream) deliver(spans []timed, free bool) {
+	for _, t := range spans {
+		d, err := t.to.Since(t.from)
+		if err != nil {
+			s.Fail(err)
+		} else {
+			t.span.Time = d
+			s.run.Recorder.Record(t.span)
+		}
+		if free {
+			t.from.Free()
+			t.to.Free()
+		}
+	}
+}

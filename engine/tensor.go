@@ -89,9 +89,19 @@ func (s Shape) String() string {
 // Tensor is a contiguous row-major array on one device. It has no strides;
 // images and feature maps are [N, H, W, C].
 type Tensor struct {
-	shape Shape
+	rank  int
+	dims  [4]int
+	more  Shape // all dimensions, of more than four
 	dtype DType
 	mem   Memory
+}
+
+// set puts a shape over a block of memory.
+func (t *Tensor) set(dtype DType, mem Memory, dims []int) {
+	t.dtype, t.mem, t.rank = dtype, mem, len(dims)
+	if copy(t.dims[:], dims) < len(dims) {
+		t.more = append(Shape(nil), dims...)
+	}
 }
 
 // Memory is a block of a device's memory: Host for the CPU, Addr elsewhere.
@@ -116,7 +126,9 @@ func (m Memory) at() uintptr {
 
 // NewTensor puts a shape over a block of memory.
 func NewTensor(dtype DType, mem Memory, dims ...int) *Tensor {
-	return &Tensor{shape: append(Shape(nil), dims...), dtype: dtype, mem: mem}
+	t := &Tensor{}
+	t.set(dtype, mem, dims)
+	return t
 }
 
 // FromF32 makes a host tensor that shares data. The product of dims has to be
@@ -133,9 +145,9 @@ func FromF16(data []uint16, dims ...int) *Tensor { return from(F16, data, dims) 
 func FromU8(data []uint8, dims ...int) *Tensor { return from(U8, data, dims) }
 
 func from[T any](dtype DType, data []T, dims []int) *Tensor {
-	t := &Tensor{shape: append(Shape(nil), dims...), dtype: dtype}
-	if t.shape.Elems() != len(data) {
-		panic(fmt.Sprintf("engine: %d values do not fill the shape %v", len(data), t.shape))
+	t := NewTensor(dtype, Memory{}, dims...)
+	if t.Elems() != len(data) {
+		panic(fmt.Sprintf("engine: %d values do not fill the shape %v", len(data), t.Shape()))
 	}
 	if len(data) > 0 {
 		t.mem.Host = unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), t.Bytes())
@@ -144,14 +156,19 @@ func from[T any](dtype DType, data []T, dims []int) *Tensor {
 }
 
 // Shape returns the dimensions; the caller does not change them.
-func (t *Tensor) Shape() Shape { return t.shape }
+func (t *Tensor) Shape() Shape {
+	if t.more != nil {
+		return t.more
+	}
+	return t.dims[:t.rank:t.rank]
+}
 
 // Dim is the i-th dimension, counted from the end when i is negative.
 func (t *Tensor) Dim(i int) int {
 	if i < 0 {
-		i += len(t.shape)
+		i += t.rank
 	}
-	return t.shape[i]
+	return t.Shape()[i]
 }
 
 // DType is the type of the elements.
@@ -161,7 +178,7 @@ func (t *Tensor) DType() DType { return t.dtype }
 func (t *Tensor) Memory() Memory { return t.mem }
 
 // Elems is the number of elements.
-func (t *Tensor) Elems() int { return t.shape.Elems() }
+func (t *Tensor) Elems() int { return t.Shape().Elems() }
 
 // Bytes is the size of the elements in memory.
 func (t *Tensor) Bytes() int { return t.Elems() * t.dtype.Size() }
@@ -187,21 +204,26 @@ func data[T any](t *Tensor, dtype DType) []T {
 
 // Reshape views the same elements in another shape.
 func (t *Tensor) Reshape(dims ...int) *Tensor {
-	s := append(Shape(nil), dims...)
-	if s.Elems() != t.Elems() {
-		panic(fmt.Sprintf("engine: %v does not reshape to %v", t.shape, s))
+	v := NewTensor(t.dtype, t.mem, dims...)
+	if v.Elems() != t.Elems() {
+		panic(fmt.Sprintf("engine: %v does not reshape to %v", t.Shape(), v.Shape()))
 	}
-	return &Tensor{shape: s, dtype: t.dtype, mem: t.mem}
+	return v
 }
 
 // Rows views rows lo to hi of the first dimension.
 func (t *Tensor) Rows(lo, hi int) *Tensor {
-	if lo < 0 || hi < lo || hi > t.shape[0] {
-		panic(fmt.Sprintf("engine: rows %d to %d of %v", lo, hi, t.shape))
+	v := &Tensor{}
+	v.rows(t, lo, hi)
+	return v
+}
+
+// rows makes v a view of rows of t.
+func (v *Tensor) rows(t *Tensor, lo, hi int) {
+	if lo < 0 || hi < lo || hi > t.Dim(0) {
+		panic(fmt.Sprintf("engine: rows %d to %d of %v", lo, hi, t.Shape()))
 	}
-	s := append(Shape(nil), t.shape...)
-	s[0] = hi - lo
-	row := t.shape[1:].Elems() * t.dtype.Size()
+	row := t.Shape()[1:].Elems() * t.dtype.Size()
 	m := t.mem
 	if m.Host != nil {
 		m.Host = m.Host[lo*row : hi*row : hi*row]
@@ -209,5 +231,6 @@ func (t *Tensor) Rows(lo, hi int) *Tensor {
 	if m.Addr != 0 {
 		m.Addr += uintptr(lo * row)
 	}
-	return &Tensor{shape: s, dtype: t.dtype, mem: m}
+	v.set(t.dtype, m, t.Shape())
+	v.Shape()[0] = hi - lo
 }

@@ -29,7 +29,7 @@ func TestGoldensCUDA(t *testing.T) {
 				if have := dev.Usage(); have.Blocks != loaded.Blocks || have.Bytes != loaded.Bytes {
 					t.Errorf("%+v is held after a run, %+v before", have, loaded)
 				}
-				dry := engine.NewStream(t.Context(), engine.Like(dev))
+				dry := engine.NewStream(t.Context(), engine.DryRunOf(dev))
 				if f, err = c.load(g, g.model.Loader(dry.Device())); err != nil {
 					t.Fatal(err)
 				}
@@ -56,5 +56,17 @@ func TestBLIPStepsCUDA(t *testing.T) {
 func TestOneSampleForManyTextsCUDA(t *testing.T) {
 	each(t, func(t *testing.T, dev *cuda.Device) {
 		manyTexts(t, open(t, "unet_odd", convert.UNet), dev, bounds[dev.Float()])
+	})
+}
+
+// TestSeamsCUDA is seams_test.go's on the GPU.
+func TestSeamsCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) {
+		t.Run("residuals", func(t *testing.T) { testResiduals(t, dev, "unet_odd") })
+		t.Run("added", func(t *testing.T) { testAdded(t, dev, "unet_odd") })
+		t.Run("steps", func(t *testing.T) { testStepPerSample(t, dev, "unet_odd") })
+		t.Run("concat", func(t *testing.T) { testConcat(t, dev) })
+		t.Run("clip skip", func(t *testing.T) { testClipSkip(t, dev, "clip_mixed", 3) })
+		t.Run("towers", func(t *testing.T) { testTwoTowers(t, dev) })
 	})
 }

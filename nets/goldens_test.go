@@ -98,9 +98,9 @@ type taps struct {
 	have map[string]*engine.Tensor
 }
 
-func (r *taps) Record(s engine.Span) {
+func (r *taps) Observe(s engine.Span) {
 	// What is added to a module's own output has no module of that name.
-	if s.Op != "" || !r.want[s.Path] {
+	if s.Op != "" || s.Out == nil || !r.want[s.Path] {
 		return
 	}
 	x, err := r.s.Get(s.Out)
@@ -115,11 +115,11 @@ func (r *taps) Record(s engine.Span) {
 // activations in it and computes as ours does.
 type halves struct{ taps *taps }
 
-func (r halves) Record(s engine.Span) {
-	if s.Op != "" && s.Out.DType() == engine.F32 {
+func (r halves) Observe(s engine.Span) {
+	if s.Op != "" && s.Op != "upload" && s.Op != "download" && s.Out.DType() == engine.F32 {
 		copy(s.Out.F32(), engine.Convert(engine.F32, engine.Convert(engine.F16, s.Out)).F32())
 	}
-	r.taps.Record(s)
+	r.taps.Observe(s)
 }
 
 // forward is a loaded model's run on its inputs; it returns its outputs by name.
@@ -148,9 +148,9 @@ func (g golden) compare(s *engine.Stream, f forward) map[string]float64 {
 			rec.want[path] = true
 		}
 	}
-	s.Attach(rec)
+	s.Watch(nil, rec)
 	if g.half {
-		s.Attach(halves{rec})
+		s.Watch(nil, halves{rec})
 	}
 	out, err := f(s)
 	if err != nil {
@@ -213,7 +213,7 @@ func worst(errs map[string]float64) (name string, e float64) {
 func loadCLIP(g golden, l *weights.Loader) (forward, error) {
 	m, err := clip.Load(g.config, l)
 	return func(s *engine.Stream) (map[string]*engine.Tensor, error) {
-		t, err := m.Text.Forward(s, g.ids())
+		t, err := m.Text.Forward(s, g.ids(), clip.TextOptions{})
 		if err != nil {
 			return nil, err
 		}
@@ -391,7 +391,7 @@ func spoil(t *testing.T, set *weights.Set, name string) *weights.Set {
 	return nil
 }
 
-// TestBLIPSteps reads a text word by word and in pieces, and with rows
+// TestBLIPSteps reads a text token by token and in pieces, and with rows
 // exchanged on the way: the logits stay those of one step.
 func TestBLIPSteps(t *testing.T) { testBLIPSteps(t, host.New(2)) }
 
@@ -409,7 +409,7 @@ func testBLIPSteps(t *testing.T, dev engine.Device) {
 		swap   bool // rows of one picture, before the last piece
 	}{
 		{"one", []int{length}, false},
-		{"words", ones(length), false},
+		{"tokens", ones(length), false},
 		{"pieces", []int{3, 1, 2, 8, length - 14}, false},
 		{"prefix", []int{5, 1}, false},
 		{"exchanged", []int{4, 1, length - 5}, true},
@@ -433,7 +433,7 @@ func testBLIPSteps(t *testing.T, dev engine.Device) {
 					for j := range from {
 						from[j] = int32(j/per*per + (j+1)%per)
 					}
-					cache.Select(s, from)
+					cache.Reorder(s, from)
 				}
 				var next [][]int32
 				for _, r := range from {
@@ -452,7 +452,7 @@ func testBLIPSteps(t *testing.T, dev engine.Device) {
 					copy(part.Rows(j, j+1).F32(), want.Rows(int(r), int(r)+1).F32()[at*vocab:(at+n)*vocab])
 				}
 				if e, err := relative(y, part); err != nil || !(e <= bounds[dev.Float()]) {
-					t.Errorf("words %d to %d: relative error %.3g, %v", at, at+n, e, err)
+					t.Errorf("tokens %d to %d: relative error %.3g, %v", at, at+n, e, err)
 				}
 				s.Free(logits)
 				at += n
@@ -496,10 +496,19 @@ func TestInputsRefused(t *testing.T) {
 		name, want string
 		run        func(s *engine.Stream) error
 	}{
-		{"no text", "no ids", func(s *engine.Stream) error { _, err := c.Text.Forward(s, nil); return err }},
-		{"long text", "17 ids in a row, the model takes 16", func(s *engine.Stream) error { _, err := c.Text.Forward(s, [][]int32{make([]int32, 17)}); return err }},
-		{"ragged text", "row 1 has 1 ids, row 0 has 2", func(s *engine.Stream) error { _, err := c.Text.Forward(s, [][]int32{{1, 2}, {1}}); return err }},
-		{"wild id", "row 0 has the id 61, the vocabulary has 61", func(s *engine.Stream) error { _, err := c.Text.Forward(s, [][]int32{{61}}); return err }},
+		{"no text", "no ids", func(s *engine.Stream) error { _, err := c.Text.Forward(s, nil, clip.TextOptions{}); return err }},
+		{"long text", "17 ids in a row, the model takes 16", func(s *engine.Stream) error {
+			_, err := c.Text.Forward(s, [][]int32{make([]int32, 17)}, clip.TextOptions{})
+			return err
+		}},
+		{"ragged text", "row 1 has 1 ids, row 0 has 2", func(s *engine.Stream) error {
+			_, err := c.Text.Forward(s, [][]int32{{1, 2}, {1}}, clip.TextOptions{})
+			return err
+		}},
+		{"wild id", "row 0 has the id 61, the vocabulary has 61", func(s *engine.Stream) error {
+			_, err := c.Text.Forward(s, [][]int32{{61}}, clip.TextOptions{})
+			return err
+		}},
 		{"small picture", "pixels has shape [1 23 24 3], want [N 24 24 3]", func(s *engine.Stream) error { _, err := c.Vision.Forward(s, zeros(1, 23, 24, 3)); return err }},
 		{"grey picture", "pixels has shape [1 24 24 1], want [N 24 24 3]", func(s *engine.Stream) error { _, err := b.Vision.Forward(s, zeros(1, 24, 24, 1)); return err }},
 		{"narrow states", "encoder_hidden_states has shape [1 5 39], want [M L 40] with 2 a multiple of M", func(s *engine.Stream) error { _, err := b.Text.Start(s, zeros(1, 5, 39), 2, 3); return err }},
@@ -588,7 +597,7 @@ func TestMemory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := open(t, c.name, c.part)
 			var peaks [4]int
-			for i, dev := range []engine.Device{host.New(2), engine.Like(host.New(2))} {
+			for i, dev := range []engine.Device{host.New(2), engine.DryRunOf(host.New(2))} {
 				s := engine.NewStream(t.Context(), dev)
 				f, err := c.load(g, g.model.Loader(s.Device()))
 				if err != nil {
@@ -659,9 +668,9 @@ func manyTexts(t *testing.T, g golden, dev engine.Device, bound float64) {
 	}
 }
 
-// TestTrim holds texts without what stands behind their ends against the whole
+// TestTruncate holds texts without what stands behind their ends against the whole
 // rows.
-func TestTrim(t *testing.T) {
+func TestTruncate(t *testing.T) {
 	for _, name := range []string{"clip_quick", "clip_gelu", "clip_mixed"} {
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name, convert.CLIP)
@@ -695,12 +704,12 @@ func TestTrim(t *testing.T) {
 			}
 			for _, ends := range [][]int{{0}, {2, 1}, {3, x.Length - 1}} {
 				whole, cut := rows(ends...), rows(ends...)
-				x.Trim(cut)
+				x.Truncate(cut)
 				if want := min(x.Length, (slices.Max(ends)+8)/8*8); len(cut[0]) != want {
 					t.Errorf("ends %v: %d ids are left, want %d", ends, len(cut[0]), want)
 				}
-				a, err1 := x.Forward(s, whole)
-				b, err2 := x.Forward(s, cut)
+				a, err1 := x.Forward(s, whole, clip.TextOptions{})
+				b, err2 := x.Forward(s, cut, clip.TextOptions{})
 				if err := errors.Join(err1, err2); err != nil {
 					t.Fatal(err)
 				}

@@ -219,7 +219,7 @@ func (l *Loader) F32(name string, dims ...int) []float32 {
 		l.Fail(&ShapeError{Name: e.Name, File: e.File, Have: e.Shape, Want: clone(want)})
 		return nil
 	}
-	if engine.Dry(l.dev) {
+	if engine.IsDryRun(l.dev) {
 		return make([]float32, want.Elems()) // never touched, so it takes no memory
 	}
 	data, err := F32(e)

@@ -9,12 +9,12 @@ import (
 	"parley/bench/roofline"
 	"parley/bench/timing"
 	"parley/engine"
-	"parley/nets/models"
+	"parley/nets/diffusion"
 )
 
 // painter loads a Stable Diffusion 1.5 of random weights. loaded is what of the
 // device's memory is taken then, in bytes.
-func (b *bench) painter() (p *models.Painter, size random.Diffusion, loaded int, err error) {
+func (b *bench) painter() (p *random.SD, size random.Diffusion, loaded int, err error) {
 	size, steps := random.SD15(), 50
 	if b.small {
 		size, steps = random.SmallSD(), 3
@@ -42,9 +42,9 @@ func (b *bench) used() (int, error) {
 	return total - free, err
 }
 
-// diffusion is Stable Diffusion 1.5 at 512 x 512, by its parts, as a whole, and a
+// stableDiffusion is Stable Diffusion 1.5 at 512 x 512, by its parts, as a whole, and a
 // step by its launches.
-func diffusion(b *bench) error {
+func stableDiffusion(b *bench) error {
 	p, size, loaded, err := b.painter()
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func batches(b *bench) error {
 }
 
 // batch measures n pictures at once.
-func (b *bench) batch(p *models.Painter, size random.Diffusion, n, loaded int) error {
+func (b *bench) batch(p *random.SD, size random.Diffusion, n, loaded int) error {
 	name := func(s string) string { return fmt.Sprintf("batch %d, %s", n, s) }
 	t := b.timer()
 	step, err := b.guided(t, p, size, n)
@@ -109,11 +109,15 @@ func (b *bench) batch(p *models.Painter, size random.Diffusion, n, loaded int) e
 	whole, err := t.Host(rounds, func() error {
 		s := engine.NewStream(b.ctx, b.dev)
 		defer s.Close()
-		z, err := p.Latents(s, ids, none, models.OneSeed(1), nil, nil)
+		plan, err := p.Pipeline.Plan(p.Options)
 		if err != nil {
 			return err
 		}
-		x, err := p.Decode(s, z)
+		z, _, err := plan.Latents(s, diffusion.Batch{IDs: ids, Negative: none, Noise: diffusion.OneGenerator(1)})
+		if err != nil {
+			return err
+		}
+		x, err := p.Pipeline.Decode(s, z)
 		if err != nil {
 			return err
 		}
@@ -139,7 +143,7 @@ func (b *bench) batch(p *models.Painter, size random.Diffusion, n, loaded int) e
 }
 
 // guided is the time of the UNet for n pictures, each with and without its text.
-func (b *bench) guided(t *timing.Timer, p *models.Painter, size random.Diffusion, n int) (timing.Time, error) {
+func (b *bench) guided(t *timing.Timer, p *random.SD, size random.Diffusion, n int) (timing.Time, error) {
 	s := engine.NewStream(b.ctx, b.dev)
 	defer s.Close()
 	run, err := random.GuidedStep(s, p, size, n)
@@ -160,7 +164,7 @@ type tally struct {
 // step times each launch of a guided step by itself, and says what the sum is
 // beside the whole. The table has each launch that differs, with what the model
 // predicts for it where it knows the chip.
-func (b *bench) step(p *models.Painter, size random.Diffusion) error {
+func (b *bench) step(p *random.SD, size random.Diffusion) error {
 	s := engine.NewStream(b.ctx, b.dev)
 	defer s.Close()
 	run, err := random.GuidedStep(s, p, size, 1)

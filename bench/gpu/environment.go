@@ -18,6 +18,7 @@ import (
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/engine/cuda/chip"
+	"parley/nets/clip"
 	"parley/nets/decode"
 )
 
@@ -117,7 +118,7 @@ func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
 	sd := random.SmallSD()
 	return []func(s *engine.Stream) (func() error, error){
 		func(s *engine.Stream) (func() error, error) {
-			p, err := random.StableDiffusion(sd, s.Device(), engine.Dry(s.Device()))
+			p, err := random.StableDiffusion(sd, s.Device(), false)
 			if err != nil {
 				return nil, err
 			}
@@ -134,7 +135,7 @@ func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
 				x, err := p.VAE.Decode(s, s.Put(random.Normal(5, 1, 1, sd.Side, sd.Side, 4)))
 				s.Free(x)
 				if err == nil {
-					_, err = p.Text.Forward(s, ids)
+					_, err = p.Text.Forward(s, ids, clip.TextOptions{})
 				}
 				return err
 			}, nil
@@ -155,7 +156,7 @@ func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
 					return err
 				}
 				_, err = decode.Generate(s, cache, [][]int32{{int32(size.BOS), 5}}, decode.Options{Sample: true, TopP: 0.9, MinLength: 8, MaxLength: 8,
-					End: int32(size.SEP), Streams: []int{0}})
+					EOS: int32(size.SEP), Subsequences: []int{0}})
 				return err
 			}, nil
 		},

@@ -5,6 +5,7 @@ import (
 
 	"parley/bench/random"
 	"parley/engine"
+	"parley/nets/clip"
 	"parley/nets/decode"
 )
 
@@ -48,11 +49,11 @@ func captions(b *bench) error {
 		b.Figure(fmt.Sprintf("vision, batch %d", n), float64(n)/t.Median, "pictures/s", t.Rates(float64(n))...)
 	}
 	for _, k := range ks {
-		o := decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 20, MaxLength: 20, End: int32(size.SEP), Seed: 1}
+		o := decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 20, MaxLength: 20, EOS: int32(size.SEP), Seed: 1}
 		prompt := []int32{int32(size.BOS), 5, 6, 7}
 		var prompts [][]int32
 		for i := range k {
-			prompts, o.Streams = append(prompts, prompt), append(o.Streams, i)
+			prompts, o.Subsequences = append(prompts, prompt), append(o.Subsequences, i)
 		}
 		var texts []decode.Text
 		t, err := b.timer().Host(b.rounds(3), func() error {
@@ -126,7 +127,7 @@ func embeddings(b *bench) error {
 		t, err = b.timer().Host(b.rounds(7), func() error {
 			s := engine.NewStream(b.ctx, b.dev)
 			defer s.Close()
-			o, err := net.Text.Forward(s, ids)
+			o, err := net.Text.Forward(s, ids, clip.TextOptions{})
 			if err == nil {
 				_, err = s.Get(o.Embeds)
 			}

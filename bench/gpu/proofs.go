@@ -17,14 +17,18 @@ import (
 	"parley/bench/random"
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/activate"
 	"parley/kernels/conv"
+	"parley/kernels/denoise"
+	"parley/kernels/elementwise"
 	"parley/kernels/embed"
+	"parley/kernels/layout"
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
 	"parley/kernels/optest"
-	"parley/kernels/resample"
-	"parley/kernels/sample"
+	"parley/kernels/resize"
+	"parley/kernels/rgb"
+	"parley/kernels/tiles"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
@@ -37,10 +41,11 @@ var operations = []struct {
 	suite func(*testing.T, engine.Device)
 	quick bool // on the interpreter
 }{
-	{"Activate", optest.Activate, true},
 	{"Embed", optest.Embed, true},
-	{"Resample", optest.Resample, false},
-	{"Picture", optest.Picture, false},
+	{"Layout", optest.Layout, false},
+	{"Tiles", optest.Tiles, false},
+	{"Resize", optest.Resize, false},
+	{"RGB", optest.RGB, false},
 	{"Norm", optest.Norm, false},
 	{"Linear", optest.Linear, false},
 	{"Conv2D", optest.Conv2D, false},
@@ -222,7 +227,7 @@ func (b *bench) golden(dir string, c check) (float64, error) {
 		return 0, err
 	}
 	defer set.Close()
-	values, err := models.ReadTensors(set)
+	values, err := forward.ReadTensors(set)
 	if err != nil {
 		return 0, err
 	}
@@ -234,15 +239,15 @@ func (b *bench) golden(dir string, c check) (float64, error) {
 	value := func(name string) *engine.Tensor {
 		t := values[name]
 		if t != nil && len(t.Shape()) == 4 {
-			t = resample.ToNCHW(t)
+			t = layout.ToNCHW(t)
 		}
 		return t
 	}
-	in := models.Tensors{}
+	in := forward.Tensors{}
 	for ours, golden := range c.in {
 		in[ours] = value(golden)
 	}
-	out, err := models.Forward(b.ctx, c.net, src, b.dev, in, models.ForwardOptions{})
+	out, err := forward.Once(engine.NewRun(b.ctx), c.net, src, b.dev, in, forward.Options{})
 	if err != nil {
 		return 0, err
 	}
@@ -312,21 +317,15 @@ func bitwises() []bitwise {
 		only(engine.F16, "conv 11x11 3 to 8, stride 2", convolve(11, 3, 8, conv.Options{Pad: conv.Pad{Bottom: 1, Right: 1}, Stride: 2},
 			random.Whole)),
 		only(engine.F32, "conv 9x9 12 to 20", convolve(9, 12, 20, conv.Options{Pad: conv.Same(3)}, normal)),
-		both("add", func(s *engine.Stream) (*engine.Tensor, error) {
-			return activate.Add(s, s.Put(normal(1, 33, 77)), s.Put(normal(2, 77))), nil
-		}),
 		both("channels", func(s *engine.Stream) (*engine.Tensor, error) {
-			return resample.Channels(s, s.Put(normal(1, 2, 5, 7, 19)), 3, 14), nil
+			return layout.Channels(s, s.Put(normal(1, 2, 5, 7, 19)), 3, 14), nil
 		}),
 		both("crop", func(s *engine.Stream) (*engine.Tensor, error) {
-			return resample.Crop(s, s.Put(normal(1, 2, 9, 8, 5)), 2, 1, 6, 7), nil
-		}),
-		both("upsample", func(s *engine.Stream) (*engine.Tensor, error) {
-			return resample.Upsample(s, s.Put(normal(1, 2, 5, 7, 12))), nil
+			return tiles.Crop(s, s.Put(normal(1, 2, 9, 8, 5)), 2, 1, 6, 7), nil
 		}),
 		both("a picture's bytes, resized, as activations", func(s *engine.Stream) (*engine.Tensor, error) {
-			x := resample.Bytes(s, s.Put(normal(1, 2, 31, 45, 3)))
-			return pixels.Signed(s, resample.Resize(s, x, 20, 64, resample.Bicubic, resample.Window{Top: 2, Left: 5, H: 17, W: 50})), nil
+			x := rgb.Bytes(s, s.Put(normal(1, 2, 31, 45, 3)))
+			return pixels.Signed(s, resize.Resize(s, x, 20, 64, resize.Bicubic, resize.Window{Top: 2, Left: 5, H: 17, W: 50})), nil
 		}),
 		both("rows", func(s *engine.Stream) (*engine.Tensor, error) {
 			return embed.Rows(s, s.Put(normal(1, 50, 37)), s.Put(engine.FromI32([]int32{49, 0, 7, 7}, 4))), nil
@@ -336,7 +335,7 @@ func bitwises() []bitwise {
 		}),
 		both("fade", func(s *engine.Stream) (*engine.Tensor, error) {
 			y := s.Put(normal(2, 1, 9, 8, 3))
-			resample.Fade(s, s.Put(normal(1, 1, 9, 8, 3)), y, 4, true)
+			tiles.Fade(s, s.Put(normal(1, 1, 9, 8, 3)), y, 4, true)
 			return y, nil
 		}),
 		both("layer norm of 320", func(s *engine.Stream) (*engine.Tensor, error) {
@@ -356,16 +355,17 @@ func bitwises() []bitwise {
 		both("lengths of rows", func(s *engine.Stream) (*engine.Tensor, error) { return norm.L2(s, s.Put(normal(1, 5, 513))), nil }),
 		both("cast by scale", func(s *engine.Stream) (*engine.Tensor, error) {
 			y := s.New(s.Float(), 1000)
-			sample.Scale(s, y, s.PutAs(engine.F32, normal(1, 1000)), 0.8125)
+			elementwise.Scale(s, y, s.PutAs(engine.F32, normal(1, 1000)), 0.8125)
 			return y, nil
 		}),
 		both("mix", func(s *engine.Stream) (*engine.Tensor, error) {
-			return sample.Mix(s, 0.3, s.PutAs(engine.F32, normal(1, 999)), -1.7, s.PutAs(engine.F32, normal(2, 999))), nil
+			return elementwise.Mix(s, 0.3, s.PutAs(engine.F32, normal(1, 999)), -1.7, s.PutAs(engine.F32, normal(2, 999))), nil
 		}),
 		both("scheduler step with guidance", func(s *engine.Stream) (*engine.Tensor, error) {
-			r := sample.Recipe{PX: 1.1, PE: -0.4, X: 0.2, E: 0.1, P: 0.9, Past: []float64{0.5, -0.25}, Guidance: 7.5}
+			r := denoise.Coefficients{PredictionLatents: 1.1, PredictionModel: -0.4, Latents: 0.2, Model: 0.1, Prediction: 0.9,
+				Past: []float64{0.5, -0.25}, Guidance: 7.5}
 			past := []*engine.Tensor{s.PutAs(engine.F32, normal(3, 2, 500)), s.PutAs(engine.F32, normal(4, 2, 500))}
-			next, _ := sample.Step(s, r, s.PutAs(engine.F32, normal(1, 2, 500)), s.Put(normal(2, 4, 500)), past, nil, nil)
+			next, _ := denoise.Step(s, r, s.PutAs(engine.F32, normal(1, 2, 500)), s.Put(normal(2, 4, 500)), past, nil, nil)
 			return next, nil
 		}),
 	)
@@ -431,8 +431,9 @@ func bits(b *bench) error {
 
 // trio are the miniature models on a device.
 type trio struct {
-	loop    rerank.Loop
-	painter *models.Painter
+	loop rerank.Loop
+	sd   *models.StableDiffusion
+	draw models.DrawOptions
 }
 
 func openTrio(dir string, dev engine.Device, steps int) (t trio, err error) {
@@ -445,29 +446,33 @@ func openTrio(dir string, dev engine.Device, steps int) (t trio, err error) {
 	if err != nil {
 		return t, err
 	}
-	c, err := models.OpenCaptioner(blip, dev)
+	c, err := models.OpenBLIP(blip, dev)
 	if err != nil {
 		return t, err
 	}
-	p, err := models.OpenPainter(sd, dev)
+	if t.sd, err = models.OpenStableDiffusion(sd, dev); err != nil {
+		return t, err
+	}
+	t.draw = t.sd.Defaults
+	t.draw.Steps, t.draw.Guidance = steps, 4
+	j, err := models.OpenCLIP(clip, dev)
 	if err != nil {
 		return t, err
 	}
-	p.Steps, p.Guidance = steps, 4
-	t.painter = p
-	j, err := models.OpenJudge(clip, dev)
-	t.loop = rerank.Loop{Captioner: c, Painter: p, Judge: j, DrawTwins: true}
-	return t, err
+	t.loop = rerank.Loop{Captioner: c.Captioner(models.Nucleus()), Painter: t.sd.Painter(t.draw), Judge: j.Judge(models.EmbedOptions{}),
+		RedrawDuplicates: true}
+	return t, nil
 }
 
 // run gives both reconstructions of a scene.
 func (t trio) run(ctx context.Context, i int, picture *pixels.Image, text string, k int) ([2]*rerank.Result, error) {
-	t.loop.Seed = uint64(i * k)
-	image, err := t.loop.Image(ctx, fmt.Sprint(i), picture, k)
+	t.loop.K = k
+	run, seed := engine.NewRun(ctx), uint64(i*k)
+	image, err := t.loop.One(run, rerank.Source{Name: fmt.Sprint(i), Picture: picture, Seed: seed})
 	if err != nil {
 		return [2]*rerank.Result{}, err
 	}
-	texts, err := t.loop.Text(ctx, text, k)
+	texts, err := t.loop.One(run, rerank.Source{Name: text, Seed: seed})
 	return [2]*rerank.Result{image, texts}, err
 }
 
@@ -510,8 +515,9 @@ func loops(b *bench) error {
 		return err
 	}
 	if b.small {
-		for _, t := range []trio{cpu, dev} {
-			t.painter.Width, t.painter.Height = 64, 64
+		for _, t := range []*trio{&cpu, &dev} {
+			t.draw.Width, t.draw.Height = 64, 64
+			t.loop.Painter = t.sd.Painter(t.draw)
 		}
 	}
 	var chosen, alike [2]int
@@ -527,7 +533,7 @@ func loops(b *bench) error {
 			return err
 		}
 		// The text of a scene is what the CPU's captioner says of it.
-		text, err := cpu.loop.Captioner.Captions(b.ctx, []pixels.Picture{picture}, 1, 99)
+		text, err := cpu.loop.Captioner.Caption(engine.NewRun(b.ctx), []pixels.Picture{picture}, 1, []uint64{99})
 		if err != nil {
 			return err
 		}

@@ -354,7 +354,7 @@ func subjectOf(l cuda.Launched) (v subject, ok bool) {
 	for _, p := range matmul.Plans(family, m, n, k, engine.F16, !strings.HasSuffix(l.Kernel, "_any")) {
 		w := l
 		w.Kernel, w.Grid, w.Block, w.Shared = p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits, Z: 1}, cuda.Dim{X: p.Threads, Y: 1, Z: 1}, p.Shared
-		v.variants = append(v.variants, variant{w, p.Splits, p.Shares})
+		v.variants = append(v.variants, variant{w, p.Splits, p.Partials})
 	}
 	return v, true
 }

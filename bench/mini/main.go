@@ -35,12 +35,12 @@ func main() {
 	flag.IntVar(&b.k, "k", 8, "captions of each")
 	flag.IntVar(&b.steps, "steps", 10, "denoising steps")
 	flag.IntVar(&b.each, "drawings", 1, "of each caption; the closest one counts")
-	flag.BoolVar(&b.twins, "draw-twins", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
-	flag.Uint64Var(&b.seed, "seed", 1, "of all chance")
+	flag.BoolVar(&b.redraw, "redraw-duplicates", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
+	flag.Uint64Var(&b.seed, "seed", 1, "of all randomness")
 	flag.StringVar(&b.precision, "precision", "f32", "of the CPU: exact, f32 or fast")
 	python := flag.Bool("as-python", false, "the captions and the noise of evaluate.py")
 	flag.Parse()
-	if err := b.run(context.Background(), *python); err != nil {
+	if err := b.run(engine.NewRun(context.Background()), *python); err != nil {
 		fmt.Fprintln(os.Stderr, "mini:", err)
 		os.Exit(1)
 	}
@@ -48,17 +48,18 @@ func main() {
 
 type bench struct {
 	n, k, steps, each int
-	twins             bool
+	redraw            bool
 	seed              uint64
 	precision         string
 
-	scenes    []mini.Scene
-	pictures  []*pixels.Image
-	cider     *score.CIDErD
-	device    engine.Device
-	captioner *models.Captioner
-	painter   *models.Painter
-	judge     *models.Judge
+	scenes   []mini.Scene
+	pictures []*pixels.Image
+	cider    *score.CIDErD
+	device   engine.Device
+	sd       *models.StableDiffusion
+	draw     models.DrawOptions
+	clip     *models.CLIP
+	loop     rerank.Loop
 }
 
 func (b *bench) open() (err error) {
@@ -83,49 +84,53 @@ func (b *bench) open() (err error) {
 		return err
 	}
 	b.device = host.NewWith(host.Options{Precision: precision})
-	if b.captioner, err = models.OpenCaptioner(models.Embedded("blip"), b.device); err != nil {
+	blip, err := models.OpenBLIP(models.Embedded("blip"), b.device)
+	if err != nil {
 		return err
 	}
-	if b.painter, err = models.OpenPainter(models.Embedded("sd"), b.device); err != nil {
+	if b.sd, err = models.OpenStableDiffusion(models.Embedded("sd"), b.device); err != nil {
 		return err
 	}
-	b.painter.Steps = b.steps
-	b.judge, err = models.OpenJudge(models.Embedded("clip"), b.device)
-	return err
+	b.draw = b.sd.Defaults
+	b.draw.Steps = b.steps
+	if b.clip, err = models.OpenCLIP(models.Embedded("clip"), b.device); err != nil {
+		return err
+	}
+	b.loop = rerank.Loop{Captioner: blip.Captioner(models.Nucleus()), Painter: b.sd.Painter(b.draw), Judge: b.clip.Judge(models.EmbedOptions{}),
+		K: b.k, RedrawDuplicates: b.redraw, Drawings: b.each}
+	return nil
 }
 
 // run prints what the choice is worth.
-func (b *bench) run(ctx context.Context, python bool) error {
+func (b *bench) run(run engine.Run, python bool) error {
 	if err := b.open(); err != nil {
 		return err
 	}
-	ranked, err := b.loops, error(nil)
-	if python {
-		if ranked, err = b.python(ctx); err != nil {
-			return err
-		}
-	}
-	byRank, best, direct := make([]float64, b.k), 0.0, 0.0
-	for i := range b.n {
-		texts, err := ranked(ctx, i)
-		if err != nil {
-			return err
-		}
+	byRank, best, direct, done := make([]float64, b.k), 0.0, 0.0, 0
+	count := func(texts []string) error {
 		top := 0.0
 		for rank, text := range texts {
-			v := b.cider.Score(text, i)
+			v := b.cider.Score(text, done)
 			byRank[rank] += v
 			top = max(top, v)
 		}
 		best += top
-		choice, err := b.direct(ctx, i, texts)
+		choice, err := b.direct(run, done, texts)
 		if err != nil {
 			return err
 		}
-		direct += b.cider.Score(choice, i)
-		if (i+1)%20 == 0 {
-			fmt.Fprintf(os.Stderr, "%d of %d scenes\n", i+1, b.n)
+		direct += b.cider.Score(choice, done)
+		if done++; done%20 == 0 {
+			fmt.Fprintf(os.Stderr, "%d of %d scenes\n", done, b.n)
 		}
+		return nil
+	}
+	rank := b.rank
+	if python {
+		rank = b.rankAsPython
+	}
+	if err := rank(run, count); err != nil {
+		return err
 	}
 	n, mean := float64(b.n), 0.0
 	fmt.Print("CIDEr-D by rank:")
@@ -139,28 +144,34 @@ func (b *bench) run(ctx context.Context, python bool) error {
 	return nil
 }
 
-// loops is the reconstruction of scene i: its captions from the best down.
-func (b *bench) loops(ctx context.Context, i int) ([]string, error) {
-	l := rerank.Loop{Captioner: b.captioner, Painter: b.painter, Judge: b.judge,
-		Seed: b.seed + uint64(i*b.k*b.each), DrawTwins: b.twins, Drawings: b.each}
-	r, err := l.Image(ctx, b.scenes[i].File, b.pictures[i], b.k)
-	if err != nil {
-		return nil, err
-	}
-	var texts []string
-	for _, c := range r.Ranked() {
-		texts = append(texts, c.Text)
-	}
-	return texts, nil
+// rank reconstructs the scenes and hands on the captions of each, from the best
+// down.
+func (b *bench) rank(run engine.Run, each func(texts []string) error) error {
+	return b.loop.Run(run, func(yield func(rerank.Source, error) bool) {
+		for i := range b.n {
+			if !yield(rerank.Source{Name: b.scenes[i].File, Picture: b.pictures[i], Seed: b.seed + uint64(i*b.k*b.each)}, nil) {
+				return
+			}
+		}
+	}, func(r *rerank.Result, err error) error {
+		if err != nil {
+			return err
+		}
+		var texts []string
+		for _, c := range r.Ranked() {
+			texts = append(texts, c.Text)
+		}
+		return each(texts)
+	})
 }
 
 // direct is the caption that CLIP takes for the likest to the picture itself.
-func (b *bench) direct(ctx context.Context, i int, texts []string) (string, error) {
-	x, err := b.judge.Images(ctx, []pixels.Picture{b.pictures[i]})
+func (b *bench) direct(run engine.Run, i int, texts []string) (string, error) {
+	x, err := b.loop.Judge.EmbedImages(run, []pixels.Picture{b.pictures[i]})
 	if err != nil {
 		return "", err
 	}
-	scores, err := b.judge.ScoreTexts(ctx, x, texts)
+	scores, err := b.loop.Judge.ScoreTexts(run, x, texts)
 	if err != nil {
 		return "", err
 	}
@@ -170,37 +181,38 @@ func (b *bench) direct(ctx context.Context, i int, texts []string) (string, erro
 //go:embed testdata/captions.json
 var captions []byte
 
-// python draws evaluate.py's captions as it does, 40 from one generator.
-func (b *bench) python(ctx context.Context) (func(context.Context, int) ([]string, error), error) {
+// rankAsPython ranks evaluate.py's captions by drawings that are drawn as it does,
+// 40 from one generator.
+func (b *bench) rankAsPython(run engine.Run, each func(texts []string) error) error {
 	var all [][]string
 	if err := json.Unmarshal(captions, &all); err != nil {
-		return nil, err
+		return err
 	}
 	if b.k != len(all[0]) || b.n != len(all) {
-		return nil, fmt.Errorf("-as-python: -n %d -k %d, the captions are %d x %d", b.n, b.k, len(all), len(all[0]))
+		return fmt.Errorf("-as-python: -n %d -k %d, the captions are %d x %d", b.n, b.k, len(all), len(all[0]))
 	}
 	flat := slices.Concat(all...)
 	score := make([]float64, len(flat))
 	const together = 40
 	for lo := 0; lo < len(flat); lo += together {
-		drawn, err := b.painter.PaintTogether(ctx, flat[lo:min(lo+together, len(flat))], uint64(lo))
+		drawn, err := b.sd.DrawTogether(run, flat[lo:min(lo+together, len(flat))], uint64(lo), b.draw)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for j, m := range drawn {
-			source, err := b.judge.Images(ctx, []pixels.Picture{b.pictures[(lo+j)/b.k]})
+			source, err := b.loop.Judge.EmbedImages(run, []pixels.Picture{b.pictures[(lo+j)/b.k]})
 			if err != nil {
-				return nil, err
+				return err
 			}
-			scores, err := b.judge.ScoreImages(ctx, source, []pixels.Picture{m})
+			scores, err := b.loop.Judge.ScoreImages(run, source, []pixels.Picture{m})
 			if err != nil {
-				return nil, err
+				return err
 			}
 			score[lo+j] = scores[0]
 		}
 		fmt.Fprintf(os.Stderr, "drew %d of %d\n", lo+len(drawn), len(flat))
 	}
-	return func(_ context.Context, i int) ([]string, error) {
+	for i := range b.n {
 		order := make([]int, b.k)
 		for j := range order {
 			order[j] = i*b.k + j
@@ -215,6 +227,9 @@ func (b *bench) python(ctx context.Context) (func(context.Context, int) ([]strin
 		for _, j := range order {
 			texts = append(texts, flat[j])
 		}
-		return texts, nil
-	}, nil
+		if err := each(texts); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"parley/engine"
 	"parley/nets/blip"
 	"parley/nets/clip"
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/unet"
 	"parley/nets/vae"
@@ -434,9 +435,18 @@ func (t BLIP) Model(m *Checkpoint) weights.Config {
 		v.Width, v.Layers, v.Heads, v.Inner, v.Image, v.Patch, x.Width, x.Layers, x.Heads, x.Inner, x.Length, x.Vocab, t.BOS, t.SEP)
 }
 
+// SD is a Stable Diffusion, and how it draws.
+type SD struct {
+	UNet     *unet.Model
+	VAE      *vae.Model
+	Text     *clip.Text
+	Pipeline *diffusion.Pipeline
+	diffusion.Options
+}
+
 // StableDiffusion loads a Stable Diffusion of random weights to a device: 50 steps
 // of DDIM with guidance 7.5. A dry one has shapes alone.
-func StableDiffusion(size Diffusion, dev engine.Device, dry bool) (*models.Painter, error) {
+func StableDiffusion(size Diffusion, dev engine.Device, dry bool) (*SD, error) {
 	m := New(dry)
 	c := size.UNet(m)
 	u, err := unet.Load(c, m.Take().Loader(dev))
@@ -453,23 +463,23 @@ func StableDiffusion(size Diffusion, dev engine.Device, dry bool) (*models.Paint
 	if err != nil {
 		return nil, err
 	}
-	p := &models.Painter{UNet: u, VAE: v, Text: t, PaintOptions: models.PaintOptions{Steps: 50, Guidance: 7.5, Scheduler: "ddim"}}
-	p.Width, p.Height = size.Side*v.Factor, size.Side*v.Factor
+	p := &SD{UNet: u, VAE: v, Text: t, Pipeline: models.NewPipeline(u, v, t, weights.Config{})}
+	p.Options = diffusion.Options{Steps: 50, Guidance: 7.5, Scheduler: "ddim", Width: size.Side * v.Factor, Height: size.Side * v.Factor}
 	return p, nil
 }
 
 // GuidedStep prepares a step of the UNet for n pictures, each with and without its
 // text, on a stream. What it returns makes one.
-func GuidedStep(s *engine.Stream, p *models.Painter, size Diffusion, n int) (func() error, error) {
+func GuidedStep(s *engine.Stream, p *SD, size Diffusion, n int) (func() error, error) {
 	text := s.Put(Normal(3, 1, 2*n, size.Text.Length, size.Text.Width))
-	cond, err := p.UNet.Condition(s, []float64{801, 601}, text)
+	cond, err := p.UNet.Condition(s, []float64{801, 601}, text, nil)
 	if err != nil {
 		return nil, err
 	}
 	in := s.Put(Normal(4, 1, n, size.Side, size.Side, 4))
 	now := s.Put(engine.FromI32([]int32{1}, 1))
 	return func() error {
-		y, err := p.UNet.Step(s, in, cond, now)
+		y, err := p.UNet.Step(s, cond, unet.Input{Latents: in, Step: now})
 		s.Free(y)
 		return err
 	}, s.Err()

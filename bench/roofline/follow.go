@@ -26,8 +26,8 @@ func (f *follower) launched(l cuda.Launched) bool {
 	return true
 }
 
-// Record implements engine.Recorder.
-func (f *follower) Record(s engine.Span) {
+// Observe implements engine.Observer.
+func (f *follower) Observe(s engine.Span) {
 	if s.Op == "" {
 		return
 	}
@@ -40,14 +40,14 @@ func (f *follower) Record(s engine.Span) {
 
 // Follow captures what run does as a graph and returns its operations, whose
 // launches can be started again as long as the graph is there. It has to be freed.
-func Follow(d *cuda.Device, s *engine.Stream, run func() error) (*cuda.Graph, []Operation, error) {
+func Follow(d *cuda.Device, s *engine.Stream, run func() error) (engine.Graph, []Operation, error) {
 	var f follower
 	var inner error
-	s.Attach(&f)
+	s.Watch(nil, &f)
 	d.Watch(f.launched)
 	g, err := d.Capture(s, func() { inner = run() })
 	d.Watch(nil)
-	s.Attach(nil)
+	s.Watch(nil, nil)
 	if err == nil {
 		err = inner
 	}
@@ -79,8 +79,8 @@ func Dry(prepare func(s *engine.Stream) (run func() error, err error)) ([]Operat
 		return nil, fmt.Errorf("a dry run: %w", err)
 	}
 	f = follower{}
-	s.Attach(&f)
+	s.Watch(nil, &f)
 	err = run()
-	s.Attach(nil)
+	s.Watch(nil, nil)
 	return f.ops, err
 }

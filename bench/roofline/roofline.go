@@ -243,7 +243,7 @@ func (c Chip) Predict(r Resources, o Operation, i int) (f Forecast, err error) {
 // DryStep is the operations of a guided step of n pictures, with the launches that
 // the device would get.
 func DryStep(size random.Diffusion, n int) ([]Operation, error) {
-	p, err := random.StableDiffusion(size, engine.Counter{Elem: engine.F16}, true)
+	p, err := random.StableDiffusion(size, engine.DryRun{Elem: engine.F16}, true)
 	if err != nil {
 		return nil, err
 	}

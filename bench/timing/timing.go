@@ -83,7 +83,7 @@ func (t *Timer) Repeated(s *engine.Stream, n int, op func(i int) error) (Time, e
 }
 
 // Graph is the time of a graph's launch.
-func (t *Timer) Graph(s *engine.Stream, g *cuda.Graph) (Time, error) {
+func (t *Timer) Graph(s *engine.Stream, g engine.Graph) (Time, error) {
 	for start := time.Now(); ; {
 		g.Launch(s)
 		if err := t.Device.Synchronize(); err != nil {

@@ -1,26 +1,24 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"regexp"
-	"sort"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"parley/engine"
+	"parley/engine/device"
+	"parley/nets/diffusion"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/weights"
-	"parley/weights/safetensors"
 )
 
 func (a *app) forward() *cobra.Command {
 	var model, in, out, taps string
-	var paint paintFlags
-	var o models.ForwardOptions
+	var draw drawFlags
+	var o forward.Options
 	var repeat int
 	c := &cobra.Command{Use: "forward NET", Short: "Run one net on tensors, to hold it against a reference", Args: cobra.ExactArgs(1),
 		Example: "  parley forward unet --model sd15/unet --in in.safetensors --out out.safetensors --taps 'down_blocks\\.0'\n  parley forward pipeline --model sd15 --in ids.safetensors --out out.safetensors --seed 7 --scheduler ddim",
@@ -45,7 +43,7 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 	f.StringVar(&taps, "taps", "", "regular expression of inner paths")
 	g := &o.Generate
 	f.IntVar(&g.Beams, "beam", 1, "blip-generate: beams; 1 is greedy")
-	f.BoolVar(&g.Sample, "sample", false, "blip-generate: by chance")
+	f.BoolVar(&g.Sample, "sample", false, "blip-generate: sample")
 	f.Float64Var(&g.TopP, "top-p", 0, "blip-generate, with --sample: the likeliest ids with this probability (all)")
 	f.Float64Var(&g.RepetitionPenalty, "repetition-penalty", 1, "blip-generate")
 	f.Float64Var(&g.LengthPenalty, "length-penalty", 1, "blip-generate, with --beam")
@@ -54,15 +52,15 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 	f.IntVar(&g.MinLength, "min-length", 0, "blip-generate: likewise")
 	f.Uint64Var(&o.Seed, "seed", 0, "blip-generate, with --sample; pipeline: as torch.Generator(\"cpu\")'s")
 	f.IntVar(&repeat, "repeat", 1, "run so many times and tell the seconds of each")
-	paint.add(c)
+	draw.add(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		for flag, v := range map[string]string{"--model": model, "--in": in, "--out": out} {
 			if v == "" {
 				return usage("forward: %s is missing", flag)
 			}
 		}
-		if !strings.Contains(" "+strings.Join(models.Nets(), " ")+" ", " "+args[0]+" ") {
-			return usage("forward %s: choose one of %s", args[0], strings.Join(models.Nets(), ", "))
+		if !strings.Contains(" "+strings.Join(forward.Nets(), " ")+" ", " "+args[0]+" ") {
+			return usage("forward %s: choose one of %s", args[0], strings.Join(forward.Nets(), ", "))
 		}
 		if repeat < 1 {
 			return usage("--repeat %d: want 1 or more", repeat)
@@ -74,7 +72,7 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 			}
 			o.Taps = r
 		}
-		dev, err := a.openWith(models.DeviceOptions{Exact: true}) // it is held against a reference
+		dev, err := a.openWith(device.Options{Exact: true}) // it is held against a reference
 		if err != nil {
 			return err
 		}
@@ -87,50 +85,34 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 			return fmt.Errorf("--in: %w", err)
 		}
 		defer set.Close()
-		tensors, err := models.ReadTensors(set)
+		tensors, err := forward.ReadTensors(set)
 		if err != nil {
 			return fmt.Errorf("--in: %w", err)
 		}
-		p := &models.Painter{PaintOptions: models.PaintOptions{Steps: 50, Guidance: 7.5}}
-		if err := paint.set(cmd, p); err != nil {
+		if err := draw.check(cmd); err != nil {
 			return err
 		}
-		o.Paint = p.PaintOptions
+		o.Draw = draw.options(cmd, models.DrawOptions{Options: diffusion.Options{Steps: 50, Guidance: 7.5}}).Options
 		g.Seed = o.Seed
 		g.NoLengthPenalty = g.LengthPenalty == 0
 		began := time.Now()
-		net, err := models.OpenNet(args[0], src, dev)
+		net, err := forward.Open(args[0], src, dev)
 		if err != nil {
 			return err
 		}
 		defer net.Close()
 		loading := time.Since(began).Seconds()
-		var results models.Tensors
+		var results forward.Tensors
 		var seconds []float64
 		for range repeat {
 			began := time.Now()
-			if results, err = net.Forward(cmd.Context(), tensors, o); err != nil {
+			if results, err = net.Run(a.run(cmd), tensors, o); err != nil {
 				return err
 			}
 			seconds = append(seconds, time.Since(began).Seconds())
 		}
-		var list []safetensors.Tensor
-		for name, t := range results {
-			e := safetensors.Tensor{Name: name, Shape: t.Shape(), DType: "F32"}
-			if t.DType() == engine.I32 {
-				e.DType = "I64" // as torch's ids
-				for _, v := range t.I32() {
-					e.Data = binary.LittleEndian.AppendUint64(e.Data, uint64(int64(v)))
-				}
-			} else {
-				for _, v := range t.F32() {
-					e.Data = binary.LittleEndian.AppendUint32(e.Data, math.Float32bits(v))
-				}
-			}
-			list = append(list, e)
-		}
-		sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
-		if err := safetensors.WriteFile(out, list); err != nil {
+		list, err := forward.Write(out, results)
+		if err != nil {
 			return err
 		}
 		if a.json {

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"parley/engine"
-	"parley/kernels/resample"
-	"parley/nets/models"
+	"parley/kernels/layout"
+	"parley/nets/forward"
 	"parley/weights"
 	"parley/weights/safetensors"
 )
@@ -39,7 +39,7 @@ func TestForwardOnPTX(t *testing.T) {
 			for golden, name := range c.in {
 				x := goldens[golden]
 				if len(x.Shape()) == 4 {
-					x = resample.ToNCHW(x)
+					x = layout.ToNCHW(x)
 				}
 				e := safetensors.Tensor{Name: name, DType: "F32", Shape: x.Shape()}
 				if x.DType() == engine.I32 {
@@ -80,7 +80,7 @@ func TestForwardOnPTX(t *testing.T) {
 					t.Fatalf("no %s", name)
 				}
 				if len(want.Shape()) == 4 {
-					want = resample.ToNCHW(want)
+					want = layout.ToNCHW(want)
 				}
 				if !have.Shape().Equal(want.Shape()) {
 					t.Fatalf("%s: shape %v, want %v", name, have.Shape(), want.Shape())
@@ -101,14 +101,14 @@ func TestForwardOnPTX(t *testing.T) {
 	}
 }
 
-func tensors(t *testing.T, path string) models.Tensors {
+func tensors(t *testing.T, path string) forward.Tensors {
 	t.Helper()
 	set, err := weights.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { set.Close() })
-	all, err := models.ReadTensors(set)
+	all, err := forward.ReadTensors(set)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"parley/cmd/parley/terminal"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
+	"parley/nets/rerank/results"
 	"parley/weights/mini"
 	"parley/weights/safetensors"
 )
@@ -133,10 +135,12 @@ func TestJSON(t *testing.T) {
 	}
 	type result []struct {
 		Source     string
+		Seed       uint64
 		Selected   int
 		Candidates []struct {
 			Text, Image, Error string
 			Score, Seconds     float64
+			Timing             struct{ Caption, Draw, Judge float64 }
 			Rank               int
 			Seed               uint64
 		}
@@ -151,7 +155,7 @@ func TestJSON(t *testing.T) {
 		if err != nil || string(file) != out {
 			t.Errorf("result.json is not what was printed: %v", err)
 		}
-		if m, err := pixels.Read(filepath.Join(dir, "sheet.png")); err != nil || m.W < 4*tile {
+		if m, err := pixels.Read(filepath.Join(dir, "sheet.png")); err != nil || m.W < 4*192 {
 			t.Errorf("the contact sheet: %v", err)
 		}
 	}
@@ -240,10 +244,11 @@ func TestBadFile(t *testing.T) {
 	dir := t.TempDir()
 	code, out, errs := call(t, "reconstruct", "image", "--json", "-k", "2", "--steps", "2", "--out", dir, "main_test.go", png)
 	if got := decode[[]struct {
-		Source     string
-		Selected   int
-		Candidates []any
-	}](t, out); code != 1 || len(got) != 1 || got[0].Source != png || !strings.Contains(errs, "not a picture") {
+		Source, Error string
+		Seed          uint64
+		Selected      int
+		Candidates    []any
+	}](t, out); code != 1 || len(got) != 2 || got[0].Source != "main_test.go" || got[0].Selected != -1 || got[0].Error == "" || got[1].Source != png || len(got[1].Candidates) != 2 || !strings.Contains(errs, "not a picture") {
 		t.Errorf("reconstruct: code %d, %s, %v", code, errs, got)
 	}
 }
@@ -278,10 +283,12 @@ func TestControlCharacters(t *testing.T) {
 	const text = "a\x1b[2Jcat\n\ta\u202edog\x9b"
 	const quoted = `"a\x1b[2Jcat\n\ta\u202edog\x9b"`
 	var out bytes.Buffer
-	a := &app{out: &out}
-	a.table(&rerank.Result{Source: text, Candidates: []rerank.Candidate{
+	err := results.Table(&out, &rerank.Result{Source: rerank.Source{Name: text}, Candidates: []rerank.Candidate{
 		{Text: text, Err: errors.New(text)}, {Text: text}, {Text: text, Picture: &pixels.Image{}, Rank: 1}, {Text: "naïve café"},
-	}})
+	}}, terminal.Plain)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if n := strings.Count(out.String(), quoted); n != 5 || strings.ContainsAny(out.String(), "\x1b\x9b\u202e\t") || !strings.Contains(out.String(), "  naïve café\n") {
 		t.Errorf("%d texts of 5 are quoted in %q", n, out.String())
 	}

@@ -181,17 +181,10 @@ func open(ordinal int, float engine.DType) (d *Device, err error) {
 }
 
 // On returns the GPU when that is where a stream runs.
-func On(d engine.Device) (*Device, bool) {
-	switch d := d.(type) {
-	case *Device:
-		return d, true
-	case Wide:
-		return d.Device, true
-	case *engine.Kept:
-		return On(d.Device)
-	}
-	return nil, false
-}
+func On(d engine.Device) (*Device, bool) { return engine.As[*Device](d) }
+
+// Wide implements engine.Widener.
+func (d *Device) Wide() engine.Device { return Wide{d} }
 
 // Name implements engine.Device: "cuda:0", or "ptx" for the interpreter.
 func (d *Device) Name() string { return d.name }

@@ -39,7 +39,7 @@ type capture struct {
 // are read and written where they are. f should have run once before, so that
 // its kernels are loaded and memory of its sizes is at hand. Other goroutines
 // go on meanwhile.
-func (d *Device) Capture(s *engine.Stream, f func()) (*Graph, error) {
+func (d *Device) Capture(s *engine.Stream, f func()) (engine.Graph, error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}

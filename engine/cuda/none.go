@@ -33,6 +33,9 @@ func Open(Options) (*Device, error) { return nil, errBuild }
 // On is false: no stream runs on a GPU.
 func On(engine.Device) (*Device, bool) { return nil, false }
 
+// Wide implements engine.Widener.
+func (*Device) Wide() engine.Device { panic(errBuild) }
+
 // Name implements engine.Device.
 func (*Device) Name() string { panic(errBuild) }
 
@@ -107,7 +110,7 @@ func (*Device) Trim() { panic(errBuild) }
 func (*Device) Close() error { panic(errBuild) }
 
 // Capture records launches as a graph.
-func (*Device) Capture(s *engine.Stream, f func()) (*Graph, error) { panic(errBuild) }
+func (*Device) Capture(s *engine.Stream, f func()) (engine.Graph, error) { panic(errBuild) }
 
 // Launch runs the graph.
 func (*Graph) Launch(s *engine.Stream) { panic(errBuild) }

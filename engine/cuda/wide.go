@@ -8,3 +8,6 @@ type Wide struct{ *Device }
 
 // Float implements engine.Device.
 func (Wide) Float() engine.DType { return engine.F32 }
+
+// Unwrap is the device itself.
+func (w Wide) Unwrap() engine.Device { return w.Device }

@@ -51,6 +51,7 @@ type Device struct {
 	pool  pool
 	mu    sync.Mutex
 	arena arena
+	owned sync.Map // by type: func() T, which computes once (Owned)
 }
 
 // New returns the CPU with that many workers and exact operations.
@@ -68,7 +69,7 @@ func NewWith(o Options) *Device {
 func (d *Device) Precision() Precision { return d.precision }
 
 // On returns the CPU when that is where a stream runs.
-func On(d engine.Device) (*Device, bool) { h, ok := d.(*Device); return h, ok }
+func On(d engine.Device) (*Device, bool) { return engine.As[*Device](d) }
 
 // Name implements engine.Device.
 func (d *Device) Name() string { return "cpu" }
@@ -108,6 +109,12 @@ func (d *Device) Upload(dst *engine.Tensor, src []byte) error {
 // Download implements engine.Device.
 func (d *Device) Download(dst []byte, src *engine.Tensor) error {
 	copy(dst, src.Memory().Host)
+	return nil
+}
+
+// Copy implements engine.Copier.
+func (d *Device) Copy(dst, src *engine.Tensor) error {
+	copy(dst.Memory().Host, src.Memory().Host)
 	return nil
 }
 

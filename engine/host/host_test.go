@@ -212,3 +212,20 @@ func TestPrecisionsHaveNames(t *testing.T) {
 		t.Error("a device is not exact unless it is asked to be")
 	}
 }
+
+func TestOwnedIsMadeOnce(t *testing.T) {
+	type mine int
+	d, made := New(1), atomic.Int64{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if v := Owned(d, func() mine { return mine(made.Add(1)) }); v != 1 {
+				t.Errorf("the value is %d", v)
+			}
+		})
+	}
+	wg.Wait()
+	if v := Owned(d, func() int64 { return 7 }); v != 7 || Owned(New(1), func() mine { return 3 }) != 3 {
+		t.Error("another type or device has the first one's value")
+	}
+}

@@ -42,7 +42,8 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 	ceil := func(x, y int) int { return (x + y - 1) / y }
 	if dtype == engine.F32 {
 		d := smallest(a.dim, 32, 64, 96, 160, 512)
-		return launch{kernel: "attention_f32_d" + strconv.Itoa(d), grid: cuda.Dim{X: ceil(a.lq, 4), Y: a.heads, Z: a.n}, block: cuda.Dim{X: 128}}
+		grid := cuda.Dim{X: ceil(a.lq, 4), Y: a.heads, Z: a.n}
+		return launch{kernel: "attention_f32_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 128}}
 	}
 	if d := smallest(a.dim, 64, 128, 192); d > 0 && a.aligned && a.share*a.lq <= 16 {
 		warps, most := 1, 8
@@ -52,10 +53,12 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 		for warps < most && 16*warps < a.keys {
 			warps *= 2
 		}
-		return launch{kernel: "attention_few_f16_d" + strconv.Itoa(d), grid: cuda.Dim{X: a.heads, Y: a.n / a.share}, block: cuda.Dim{X: 32 * warps}}
+		grid := cuda.Dim{X: a.heads, Y: a.n / a.share}
+		return launch{kernel: "attention_few_f16_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 32 * warps}}
 	}
 	d := smallest(a.dim, 16, 32, 48, 64, 80, 96, 128, 160, 512)
-	l := launch{kernel: "attention_f16_d" + strconv.Itoa(d), grid: cuda.Dim{X: ceil(a.lq, 64), Y: a.heads, Z: a.n}, block: cuda.Dim{X: 128}}
+	grid := cuda.Dim{X: ceil(a.lq, 64), Y: a.heads, Z: a.n}
+	l := launch{kernel: "attention_f16_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 128}}
 	if d == 512 {
 		l.grid.X, l.block.X, l.shared = ceil(a.lq, 32), 256, 80<<10
 	} else if double := smallest(a.dim, 48, 64); double > 0 && ceil(a.lq, 128)*a.heads*a.n >= 2*sms {

@@ -30,7 +30,7 @@ func (c call) String() string {
 
 // run holds kernels against a loop in float64. Those for few queries get the
 // last key from device memory.
-func run(t *testing.T, r *kernel.Room, c call, half bool, names ...string) (last ptx.Counts) {
+func run(t *testing.T, r *kernel.Room, c call, f16 bool, names ...string) (last ptx.Counts) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(uint64(c.lq), uint64(c.dim)))
 	width := c.heads * c.dim
@@ -63,7 +63,7 @@ func run(t *testing.T, r *kernel.Room, c call, half bool, names ...string) (last
 			q[i] = float32(math.NaN())
 		}
 	}
-	qs, ks, vs := r.Float(half, q), r.Float(half, k), r.Float(half, v)
+	qs, ks, vs := r.Float(f16, q), r.Float(f16, k), r.Float(f16, v)
 	scale := 1 / math.Sqrt(float64(c.dim))
 	want := make([]float64, c.n*c.lq*width)
 	for b := range c.n {
@@ -99,7 +99,7 @@ func run(t *testing.T, r *kernel.Room, c call, half bool, names ...string) (last
 		causal = 1
 	}
 	for _, name := range names {
-		y := r.New(c.n*c.lq*width, kernel.Size(half))
+		y := r.New(c.n*c.lq*width, kernel.Size(f16))
 		shape := func(keys int) []any {
 			return []any{qs, ks, vs, y, c.lq, keys, c.heads, c.dim, c.share, stride, stride, int64(c.lq * stride), int64(c.room * stride), float32(scale), causal}
 		}
@@ -110,7 +110,7 @@ func run(t *testing.T, r *kernel.Room, c call, half bool, names ...string) (last
 			warps := int(name[4] - '0')
 			name = name[6:]
 			last = r.Run(name, kernel.Dim{c.heads, m}, kernel.Dim{32 * warps}, 0, append(shape(c.keys-1), r.Put([]int32{1}))...)
-		case !half:
+		case !f16:
 			last = r.Run(name, kernel.Dim{kernel.Blocks(c.lq, 4), c.heads, c.n}, kernel.Dim{128}, 0, append(shape(c.keys), nil)...)
 		default:
 			queries, block = 64, 128
@@ -125,10 +125,10 @@ func run(t *testing.T, r *kernel.Room, c call, half bool, names ...string) (last
 			last = r.Run(name, kernel.Dim{kernel.Blocks(c.lq, queries), heads, c.n}, kernel.Dim{block}, shared, append(shape(c.keys), nil)...)
 		}
 		more := max(1, spread/2)
-		if !half {
+		if !f16 {
 			more = max(1, spread)
 		}
-		r.Close(name+": "+c.String(), r.Floats(y), want, half, more)
+		r.Close(name+": "+c.String(), r.Floats(y), want, f16, more)
 	}
 	return last
 }

@@ -18,13 +18,13 @@ type attn struct {
 	gemm                   simd.Kernel
 }
 
-// keyBlock keys' scores with a strip of queries, and about as many as fill panels,
-// stay in the first-level cache. A job takes few strips, so that a block of
+// keyBlock keys' scores with a panel of queries, and about as many as fill panels,
+// stay in the first-level cache. A job takes few panels, so that a block of
 // keys and values is read from the second-level cache for all but the first.
 const (
 	keyBlock  = 252
 	most      = 4
-	outFloats = 1 << 15 // of the strips' results
+	outFloats = 1 << 15 // of the panels' results
 )
 
 func (a *attn) run() {
@@ -37,7 +37,7 @@ func (a *attn) run() {
 		return
 	}
 	if a.lq <= a.gemm.MR {
-		a.d.For(a.n*a.heads, func(i int) { a.panel(i/a.heads, i%a.heads) })
+		a.d.For(a.n*a.heads, func(i int) { a.short(i/a.heads, i%a.heads) })
 		return
 	}
 	parts := 1
@@ -47,7 +47,7 @@ func (a *attn) run() {
 	a.d.For(a.n*a.heads*parts, func(i int) {
 		p := i % parts
 		i /= parts
-		a.strips(i/a.heads, i%a.heads, p*a.lq/parts, (p+1)*a.lq/parts)
+		a.blocked(i/a.heads, i%a.heads, p*a.lq/parts, (p+1)*a.lq/parts)
 	})
 }
 
@@ -79,9 +79,9 @@ func (a *attn) few(b, h int) {
 	}
 }
 
-// panel serves as many queries as a product has rows: all of their scores at
+// short serves as many queries as a product has rows: all of their scores at
 // once, a row of keys each.
-func (a *attn) panel(b, h int) {
+func (a *attn) short(b, h int) {
 	g := a.gemm
 	width, dim, keys, nr := a.heads*a.dim, a.dim, a.keys, g.NR
 	room := (keys + nr - 1) / nr * nr
@@ -110,7 +110,7 @@ func (a *attn) panel(b, h int) {
 	g.Set(keys, weights, 0, packed, g.LenB(keys), y, width, a.lq, dim)
 }
 
-// strips serves queries lo to hi of one head: blocks of scores with a running
+// blocked serves queries lo to hi of one head: blocks of scores with a running
 // maximum and sum, the results rescaled when a maximum grows. Scores are in
 // units of which one doubles a weight.
 //
@@ -118,7 +118,7 @@ func (a *attn) panel(b, h int) {
 // them, an operand of the second, that a softmax runs down columns without
 // adding up the lanes of a register, and that the head's size fills panels of
 // rows, which are finer than those of columns.
-func (a *attn) strips(b, h, lo, hi int) {
+func (a *attn) blocked(b, h, lo, hi int) {
 	g := a.gemm
 	width, dim, nr := a.heads*a.dim, a.dim, g.NR
 	block := (keyBlock + g.MR - 1) / g.MR * g.MR

@@ -45,12 +45,11 @@ namespace {
 
 constexpr float kNever = -1e30f;  // the maximum before the first key
 constexpr float kLog2e = 1.4426950408889634f;
-#define MINUS_INF __int_as_float(0xff800000)
 
 struct Shape {
-  int lq, keys, heads, dim, share;      // share: samples of q to a sample of k and v
-  int q_row, kv_row;                    // elements from one row to the next
-  long long q_sample, kv_sample;        // elements from one sample to the next
+  int lq, keys, heads, dim, share;  // share: samples of q to a sample of k and v
+  int q_row, kv_row;                // elements from one row to the next
+  long long q_sample, kv_sample;    // elements from one sample to the next
   float scale;
   int causal;
 
@@ -62,11 +61,6 @@ inline float exp2_of(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}
-
-inline unsigned half2_of(float a, float b) {
-  const __half2 h = __floats2half2_rn(a, b);
-  return *reinterpret_cast<const unsigned*>(&h);
 }
 
 // A tile in shared memory: rows of D/8 chunks, swizzled.
@@ -114,7 +108,7 @@ template <int D, int H, int Rows, int Threads> struct Copier {
       from[j] = d < dim && h < heads ? r * stride + h * dim + d : kNone;
     }
   }
-  inline void copy(unsigned tile, const __half* p, int stride, int valid) const {
+  inline void copy(unsigned tile, const f16* p, int stride, int valid) const {
     const int limit = min(valid, Rows) * stride;
 #pragma unroll
     for (int j = 0; j < kRounds; j++) {
@@ -125,7 +119,8 @@ template <int D, int H, int Rows, int Threads> struct Copier {
 };
 
 // copy_elements does the same where rows are not whole chunks.
-template <int D, int H, int Rows, int Threads> inline void copy_elements(unsigned tile, const __half* p, int stride, int valid, int dim, int heads) {
+template <int D, int H, int Rows, int Threads>
+inline void copy_elements(unsigned tile, const f16* p, int stride, int valid, int dim, int heads) {
   constexpr int W = H * D;
 #pragma unroll 1
   for (int i = threadIdx.x; i < Rows * W; i += Threads) {
@@ -136,7 +131,8 @@ template <int D, int H, int Rows, int Threads> inline void copy_elements(unsigne
 }
 
 template <int D, int H, int Rows, int Threads>
-inline void copy_rows(const Copier<D, H, Rows, Threads>& copier, unsigned tile, const __half* p, int stride, int valid, int dim, int heads, bool vectors) {
+inline void copy_rows(const Copier<D, H, Rows, Threads>& copier, unsigned tile, const f16* p, int stride, int valid, int dim, int heads,
+                      bool vectors) {
   if (vectors) {
     copier.copy(tile, p, stride, valid);
   } else {
@@ -193,8 +189,8 @@ template <int N> inline void mask(float (&s)[N][4], const Shape& a, int query, i
     const int sees = a.sees(query + 8 * h);
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      if (key + 8 * n >= sees) s[n][2 * h] = MINUS_INF;
-      if (key + 8 * n + 1 >= sees) s[n][2 * h + 1] = MINUS_INF;
+      if (key + 8 * n >= sees) s[n][2 * h] = minus_inf();
+      if (key + 8 * n + 1 >= sees) s[n][2 * h + 1] = minus_inf();
     }
   }
 }
@@ -202,7 +198,7 @@ template <int N> inline void mask(float (&s)[N][4], const Shape& a, int query, i
 // store_rows writes Rows rows of a tile of H heads, of which `rows` and `heads`
 // are there: whole chunks where it can. Threads of them do, this one is `me`.
 template <int D, int H, int Rows, int Threads>
-inline void store_rows(const unsigned char* tile, __half* to, int me, int rows, int stride, int dim, int heads, bool vectors) {
+inline void store_rows(const unsigned char* tile, f16* to, int me, int rows, int stride, int dim, int heads, bool vectors) {
   constexpr int W = H * D, C = W / 8;
   if (vectors) {
     for (int i = me; i < Rows * C; i += Threads) {
@@ -216,14 +212,13 @@ inline void store_rows(const unsigned char* tile, __half* to, int me, int rows, 
   for (int i = me; i < Rows * W; i += Threads) {
     const int r = i / W, c = i % W, h = c / D, d = c % D;
     if (r < rows && d < dim && h < heads)
-      to[(long long)r * stride + h * dim + d] = *reinterpret_cast<const __half*>(tile + Tile<W>::at(r, c / 8) + c % 8 * 2);
+      to[(long long)r * stride + h * dim + d] = *reinterpret_cast<const f16*>(tile + Tile<W>::at(r, c / 8) + c % 8 * 2);
   }
 }
 
 constexpr int kKeys = 64;  // a tile's
 
-template <int D, int M, int H>
-inline void attend(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
+template <int D, int M, int H> inline void attend(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
   constexpr int C = D / 8, W = H * D, kQueries = 64 * M, kThreads = 128 * H;
   __shared__ __align__(128) unsigned char smem[2 * kKeys * W * 2];
   const unsigned keys_tile = shared_address(smem), values_tile = keys_tile + kKeys * W * 2;
@@ -233,7 +228,8 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
   q += sample * a.q_sample + (long long)query0 * a.q_row + head * a.dim;
   k += sample / a.share * a.kv_sample + head * a.dim;
   v += sample / a.share * a.kv_sample + head * a.dim;
-  const bool even = a.dim % 8 == 0, vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
+  const bool even = a.dim % 8 == 0,
+             vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
 
   // The queries' fragments stay in registers.
   copy_rows(Copier<D, H, kQueries, kThreads>(a.q_row, a.dim, heads), keys_tile, q, a.q_row, a.lq - query0, a.dim, heads, vectors);
@@ -245,8 +241,7 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
 #pragma unroll
   for (int m = 0; m < M; m++)
 #pragma unroll
-    for (int s = 0; s < D / 16; s++)
-      ldmatrix4(qf[m][s], qs.at((warp * M + m) * 16, s));
+    for (int s = 0; s < D / 16; s++) ldmatrix4(qf[m][s], qs.at((warp * M + m) * 16, s));
   __syncthreads();
 
   const Lanes<W> ks(keys_tile, (group >> 1) * 8 + (lane & 7), group & 1, mine * C / 2);
@@ -308,17 +303,18 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
 
     copy_wait<0>();
     __syncthreads();
-    if (key0 + kKeys < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kKeys) * a.kv_row, a.kv_row, a.keys - key0 - kKeys, a.dim, heads, vectors);
+    if (key0 + kKeys < end)
+      copy_rows(copier, keys_tile, k + (long long)(key0 + kKeys) * a.kv_row, a.kv_row, a.keys - key0 - kKeys, a.dim, heads, vectors);
     copy_commit();
 #pragma unroll
     for (int t = 0; t < kKeys / 16; t++) {
       unsigned p[M][4];
 #pragma unroll
       for (int m = 0; m < M; m++) {
-        p[m][0] = half2_of(s[m][2 * t][0], s[m][2 * t][1]);
-        p[m][1] = half2_of(s[m][2 * t][2], s[m][2 * t][3]);
-        p[m][2] = half2_of(s[m][2 * t + 1][0], s[m][2 * t + 1][1]);
-        p[m][3] = half2_of(s[m][2 * t + 1][2], s[m][2 * t + 1][3]);
+        p[m][0] = half2_bits(s[m][2 * t][0], s[m][2 * t][1]);
+        p[m][1] = half2_bits(s[m][2 * t][2], s[m][2 * t][3]);
+        p[m][2] = half2_bits(s[m][2 * t + 1][0], s[m][2 * t + 1][1]);
+        p[m][3] = half2_bits(s[m][2 * t + 1][2], s[m][2 * t + 1][3]);
       }
 #pragma unroll
       for (int n = 0; n < D / 8; n += 2) {
@@ -341,8 +337,8 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
     const int r = (warp * M + m) * 16 + (lane >> 2), b = (lane & 3) * 4;
 #pragma unroll
     for (int n = 0; n < C; n++) {
-      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r, mine * C + n) + b) = half2_of(out[m][n][0] * f0, out[m][n][1] * f0);
-      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r + 8, mine * C + n) + b) = half2_of(out[m][n][2] * f1, out[m][n][3] * f1);
+      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r, mine * C + n) + b) = half2_bits(out[m][n][0] * f0, out[m][n][1] * f0);
+      *reinterpret_cast<unsigned*>(smem + Tile<W>::at(r + 8, mine * C + n) + b) = half2_bits(out[m][n][2] * f1, out[m][n][3] * f1);
     }
   }
   __syncthreads();
@@ -353,7 +349,7 @@ inline void attend(const __half* q, const __half* k, const __half* v, __half* y,
 
 // attend_wide is for one head of 512: warp w has queries w%2*16 on and the
 // quarter w/2 of the dim.
-inline void attend_wide(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
+inline void attend_wide(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
   constexpr int D = 512, kThreads = 256, kQueries = 32, kTile = 32, kQuarter = 128;
   extern __shared__ __align__(128) unsigned char smem[];
   const unsigned keys_tile = shared_address(smem), values_tile = keys_tile + kTile * D * 2;
@@ -366,7 +362,8 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   v += sample / a.share * a.kv_sample + head * a.dim;
   const int y_row = a.heads * a.dim;
   y += (long long)sample * a.lq * y_row + head * a.dim;
-  const bool even = a.dim % 8 == 0, vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
+  const bool even = a.dim % 8 == 0,
+             vectors = even && a.q_row % 8 == 0 && a.kv_row % 8 == 0 && a.q_sample % 8 == 0 && a.kv_sample % 8 == 0 && aligned16(q, k, v);
 
   copy_rows(Copier<D, 1, kQueries, kThreads>(a.q_row, a.dim, 1), keys_tile, q, a.q_row, a.lq - query0, a.dim, 1, vectors);
   copy_commit();
@@ -376,8 +373,7 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   // A quarter is a whole number of turned chunks.
   const Lanes<D> qs(keys_tile + quarter * kQuarter * 2, (group & 1) * 8 + (lane & 7), group >> 1);
 #pragma unroll
-  for (int s = 0; s < kQuarter / 16; s++)
-    ldmatrix4(qf[s], qs.at(row * 16, s));
+  for (int s = 0; s < kQuarter / 16; s++) ldmatrix4(qf[s], qs.at(row * 16, s));
   __syncthreads();
 
   const Lanes<D> ks(keys_tile + quarter * kQuarter * 2, (group >> 1) * 8 + (lane & 7), group & 1);
@@ -436,12 +432,13 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
     }
     copy_wait<0>();
     __syncthreads();
-    if (key0 + kTile < end) copy_rows(copier, keys_tile, k + (long long)(key0 + kTile) * a.kv_row, a.kv_row, a.keys - key0 - kTile, a.dim, 1, vectors);
+    if (key0 + kTile < end)
+      copy_rows(copier, keys_tile, k + (long long)(key0 + kTile) * a.kv_row, a.kv_row, a.keys - key0 - kTile, a.dim, 1, vectors);
     copy_commit();
 #pragma unroll
     for (int t = 0; t < kTile / 16; t++) {
-      const unsigned p[4] = {half2_of(s[2 * t][0], s[2 * t][1]), half2_of(s[2 * t][2], s[2 * t][3]), half2_of(s[2 * t + 1][0], s[2 * t + 1][1]),
-                             half2_of(s[2 * t + 1][2], s[2 * t + 1][3])};
+      const unsigned p[4] = {half2_bits(s[2 * t][0], s[2 * t][1]), half2_bits(s[2 * t][2], s[2 * t][3]),
+                             half2_bits(s[2 * t + 1][0], s[2 * t + 1][1]), half2_bits(s[2 * t + 1][2], s[2 * t + 1][3])};
 #pragma unroll
       for (int n = 0; n < kQuarter / 8; n += 2) {
         unsigned f[4];
@@ -458,17 +455,17 @@ inline void attend_wide(const __half* q, const __half* k, const __half* v, __hal
   const int r = lane >> 2, b = (lane & 3) * 4;
 #pragma unroll
   for (int n = 0; n < kQuarter / 8; n++) {
-    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r, n) + b) = half2_of(out[n][0] * f0, out[n][1] * f0);
-    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r + 8, n) + b) = half2_of(out[n][2] * f1, out[n][3] * f1);
+    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r, n) + b) = half2_bits(out[n][0] * f0, out[n][1] * f0);
+    *reinterpret_cast<unsigned*>(rows + Tile<kQuarter>::at(r + 8, n) + b) = half2_bits(out[n][2] * f1, out[n][3] * f1);
   }
   __syncwarp();
-  store_rows<kQuarter, 1, 16, 32>(rows, y + (long long)(query0 + row * 16) * y_row + quarter * kQuarter, lane, a.lq - query0 - row * 16, y_row, a.dim - quarter * kQuarter, 1, even && aligned16(y) && y_row % 8 == 0);
+  store_rows<kQuarter, 1, 16, 32>(rows, y + (long long)(query0 + row * 16) * y_row + quarter * kQuarter, lane, a.lq - query0 - row * 16,
+                                  y_row, a.dim - quarter * kQuarter, 1, even && aligned16(y) && y_row % 8 == 0);
 }
 
 // attend_few: all queries of a head on one sample of k and v, share * lq of them
 // and 16 at most, in heads of up to 64 G dims. Block (head, sample of k and v).
-template <int G>
-inline void attend_few(const __half* q, const __half* k, const __half* v, __half* y, const Shape& a) {
+template <int G> inline void attend_few(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
   constexpr int kMost = G == 1 ? 8 : 4;  // warps
   __shared__ float merge[kMost / 2][G * 32][32];
   __shared__ float2 stats[kMost][16];
@@ -532,10 +529,11 @@ inline void attend_few(const __half* q, const __half* k, const __half* v, __half
     for (int n = 0; n < 2; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        if (key0 + n * 8 + 2 * t + (i & 1) >= sees[i >> 1]) s[n][i] = MINUS_INF;
+        if (key0 + n * 8 + 2 * t + (i & 1) >= sees[i >> 1]) s[n][i] = minus_inf();
     float again[2];
     soft.next(s, c, again);
-    const unsigned p[4] = {half2_of(s[0][0], s[0][1]), half2_of(s[0][2], s[0][3]), half2_of(s[1][0], s[1][1]), half2_of(s[1][2], s[1][3])};
+    const unsigned p[4] = {half2_bits(s[0][0], s[0][1]), half2_bits(s[0][2], s[0][3]), half2_bits(s[1][0], s[1][1]),
+                           half2_bits(s[1][2], s[1][3])};
 #pragma unroll
     for (int i = 0; i < G; i++) {
       const unsigned* r0 = reinterpret_cast<const unsigned*>(&vf[0][i]);
@@ -595,7 +593,7 @@ inline void attend_few(const __half* q, const __half* k, const __half* v, __half
   for (int h = 0; h < 2; h++) {
     const int r = g + 8 * h;
     if (r >= rows) continue;
-    __half* to = y + ((long long)sample * rows + r) * width + head * a.dim;
+    f16* to = y + ((long long)sample * rows + r) * width + head * a.dim;
 #pragma unroll
     for (int i = 0; i < G; i++)
 #pragma unroll
@@ -642,7 +640,7 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
     float one = (lane & 2 ? a1 : a0) + __shfl_xor_sync(0xffffffffu, lane & 2 ? a0 : a1, 2);
 #pragma unroll
     for (int d = 4; d < 32; d <<= 1) one += __shfl_xor_sync(0xffffffffu, one, d);
-    if (key0 + (lane & 3) >= sees) one = MINUS_INF;
+    if (key0 + (lane & 3) >= sees) one = minus_inf();
     float m = fmaxf(one, __shfl_xor_sync(0xffffffffu, one, 1));
     m = fmaxf(fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2)), top);
     const float again = expf(top - m), p = expf(one - m);
@@ -671,13 +669,16 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
 // What grows from one decoding step to the next may lie in device memory, so
 // that a captured graph serves all steps: *more, unless it is null, is added to
 // keys.
-#define SHAPE int lq, int keys, int heads, int dim, int share, int q_row, int kv_row, long long q_sample, long long kv_sample, float scale, int causal, const int* more
+#define SHAPE                                                                                                                   \
+  int lq, int keys, int heads, int dim, int share, int q_row, int kv_row, long long q_sample, long long kv_sample, float scale, \
+      int causal, const int *more
 #define SHAPE_OF {lq, more == nullptr ? keys : keys + *more, heads, dim, share, q_row, kv_row, q_sample, kv_sample, scale, causal}
 
-#define ATTENTION(name, D, M, H)                                                                                                       \
-  extern "C" __global__ void __launch_bounds__(128 * H, (M * D <= 64 ? 4 : 2) / H) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
-    const Shape a = SHAPE_OF;                                                                                                          \
-    attend<D, M, H>(q, k, v, y, a);                                                                                                    \
+#define ATTENTION(name, D, M, H)                                                   \
+  extern "C" __global__ void __launch_bounds__(128 * H, (M * D <= 64 ? 4 : 2) / H) \
+      name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {              \
+    const Shape a = SHAPE_OF;                                                      \
+    attend<D, M, H>(q, k, v, y, a);                                                \
   }
 ATTENTION(attention_f16_d16, 16, 1, 1)
 ATTENTION(attention_f16_d16_h2, 16, 1, 2)
@@ -698,24 +699,24 @@ ATTENTION(attention_f16_d48_m2_h2, 48, 2, 2)
 ATTENTION(attention_f16_d64_m2, 64, 2, 1)
 ATTENTION(attention_f16_d64_m2_h2, 64, 2, 2)
 
-extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) {
+extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {
   const Shape a = SHAPE_OF;
   attend_wide(q, k, v, y, a);
 }
 
-#define FEW(name, G)                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128) name(const __half* q, const __half* k, const __half* v, __half* y, SHAPE) { \
-    const Shape a = SHAPE_OF;                                                                                                          \
-    attend_few<G>(q, k, v, y, a);                                                                                                \
+#define FEW(name, G)                                                                                                               \
+  extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128) name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) { \
+    const Shape a = SHAPE_OF;                                                                                                      \
+    attend_few<G>(q, k, v, y, a);                                                                                                  \
   }
 FEW(attention_few_f16_d64, 1)
 FEW(attention_few_f16_d128, 2)
 FEW(attention_few_f16_d192, 3)
 
-#define ATTENTION_F32(name, E)                                                                                                         \
+#define ATTENTION_F32(name, E)                                                                                              \
   extern "C" __global__ void __launch_bounds__(128) name(const float* q, const float* k, const float* v, float* y, SHAPE) { \
-    const Shape a = SHAPE_OF;                                                                                                          \
-    attend_f32<E>(q, k, v, y, a);                                                                                                      \
+    const Shape a = SHAPE_OF;                                                                                               \
+    attend_f32<E>(q, k, v, y, a);                                                                                           \
   }
 ATTENTION_F32(attention_f32_d32, 1)
 ATTENTION_F32(attention_f32_d64, 2)

@@ -19,7 +19,7 @@ type Options struct {
 	Causal bool    // the last query sees every key, the one before all but one; each sees one at least
 	Keys   int     // only the first Keys rows of k and v; 0 means all
 	// More, unless it is nil, is a number on the device that is added to Keys,
-	// so that one recording serves every length. The caller sees to it that the
+	// so that one captured graph serves every length. The caller sees to it that the
 	// rows are there.
 	More *engine.Tensor
 }
@@ -35,7 +35,8 @@ func (p part) row() int { return p.t.Dim(2) }
 
 // Attend takes q [N, Lq, Heads*D] and k, v [M, Lk, Heads*D] and returns
 // [N, Lq, Heads*D]. N is a multiple of M: each row of k and v serves N/M
-// consecutive rows of q.
+// consecutive rows of q. The nets have projections that are packed; bench/gpu
+// times this form, and a net whose key and value projections are apart takes it.
 func Attend(s *engine.Stream, q, k, v *engine.Tensor, o Options) *engine.Tensor {
 	if len(q.Shape()) != 3 || len(k.Shape()) != 3 || !k.Shape().Equal(v.Shape()) || q.Dim(2) != k.Dim(2) {
 		s.Fail(fmt.Errorf("attention: %s: q %v, k %v, v %v, %d heads", s.Path(), q.Shape(), k.Shape(), v.Shape(), o.Heads))
@@ -103,9 +104,11 @@ func attend(s *engine.Stream, q, k, v part, width int, o Options) *engine.Tensor
 			if o.More != nil {
 				keys += int(o.More.I32()[0])
 			}
-			a := attn{d: h, q: q.t.F32()[q.at:], k: k.t.F32()[k.at:], v: v.t.F32()[v.at:], y: y.F32(), qRow: q.row(), kvRow: k.row(),
+			a := attn{
+				d: h, q: q.t.F32()[q.at:], k: k.t.F32()[k.at:], v: v.t.F32()[v.at:], y: y.F32(), qRow: q.row(), kvRow: k.row(),
 				n: n, lq: lq, share: n / m, room: room, keys: keys, heads: o.Heads, dim: width / o.Heads,
-				scale: float32(o.Scale), causal: o.Causal, gemm: matmul.Gemm(h)}
+				scale: float32(o.Scale), causal: o.Causal, gemm: matmul.Gemm(h),
+			}
 			a.run()
 		}
 	})

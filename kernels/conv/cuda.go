@@ -36,14 +36,15 @@ func (g view) plan(m, n int, dtype engine.DType) matmul.Plan {
 	return matmul.NewPlan("conv", m, n, g.kh*g.kw*(g.c+g.more), dtype, g.c%chunk == 0 && g.more%chunk == 0)
 }
 
-// onCUDA launches the kernel of a plan for m output pixels. shares has its
-// Shares.
-func (g view) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int, x, beside, w, y *engine.Tensor, e matmul.Epilogue, shares *engine.Tensor) {
-	n, eachRows := y.Dim(3), 1
-	if e.Each != nil {
-		eachRows = m * n / e.Each.Elems()
+// onCUDA launches the kernel of a plan for m output pixels. partials is the
+// workspace for its Partials.
+func (g view) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int,
+	x, concat, w, y *engine.Tensor, e matmul.Epilogue, partials *engine.Tensor) {
+	n, rowsPerSample := y.Dim(3), 1
+	if e.SampleBias != nil {
+		rowsPerSample = m * n / e.SampleBias.Elems()
 	}
 	d.Launch(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
-		y, x, beside, w, e.Bias, e.Each, eachRows, e.Residual, shares, m, n, g.h, g.w, g.c, g.more, g.oh, g.ow,
+		y, x, concat, w, e.Bias, e.SampleBias, rowsPerSample, e.Residual, partials, m, n, g.h, g.w, g.c, g.more, g.oh, g.ow,
 		g.kh, g.kw, g.stride, g.across, g.pad.Top, g.pad.Left, g.shift, int(e.Act))
 }

@@ -18,7 +18,7 @@ var image string
 // entry is a kernel of op.cu and what it may be given.
 type entry struct {
 	name            string
-	half            bool
+	f16             bool
 	rows, cols      int // of a block's tile
 	threads, shared int
 	multiple        int // what counts of channels are multiples of
@@ -36,12 +36,12 @@ var entries = []entry{
 
 // convolution is a call of a kernel.
 type convolution struct {
-	n, h, w, c1, c2, out     int
-	kh, kw, strideY, strideX int
-	top, left, bottom, right int
-	shift, splits            int
-	bias, each, residual     bool
-	act                      matmul.Act
+	n, h, w, c1, c2, out       int
+	kh, kw, strideY, strideX   int
+	top, left, bottom, right   int
+	shift, splits              int
+	bias, sampleBias, residual bool
+	act                        matmul.Act
 }
 
 // same is an odd square kernel of stride 1 that keeps the size.
@@ -60,13 +60,13 @@ var convolutions = []convolution{
 	same(1, 1, 1, 8, 8, 3),
 	same(2, 3, 5, 8, 16, 3).with(func(c *convolution) { c.bias = true }),
 	same(1, 5, 4, 3, 7, 3).with(func(c *convolution) { c.bias, c.act = true, matmul.SiLU }),
-	same(2, 6, 5, 24, 20, 3).with(func(c *convolution) { c.c2, c.bias, c.each, c.residual = 16, true, true, true }),
+	same(2, 6, 5, 24, 20, 3).with(func(c *convolution) { c.c2, c.bias, c.sampleBias, c.residual = 16, true, true, true }),
 	same(1, 4, 4, 5, 9, 3).with(func(c *convolution) { c.c2, c.residual = 6, true }),
 	same(2, 4, 6, 40, 12, 1).with(func(c *convolution) { c.c2, c.bias = 8, true }),
 	same(2, 3, 4, 16, 8, 3).with(func(c *convolution) { c.shift, c.bias = 1, true }),
 	same(1, 1, 1, 8, 4, 3).with(func(c *convolution) { c.shift = 1 }),
 	same(1, 3, 5, 4, 6, 1).with(func(c *convolution) { c.shift = 1 }),
-	same(2, 8, 8, 8, 24, 3).with(func(c *convolution) { c.strideY, c.strideX, c.each = 2, 2, true }),
+	same(2, 8, 8, 8, 24, 3).with(func(c *convolution) { c.strideY, c.strideX, c.sampleBias = 2, 2, true }),
 	// The encoder's stride: a row and a column of zeros behind, none before.
 	same(1, 7, 6, 16, 8, 3).with(func(c *convolution) { c.strideY, c.strideX, c.top, c.left = 2, 2, 0, 0 }),
 	// A patch embedding, and the same by runs of a row.
@@ -74,18 +74,18 @@ var convolutions = []convolution{
 	{n: 2, h: 8, w: 3, c1: 16, out: 10, kh: 4, kw: 1, strideY: 4, strideX: 1, bias: true},
 	{n: 1, h: 9, w: 7, c1: 8, out: 8, kh: 5, kw: 2, strideY: 1, strideX: 3, top: 1, left: 2, bottom: 3},
 	same(3, 9, 10, 32, 70, 3).with(func(c *convolution) { c.residual, c.bias, c.act = true, true, matmul.SiLU }),
-	same(2, 9, 15, 64, 132, 3).with(func(c *convolution) { c.splits, c.bias, c.each, c.residual = 4, true, true, true }),
+	same(2, 9, 15, 64, 132, 3).with(func(c *convolution) { c.splits, c.bias, c.sampleBias, c.residual = 4, true, true, true }),
 	same(1, 3, 3, 7, 5, 3).with(func(c *convolution) { c.splits, c.bias = 2, true }),
 	same(1, 17, 16, 48, 136, 1).with(func(c *convolution) { c.bias = true }),
 }
 
 // random is values on the device and what they are there.
-func random(r *kernel.Room, rng *rand.Rand, half bool, n int) (kernel.Array, []float32) {
+func random(r *kernel.Room, rng *rand.Rand, f16 bool, n int) (kernel.Array, []float32) {
 	v := make([]float32, n)
 	for i := range v {
 		v[i] = float32(rng.NormFloat64())
 	}
-	return r.Float(half, v), v
+	return r.Float(f16, v), v
 }
 
 // run computes a convolution and compares it with loops in float64.
@@ -101,21 +101,21 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, c convolution) (ptx.Counts, [
 			filled[i*ld+j] = float32(rng.NormFloat64())
 		}
 	}
-	w := r.Float(e.half, filled)
-	x1, xv := random(r, rng, e.half, c.n*c.h*c.w*c.c1)
-	var x2, bias, each, residual, shares any
+	w := r.Float(e.f16, filled)
+	x1, xv := random(r, rng, e.f16, c.n*c.h*c.w*c.c1)
+	var x2, bias, sampleBias, residual, partials any
 	var x2v, bv, ev, rv []float32
 	if c.c2 > 0 {
-		x2, x2v = random(r, rng, e.half, c.n*c.h*c.w*c.c2)
+		x2, x2v = random(r, rng, e.f16, c.n*c.h*c.w*c.c2)
 	}
 	if c.bias {
 		bias, bv = random(r, rng, false, c.out)
 	}
-	if c.each {
-		each, ev = random(r, rng, e.half, c.n*c.out)
+	if c.sampleBias {
+		sampleBias, ev = random(r, rng, e.f16, c.n*c.out)
 	}
 	if c.residual {
-		residual, rv = random(r, rng, e.half, m*c.out)
+		residual, rv = random(r, rng, e.f16, m*c.out)
 	}
 	want := make([]float64, m*c.out)
 	for at := range want {
@@ -152,16 +152,16 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, c convolution) (ptx.Counts, [
 		}
 		want[at] = v
 	}
-	y := r.New(m*c.out, kernel.Size(e.half))
+	y := r.New(m*c.out, kernel.Size(e.f16))
 	blocks := (m + e.rows - 1) / e.rows * ((c.out + e.cols - 1) / e.cols)
 	if c.splits > 1 {
-		shares = r.New(c.splits*blocks*e.rows*e.cols, 4)
+		partials = r.New(c.splits*blocks*e.rows*e.cols, 4)
 	}
 	n := r.Run(e.name, kernel.Dim{blocks, max(c.splits, 1)}, kernel.Dim{e.threads}, e.shared,
-		y, x1, x2, w, bias, each, oh*ow, residual, shares, m, c.out, c.h, c.w, c.c1, c.c2, oh, ow,
+		y, x1, x2, w, bias, sampleBias, oh*ow, residual, partials, m, c.out, c.h, c.w, c.c1, c.c2, oh, ow,
 		c.kh, c.kw, c.strideY, c.strideX, c.top, c.left, c.shift, int(c.act))
 	have := r.Floats(y)
-	r.Close(fmt.Sprintf("%s: %+v", e.name, c), have, want, e.half, 1)
+	r.Close(fmt.Sprintf("%s: %+v", e.name, c), have, want, e.f16, 1)
 	return n, have
 }
 
@@ -190,7 +190,7 @@ func TestCounts(t *testing.T) {
 			}
 			for _, c := range []convolution{
 				same(1, side, side, 64, e.cols, 3).with(func(c *convolution) { c.bias = true }),
-				same(1, side, side, 32, 2*e.cols, 3).with(func(c *convolution) { c.c2, c.residual, c.each, c.act = 64, true, true, matmul.SiLU }),
+				same(1, side, side, 32, 2*e.cols, 3).with(func(c *convolution) { c.c2, c.residual, c.sampleBias, c.act = 64, true, true, matmul.SiLU }),
 				same(1, side/2, side/2, 64, e.cols, 3).with(func(c *convolution) { c.shift, c.splits = 1, 3 }),
 				same(1, 2*side, 2*side, 32, e.cols, 3).with(func(c *convolution) { c.strideY, c.strideX = 2, 2 }),
 				same(1, side, side, 128, e.cols, 1),
@@ -209,7 +209,7 @@ func TestCounts(t *testing.T) {
 				}
 				m, depth := side*side, c.kh*c.kw*(c.c1+c.c2)
 				flops, have := float64(2*m*c.out*depth), float64(n.MMAFLOPs)
-				if !e.half {
+				if !e.f16 {
 					have = float64(n.FMAs)
 				}
 				if have < flops || have > 1.05*flops {
@@ -228,9 +228,9 @@ func TestCounts(t *testing.T) {
 						}
 					}
 				}
-				bytes := kernel.Size(e.half) * (under*(c.c1+c.c2)*c.out/e.cols + c.out*depth*m/e.rows)
+				bytes := kernel.Size(e.f16) * (under*(c.c1+c.c2)*c.out/e.cols + c.out*depth*m/e.rows)
 				if c.residual {
-					bytes += kernel.Size(e.half) * 2 * m * c.out // and each, again for each row
+					bytes += kernel.Size(e.f16) * 2 * m * c.out // and the sample bias, again for each row
 				}
 				bytes += 4 * c.splits * m * c.out
 				if n.Load.Bytes < uint64(bytes) || float64(n.Load.Bytes) > 1.05*float64(bytes) {

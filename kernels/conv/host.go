@@ -9,7 +9,7 @@ import (
 
 // geometry finds the patch under each output pixel.
 type geometry struct {
-	x, beside             []float32 // of c channels, and of more channels
+	x, concat             []float32 // of c channels, and of more channels
 	h, w, c, more, oh, ow int
 	kh, kw, stride, shift int
 	pad                   Pad
@@ -50,13 +50,15 @@ func channelsLast(d engine.Device, w []float32, out, in, taps int) []float32 {
 	return to
 }
 
-// choose is plan, unless a test asks for more than would be fastest.
-var choose = plan
+// chooser finds the minimal filtering that a convolution is done by, nil for none.
+// It is plan; a test's device owns another one.
+type chooser func(n int, g *geometry, in, out int) *simd.Winograd
 
 // onHost convolves n samples.
 func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matmul.Epilogue) {
 	m, k := n*g.oh*g.ow, w.mat.Gemm()
 	if h.Precision() != host.Exact && k.Format == simd.F32 {
+		choose := host.Owned(h, func() chooser { return plan })
 		if t := choose(n, g, w.In, w.Out); t != nil {
 			c := winograd{d: h, g: g, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
 			c.run(n)
@@ -86,10 +88,10 @@ func (g *geometry) gather(h *host.Device, k simd.Kernel, dst []float32, row, row
 	few := mem.F32()
 	for i := 0; i < rows; i += k.MR {
 		n := min(k.MR, rows-i)
-		g.patches(row+i, n, at, kc, func(q, run int, beside bool, from []int) {
+		g.patches(row+i, n, at, kc, func(q, run int, concat bool, from []int) {
 			src := g.x
-			if beside {
-				src = g.beside
+			if concat {
+				src = g.concat
 			}
 			for r, f := range from {
 				to := few[r*kc+q:][:run]
@@ -109,10 +111,10 @@ func (g *geometry) gather(h *host.Device, k simd.Kernel, dst []float32, row, row
 func (g *geometry) direct(k simd.Kernel, dst []float32, row, rows, at, kc int) {
 	for i := 0; i < rows; i += k.MR {
 		panel := dst[i/k.MR*k.LenA(kc):]
-		g.patches(row+i, min(k.MR, rows-i), at, kc, func(q, run int, beside bool, from []int) {
+		g.patches(row+i, min(k.MR, rows-i), at, kc, func(q, run int, concat bool, from []int) {
 			src := g.x
-			if beside {
-				src = g.beside
+			if concat {
+				src = g.concat
 			}
 			k.Gather(panel[k.LenA(q):], src, from, run)
 		})
@@ -125,9 +127,9 @@ const most = 32
 
 // patches finds columns at to at+length of the patches of output pixels first to
 // first+n. It calls f for runs of columns: run of them, from q on, are of x, or of
-// beside, from the elements that from has for each pixel; zeros where that is
+// concat, from the elements that from has for each pixel; zeros where that is
 // negative.
-func (g *geometry) patches(first, n, at, length int, f func(q, run int, beside bool, from []int)) {
+func (g *geometry) patches(first, n, at, length int, f func(q, run int, concat bool, from []int)) {
 	var base, ys, xs, from [most]int
 	for r := range n {
 		p := first + r
@@ -137,8 +139,8 @@ func (g *geometry) patches(first, n, at, length int, f func(q, run int, beside b
 	}
 	for q := 0; q < length; {
 		tap, c := (at+q)/(g.c+g.more), (at+q)%(g.c+g.more)
-		beside, width := c >= g.c, g.c
-		if beside {
+		concat, width := c >= g.c, g.c
+		if concat {
 			width, c = g.more, c-g.c
 		}
 		run := min(width-c, length-q)
@@ -149,7 +151,7 @@ func (g *geometry) patches(first, n, at, length int, f func(q, run int, beside b
 				from[r] = (base[r]+(y>>g.shift)*g.w+(x>>g.shift))*width + c
 			}
 		}
-		f(q, run, beside, from[:n])
+		f(q, run, concat, from[:n])
 		q += run
 	}
 }

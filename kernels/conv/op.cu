@@ -1,8 +1,8 @@
-// conv: y[n, oh, ow, out] = act(conv(x, w) + bias[out] + each[.., out]) + residual, feature maps NHWC.
+// conv: y[n, oh, ow, out] = act(conv(x, w) + bias[out] + sample_bias[n, out]) + residual, feature maps NHWC.
 //
 // An implicit GEMM on the core of ../cuda/gemm.cuh: the rows of the left operand are
-// the patches under the output pixels, the depth runs over (row, column, channel) of
-// the filters, and the patches exist only as slices in shared memory. w is
+// the patches under the output pixels, K runs over (row, column, channel) of
+// the filters, and the patches exist only as K tiles in shared memory. w is
 // [out, kh*kw*(c1+c2)], its rows padded with zeros to a multiple of eight elements.
 //
 // x2 has the channels that follow x1's, c2 of them (0: null), so that a skip
@@ -13,7 +13,7 @@
 // convolution of [h, w/kw, kw*c] with filters of width 1 and stride 1 along w, whose
 // channels are a multiple of eight where three are not.
 //
-// The tiles, grid.x = tiles of y, grid.y = blocks that share the depth of a tile:
+// The tiles, grid.x = tiles of y, grid.y = split-K, blocks that divide the K of a tile:
 //
 //   kernel               threads  dynamic shared  y tile (pixels x channels)
 //   conv_f16_256x128x32  256      98,304          256 x 128  many pixels
@@ -24,140 +24,130 @@
 //   conv_f32_64x64x16    128      24,576          64 x 64
 //   conv_f32_any         128      24,576          64 x 64    c1 % 4 != 0 or c2 % 4 != 0
 //
-// shares is as linear's.
+// partials is as linear's.
 //
 // Bounds. The FLOPs of the tensor cores, as matmul; a patch's pixels are read from
 // DRAM once and from the second-level cache kh*kw times. Addresses cost a compare, a
 // select and a multiply-add for each 16 bytes, and some ten instructions for each row
-// of the tile where a slice enters another tap: under a tenth of the issue slots
-// beside 64 mma a slice.
+// of the tile where a K tile enters another tap: under a tenth of the issue slots
+// beside 64 mma a K tile.
 //
 // Considered and left: Winograd (f16 loses digits, and 3x3 at these sizes is not bound
 // by FLOPs alone); an im2col pass (nine times the bytes); bulk tensor copies in im2col
 // mode, which need sm_90.
 #include "gemm.cuh"
 
-template <class T>
-struct Maps {
-    const T *x1, *x2;
-    int h, w, c1, c2, oh, ow, kh, kw, stride_y, stride_x, pad_top, pad_left, shift;
+template <class T> struct Maps {
+  const T *x1, *x2;
+  int h, w, c1, c2, oh, ow, kh, kw, stride_y, stride_x, pad_top, pad_left, shift;
 };
 
 // Patches as a tile's source: as MatrixRows, row r of the tile being output pixel
 // m0 + r. Sizes are at most 32,767 and x has less than 2^31 pixels.
-template <class T, int ROWS, int THREADS, bool ALIGNED>
-struct PatchRows {
-    static constexpr int CHUNK = 16 / sizeof(T), STEP = THREADS / 4, COUNT = ROWS / STEP;
-    static_assert(ROWS % STEP == 0 && STEP % 8 == 0, "whole passes, and the swizzle the same in each");
-    const Maps<T>& g;
-    unsigned at;
-    int corner[COUNT]; // y << 16 | x of the patch's first pixel
-    int sample[COUNT]; // the first pixel of the picture
-    int pixel[COUNT];  // the one under the tap, -1 outside of the picture
-    int channel, ky, kx;
+template <class T, int Rows, int Threads, bool Aligned> struct PatchRows {
+  static constexpr int kChunk = 16 / sizeof(T), kStep = Threads / 4, kCount = Rows / kStep;
+  static_assert(Rows % kStep == 0 && kStep % 8 == 0, "whole passes, and the swizzle the same in each");
+  const Maps<T>& g;
+  unsigned at;
+  int corner[kCount];  // y << 16 | x of the patch's first pixel
+  int sample[kCount];  // the first pixel of the picture
+  int pixel[kCount];   // the one under the tap, -1 outside of the picture
+  int channel, ky, kx;
 
-    __device__ PatchRows(const Maps<T>& g, int m0, int m, int first)
-        : g(g)
-    {
-        int r = threadIdx.x / 4, c = threadIdx.x % 4, k = (first * 4 + c) * CHUNK;
-        at = swizzle(r, c);
-        channel = k % (g.c1 + g.c2);
-        kx = k / (g.c1 + g.c2) % g.kw;
-        ky = k / (g.c1 + g.c2) / g.kw;
+  inline PatchRows(const Maps<T>& g, int m0, int m, int first) : g(g) {
+    int r = threadIdx.x / 4, c = threadIdx.x % 4, k = (first * 4 + c) * kChunk;
+    at = swizzle(r, c);
+    channel = k % (g.c1 + g.c2);
+    kx = k / (g.c1 + g.c2) % g.kw;
+    ky = k / (g.c1 + g.c2) / g.kw;
 #pragma unroll
-        for (int i = 0; i < COUNT; i++) {
-            int p = m0 + r + i * STEP, ox = p % g.ow, oy = p / g.ow % g.oh;
-            // A row past the end lies above any picture.
-            int top = p < m ? oy * g.stride_y - g.pad_top : -32768;
-            corner[i] = top << 16 | (ox * g.stride_x - g.pad_left & 0xffff);
-            sample[i] = p / g.ow / g.oh * g.h * g.w;
+    for (int i = 0; i < kCount; i++) {
+      int p = m0 + r + i * kStep, ox = p % g.ow, oy = p / g.ow % g.oh;
+      // A row past the end lies above any picture.
+      int top = p < m ? oy * g.stride_y - g.pad_top : -32768;
+      corner[i] = top << 16 | (ox * g.stride_x - g.pad_left & 0xffff);
+      sample[i] = p / g.ow / g.oh * g.h * g.w;
+    }
+    if (Aligned) step_on();
+  }
+
+  inline int under(int i, int ky, int kx) const {
+    int y = (corner[i] >> 16) + ky, x = static_cast<short>(corner[i]) + kx;
+    bool in = ky < g.kh && y >= 0 && x >= 0 && y >> g.shift < g.h && x >> g.shift < g.w;
+    return in ? sample[i] + (y >> g.shift) * g.w + (x >> g.shift) : -1;
+  }
+
+  // Finds the pixels under the tap.
+  inline void step_on() {
+#pragma unroll
+    for (int i = 0; i < kCount; i++) pixel[i] = under(i, ky, kx);
+  }
+
+  inline void load(unsigned tile) {
+    int c = g.c1 + g.c2;
+    if (Aligned) {
+      bool first = channel < g.c1;
+      const T* x = first ? g.x1 + channel : g.x2 + (channel - g.c1);
+      int wide = first ? g.c1 : g.c2;
+#pragma unroll
+      for (int i = 0; i < kCount; i++)
+        copy16(tile + at + i * kStep * kRowBytes, x + static_cast<long long>(pixel[i]) * wide, pixel[i] >= 0);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kCount; i++) {
+        alignas(16) T v[kChunk];
+        int ch = channel, tx = kx, ty = ky;
+        long long p = under(i, ty, tx);
+#pragma unroll
+        for (int e = 0; e < kChunk; e++) {
+          const T* x = ch < g.c1 ? g.x1 + p * g.c1 + ch : g.x2 + p * g.c2 + (ch - g.c1);
+          v[e] = p >= 0 ? *x : T(0.f);
+          if (++ch == c) {
+            ch = 0;
+            if (++tx == g.kw) tx = 0, ++ty;
+            p = under(i, ty, tx);
+          }
         }
-        if (ALIGNED) step_on();
+        store_shared16(tile + at + i * kStep * kRowBytes, *reinterpret_cast<uint4*>(v));
+      }
     }
-
-    __device__ __forceinline__ int under(int i, int ky, int kx) const
-    {
-        int y = (corner[i] >> 16) + ky, x = static_cast<short>(corner[i]) + kx;
-        bool in = ky < g.kh && y >= 0 && x >= 0 && y >> g.shift < g.h && x >> g.shift < g.w;
-        return in ? sample[i] + (y >> g.shift) * g.w + (x >> g.shift) : -1;
-    }
-
-    // Finds the pixels under the tap.
-    __device__ __forceinline__ void step_on()
-    {
-#pragma unroll
-        for (int i = 0; i < COUNT; i++) pixel[i] = under(i, ky, kx);
-    }
-
-    __device__ __forceinline__ void load(unsigned tile)
-    {
-        int c = g.c1 + g.c2;
-        if (ALIGNED) {
-            bool first = channel < g.c1;
-            const T* x = first ? g.x1 + channel : g.x2 + (channel - g.c1);
-            int wide = first ? g.c1 : g.c2;
-#pragma unroll
-            for (int i = 0; i < COUNT; i++)
-                copy16(tile + at + i * STEP * ROW, x + static_cast<long long>(pixel[i]) * wide, pixel[i] >= 0);
-        } else {
-#pragma unroll
-            for (int i = 0; i < COUNT; i++) {
-                alignas(16) T v[CHUNK];
-                int ch = channel, tx = kx, ty = ky;
-                long long p = under(i, ty, tx);
-#pragma unroll
-                for (int e = 0; e < CHUNK; e++) {
-                    const T* x = ch < g.c1 ? g.x1 + p * g.c1 + ch : g.x2 + p * g.c2 + (ch - g.c1);
-                    v[e] = p >= 0 ? *x : T(0.f);
-                    if (++ch == c) {
-                        ch = 0;
-                        if (++tx == g.kw) tx = 0, ++ty;
-                        p = under(i, ty, tx);
-                    }
-                }
-                store_shared16(tile + at + i * STEP * ROW, *reinterpret_cast<uint4*>(v));
-            }
-        }
-        channel += 4 * CHUNK;
-        if (channel < c) return;
-        do {
-            channel -= c;
-            if (++kx == g.kw) kx = 0, ++ky;
-        } while (channel >= c);
-        if (ALIGNED) step_on();
-    }
+    channel += 4 * kChunk;
+    if (channel < c) return;
+    do {
+      channel -= c;
+      if (++kx == g.kw) kx = 0, ++ky;
+    } while (channel >= c);
+    if (Aligned) step_on();
+  }
 };
 
-template <class T, class G, bool ALIGNED>
-__device__ __forceinline__ void conv(const Maps<T>& g, const T* w, float* shares, const Epilogue<T>& e)
-{
-    using Weights = MatrixRows<T, G::BN, G::THREADS, true>;
-    int depth = (g.kh * g.kw * (g.c1 + g.c2) + 7) / 8 * 8;
-    TileIndex tile = tile_index((e.m + G::BM - 1) / G::BM, (e.n + G::BN - 1) / G::BN);
-    int m0 = tile.m * G::BM, n0 = tile.n * G::BN;
-    Slices part = slices(depth, G::BK);
-    PatchRows<T, G::BM, G::THREADS, ALIGNED> a(g, m0, e.m, part.first);
-    Weights b(w, n0, e.n, depth, depth, part.first);
-    typename SumsOf<T, G>::type sums;
-    sums.multiply(a, b, part.count);
-    sums.template write<false>(e, shares, m0, n0);
+template <class T, class G, bool Aligned> inline void conv(const Maps<T>& g, const T* w, float* partials, const Epilogue<T>& e) {
+  using Weights = MatrixRows<T, G::kCols, G::kThreads, true>;
+  int k = (g.kh * g.kw * (g.c1 + g.c2) + 7) / 8 * 8;
+  TileIndex tile = tile_index((e.m + G::kRows - 1) / G::kRows, (e.n + G::kCols - 1) / G::kCols);
+  int m0 = tile.m * G::kRows, n0 = tile.n * G::kCols;
+  KTiles part = k_tiles(k, G::kDepth);
+  PatchRows<T, G::kRows, G::kThreads, Aligned> a(g, m0, e.m, part.first);
+  Weights b(w, n0, e.n, k, k, part.first);
+  typename SumsOf<T, G>::type sums;
+  sums.multiply(a, b, part.count);
+  sums.template write<false>(e, partials, m0, n0);
 }
 
 // m is the output pixels of all pictures, n the output channels.
-#define CONV(NAME, T, G, BLOCKS, ALIGNED)                                                                          \
-    extern "C" __global__ void __launch_bounds__(G::THREADS, BLOCKS)                                               \
-        NAME(T* y, const T* x1, const T* x2, const T* w, const float* bias, const T* each, int each_rows,          \
-             const T* residual, float* shares, int m, int n, int height, int width, int c1, int c2, int oh, int ow, \
-             int kh, int kw, int stride_y, int stride_x, int pad_top, int pad_left, int shift, int act)            \
-    {                                                                                                              \
-        conv<T, G, ALIGNED>({x1, x2, height, width, c1, c2, oh, ow, kh, kw, stride_y, stride_x, pad_top, pad_left, shift}, w, \
-                            shares, {y, bias, each, residual, m, n, each_rows, act, 0, 1.f});                      \
-    }
+#define CONV(NAME, T, G, BLOCKS, Aligned)                                                                                               \
+  extern "C" __global__ void __launch_bounds__(G::kThreads, BLOCKS)                                                                     \
+      NAME(T* y, const T* x1, const T* x2, const T* w, const float* bias, const T* sample_bias, int rows_per_sample, const T* residual, \
+           float* partials, int m, int n, int height, int width, int c1, int c2, int oh, int ow, int kh, int kw, int stride_y,          \
+           int stride_x, int pad_top, int pad_left, int shift, int act) {                                                               \
+    conv<T, G, Aligned>({x1, x2, height, width, c1, c2, oh, ow, kh, kw, stride_y, stride_x, pad_top, pad_left, shift}, w, partials,     \
+                        {y, bias, sample_bias, residual, m, n, rows_per_sample, act, 0, 1.f});                                          \
+  }
 
-using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>; // warps of 64 x 64
+using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>;  // warps of 64 x 64
 using F16_128x128 = Tile<f16, 128, 128, 2, 2, 4>;
-using F16_256x64 = Tile<f16, 256, 64, 4, 2, 4>; // warps of 64 x 32
-using F16_64x64 = Tile<f16, 64, 64, 2, 2, 4>; // warps of 32 x 32
+using F16_256x64 = Tile<f16, 256, 64, 4, 2, 4>;  // warps of 64 x 32
+using F16_64x64 = Tile<f16, 64, 64, 2, 2, 4>;    // warps of 32 x 32
 using F32_64x64 = Tile<float, 64, 64, 2, 2, 3>;
 
 CONV(conv_f16_256x128x32, f16, F16_256x128, 1, true)

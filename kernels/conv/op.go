@@ -25,10 +25,12 @@ func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 	g := matmul.Gemm(d)
 	// Minimal filtering, which is float32's, saves more than a format that is
 	// not several times as fast.
-	if kh == 3 && kw == 3 && g.Format != simd.F32 && simd.Speed(g.Format) < 3*simd.Speed(simd.F32) {
-		g = simd.Gemm(simd.F32)
+	if h, ok := host.On(d); ok && kh == 3 && kw == 3 && g.Format != simd.F32 {
+		if s := matmul.Speeds(h); s.Of(g.Format) < 3*s.Of(simd.F32) {
+			g = simd.Gemm(simd.F32)
+		}
 	}
-	if !engine.Dry(d) {
+	if !engine.IsDryRun(d) {
 		w = channelsLast(d, w, out, in, kh*kw)
 	}
 	mat, err := matmul.PackFor(d, g, w, out, depth)
@@ -40,9 +42,9 @@ type Options struct {
 	Stride   int // 0 means 1
 	Pad      Pad
 	Upsample bool // read x as if every pixel stood there 2 x 2 times
-	// Beside has more channels for the same pixels: the filters see x's first,
-	// then these, as if both were concatenated.
-	Beside   *engine.Tensor
+	// Concat has more channels for the same pixels, as a skip connection has: the
+	// filters see x's first, then these, as if both were concatenated.
+	Concat   *engine.Tensor
 	Epilogue matmul.Epilogue // its GEGLU, Logits and Scale are not for convolutions
 }
 
@@ -55,16 +57,19 @@ func Same(k int) Pad { return Pad{k / 2, k / 2, k / 2, k / 2} }
 // Conv2D convolves x [N, H, W, In] and returns [N, H', W', Out].
 func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.Tensor {
 	channels, shape := x.Dim(-1), x.Shape().String()
-	if o.Beside != nil {
-		channels += o.Beside.Dim(-1)
-		shape += " beside " + o.Beside.Shape().String()
+	if o.Concat != nil {
+		channels += o.Concat.Dim(-1)
+		shape += " with " + o.Concat.Shape().String()
 	}
-	if len(x.Shape()) != 4 || channels != w.In || o.Beside != nil && !o.Beside.Shape()[:3].Equal(x.Shape()[:3]) {
+	if len(x.Shape()) != 4 || channels != w.In || o.Concat != nil && !o.Concat.Shape()[:3].Equal(x.Shape()[:3]) {
 		s.Fail(fmt.Errorf("conv: %s: x %s, filters [%d %d %d %d]", s.Path(), shape, w.Out, w.In, w.KH, w.KW))
 		return s.New(s.Float(), x.Dim(0), 1, 1, w.Out)
 	}
 	o.Stride = max(o.Stride, 1)
-	g := geometry{h: x.Dim(1), w: x.Dim(2), c: x.Dim(3), more: w.In - x.Dim(3), kh: w.KH, kw: w.KW, stride: o.Stride, pad: o.Pad}
+	g := geometry{
+		h: x.Dim(1), w: x.Dim(2), c: x.Dim(3), more: w.In - x.Dim(3),
+		kh: w.KH, kw: w.KW, stride: o.Stride, pad: o.Pad,
+	}
 	if o.Upsample {
 		g.shift = 1
 	}
@@ -79,29 +84,29 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 	}
 	y := s.New(s.Float(), dims...)
 	m := x.Dim(0) * g.oh * g.ow
-	work := engine.Work{Op: "conv", Out: y, FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out),
-		Bytes: int64(s.Float().Size()) * (int64(x.Elems())/int64(x.Dim(3))*int64(w.In) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out))}
+	elems := int64(x.Elems())/int64(x.Dim(3))*int64(w.In) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out)
+	work := engine.Work{Op: "conv", Out: y, FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out), Bytes: int64(s.Float().Size()) * elems}
 	var p matmul.Plan
-	var shares *engine.Tensor
+	var partials *engine.Tensor
 	v := g.view()
 	if !s.Device().Local() && m > 0 {
 		p = v.plan(m, w.Out, s.Float())
 		if p.Splits > 1 {
-			shares = s.New(engine.F32, p.Shares)
+			partials = s.New(engine.F32, p.Partials)
 		}
 	}
 	s.Do(work, func(d engine.Device) {
 		if h, ok := host.On(d); ok {
 			g.x = x.F32()
-			if o.Beside != nil {
-				g.beside = o.Beside.F32()
+			if o.Concat != nil {
+				g.concat = o.Concat.F32()
 			}
 			g.onHost(h, x.Dim(0), w, y.F32(), o.Epilogue)
 		}
 		if c, ok := cuda.On(d); ok && m > 0 {
-			v.onCUDA(c, s, p, m, x, o.Beside, w.mat.Rows(), y, o.Epilogue, shares)
+			v.onCUDA(c, s, p, m, x, o.Concat, w.mat.Rows(), y, o.Epilogue, partials)
 		}
 	})
-	s.Free(shares)
+	s.Free(partials)
 	return y
 }

@@ -3,6 +3,7 @@ package conv_test
 import (
 	"testing"
 
+	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/conv"
 	"parley/kernels/optest"
@@ -16,8 +17,11 @@ func TestWinograd4(t *testing.T) { winograd(t, simd.Winograd4) }
 func TestWinograd6(t *testing.T) { winograd(t, simd.Winograd6) }
 
 func winograd(t *testing.T, w *simd.Winograd) {
-	conv.Force(t, w)
-	optest.HostWith(t, optest.Conv2D, host.Options{Workers: 2, Precision: host.F32})
+	suite := func(t *testing.T, dev engine.Device) {
+		conv.Force(dev.(*host.Device), w)
+		optest.Conv2D(t, dev)
+	}
+	optest.HostWith(t, suite, host.Options{Workers: 2, Precision: host.F32})
 }
 
 func BenchmarkConv2D(b *testing.B) { optest.BenchHost(b, optest.BenchConv2D) }

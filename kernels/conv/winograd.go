@@ -13,8 +13,8 @@ import (
 //
 // The filters' transform is not kept. It would be four or seven times as large
 // as the filters, more than many layers' activations, and reading it from
-// memory takes longer than making it anew for a strip of columns and a block
-// of tiles, in the cache, from the strips that the direct product uses too.
+// memory takes longer than making it anew for a panel of columns and a block
+// of tiles, in the cache, from the panels that the direct product uses too.
 type winograd struct {
 	d       *host.Device
 	g       *geometry
@@ -72,7 +72,7 @@ func plan(n int, g *geometry, in, out int) *simd.Winograd {
 	return best
 }
 
-// tileBlock is about as many tiles as one strip's products are made for at a
+// tileBlock is about as many tiles as one panel's products are made for at a
 // time: sums, and what becomes of them, stay in the second-level cache.
 const tileBlock = 84
 
@@ -83,7 +83,7 @@ func (c *winograd) run(n int) {
 	if tiles == 0 {
 		return
 	}
-	// The transformed pixels are read once a strip: they have to stay in the
+	// The transformed pixels are read once a panel of filters: they have to stay in the
 	// third-level cache.
 	_, third := simd.Caches()
 	bytes := min(max(third/2, 4<<20), 16<<20)
@@ -93,16 +93,16 @@ func (c *winograd) run(n int) {
 	defer c.d.Free(mem)
 	c.v = mem.F32()
 	nr := c.kernel.NR
-	strips, chunks := (c.out+nr-1)/nr, (c.in+chunk-1)/chunk
+	filterPanels, chunks := (c.out+nr-1)/nr, (c.in+chunk-1)/chunk
 	for b := range blocks {
 		c.first, c.end = b*tiles/blocks, (b+1)*tiles/blocks
 		c.panels = (c.end - c.first + mr - 1) / mr
 		c.d.For(c.panels*chunks, func(i int) { c.input(i/chunks, i%chunks) })
-		parts := max((c.panels*mr+tileBlock-1)/tileBlock, (2*c.d.Workers()+strips-1)/strips)
+		parts := max((c.panels*mr+tileBlock-1)/tileBlock, (2*c.d.Workers()+filterPanels-1)/filterPanels)
 		parts = min(parts, c.panels)
-		c.d.For(parts*strips, func(i int) {
-			p := i / strips
-			c.product(i%strips, p*c.panels/parts, (p+1)*c.panels/parts)
+		c.d.For(parts*filterPanels, func(i int) {
+			p := i / filterPanels
+			c.product(i%filterPanels, p*c.panels/parts, (p+1)*c.panels/parts)
 		})
 	}
 }
@@ -167,14 +167,14 @@ func (g *geometry) row(dst []float32, n, y, x, c0, ch int) {
 			k = copy(dst[:ch], g.x[at*g.c+c0:(at+1)*g.c])
 		}
 		if k < ch {
-			copy(dst[k:ch], g.beside[at*g.more+c0+k-g.c:])
+			copy(dst[k:ch], g.concat[at*g.more+c0+k-g.c:])
 		}
 	}
 }
 
-// product makes the results of a strip of channels for the tiles of panels p0
+// product makes the results of a panel of filters for the tiles of panels p0
 // to p1.
-func (c *winograd) product(strip, p0, p1 int) {
+func (c *winograd) product(panel, p0, p1 int) {
 	const gap = 32 // keeps lines from falling on each other's places in the cache
 	k, a, m := c.kernel, c.a, c.m
 	depth := min(c.in, depthBlock)
@@ -187,9 +187,9 @@ func (c *winograd) product(strip, p0, p1 int) {
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
 	taps, u, sums, rows, results := take(3*piece*k.NR), take(a*uLen), take(a*sLen), take(a*(rowLen+gap)), take(m*rowLen)
 
-	j0 := strip * k.NR
+	j0 := panel * k.NR
 	j1 := min(j0+k.NR, c.out)
-	filters := c.mat.Strip(strip)
+	filters := c.mat.Panel(panel)
 	blocks := (c.in + depth - 1) / depth
 	for i := range a {
 		for b := range blocks {
@@ -205,7 +205,8 @@ func (c *winograd) product(strip, p0, p1 int) {
 				if b == 0 {
 					product = k.Set
 				}
-				product(k1-k0, c.v[(((i*a+q)*c.panels+p0)*c.in+k0)*k.MR:], c.in*k.MR, u[q*uLen:], 0, sums[q*sLen:], k.NR, tiles, j1-j0)
+				pixels := c.v[(((i*a+q)*c.panels+p0)*c.in+k0)*k.MR:]
+				product(k1-k0, pixels, c.in*k.MR, u[q*uLen:], 0, sums[q*sLen:], k.NR, tiles, j1-j0)
 			}
 		}
 		c.t.Output(simd.Lines{Data: rows[i*(rowLen+gap):], Stride: tiles * k.NR}, simd.Lines{Data: sums, Stride: sLen}, tiles*k.NR, 1)

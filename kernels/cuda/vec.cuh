@@ -4,17 +4,21 @@
 
 #include <cuda_fp16.h>
 
+using f16 = __half;
+
 // to_float and from_float are what a storage type is to arithmetic in f32.
 inline float to_float(float v) { return v; }
-inline float to_float(__half v) { return __half2float(v); }
+inline float to_float(f16 v) { return __half2float(v); }
 template <typename T> inline T from_float(float v);
 template <> inline float from_float<float>(float v) { return v; }
-template <> inline __half from_float<__half>(float v) { return __float2half_rn(v); }
+template <> inline f16 from_float<f16>(float v) { return __float2half_rn(v); }
+
+inline float minus_inf() { return __int_as_float(0xff800000); }
 
 // Elements of T in 16 bytes.
 template <typename T> constexpr int kVec = 16 / sizeof(T);
 
-// Words are taken apart by value: by reference, the compiler would load and
+// A vector is taken apart by value: by reference, the compiler would load and
 // store them one by one.
 inline void unpack(uint4 raw, float (&v)[8]) {
   const unsigned w[4] = {raw.x, raw.y, raw.z, raw.w};
@@ -117,5 +121,5 @@ inline float block_max(float v, float* buf) {
   __syncthreads();
   if (lane == 0) buf[warp] = v;
   __syncthreads();
-  return warp_max(lane < warps ? buf[lane] : __int_as_float(0xff800000));
+  return warp_max(lane < warps ? buf[lane] : minus_inf());
 }

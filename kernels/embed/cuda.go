@@ -53,14 +53,14 @@ func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, 
 	from := rows.Memory()
 	from.Addr += uintptr((wide - c) * rows.DType().Size())
 	d.Launch(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
-		engine.NewTensor(rows.DType(), from), nil, cache, nil, rows.Dim(1), c, wide, cache.Dim(1), at, more)
+		engine.NewTensor(rows.DType(), from), cache, rows.Dim(1), c, wide, cache.Dim(1), at, more)
 }
 
 func selectOnCUDA(d *cuda.Device, s *engine.Stream, cache, ids, y *engine.Tensor) {
 	if y.Elems() == 0 {
 		return
 	}
-	row, room := y.Elems()/ids.Elems(), cache.Dim(1)*cache.Dim(2)
+	row, capacity := y.Elems()/ids.Elems(), cache.Dim(1)*cache.Dim(2)
 	d.Launch(s, module, "rows_"+y.DType().String(), blocks(ids.Elems(), row*y.DType().Size()), cuda.Dim{X: threads}, 0,
-		cache, ids, y, row, int64(room), int64(row))
+		cache, ids, y, row, int64(capacity), int64(row))
 }

@@ -38,12 +38,12 @@ func TestKernels(t *testing.T) {
 		}
 	}
 	more := r.Put([]int32{2})
-	for _, half := range []bool{true, false} {
-		typ, size := kernel.Type(half), kernel.Size(half)
+	for _, f16 := range []bool{true, false} {
+		typ, size := kernel.Type(f16), kernel.Size(f16)
 		// n elements of rows of `stride`.
 		for _, c := range []struct{ rows, n, stride, ids, share int }{{1, 1, 1, 1, 1}, {11, 7, 7, 6, 1}, {5, 64, 64, 9, 1}, {3, 1031, 1031, 4, 3}, {4, 24, 40, 7, 2}, {4, 25, 40, 7, 1}} {
 			table, ids := randoms(c.rows*c.stride), picks(c.ids, c.rows)
-			ts, is, y := r.Float(half, table), r.Put(ids), r.New(c.ids*c.n, size)
+			ts, is, y := r.Float(f16, table), r.Put(ids), r.New(c.ids*c.n, size)
 			var want []float32
 			for _, id := range ids {
 				want = append(want, table[int(id)*c.stride:int(id)*c.stride+c.n]...)
@@ -53,7 +53,7 @@ func TestKernels(t *testing.T) {
 		}
 		for _, c := range []struct{ n, length, c, offset int }{{1, 1, 1, 0}, {3, 5, 7, 1}, {2, 9, 96, 0}, {4, 1, 768, 3}} {
 			table, positions, ids := randoms(13*c.c), randoms((c.length+c.offset+2)*c.c), picks(c.n*c.length, 13)
-			ts, ps, is, y := r.Float(half, table), r.Float(half, positions), r.Put(ids), r.New(len(ids)*c.c, size)
+			ts, ps, is, y := r.Float(f16, table), r.Float(f16, positions), r.Put(ids), r.New(len(ids)*c.c, size)
 			for _, extra := range []int{0, 2} {
 				want := make([]float64, len(ids)*c.c)
 				for i := range want {
@@ -64,12 +64,12 @@ func TestKernels(t *testing.T) {
 					at = more
 				}
 				r.Run("tokens_"+typ, kernel.Dim{len(ids)}, kernel.Dim{128}, 0, ts, is, ps, y, c.length, c.c, c.offset, at)
-				r.Close(fmt.Sprintf("tokens %+v", c), r.Floats(y), want, half, 1)
+				r.Close(fmt.Sprintf("tokens %+v", c), r.Floats(y), want, f16, 1)
 			}
 		}
 		for _, c := range []struct{ n, patches, c int }{{1, 1, 1}, {2, 9, 7}, {3, 16, 64}, {1, 4, 772}} {
 			grid, first, position := randoms(c.n*c.patches*c.c), randoms(c.c), randoms((c.patches+1)*c.c)
-			gs, fs, ps, y := r.Float(half, grid), r.Float(half, first), r.Float(half, position), r.New(c.n*(c.patches+1)*c.c, size)
+			gs, fs, ps, y := r.Float(f16, grid), r.Float(f16, first), r.Float(f16, position), r.New(c.n*(c.patches+1)*c.c, size)
 			var want []float64
 			for n := range c.n {
 				for p := range c.patches + 1 {
@@ -83,35 +83,28 @@ func TestKernels(t *testing.T) {
 				}
 			}
 			r.Run("patches_"+typ, kernel.Dim{c.n * (c.patches + 1)}, kernel.Dim{128}, 0, gs, fs, ps, y, c.patches+1, c.c)
-			r.Close(fmt.Sprintf("patches %+v", c), r.Floats(y), want, half, 1)
+			r.Close(fmt.Sprintf("patches %+v", c), r.Floats(y), want, f16, 1)
 		}
-		for _, c := range []struct{ rows, length, width, stride, room, used int }{{1, 1, 1, 1, 1, 0}, {3, 2, 24, 72, 9, 4}, {3, 2, 24, 24, 9, 7}, {2, 1, 7, 7, 5, 2}, {2, 3, 7, 8, 6, 1}, {10, 1, 768, 2304, 4, 1}} {
-			k, v := randoms(c.rows*c.length*c.stride), randoms(c.rows*c.length*c.stride)
-			ks, vs := r.Float(half, k), r.Float(half, v)
-			for _, both := range []bool{true, false} {
-				cache := [][]float32{randoms(c.rows * c.room * c.width), randoms(c.rows * c.room * c.width)}
-				cs := []kernel.Array{r.Float(half, cache[0]), r.Float(half, cache[1])}
-				for i, from := range [][]float32{k, v} {
-					for row := range c.rows {
-						for l := range c.length {
-							if i == 0 || both {
-								copy(cache[i][(row*c.room+c.used+l)*c.width:][:c.width], from[(row*c.length+l)*c.stride:])
-							}
-						}
-					}
+		for _, c := range []struct{ rows, length, width, stride, capacity, used int }{
+			{1, 1, 1, 1, 1, 0}, {3, 2, 24, 72, 9, 4}, {3, 2, 24, 24, 9, 7}, {2, 1, 7, 7, 5, 2}, {2, 3, 7, 8, 6, 1}, {10, 1, 768, 2304, 4, 1},
+		} {
+			rows, cache := randoms(c.rows*c.length*c.stride), randoms(c.rows*c.capacity*c.width)
+			rs, cs := r.Float(f16, rows), r.Float(f16, cache)
+			for row := range c.rows {
+				for l := range c.length {
+					copy(cache[(row*c.capacity+c.used+l)*c.width:][:c.width], rows[(row*c.length+l)*c.stride:])
 				}
-				at, used := any(nil), c.used
-				if c.used >= 2 && both {
-					at, used = more, c.used-2
+			}
+			at, used := any(nil), c.used
+			if c.used >= 2 {
+				at, used = more, c.used-2
+			}
+			for _, device := range []bool{true, false} { // where the number of used rows is
+				if !device {
+					at, used = nil, c.used
 				}
-				if both {
-					r.Run("append_"+typ, kernel.Dim{c.rows * c.length, 1, 2}, kernel.Dim{128}, 0, ks, vs, cs[0], cs[1], c.length, c.width, c.stride, c.room, used, at)
-				} else {
-					r.Run("append_"+typ, kernel.Dim{c.rows * c.length}, kernel.Dim{128}, 0, ks, nil, cs[0], nil, c.length, c.width, c.stride, c.room, used, at)
-				}
-				for i := range cs {
-					exact(fmt.Sprintf("append %+v, both %t, cache %d", c, both, i), r.Floats(cs[i]), cache[i])
-				}
+				r.Run("append_"+typ, kernel.Dim{c.rows * c.length}, kernel.Dim{128}, 0, rs, cs, c.length, c.width, c.stride, c.capacity, used, at)
+				exact(fmt.Sprintf("append %+v, on the device %t", c, device), r.Floats(cs), cache)
 			}
 		}
 	}

@@ -47,8 +47,7 @@ template <typename T> inline void sum(const T* p, const T* q, T* to, int n, bool
 }
 
 // rows: y[i, :n] = table[ids[i], :n].
-template <typename T>
-inline void rows(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {
+template <typename T> inline void rows(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {
   constexpr int V = kVec<T>;
   const bool vectors = aligned16(table, y) && n % V == 0 && table_stride % V == 0 && y_stride % V == 0;
   copy(table + ids[blockIdx.x] * table_stride, y + blockIdx.x * y_stride, n, vectors);
@@ -66,8 +65,7 @@ inline void tokens(const T* table, const int* ids, const T* positions, T* y, int
 }
 
 // patches: y[n, 0] = first + position[0], y[n, 1 + p] = grid[n, p] + position[1 + p].
-template <typename T>
-inline void patches(const T* grid, const T* first, const T* position, T* y, int rows, int c) {
+template <typename T> inline void patches(const T* grid, const T* first, const T* position, T* y, int rows, int c) {
   constexpr int V = kVec<T>;
   const int row = blockIdx.x % rows, n = blockIdx.x / rows;
   const T* p = row == 0 ? first : grid + ((long long)n * (rows - 1) + row - 1) * c;
@@ -75,24 +73,22 @@ inline void patches(const T* grid, const T* first, const T* position, T* y, int 
   sum(p, q, y + (long long)blockIdx.x * c, c, aligned16(grid, y, first, position) && c % V == 0);
 }
 
-// append: keys[r, used + l] = k[r, l], and the same of values where grid.z is 2.
-// Row (r, l) of k begins at (r * length + l) * stride.
+// append: cache[r, used + l] = rows[r, l]. Row (r, l) begins at (r * length + l) *
+// stride; a sample of the cache has `capacity` rows.
 template <typename T>
-inline void append(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used, const int* more) {
+inline void append(const T* rows, T* cache, int length, int width, int stride, int capacity, int used, const int* more) {
   constexpr int V = kVec<T>;
   if (more != nullptr) used += *more;
-  const T* from = blockIdx.z == 0 ? k : v;
-  T* to = blockIdx.z == 0 ? keys : values;
-  const bool vectors = aligned16(from, to) && width % V == 0 && stride % V == 0;
+  const bool vectors = aligned16(rows, cache) && width % V == 0 && stride % V == 0;
   const int r = blockIdx.x / length, l = blockIdx.x % length;
-  copy(from + (long long)blockIdx.x * stride, to + ((long long)r * room + used + l) * width, width, vectors);
+  copy(rows + (long long)blockIdx.x * stride, cache + ((long long)r * capacity + used + l) * width, width, vectors);
 }
 
 }  // namespace
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(kThreads)
 #define EMBED(type, T)                                                                                                            \
-  ENTRY rows_##type(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {                   \
+  ENTRY rows_##type(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {                    \
     rows(table, ids, y, n, table_stride, y_stride);                                                                               \
   }                                                                                                                               \
   ENTRY tokens_##type(const T* table, const int* ids, const T* positions, T* y, int length, int c, int offset, const int* more) { \
@@ -101,10 +97,9 @@ inline void append(const T* k, const T* v, T* keys, T* values, int length, int w
   ENTRY patches_##type(const T* grid, const T* first, const T* position, T* y, int rows, int c) {                                 \
     patches(grid, first, position, y, rows, c);                                                                                   \
   }                                                                                                                               \
-  ENTRY append_##type(const T* k, const T* v, T* keys, T* values, int length, int width, int stride, int room, int used,          \
-                      const int* more) {                                                                                          \
-    append(k, v, keys, values, length, width, stride, room, used, more);                                                          \
+  ENTRY append_##type(const T* rows, T* cache, int length, int width, int stride, int capacity, int used, const int* more) {      \
+    append(rows, cache, length, width, stride, capacity, used, more);                                                             \
   }
 
-EMBED(f16, __half)
+EMBED(f16, f16)
 EMBED(f32, float)

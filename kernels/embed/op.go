@@ -45,8 +45,8 @@ func inside(s *engine.Stream, table, ids *engine.Tensor) bool {
 
 // Tokens returns table[ids] + positions from row at on as [N, L, C], for ids of
 // [N, L] and positions of [P, C]. more, unless it is nil, is a number on the
-// device that is added to at, so that one recording serves every place; the
-// caller sees to it that the rows are there.
+// device that is added to at, so that one captured graph serves every
+// position; the caller sees to it that the rows are there.
 func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor, at int, more *engine.Tensor) *engine.Tensor {
 	c := table.Dim(-1)
 	if len(ids.Shape()) != 2 || at < 0 || at+ids.Dim(1) > positions.Dim(0) || positions.Dim(-1) != c {
@@ -100,11 +100,11 @@ func Patches(s *engine.Stream, patches, class, positions *engine.Tensor) *engine
 	})
 }
 
-// Append writes the last C columns of rows [N, L, C or more] to a cache [N, room,
-// C], from row at of each sample on. more is as in Tokens.
+// Append writes the last C columns of rows [N, L, C or more] to a cache [N,
+// capacity, C], from row at of each sample on. more is as in Tokens.
 func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.Tensor) {
-	n, room, c, length, wide := cache.Dim(0), cache.Dim(1), cache.Dim(2), rows.Dim(1), rows.Dim(2)
-	if rows.Dim(0) != n || wide < c || at < 0 || at+length > room {
+	n, capacity, c, length, wide := cache.Dim(0), cache.Dim(1), cache.Dim(2), rows.Dim(1), rows.Dim(2)
+	if rows.Dim(0) != n || wide < c || at < 0 || at+length > capacity {
 		s.Fail(fmt.Errorf("embed: %s: rows %v at %d of a cache of %v", s.Path(), rows.Shape(), at, cache.Shape()))
 		return
 	}
@@ -117,18 +117,18 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.T
 			at := plus(at, more)
 			for b := range n {
 				for i := range length {
-					copy(cache.F32()[(b*room+at+i)*c:][:c], rows.F32()[(b*length+i+1)*wide-c:])
+					copy(cache.F32()[(b*capacity+at+i)*c:][:c], rows.F32()[(b*length+i+1)*wide-c:])
 				}
 			}
 		}
 	})
 }
 
-// Select returns the first used rows of samples ids [M] of a cache [N, room, C]:
+// Select returns the first used rows of samples ids [M] of a cache [N, capacity, C]:
 // [M, used, C].
 func Select(s *engine.Stream, cache, ids *engine.Tensor, used int) *engine.Tensor {
-	room, c := cache.Dim(1), cache.Dim(2)
-	if used < 0 || used > room {
+	capacity, c := cache.Dim(1), cache.Dim(2)
+	if used < 0 || used > capacity {
 		s.Fail(fmt.Errorf("embed: %s: %d rows of a cache of %v", s.Path(), used, cache.Shape()))
 		used = 0
 	}
@@ -140,7 +140,7 @@ func Select(s *engine.Stream, cache, ids *engine.Tensor, used int) *engine.Tenso
 		}
 		if _, ok := host.On(d); ok && inside(s, cache, ids) {
 			for i, id := range ids.I32() {
-				copy(y.F32()[i*used*c:(i+1)*used*c], cache.F32()[int(id)*room*c:])
+				copy(y.F32()[i*used*c:(i+1)*used*c], cache.F32()[int(id)*capacity*c:])
 			}
 		}
 	})

@@ -19,7 +19,7 @@ var image string
 // entry is a kernel of op.cu and what it may be given.
 type entry struct {
 	name            string
-	half            bool
+	f16             bool
 	rows, cols      int // of a block's tile
 	threads, shared int
 	multiple        int // what a depth is a multiple of
@@ -27,18 +27,18 @@ type entry struct {
 }
 
 var entries = []entry{
-	{name: "linear_f16_256x128x32", half: true, rows: 256, cols: 128, threads: 256, shared: 98304, multiple: 8},
-	{name: "linear_f16_256x64x32", half: true, rows: 256, cols: 64, threads: 256, shared: 81920, multiple: 8},
-	{name: "linear_f16_128x128x32", half: true, rows: 128, cols: 128, threads: 128, shared: 65536, multiple: 8},
-	{name: "linear_f16_64x64x32", half: true, rows: 64, cols: 64, threads: 128, shared: 32768, multiple: 8},
-	{name: "linear_f16_any", half: true, rows: 64, cols: 64, threads: 128, shared: 32768, multiple: 1},
-	{name: "linear_f16_16x16", half: true, rows: 16, cols: 16, threads: 256, multiple: 8, few: true},
-	{name: "linear_f16_16x16_any", half: true, rows: 16, cols: 16, threads: 256, multiple: 1, few: true},
+	{name: "linear_f16_256x128x32", f16: true, rows: 256, cols: 128, threads: 256, shared: 98304, multiple: 8},
+	{name: "linear_f16_256x64x32", f16: true, rows: 256, cols: 64, threads: 256, shared: 81920, multiple: 8},
+	{name: "linear_f16_128x128x32", f16: true, rows: 128, cols: 128, threads: 128, shared: 65536, multiple: 8},
+	{name: "linear_f16_64x64x32", f16: true, rows: 64, cols: 64, threads: 128, shared: 32768, multiple: 8},
+	{name: "linear_f16_any", f16: true, rows: 64, cols: 64, threads: 128, shared: 32768, multiple: 1},
+	{name: "linear_f16_16x16", f16: true, rows: 16, cols: 16, threads: 256, multiple: 8, few: true},
+	{name: "linear_f16_16x16_any", f16: true, rows: 16, cols: 16, threads: 256, multiple: 1, few: true},
 	{name: "linear_f32_64x64x16", rows: 64, cols: 64, threads: 128, shared: 24576, multiple: 4},
 	{name: "linear_f32_any", rows: 64, cols: 64, threads: 128, shared: 24576, multiple: 1},
-	{name: "geglu_f16_128x128x32", half: true, rows: 128, cols: 64, threads: 128, shared: 65536, multiple: 8, gated: true},
-	{name: "geglu_f16_64x64x32", half: true, rows: 64, cols: 32, threads: 128, shared: 32768, multiple: 8, gated: true},
-	{name: "geglu_f16_any", half: true, rows: 64, cols: 32, threads: 128, shared: 32768, multiple: 1, gated: true},
+	{name: "geglu_f16_128x128x32", f16: true, rows: 128, cols: 64, threads: 128, shared: 65536, multiple: 8, gated: true},
+	{name: "geglu_f16_64x64x32", f16: true, rows: 64, cols: 32, threads: 128, shared: 32768, multiple: 8, gated: true},
+	{name: "geglu_f16_any", f16: true, rows: 64, cols: 32, threads: 128, shared: 32768, multiple: 1, gated: true},
 	{name: "geglu_f32_64x64x16", rows: 64, cols: 32, threads: 128, shared: 24576, multiple: 4, gated: true},
 	{name: "geglu_f32_any", rows: 64, cols: 32, threads: 128, shared: 24576, multiple: 1, gated: true},
 }
@@ -47,7 +47,7 @@ var entries = []entry{
 type product struct {
 	m, n, k, splits      int
 	bias, residual, wide bool // wide: results in f32
-	each                 int  // rows of the result that share a row of each, 0: none
+	sampleBias           int  // rows of a sample, 0: no sample bias
 	act                  matmul.Act
 	scale                float64
 }
@@ -59,31 +59,31 @@ var products = []product{
 	{m: 5, n: 7, k: 13, bias: true, residual: true, act: matmul.GELU},
 	{m: 16, n: 16, k: 32, bias: true, wide: true},
 	{m: 17, n: 33, k: 40, act: matmul.QuickGELU, residual: true},
-	{m: 20, n: 66, k: 72, bias: true, each: 5, act: matmul.Tanh},
-	{m: 6, n: 5, k: 24, bias: true, each: 2, residual: true, act: matmul.GELUTanh},
+	{m: 20, n: 66, k: 72, bias: true, sampleBias: 5, act: matmul.Tanh},
+	{m: 6, n: 5, k: 24, bias: true, sampleBias: 2, residual: true, act: matmul.GELUTanh},
 	{m: 64, n: 64, k: 96, scale: 0.25, bias: true},
 	{m: 65, n: 68, k: 104, residual: true, wide: true, bias: true},
 	{m: 130, n: 129, k: 64, residual: true, bias: true, act: matmul.SiLU},
 	{m: 70, n: 40, k: 200, splits: 3, bias: true, residual: true, act: matmul.GELU},
-	{m: 3, n: 5, k: 333, splits: 4, each: 3, wide: true},
-	{m: 9, n: 12, k: 20, splits: 5, bias: true}, // more shares than slices
+	{m: 3, n: 5, k: 333, splits: 4, sampleBias: 3, wide: true},
+	{m: 9, n: 12, k: 20, splits: 5, bias: true}, // more splits than K tiles
 	{m: 260, n: 132, k: 136, bias: true, residual: true},
 	{m: 4, n: 100, k: 1100, act: matmul.QuickGELU},
 }
 
 // random is values on the device and what they are there.
-func random(r *kernel.Room, rng *rand.Rand, half bool, n int) (kernel.Array, []float32) {
+func random(r *kernel.Room, rng *rand.Rand, f16 bool, n int) (kernel.Array, []float32) {
 	v := make([]float32, n)
 	for i := range v {
 		v[i] = float32(rng.NormFloat64())
 	}
-	return r.Float(half, v), v
+	return r.Float(f16, v), v
 }
 
 // run computes a product and compares it with loops in float64.
 func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (ptx.Counts, []float32) {
 	if e.gated {
-		p.act, p.residual, p.each, p.splits = matmul.None, false, 0, 0
+		p.act, p.residual, p.sampleBias, p.splits = matmul.None, false, 0, 0
 	}
 	if e.few {
 		p.splits = 0
@@ -95,9 +95,9 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (ptx.Counts, []flo
 	if e.gated {
 		width *= 2
 	}
-	wide, halfResult := 0, e.half
+	wide, f16Result := 0, e.f16
 	if p.wide {
-		wide, halfResult = 1, false
+		wide, f16Result = 1, false
 	}
 	ld := (p.k + 7) / 8 * 8
 	filled := make([]float32, width*ld)
@@ -106,20 +106,20 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (ptx.Counts, []flo
 			filled[i*ld+j] = float32(rng.NormFloat64())
 		}
 	}
-	x, xv := random(r, rng, e.half, p.m*p.k)
-	w := r.Float(e.half, filled)
-	var bias, each, residual, shares any
+	x, xv := random(r, rng, e.f16, p.m*p.k)
+	w := r.Float(e.f16, filled)
+	var bias, sampleBias, residual, partials any
 	var bv, ev, rv []float32
 	if p.bias {
 		bias, bv = random(r, rng, false, width)
 	}
-	eachRows := 1
-	if p.each > 0 {
-		eachRows = p.each
-		each, ev = random(r, rng, e.half, p.m/p.each*p.n)
+	rowsPerSample := 1
+	if p.sampleBias > 0 {
+		rowsPerSample = p.sampleBias
+		sampleBias, ev = random(r, rng, e.f16, p.m/p.sampleBias*p.n)
 	}
 	if p.residual {
-		residual, rv = random(r, rng, halfResult, p.m*p.n)
+		residual, rv = random(r, rng, f16Result, p.m*p.n)
 	}
 	sum := func(i, j int) float64 {
 		var v float64
@@ -140,7 +140,7 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (ptx.Counts, []flo
 				v *= optest.Activation(matmul.GELU, sum(i, j+p.n))
 			}
 			if ev != nil {
-				v += float64(ev[i/p.each*p.n+j])
+				v += float64(ev[i/p.sampleBias*p.n+j])
 			}
 			v = optest.Activation(p.act, v)
 			if rv != nil {
@@ -149,15 +149,15 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (ptx.Counts, []flo
 			want[i*p.n+j] = v
 		}
 	}
-	y := r.New(p.m*p.n, kernel.Size(halfResult))
+	y := r.New(p.m*p.n, kernel.Size(f16Result))
 	blocks := (p.m + e.rows - 1) / e.rows * ((p.n + e.cols - 1) / e.cols)
 	if p.splits > 1 {
-		shares = r.New(p.splits*blocks*e.rows*e.cols, 4)
+		partials = r.New(p.splits*blocks*e.rows*e.cols, 4)
 	}
 	n := r.Run(e.name, kernel.Dim{blocks, max(p.splits, 1)}, kernel.Dim{e.threads}, e.shared,
-		y, x, w, bias, each, eachRows, residual, shares, p.m, p.n, p.k, float32(p.scale), int(p.act), wide)
+		y, x, w, bias, sampleBias, rowsPerSample, residual, partials, p.m, p.n, p.k, float32(p.scale), int(p.act), wide)
 	have := r.Floats(y)
-	r.Close(fmt.Sprintf("%s: %+v", e.name, p), have, want, e.half, 1)
+	r.Close(fmt.Sprintf("%s: %+v", e.name, p), have, want, e.f16, 1)
 	return n, have
 }
 
@@ -173,9 +173,9 @@ func TestKernels(t *testing.T) {
 	}
 }
 
-// The sum of shares has the same bits whoever is last, and a launch leaves its
+// A split product has the same bits whoever is last, and a launch leaves its
 // counters as it found them.
-func TestShares(t *testing.T) {
+func TestSplits(t *testing.T) {
 	for _, e := range entries {
 		if e.gated || e.few {
 			continue
@@ -232,7 +232,7 @@ func TestCounts(t *testing.T) {
 				}
 				flops := float64(2 * p.m * p.n * p.k)
 				have := float64(c.MMAFLOPs)
-				if !e.half {
+				if !e.f16 {
 					have = float64(c.FMAs)
 				}
 				if have < flops || have > 1.05*flops {
@@ -243,9 +243,9 @@ func TestCounts(t *testing.T) {
 				if e.gated {
 					cols *= 2
 				}
-				bytes := kernel.Size(e.half) * p.k * (p.m*p.n/cols + p.n*p.m/e.rows)
+				bytes := kernel.Size(e.f16) * p.k * (p.m*p.n/cols + p.n*p.m/e.rows)
 				if p.residual && !e.gated {
-					bytes += kernel.Size(e.half) * p.m * p.n
+					bytes += kernel.Size(e.f16) * p.m * p.n
 				}
 				bytes += 4 * p.splits * p.m * p.n
 				if c.Load.Bytes < uint64(bytes) || float64(c.Load.Bytes) > 1.05*float64(bytes) {

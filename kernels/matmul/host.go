@@ -28,13 +28,16 @@ func Gemm(d engine.Device) simd.Kernel {
 	if h, ok := host.On(d); ok {
 		switch h.Precision() {
 		case host.F32:
-			return simd.Fastest(simd.BF16x3)
+			return Speeds(h).Fastest(simd.BF16x3)
 		case host.Fast:
-			return simd.Fastest(simd.BF16)
+			return Speeds(h).Fastest(simd.BF16)
 		}
 	}
 	return simd.Gemm(simd.F32)
 }
+
+// Speeds are those of the formats in which d can multiply; the device keeps them.
+func Speeds(d *host.Device) *simd.Speeds { return host.Owned(d, simd.NewSpeeds) }
 
 // Run multiplies m rows with w into c [m, Out]. gather packs rows row.. of the
 // left operand, columns k to k+kc, as PackA of w's kernel does: this is where a
@@ -51,8 +54,8 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 	panels := (m + g.MR - 1) / g.MR
 	mBlocks := (panels + rowBlock - 1) / rowBlock
 	mBlocks = min(panels, (mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
-	strips := (n + g.NR - 1) / g.NR
-	nBlocks := min(strips, max((4*d.Workers()+mBlocks-1)/mBlocks, (n+colBlock-1)/colBlock))
+	colPanels := (n + g.NR - 1) / g.NR
+	nBlocks := min(colPanels, max((4*d.Workers()+mBlocks-1)/mBlocks, (n+colBlock-1)/colBlock))
 	parts := max(1, (depth+most-1)/most)
 	step := (depth + parts - 1) / parts
 	step = (step + g.KR - 1) / g.KR * g.KR
@@ -70,7 +73,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, gather func
 		block := job / nBlocks
 		i0 := block * panels / mBlocks * g.MR
 		rows := min((block+1)*panels/mBlocks*g.MR, m) - i0
-		s0, s1 := job%nBlocks*strips/nBlocks, (job%nBlocks+1)*strips/nBlocks
+		s0, s1 := job%nBlocks*colPanels/nBlocks, (job%nBlocks+1)*colPanels/nBlocks
 		j0, j1 := s0*g.NR, min(s1*g.NR, n)
 		if depth == 0 {
 			g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
@@ -112,8 +115,8 @@ func Peak(d *host.Device, length time.Duration) float64 {
 	return float64(flops.Load()) / time.Since(start).Seconds()
 }
 
-// strips packs rows of weights, on all workers.
-func strips(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
+// packPanels packs rows of weights, on all workers.
+func packPanels(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
 	nr := g.NR
 	packed := make([]float32, g.SizeB(in, out))
 	host.Huge(packed)
@@ -134,8 +137,8 @@ func strips(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 
 // Gemm is the host's kernel for which w is packed.
 func (w *Weights) Gemm() simd.Kernel { return w.gemm }
 
-// Strip is one panel of columns, as the host's kernel reads it.
-func (w *Weights) Strip(i int) []float32 {
+// Panel is one panel of columns, as the host's kernel reads it.
+func (w *Weights) Panel(i int) []float32 {
 	n := w.gemm.LenB(w.In)
 	return w.packed[i*n : (i+1)*n]
 }
@@ -158,7 +161,9 @@ func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilo
 	blocks := (m + most - 1) / most
 	for b := range blocks {
 		i0, i1 := b*m/blocks, (b+1)*m/blocks
-		Run(h, i1-i0, w, wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, func(dst []float32, row, rows, k, kc int) { gather(dst, i0+row, rows, k, kc) })
+		Run(h, i1-i0, w, wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, func(dst []float32, row, rows, k, kc int) {
+			gather(dst, i0+row, rows, k, kc)
+		})
 		h.Range(i1-i0, 1+16384/w.Out, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
 				row := y[(i0+i)*c : (i0+i+1)*c]
@@ -183,9 +188,9 @@ func (e Epilogue) Row(dst, x []float32, m, n, i, j0 int) {
 		simd.Add(dst, x, e.Bias.F32()[j0:])
 		x = dst
 	}
-	if e.Each != nil {
-		each := e.Each.F32()
-		simd.Add(dst, x, each[i/(m*n/len(each))*n+j0:])
+	if e.SampleBias != nil {
+		bias := e.SampleBias.F32()
+		simd.Add(dst, x, bias[i/(m*n/len(bias))*n+j0:])
 		x = dst
 	}
 	if e.Act != None {

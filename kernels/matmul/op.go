@@ -40,8 +40,8 @@ func ParseAct(name string) (Act, error) {
 }
 
 // Weights is a matrix on a device, in the order in which its kernel reads it:
-// on the host strips of columns of the output, [In, strip] each; elsewhere rows
-// of the output, [Out, In rounded up to a multiple of 8].
+// on the host panels of NR columns of the output, [In, NR] each (simd.Kernel);
+// elsewhere rows of the output, [Out, In rounded up to a multiple of 8].
 type Weights struct {
 	Out, In int
 	packed  []float32
@@ -58,11 +58,11 @@ func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
 // PackFor is Pack for a kernel of the host's.
 func PackFor(d engine.Device, g simd.Kernel, w []float32, out, in int) (*Weights, error) {
 	p := &Weights{Out: out, In: in, gemm: g}
-	if engine.Dry(d) {
+	if engine.IsDryRun(d) {
 		return p, nil
 	}
 	if d.Local() {
-		p.packed = strips(d, g, w, out, in)
+		p.packed = packPanels(d, g, w, out, in)
 		return p, nil
 	}
 	var err error
@@ -87,21 +87,23 @@ func Place(d engine.Device, w []float32, out, in int) (*engine.Tensor, error) {
 		w = full
 	}
 	t := engine.FromF32(w, out, wide)
-	if d.Float() == engine.F16 && len(w) > 0 && !engine.Dry(d) {
-		half := make([]uint16, len(w))
-		simd.ToF16(half, w)
-		t = engine.FromF16(half, out, wide)
+	if d.Float() == engine.F16 && len(w) > 0 && !engine.IsDryRun(d) {
+		f16 := make([]uint16, len(w))
+		simd.ToF16(f16, w)
+		t = engine.FromF16(f16, out, wide)
 	}
 	return engine.Place(d, d.Float(), t)
 }
 
 // Epilogue is what happens to the product before it is written: y = act(xw scale +
-// bias + each) + residual.
+// bias + sample bias) + residual.
 type Epilogue struct {
-	Bias     *engine.Tensor // [Out], f32
-	Each     *engine.Tensor // [P, Out]: the first of P even parts of the rows get the first row of it
-	Act      Act
-	Residual *engine.Tensor // the shape of the result
+	Bias *engine.Tensor // [Out], f32
+	// SampleBias is a bias for each sample, [N, Out] in the type of activations:
+	// the first of N even parts of the result's rows gets its first row.
+	SampleBias *engine.Tensor
+	Act        Act
+	Residual   *engine.Tensor // the shape of the result
 	// GEGLU halves the width: the first half of the product times gelu of the
 	// second (arXiv 2002.05202). It stands alone with a bias.
 	GEGLU bool
@@ -122,8 +124,8 @@ func (e Epilogue) scale() float64 {
 func (e Epilogue) Fits(y engine.Shape) error {
 	width := y[len(y)-1]
 	if e.GEGLU {
-		if e.Act != None || e.Residual != nil || e.Each != nil {
-			return fmt.Errorf("geglu beside another activation or a sum")
+		if e.Act != None || e.Residual != nil || e.SampleBias != nil {
+			return fmt.Errorf("geglu with another activation or a sum")
 		}
 		width *= 2
 	}
@@ -133,8 +135,8 @@ func (e Epilogue) Fits(y engine.Shape) error {
 	if e.Residual != nil && e.Residual.Elems() != y.Elems() {
 		return fmt.Errorf("a residual of %v for a result of %v", e.Residual.Shape(), y)
 	}
-	if e.Each != nil && (e.Each.Dim(-1) != width || e.Each.Elems() == 0 || y.Elems()%e.Each.Elems() != 0) {
-		return fmt.Errorf("sums of %v for a result of %v", e.Each.Shape(), y)
+	if b := e.SampleBias; b != nil && (b.Dim(-1) != width || b.Elems() == 0 || y.Elems()%b.Elems() != 0) {
+		return fmt.Errorf("a sample bias of %v for a result of %v", b.Shape(), y)
 	}
 	return nil
 }
@@ -149,7 +151,7 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	dims[len(dims)-1] = w.Out
 	if e.GEGLU {
 		if w.Out%2 != 0 {
-			s.Fail(fmt.Errorf("matmul: %s: weights [%d %d] have no halves", s.Path(), w.Out, w.In))
+			s.Fail(fmt.Errorf("matmul: %s: weights [%d %d] have no two halves", s.Path(), w.Out, w.In))
 		}
 		dims[len(dims)-1] /= 2
 	}
@@ -166,11 +168,11 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	work := engine.Work{Op: "linear", Out: y, FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),
 		Bytes: int64(y.Bytes()) + size*(int64(m)*int64(w.In)+int64(w.In)*int64(w.Out))}
 	var p Plan
-	var shares *engine.Tensor
+	var partials *engine.Tensor
 	if !s.Device().Local() && m > 0 {
-		p = plan(1, m, y.Dim(-1), w.In, s.Float(), e.GEGLU)
+		p = plan(m, y.Dim(-1), w.In, s.Float(), e.GEGLU)
 		if p.Splits > 1 {
-			shares = s.New(engine.F32, p.Shares)
+			partials = s.New(engine.F32, p.Partials)
 		}
 	}
 	s.Do(work, func(d engine.Device) {
@@ -178,35 +180,9 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 			onHost(h, m, x.F32(), w, y.F32(), e)
 		}
 		if c, ok := cuda.On(d); ok && m > 0 {
-			onCUDA(c, s, p, 1, m, w.In, x, w.rows, y, e, shares)
+			onCUDA(c, s, p, m, w.In, x, w.rows, y, e, partials)
 		}
 	})
-	s.Free(shares)
+	s.Free(partials)
 	return y
-}
-
-// Batched multiplies each x [M, K] of [B, M, K] with the transpose of its w [N, K]
-// of [B, N, K] and with scale, 0 meaning 1: [B, M, N]. K is a multiple of 8: rows of
-// both are read 16 bytes at a time.
-func Batched(s *engine.Stream, x, w *engine.Tensor, scale float64) *engine.Tensor {
-	if len(x.Shape()) != 3 || len(w.Shape()) != 3 || x.Dim(0) != w.Dim(0) || x.Dim(2) != w.Dim(2) || x.Dim(2)%8 != 0 {
-		s.Fail(fmt.Errorf("matmul: %s: x %v by w %v: want [B M K] and [B N K] with K a multiple of 8", s.Path(), x.Shape(), w.Shape()))
-		return s.New(s.Float(), 1, 1, 1)
-	}
-	b, m, n, k := x.Dim(0), x.Dim(1), w.Dim(1), x.Dim(2)
-	y := s.New(s.Float(), b, m, n)
-	work := engine.Work{Op: "batched", Out: y, FLOPs: 2 * int64(y.Elems()) * int64(k), Bytes: int64(x.Bytes() + w.Bytes() + y.Bytes())}
-	e := Epilogue{Scale: scale}
-	return s.Do(work, func(d engine.Device) {
-		if h, ok := host.On(d); ok {
-			g := Gemm(h)
-			for i := range b {
-				one := &Weights{Out: n, In: k, gemm: g, packed: strips(h, g, w.F32()[i*n*k:(i+1)*n*k], n, k)}
-				onHost(h, m, x.F32()[i*m*k:(i+1)*m*k], one, y.F32()[i*m*n:(i+1)*m*n], e)
-			}
-		}
-		if c, ok := cuda.On(d); ok && y.Elems() > 0 {
-			onCUDA(c, s, plan(b, m, n, k, s.Float(), false), b, m, k, x, w, y, e, nil)
-		}
-	})
 }

@@ -6,15 +6,16 @@ import (
 	"parley/engine"
 )
 
-// Plan is how the matrix kernels of this room and of conv compute a product:
-// Blocks of them a tile of it each, Splits blocks a tile that share its depth.
+// Plan is how the matrix kernels of this room and of conv compute a product: a
+// block for each tile of it, or, where there are few tiles, Splits blocks a tile
+// that divide its K (split-K).
 type Plan struct {
-	Kernel  string
-	Threads int // of a block
-	Shared  int // dynamic shared memory of a block, bytes
-	Blocks  int
-	Splits  int
-	Shares  int // elements of f32 that Splits blocks leave for each other, 0 for one
+	Kernel   string
+	Threads  int // of a block
+	Shared   int // dynamic shared memory of a block, bytes
+	Blocks   int // of each split
+	Splits   int
+	Partials int // elements of the f32 partial sums of all splits, 0 for one
 }
 
 // tile is a shape that op.cu has kernels of.
@@ -42,36 +43,31 @@ var (
 // cache's are those of bench/roofline.
 const (
 	multiprocessors = 128
-	slice           = 64       // bytes of a row in a slice of the depth
-	latency         = 270      // cycles before a lone block's next slice is there: a third of a read's
+	kTileBytes      = 64       // of a row in a K tile
+	latency         = 270      // cycles before a lone block's next K tile is there: a third of a read's
 	perBlock        = 1500     // cycles to fill the stages and to write the tile
-	perShare        = 1000     // cycles until a block's share is seen and counted
+	perSplit        = 1000     // cycles until a block's partial sums are seen and counted
 	perCycle        = 26       // bytes that each multiprocessor reads from the second-level cache
 	aloneCycle      = 64       // and where few others do
-	spread          = 2        // blocks that have the last warps of a tile between them
+	reducers        = 2        // blocks that have the last warps of a tile between them
 	tensorRate      = 1024     // multiplications of f16 in a cycle of a multiprocessor
 	scalarRate      = 80       // of f32
-	maxSplits       = 32       // shares of a depth
-	maxTiles        = 1024     // tiles with shares: their counters are op.cu's
-	maxWorkspace    = 32 << 20 // bytes
+	maxSplits       = 32       // blocks that divide a K
+	maxTiles        = 1024     // tiles that are split: their counters are gemm.cuh's kMaxTiles
+	maxWorkspace    = 32 << 20 // bytes of partial sums
 )
 
-// NewPlan chooses the tile and the shares that should take the fewest cycles for
+// NewPlan chooses the tile and the split that should take the fewest cycles for
 // op (linear, geglu or conv), m x n with depth k. The largest tiles read the
-// fewest bytes a FLOP, the smallest leave no multiprocessor idle, and shares
-// make more blocks for the price of f32 sums that are written and read once
-// more, at the end by the few blocks that came last. Rows that are not aligned to 16 bytes have one tile. geglu computes two
-// columns for one of the result and has no shares.
+// fewest bytes a FLOP, the smallest leave no multiprocessor idle, and splits make
+// more blocks for the price of f32 partial sums that are written and read once
+// more, at the end by the few blocks that came last. Rows that are not aligned to
+// 16 bytes have one tile. geglu computes two columns for one of the result and is
+// not split.
 func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
-	return newPlan(op, 1, m, n, k, dtype, aligned)
-}
-
-// newPlan is for that many products beside each other, with Blocks for each; where
-// there are several, none has shares.
-func newPlan(op string, products, m, n, k int, dtype engine.DType, aligned bool) Plan {
 	var best Plan
 	least := 0.0
-	for p, cycles := range plans(op, products, m, n, k, dtype, aligned) {
+	for p, cycles := range plans(op, m, n, k, dtype, aligned) {
 		if least == 0 || cycles < least {
 			best, least = p, cycles
 		}
@@ -82,14 +78,14 @@ func newPlan(op string, products, m, n, k int, dtype engine.DType, aligned bool)
 // Plans lists the plans that NewPlan chooses from, for measurements.
 func Plans(op string, m, n, k int, dtype engine.DType, aligned bool) []Plan {
 	var l []Plan
-	for p := range plans(op, 1, m, n, k, dtype, aligned) {
+	for p := range plans(op, m, n, k, dtype, aligned) {
 		l = append(l, p)
 	}
 	return l
 }
 
 // plans gives each plan with the cycles that it should take.
-func plans(op string, products, m, n, k int, dtype engine.DType, aligned bool) iter.Seq2[Plan, float64] {
+func plans(op string, m, n, k int, dtype engine.DType, aligned bool) iter.Seq2[Plan, float64] {
 	return func(yield func(Plan, float64) bool) {
 		tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
 		switch {
@@ -100,44 +96,44 @@ func plans(op string, products, m, n, k int, dtype engine.DType, aligned bool) i
 		case gated:
 			tiles = f16Tiles[2:]
 		}
-		slices := ceil(k*dtype.Size(), slice)
+		kTiles := ceil(k*dtype.Size(), kTileBytes)
 		for _, t := range tiles {
 			name := t.name
 			if !aligned {
 				name = dtype.String() + "_any"
 			}
-			stage := (t.rows + t.cols) * slice
-			math := float64(t.rows*t.cols*slice/dtype.Size()) / rate
-			share := float64(4 * t.rows * t.cols)
+			stage := (t.rows + t.cols) * kTileBytes
+			math := float64(t.rows*t.cols*kTileBytes/dtype.Size()) / rate
+			partial := float64(4 * t.rows * t.cols)
 			cols := t.cols
 			if gated {
 				cols /= 2
 			}
 			blocks := ceil(m, t.rows) * ceil(n, cols)
-			for splits := 1; splits <= min(maxSplits, slices); splits++ {
-				shares := 0
+			for splits := 1; splits <= min(maxSplits, kTiles); splits++ {
+				partials := 0
 				if splits > 1 {
-					shares = splits * blocks * t.rows * t.cols
+					partials = splits * blocks * t.rows * t.cols
 				}
-				if splits > 1 && (gated || products > 1 || 4*shares > maxWorkspace || blocks > maxTiles) {
+				if splits > 1 && (gated || 4*partials > maxWorkspace || blocks > maxTiles) {
 					break
 				}
-				per := ceil(slices, splits)
-				if ceil(slices, per) != splits {
+				per := ceil(kTiles, splits)
+				if ceil(kTiles, per) != splits {
 					continue // the last would be empty
 				}
 				cycles := 0.0
-				for left := ceil(products*blocks*splits, multiprocessors); left > 0; left -= t.resident {
+				for left := ceil(blocks*splits, multiprocessors); left > 0; left -= t.resident {
 					r := float64(min(left, t.resident))
 					cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
 					if splits > 1 { // out, and in the mean back
-						cycles += perShare + 2*r*share/perCycle
+						cycles += perSplit + 2*r*partial/perCycle
 					}
 				}
 				if splits > 1 {
-					cycles += float64(splits-1) * share / aloneCycle / spread
+					cycles += float64(splits-1) * partial / aloneCycle / reducers
 				}
-				if !yield(Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits, shares}, cycles) {
+				if !yield(Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits, partials}, cycles) {
 					return
 				}
 			}
@@ -149,14 +145,14 @@ func plans(op string, products, m, n, k int, dtype engine.DType, aligned bool) i
 // the weights once for every 16 of them.
 const fewRows = 48
 
-// plan is newPlan for linear layers, whose few rows have a kernel of their own.
-func plan(products, m, n, k int, dtype engine.DType, gated bool) Plan {
+// plan is NewPlan for linear layers, whose few rows have a kernel of their own.
+func plan(m, n, k int, dtype engine.DType, gated bool) Plan {
 	aligned := k*dtype.Size()%16 == 0
 	switch {
 	case gated:
 		return NewPlan("geglu", m, n, k, dtype, aligned)
 	case dtype == engine.F32 || m > fewRows:
-		return newPlan("linear", products, m, n, k, dtype, aligned)
+		return NewPlan("linear", m, n, k, dtype, aligned)
 	}
 	p := Plan{Kernel: "linear_f16_16x16", Threads: 256, Blocks: ceil(m, 16) * ceil(n, 16), Splits: 1}
 	if !aligned {

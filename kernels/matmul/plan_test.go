@@ -9,7 +9,7 @@ import (
 	"parley/engine/cuda"
 )
 
-// Every plan names a kernel that there is, covers the result, leaves no share
+// Every plan names a kernel that there is, covers the result, leaves no split
 // empty and keeps the workspace small.
 func TestPlan(t *testing.T) {
 	have := map[string]bool{}
@@ -35,14 +35,18 @@ func TestPlan(t *testing.T) {
 			for _, k := range []int{1, 4, 13, 27, 64, 320, 768, 1280, 2880, 11520} {
 				for _, dtype := range []engine.DType{engine.F16, engine.F32} {
 					chunk := 16 / dtype.Size()
-					for _, p := range []Plan{plan(1, m, n, k, dtype, false), plan(3, m, n, k, dtype, false), plan(1, m, n, k, dtype, true), NewPlan("conv", m, n, k, dtype, k%chunk == 0)} {
+					for _, p := range []Plan{
+						plan(m, n, k, dtype, false), plan(m, n, k, dtype, true), NewPlan("conv", m, n, k, dtype, k%chunk == 0),
+					} {
 						used[p.Kernel] = true
 						if !have[p.Kernel] {
 							t.Fatalf("[%d %d] by [%d %d] %v: no kernel %s", m, k, n, k, dtype, p.Kernel)
 						}
-						slices := ceil(k*dtype.Size(), slice)
-						per := ceil(slices, p.Splits)
-						if p.Blocks < 1 || p.Splits < 1 || (p.Splits-1)*per >= slices || 4*p.Shares > maxWorkspace || (p.Shares > 0) != (p.Splits > 1) || p.Splits > 1 && (p.Blocks > maxTiles || p.Shares < p.Splits*m*n) {
+						kTiles := ceil(k*dtype.Size(), kTileBytes)
+						per := ceil(kTiles, p.Splits)
+						bad := p.Blocks < 1 || p.Splits < 1 || (p.Splits-1)*per >= kTiles
+						bad = bad || 4*p.Partials > maxWorkspace || (p.Partials > 0) != (p.Splits > 1)
+						if bad || p.Splits > 1 && (p.Blocks > maxTiles || p.Partials < p.Splits*m*n) {
 							t.Errorf("[%d %d] by [%d %d] %v: %+v", m, k, n, k, dtype, p)
 						}
 					}

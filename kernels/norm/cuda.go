@@ -47,7 +47,7 @@ func aligned(ts ...*engine.Tensor) bool {
 // of each sample's positions. Bundle 0: a block a group, element by element.
 type layout struct{ bundle, slabs int }
 
-// Bytes: of a memory sector, of a map's strip that one block takes alone, and
+// Bytes: of a memory sector, of a map's columns that one block takes alone, and
 // of the slabs of a longer one.
 const sector, alone, slab = 32, 96 << 10, 48 << 10
 
@@ -90,15 +90,16 @@ func cut(positions, width, rest, groups, size int) layout {
 	return l
 }
 
-// groupOnCUDA normalises x and the channels beside it. part is [n, groups,
-// slabs, 2] in f32, nil where the layout has one slab.
-func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, beside *engine.Tensor, groups int, gamma, beta, y, part *engine.Tensor, eps float64, silu bool) {
+// groupOnCUDA normalises x and the channels of concat behind it. part is [n,
+// groups, slabs, 2] in f32, nil where the layout has one slab.
+func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, concat *engine.Tensor, groups int,
+	gamma, beta, y, part *engine.Tensor, eps float64, silu bool) {
 	if y.Elems() == 0 {
 		return
 	}
 	n, width, rest := x.Dim(0), x.Dim(-1), 0
-	if beside != nil {
-		rest = beside.Dim(-1)
+	if concat != nil {
+		rest = concat.Dim(-1)
 	}
 	positions := y.Elems() / n / (width + rest)
 	act := 0
@@ -106,9 +107,9 @@ func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, beside *engine.T
 		act = 1
 	}
 	typ, block := x.DType().String(), cuda.Dim{X: 512}
-	if l.bundle == 0 || !aligned(x, beside, y) {
+	if l.bundle == 0 || !aligned(x, concat, y) {
 		d.Launch(s, module, "group_"+typ+"_any", cuda.Dim{X: n * groups}, block, 0,
-			x, beside, gamma, beta, y, positions, width, rest, groups, float32(eps), act)
+			x, concat, gamma, beta, y, positions, width, rest, groups, float32(eps), act)
 		return
 	}
 	// Each block keeps what it reads of the map, as far as there is room.
@@ -124,7 +125,7 @@ func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, beside *engine.T
 		launch, name = d.LaunchCooperative, "group_slabs_"+typ
 	}
 	launch(s, module, name, cuda.Dim{X: blocks}, block, kept*bytes,
-		x, beside, gamma, beta, y, part, n, positions, width, rest, groups, l.bundle, l.slabs, kept, float32(eps), act)
+		x, concat, gamma, beta, y, part, n, positions, width, rest, groups, l.bundle, l.slabs, kept, float32(eps), act)
 }
 
 func l2OnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {

@@ -46,15 +46,15 @@ inline float inverse_deviation(float squares, float n, float eps) { return 1.0f 
 
 // Four channels of T: 8 or 16 bytes.
 template <typename T> struct Four;
-template <> struct Four<__half> {
+template <> struct Four<f16> {
   uint2 raw;
-  void read(const __half* p) { raw = *reinterpret_cast<const uint2*>(p); }
+  void read(const f16* p) { raw = *reinterpret_cast<const uint2*>(p); }
   float4 get() const {
     const __half2* h = reinterpret_cast<const __half2*>(&raw);
     const float2 a = __half22float2(h[0]), b = __half22float2(h[1]);
     return make_float4(a.x, a.y, b.x, b.y);
   }
-  static void write(__half* p, float4 v) {
+  static void write(f16* p, float4 v) {
     uint2 raw;
     __half2* h = reinterpret_cast<__half2*>(&raw);
     h[0] = __floats2half2_rn(v.x, v.y);
@@ -69,8 +69,7 @@ template <> struct Four<float> {
   static void write(float* p, float4 v) { *reinterpret_cast<float4*>(p) = v; }
 };
 
-template <typename T, int V>
-inline void layer_warp(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) {
+template <typename T, int V> inline void layer_warp(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) {
   const int row = blockIdx.x * 4 + (threadIdx.x >> 5), lane = threadIdx.x & 31;
   if (row >= rows) return;
   const T* in = x + (long long)row * c;
@@ -112,8 +111,7 @@ inline void layer_warp(const T* x, const float* gamma, const float* beta, T* y, 
   }
 }
 
-template <typename T>
-inline void layer_block(const T* x, const float* gamma, const float* beta, T* y, int c, float eps) {
+template <typename T> inline void layer_block(const T* x, const float* gamma, const float* beta, T* y, int c, float eps) {
   __shared__ float buf[32];
   const T* in = x + (long long)blockIdx.x * c;
   T* out = y + (long long)blockIdx.x * c;
@@ -128,8 +126,7 @@ inline void layer_block(const T* x, const float* gamma, const float* beta, T* y,
   }
   const float low = block_sum(rest, buf) / c;
   const float rstd = inverse_deviation(block_sum(squares, buf) - low * low * c, c, eps);
-  for (int i = threadIdx.x; i < c; i += blockDim.x)
-    out[i] = from_float<T>((to_float(in[i]) - mean - low) * rstd * gamma[i] + beta[i]);
+  for (int i = threadIdx.x; i < c; i += blockDim.x) out[i] = from_float<T>((to_float(in[i]) - mean - low) * rstd * gamma[i] + beta[i]);
 }
 
 constexpr int kGroupThreads = 512;
@@ -198,7 +195,8 @@ template <int V> struct Places {
   int columns, rows;  // of threads
   int column, row;    // this one's; row is rows where it has none
 
-  inline Places(int width) : columns(width / V), rows(kGroupThreads / columns), column(threadIdx.x % columns), row(min((int)threadIdx.x / columns, rows)) {}
+  inline Places(int width)
+      : columns(width / V), rows(kGroupThreads / columns), column(threadIdx.x % columns), row(min((int)threadIdx.x / columns, rows)) {}
   inline int of(int channel) const { return channel % V * columns + channel / V; }
   inline int channel(int place) const { return place % columns * V + place / columns; }
   inline int own(int i) const { return i * columns + column; }
@@ -207,7 +205,8 @@ template <int V> struct Places {
 // collect leaves the moments of the slab's groups in out[group], of x less
 // shift, which is by place, and x itself in kept, unless that is null.
 template <typename T, int V>
-inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, const float* shift, float2* cell, float* part, Moments* out, uint4* kept) {
+inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, const float* shift, float2* cell, float* part, Moments* out,
+                    uint4* kept) {
   const int rows = places.rows, column = places.column, row = places.row;
   if (row < rows) {
     float mean[V], squares[V], s[V], n = 0;
@@ -270,14 +269,14 @@ inline void collect(const Group& g, const Input<T>& x, const Places<V>& places, 
       [&](int k, float sum) { out[k].squares = sum; });
 }
 
-inline float silu_of(float v, __half) { return __fdividef(v, 1.0f + __expf(-v)); }
+inline float silu_of(float v, f16) { return __fdividef(v, 1.0f + __expf(-v)); }
 inline float silu_of(float v, float) { return v / (1.0f + expf(-v)); }
 
 // scale writes ((x - shift) - mean) * rstd * gamma + beta of the slab, with x from
 // kept unless that is null.
 template <typename T, int V>
-inline void scale(const Group& g, const Input<T>& x, const Places<V>& places, T* y, const float* gamma, const float* beta, const float* shift, const float2* stat,
-                  float4* cell, const uint4* kept, int silu) {
+inline void scale(const Group& g, const Input<T>& x, const Places<V>& places, T* y, const float* gamma, const float* beta,
+                  const float* shift, const float2* stat, float4* cell, const uint4* kept, int silu) {
   // By way of shared memory, gamma and beta are read in whole sectors.
   for (int ch = threadIdx.x; ch < g.width; ch += kGroupThreads) {
     const int k = ch / g.per, place = places.of(ch);
@@ -333,7 +332,8 @@ inline void meet() {
 // part is [n, groups, slabs] of (mean less shift, squares). kept is how many slabs
 // of a block there is room for.
 template <typename T, int V, bool SLABS>
-inline void group(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int n, int positions, int width, int rest, int groups, int bundle, int slabs, int kept, float eps, int silu) {
+inline void group(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int n, int positions, int width,
+                  int rest, int groups, int bundle, int slabs, int kept, float eps, int silu) {
   extern __shared__ uint4 rows[];
   __shared__ float sums[kGroupWidth];
   __shared__ union {
@@ -405,7 +405,8 @@ inline void group(const T* x, const T* more, const float* gamma, const float* be
 
 // group_block is one sample and group, any width and alignment.
 template <typename T>
-inline void group_block(const T* x, const T* more, const float* gamma, const float* beta, T* y, int positions, int width, int rest, int groups, float eps, int silu) {
+inline void group_block(const T* x, const T* more, const float* gamma, const float* beta, T* y, int positions, int width, int rest,
+                        int groups, float eps, int silu) {
   __shared__ float buf[32];
   const int c = width + rest, per = c / groups, first = blockIdx.x % groups * per, n = blockIdx.x / groups;
   const long long count = (long long)positions * per;
@@ -456,49 +457,51 @@ template <typename T> inline void l2(const T* x, float* y, int c) {
 
 }  // namespace
 
-#define LAYER(name, T, V)                                                                                                             \
-  extern "C" __global__ void __launch_bounds__(128) name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
-    layer_warp<T, V>(x, gamma, beta, y, rows, c, eps);                                                                                \
+#define LAYER(name, T, V)                                                                         \
+  extern "C" __global__ void __launch_bounds__(128)                                               \
+      name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
+    layer_warp<T, V>(x, gamma, beta, y, rows, c, eps);                                            \
   }
-LAYER(layer_f16_v1, __half, 1)
-LAYER(layer_f16_v2, __half, 2)
-LAYER(layer_f16_v4, __half, 4)
-LAYER(layer_f16_v8, __half, 8)
-LAYER(layer_f16_v16, __half, 16)
+LAYER(layer_f16_v1, f16, 1)
+LAYER(layer_f16_v2, f16, 2)
+LAYER(layer_f16_v4, f16, 4)
+LAYER(layer_f16_v8, f16, 8)
+LAYER(layer_f16_v16, f16, 16)
 LAYER(layer_f32_v1, float, 1)
 LAYER(layer_f32_v2, float, 2)
 LAYER(layer_f32_v4, float, 4)
 LAYER(layer_f32_v8, float, 8)
 LAYER(layer_f32_v16, float, 16)
 
-#define LAYER_ANY(name, T)                                                                                                            \
-  extern "C" __global__ void __launch_bounds__(256) name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
-    layer_block<T>(x, gamma, beta, y, c, eps);                                                                                        \
+#define LAYER_ANY(name, T)                                                                        \
+  extern "C" __global__ void __launch_bounds__(256)                                               \
+      name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
+    layer_block<T>(x, gamma, beta, y, c, eps);                                                    \
   }
-LAYER_ANY(layer_f16_any, __half)
+LAYER_ANY(layer_f16_any, f16)
 LAYER_ANY(layer_f32_any, float)
 
-#define GROUP(name, T, V, SLABS)                                                                                                             \
-  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                             \
-      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int n, int positions, int width, int rest,  \
-           int groups, int bundle, int slabs, int kept, float eps, int silu) {                                                               \
-    group<T, V, SLABS>(x, more, gamma, beta, y, part, n, positions, width, rest, groups, bundle, slabs, kept, eps, silu);                    \
+#define GROUP(name, T, V, SLABS)                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                  \
+      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int n, int positions, int width, \
+           int rest, int groups, int bundle, int slabs, int kept, float eps, int silu) {                                          \
+    group<T, V, SLABS>(x, more, gamma, beta, y, part, n, positions, width, rest, groups, bundle, slabs, kept, eps, silu);         \
   }
-GROUP(group_f16, __half, 8, false)
-GROUP(group_slabs_f16, __half, 8, true)
+GROUP(group_f16, f16, 8, false)
+GROUP(group_slabs_f16, f16, 8, true)
 GROUP(group_f32, float, 4, false)
 GROUP(group_slabs_f32, float, 4, true)
 
-#define GROUP_ANY(name, T)                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                             \
-      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, int positions, int width, int rest, int groups,           \
-           float eps, int silu) {                                                                                                            \
-    group_block<T>(x, more, gamma, beta, y, positions, width, rest, groups, eps, silu);                                                      \
+#define GROUP_ANY(name, T)                                                                                                         \
+  extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                   \
+      name(const T* x, const T* more, const float* gamma, const float* beta, T* y, int positions, int width, int rest, int groups, \
+           float eps, int silu) {                                                                                                  \
+    group_block<T>(x, more, gamma, beta, y, positions, width, rest, groups, eps, silu);                                            \
   }
-GROUP_ANY(group_f16_any, __half)
+GROUP_ANY(group_f16_any, f16)
 GROUP_ANY(group_f32_any, float)
 
 #define L2(name, T) \
   extern "C" __global__ void __launch_bounds__(256) name(const T* x, float* y, int c) { l2<T>(x, y, c); }
-L2(l2_f16, __half)
+L2(l2_f16, f16)
 L2(l2_f32, float)

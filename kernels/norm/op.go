@@ -36,17 +36,17 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 
 // Group normalises groups of channels of x [N, ..., C] over all positions of a
 // sample (arXiv 1803.08494), and applies SiLU when silu is set. The channels of
-// beside [N, ..., D], unless it is nil, follow those of x, as if both were
+// concat [N, ..., D], unless it is nil, follow those of x, as if both were
 // concatenated: the result is [N, ..., C+D].
-func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *engine.Tensor, eps float64, silu bool) *engine.Tensor {
+func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *engine.Tensor, eps float64, silu bool) *engine.Tensor {
 	c, shape := x.Dim(-1), x.Shape().String()
-	if beside != nil {
-		c += beside.Dim(-1)
-		shape += " beside " + beside.Shape().String()
+	if concat != nil {
+		c += concat.Dim(-1)
+		shape += " with " + concat.Shape().String()
 	}
 	lead := len(x.Shape()) - 1
 	if gamma.Elems() != c || beta.Elems() != c || groups < 1 || c%groups != 0 ||
-		beside != nil && !beside.Shape()[:len(beside.Shape())-1].Equal(x.Shape()[:lead]) {
+		concat != nil && !concat.Shape()[:len(concat.Shape())-1].Equal(x.Shape()[:lead]) {
 		s.Fail(fmt.Errorf("norm: %s: x %s in %d groups, gamma %v, beta %v", s.Path(), shape, groups, gamma.Shape(), beta.Shape()))
 	}
 	dims := append([]int(nil), x.Shape()...)
@@ -63,7 +63,7 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(y.Elems()), Bytes: 2 * int64(y.Bytes())}
 	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
-			groupOnCUDA(g, s, l, x, beside, groups, gamma, beta, y, part, eps, silu)
+			groupOnCUDA(g, s, l, x, concat, groups, gamma, beta, y, part, eps, silu)
 			return
 		}
 		h, ok := host.On(d)
@@ -71,12 +71,14 @@ func Group(s *engine.Stream, x, beside *engine.Tensor, groups int, gamma, beta *
 			return
 		}
 		n := x.Dim(0)
-		g := grouped{d: h, positions: y.Elems() / n / c, widths: [2]int{x.Dim(-1), c - x.Dim(-1)}, groups: groups,
-			gamma: gamma.F32(), beta: beta.F32(), eps: eps, silu: silu}
+		g := grouped{
+			d: h, positions: y.Elems() / n / c, widths: [2]int{x.Dim(-1), c - x.Dim(-1)}, groups: groups,
+			gamma: gamma.F32(), beta: beta.F32(), eps: eps, silu: silu,
+		}
 		for i := range n {
 			g.in[0], g.in[1] = sample(x, i), nil
-			if beside != nil {
-				g.in[1] = sample(beside, i)
+			if concat != nil {
+				g.in[1] = sample(concat, i)
 			}
 			g.run(sample(y, i))
 		}

@@ -26,9 +26,9 @@ func bench(b *testing.B, name string, dev engine.Device, inputs [][]int, op func
 			xs = append(xs, s.Put(engine.FromF32(data, dims...)))
 		}
 		var w work
-		s.Attach(&w)
+		s.Watch(nil, &w)
 		s.Free(op(s, xs))
-		s.Attach(nil)
+		s.Watch(nil, nil)
 		before := peak(dev)
 		for b.Loop() {
 			s.Free(op(s, xs))
@@ -66,7 +66,7 @@ func peak(dev engine.Device) float64 {
 
 type work struct{ flops, bytes int64 }
 
-func (w *work) Record(s engine.Span) { w.flops, w.bytes = w.flops+s.FLOPs, w.bytes+s.Bytes }
+func (w *work) Observe(s engine.Span) { w.flops, w.bytes = w.flops+s.FLOPs, w.bytes+s.Bytes }
 
 // BenchLinear has the sizes of Stable Diffusion's UNet at 512 pixels, two
 // samples at a time, and of BLIP's towers at 384.

@@ -90,22 +90,22 @@ func Linear(t *testing.T, dev engine.Device) {
 		return matmul.Linear(s, s.New(engine.F32, 0, 5), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{})
 	})
 
-	// Rows of each are added to even parts of the rows; logits are f32.
+	// A sample's bias is added to all of its rows; logits are f32.
 	for _, c := range []struct {
 		m, n, parts int
 		act         int
 	}{{6, 5, 1, 0}, {6, 9, 3, 1}, {90, 40, 2, 2}, {64, 33, 64, 0}} {
-		x, w, bias, each := u.random(c.m, 11), u.random(c.n, 11), u.random(c.n), u.random(c.parts, c.n)
+		x, w, bias, sampleBias := u.random(c.m, 11), u.random(c.n, 11), u.random(c.n), u.random(c.parts, c.n)
 		y := zeros(c.m, c.n)
 		for i := range y.v {
 			for p := range 11 {
 				y.v[i] += float64(x.F32()[i/c.n*11+p]) * float64(w.F32()[i%c.n*11+p])
 			}
-			y.v[i] += float64(each.F32()[i/c.n/(c.m/c.parts)*c.n+i%c.n])
+			y.v[i] += float64(sampleBias.F32()[i/c.n/(c.m/c.parts)*c.n+i%c.n])
 		}
 		epilogue(y.v, bias, acts[c.act].act, nil)
-		u.want(fmt.Sprintf("each of %d parts of %d rows", c.parts, c.m), y, 1, func(s *engine.Stream) *engine.Tensor {
-			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), c.n, 11)), matmul.Epilogue{Bias: vector(s, bias), Each: s.Put(each), Act: acts[c.act].act})
+		u.want(fmt.Sprintf("sample bias of %d samples of %d rows", c.parts, c.m), y, 1, func(s *engine.Stream) *engine.Tensor {
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), c.n, 11)), matmul.Epilogue{Bias: vector(s, bias), SampleBias: s.Put(sampleBias), Act: acts[c.act].act})
 		})
 	}
 	for _, c := range []struct{ m, k, n int }{{1, 1, 1}, {5, 7, 3}, {33, 20, 97}, {130, 64, 160}} {
@@ -157,28 +157,6 @@ func Linear(t *testing.T, dev engine.Device) {
 			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), n, k)), e)
 		})
 	}
-	for _, c := range []struct {
-		b, m, k, n int
-		scale      float64
-	}{{1, 1, 8, 1, 0}, {3, 5, 16, 7, 0.25}, {2, 70, 40, 130, 1}, {5, 49, 8, 3, -2}, {2, 17, 264, 33, 0}, {0, 3, 8, 2, 1}} {
-		x, w, y := u.random(c.b, c.m, c.k), u.random(c.b, c.n, c.k), zeros(c.b, c.m, c.n)
-		for i := range y.v {
-			for p := range c.k {
-				y.v[i] += float64(x.F32()[i/c.n*c.k+p]) * float64(w.F32()[(i/c.n/c.m*c.n+i%c.n)*c.k+p])
-			}
-			if c.scale != 0 {
-				y.v[i] *= c.scale
-			}
-		}
-		u.want(fmt.Sprintf("%d products of [%d %d] and [%d %d], scale %g", c.b, c.m, c.k, c.n, c.k, c.scale), y, 1, func(s *engine.Stream) *engine.Tensor {
-			return matmul.Batched(s, s.Put(x), s.Put(w), c.scale)
-		})
-	}
-	batched := func(x, w []int) func(*engine.Stream) *engine.Tensor {
-		return func(s *engine.Stream) *engine.Tensor {
-			return matmul.Batched(s, s.New(engine.F32, x...), s.New(engine.F32, w...), 1)
-		}
-	}
 
 	linear := func(e matmul.Epilogue, dims ...int) func(*engine.Stream) *engine.Tensor {
 		return func(s *engine.Stream) *engine.Tensor {
@@ -188,13 +166,9 @@ func Linear(t *testing.T, dev engine.Device) {
 	u.refuses([]refusal{
 		{"width", "matmul: net: x [2 6], weights [4 5]", linear(matmul.Epilogue{}, 2, 6)},
 		{"bias", "matmul: net: a bias of [5] for a result of [2 4]", linear(matmul.Epilogue{Bias: u.random(5)}, 2, 5)},
-		{"each", "matmul: net: sums of [3 4] for a result of [2 4]", linear(matmul.Epilogue{Each: u.random(3, 4)}, 2, 5)},
-		{"geglu", "matmul: net: geglu beside another activation or a sum", linear(matmul.Epilogue{GEGLU: true, Act: matmul.SiLU}, 2, 5)},
+		{"sample bias", "matmul: net: a sample bias of [3 4] for a result of [2 4]", linear(matmul.Epilogue{SampleBias: u.random(3, 4)}, 2, 5)},
+		{"geglu", "matmul: net: geglu with another activation or a sum", linear(matmul.Epilogue{GEGLU: true, Act: matmul.SiLU}, 2, 5)},
 		{"residual", "matmul: net: a residual of [4 4] for a result of [2 4]", linear(matmul.Epilogue{Residual: u.random(4, 4)}, 2, 5)},
-		{"batch", "matmul: net: x [2 3 8] by w [3 3 8]: want [B M K] and [B N K] with K a multiple of 8", batched([]int{2, 3, 8}, []int{3, 3, 8})},
-		{"no batch", "matmul: net: x [3 8] by w [2 3 8]", batched([]int{3, 8}, []int{2, 3, 8})},
-		{"depth", "matmul: net: x [2 3 8] by w [2 3 16]", batched([]int{2, 3, 8}, []int{2, 3, 16})},
-		{"odd depth", "matmul: net: x [2 3 4] by w [2 3 4]", batched([]int{2, 3, 4}, []int{2, 3, 4})},
 	})
 }
 
@@ -213,7 +187,7 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		o                   conv.Options
 		act                 int
 		bias, residual      bool
-		beside, parts       int // channels in a second input; rows that are added to the samples
+		concat, parts       int // channels in a second input; rows that are added to the samples
 	}{
 		{name: "1x1", n: 2, h: 5, w: 7, in: 9, out: 11, k: 1, o: conv.Options{Pad: same1}},
 		{name: "3x3", n: 2, h: 5, w: 7, in: 9, out: 11, k: 3, o: conv.Options{Pad: same3}, bias: true},
@@ -241,24 +215,24 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		{name: "channels above a block", n: 1, h: 3, w: 5, in: 300, out: 17, k: 3, o: conv.Options{Pad: same3}},
 		{name: "1x1 above a block", n: 1, h: 9, w: 5, in: 513, out: 17, k: 1},
 		{name: "rows above a block", n: 2, h: 24, w: 11, in: 6, out: 5, k: 3, o: conv.Options{Pad: same3}, bias: true},
-		{name: "beside", n: 2, h: 5, w: 6, in: 7, out: 9, k: 3, o: conv.Options{Pad: same3}, beside: 3, bias: true},
-		{name: "beside, 1x1", n: 1, h: 4, w: 7, in: 48, out: 24, k: 1, beside: 16, bias: true},
-		{name: "beside, above a block", n: 1, h: 4, w: 5, in: 300, out: 8, k: 3, o: conv.Options{Pad: same3}, beside: 41},
+		{name: "concat", n: 2, h: 5, w: 6, in: 7, out: 9, k: 3, o: conv.Options{Pad: same3}, concat: 3, bias: true},
+		{name: "concat, 1x1", n: 1, h: 4, w: 7, in: 48, out: 24, k: 1, concat: 16, bias: true},
+		{name: "concat, above a block", n: 1, h: 4, w: 5, in: 300, out: 8, k: 3, o: conv.Options{Pad: same3}, concat: 41},
 		{name: "each sample", n: 3, h: 4, w: 5, in: 8, out: 6, k: 3, o: conv.Options{Pad: same3}, parts: 3, bias: true},
 		{name: "all samples", n: 3, h: 4, w: 5, in: 8, out: 16, k: 3, o: conv.Options{Pad: same3}, parts: 1, bias: true},
 		{name: "level of a unet", n: 2, h: 8, w: 24, in: 72, out: 40, k: 3, o: conv.Options{Pad: same3}, bias: true, residual: true},
 		{name: "levels of a unet", n: 2, h: 13, w: 18, in: 40, out: 48, k: 3, o: conv.Options{Pad: same3}, bias: true, parts: 2, act: 1, residual: true},
 		{name: "upsampler of a unet", n: 1, h: 7, w: 6, in: 136, out: 40, k: 3, o: conv.Options{Pad: same3, Upsample: true}, bias: true},
 		{name: "upsample, one row, padding of two", n: 2, h: 1, w: 9, in: 20, out: 34, k: 3, o: conv.Options{Pad: conv.Pad{Top: 2, Left: 1, Bottom: 2}, Upsample: true}},
-		{name: "beside, three chunks", n: 1, h: 5, w: 9, in: 150, out: 65, k: 3, o: conv.Options{Pad: same3}, beside: 60, bias: true, residual: true},
-		{name: "beside, a chunk's border", n: 1, h: 8, w: 8, in: 128, out: 32, k: 3, o: conv.Options{Pad: same3}, beside: 64, bias: true},
+		{name: "concat, three chunks", n: 1, h: 5, w: 9, in: 150, out: 65, k: 3, o: conv.Options{Pad: same3}, concat: 60, bias: true, residual: true},
+		{name: "concat, a chunk's border", n: 1, h: 8, w: 8, in: 128, out: 32, k: 3, o: conv.Options{Pad: same3}, concat: 64, bias: true},
 		{name: "valid, many channels", n: 1, h: 12, w: 15, in: 32, out: 64, k: 3, act: 2, bias: true},
 		{name: "depth above a block", n: 1, h: 8, w: 9, in: 400, out: 33, k: 3, o: conv.Options{Pad: same3}, bias: true},
 		{name: "level of a vae", n: 1, h: 30, w: 41, in: 16, out: 16, k: 3, o: conv.Options{Pad: same3}, bias: true, residual: true},
 	} {
 		stride := max(c.o.Stride, 1)
 		x, w := u.random(c.n, c.h, c.w, c.in), u.random(c.out, c.in, c.k, c.k)
-		left, right := split(x, c.beside)
+		left, right := split(x, c.concat)
 		up := 1
 		if c.o.Upsample {
 			up = 2
@@ -292,18 +266,18 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		if c.residual {
 			residual = u.random(y.dims...)
 		}
-		var each *engine.Tensor
+		var sampleBias *engine.Tensor
 		if c.parts > 0 {
-			each = u.random(c.parts, c.out)
+			sampleBias = u.random(c.parts, c.out)
 			for i := range y.v {
-				y.v[i] += float64(each.F32()[i/(len(y.v)/c.parts)*c.out+i%c.out])
+				y.v[i] += float64(sampleBias.F32()[i/(len(y.v)/c.parts)*c.out+i%c.out])
 			}
 		}
 		epilogue(y.v, bias, acts[c.act].act, residual)
 		u.want(c.name, y, 1, func(s *engine.Stream) *engine.Tensor {
 			o := c.o
-			o.Beside = put(s, right)
-			o.Epilogue = matmul.Epilogue{Bias: vector(s, bias), Each: put(s, each), Act: acts[c.act].act, Residual: put(s, residual)}
+			o.Concat = put(s, right)
+			o.Epilogue = matmul.Epilogue{Bias: vector(s, bias), SampleBias: put(s, sampleBias), Act: acts[c.act].act, Residual: put(s, residual)}
 			return conv.Conv2D(s, s.Put(left), must(conv.Pack(u.dev, w.F32(), c.out, c.in, c.k, c.k)), o)
 		})
 	}
@@ -315,7 +289,7 @@ func Conv2D(t *testing.T, dev engine.Device) {
 	}
 	u.refuses([]refusal{
 		{"channels", "conv: net: x [1 8 8 3], filters [5 4 3 3]", run(conv.Options{}, 1, 8, 8, 3)},
-		{"beside", "conv: net: x [1 8 8 3] beside [1 8 4 1], filters [5 4 3 3]", run(conv.Options{Beside: u.random(1, 8, 4, 1)}, 1, 8, 8, 3)},
+		{"concat", "conv: net: x [1 8 8 3] with [1 8 4 1], filters [5 4 3 3]", run(conv.Options{Concat: u.random(1, 8, 4, 1)}, 1, 8, 8, 3)},
 		{"three dimensions", "conv: net: x [8 8 4], filters [5 4 3 3]", run(conv.Options{}, 8, 8, 4)},
 		{"small", "conv: net: x [1 2 8 4] is smaller than the filters [3 3]", run(conv.Options{}, 1, 2, 8, 4)},
 		{"small, stride 2", "conv: net: x [1 8 2 4] is smaller than the filters [3 3]", run(conv.Options{Stride: 2}, 1, 8, 2, 4)},

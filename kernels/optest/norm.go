@@ -57,10 +57,10 @@ func Norm(t *testing.T, dev engine.Device) {
 		eps    float64
 		offset float64
 		more   float64
-		beside int // channels in a second input
+		concat int // channels in a second input
 	}{
-		{dims: []int{2, 3, 5, 24}, groups: 8, eps: 1e-6, beside: 9}, {dims: []int{1, 9, 31, 96}, groups: 32, eps: 1e-5, beside: 32},
-		{dims: []int{2, 40, 48, 48}, groups: 16, eps: 1e-5, beside: 47},
+		{dims: []int{2, 3, 5, 24}, groups: 8, eps: 1e-6, concat: 9}, {dims: []int{1, 9, 31, 96}, groups: 32, eps: 1e-5, concat: 32},
+		{dims: []int{2, 40, 48, 48}, groups: 16, eps: 1e-5, concat: 47},
 		{dims: []int{1, 1, 1, 4}, groups: 1, eps: 1e-5}, {dims: []int{2, 3, 5, 4}, groups: 4, eps: 1e-5}, {dims: []int{2, 3, 5, 24}, groups: 8, eps: 1e-6},
 		{dims: []int{1, 7, 3, 40}, groups: 8, eps: 1e-5}, {dims: []int{3, 2, 2, 72}, groups: 8, eps: 1e-5}, {dims: []int{1, 8, 24, 64}, groups: 32, eps: 1e-3},
 		{dims: []int{2, 9, 96}, groups: 32, eps: 1e-5}, {dims: []int{1, 1, 3, 27}, groups: 9, eps: 1e-5}, {dims: []int{2, 5}, groups: 1, eps: 1e-5},
@@ -98,7 +98,7 @@ func Norm(t *testing.T, dev engine.Device) {
 				y = gated
 			}
 			u.want(fmt.Sprintf("group %v by %d, mean %g, silu %t", c.dims, c.groups, c.offset, silu), y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
-				left, right := split(x, c.beside)
+				left, right := split(x, c.concat)
 				return norm.Group(s, s.Put(left), put(s, right), c.groups, vector(s, g), vector(s, b), c.eps, silu)
 			})
 		}
@@ -134,7 +134,7 @@ func Norm(t *testing.T, dev engine.Device) {
 		{"layer's gamma", "norm: net: x [2 8], gamma [7], beta [8]", layer(7, 8)},
 		{"layer's beta", "norm: net: x [2 8], gamma [8], beta [9]", layer(8, 9)},
 		{"group's gamma", "norm: net: x [2 3 8] in 4 groups, gamma [3], beta [8]", group(4, 3, 8)},
-		{"beside", "norm: net: x [2 3 5] beside [2 2 3] in 4 groups, gamma [8], beta [8]", func(s *engine.Stream) *engine.Tensor {
+		{"concat", "norm: net: x [2 3 5] with [2 2 3] in 4 groups, gamma [8], beta [8]", func(s *engine.Stream) *engine.Tensor {
 			v := s.New(engine.F32, 8)
 			return norm.Group(s, s.New(engine.F32, 2, 3, 5), s.New(engine.F32, 2, 2, 3), 4, v, v, 1e-5, false)
 		}},

@@ -114,6 +114,9 @@ func (u *suite) round(x *engine.Tensor) *engine.Tensor {
 	return engine.Convert(engine.F32, engine.Convert(u.dev.Float(), x))
 }
 
+// exact is what the bound is multiplied with where values are only moved.
+func (u *suite) exact() float64 { return 1e-9 / u.bound }
+
 // put brings a tensor to the device; nil stays nil.
 func put(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	if x == nil {

@@ -96,7 +96,6 @@ func BenchmarkVec(b *testing.B) {
 		{"Moments", func() { Moments(x, 1) }},
 		{"MaxVal", func() { MaxVal(x) }},
 		{"ExpSub", func() { ExpSub(z, x, 1) }},
-		{"Sigmoid", func() { Sigmoid(z, x) }},
 		{"SiLU", func() { SiLU(z, x) }},
 		{"QuickGELU", func() { QuickGELU(z, x) }},
 		{"GELU", func() { GELU(z, x) }},

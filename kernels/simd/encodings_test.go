@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// TestEncodings holds the instructions that halves_amd64.s encodes itself
+// TestEncodings holds the instructions that bf16_amd64.s encodes itself
 // against a disassembler: binutils' objdump has to read what the source says,
 // operand by operand, in the same order.
 func TestEncodings(t *testing.T) {
@@ -26,7 +26,7 @@ func TestEncodings(t *testing.T) {
 	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	source, err := os.ReadFile("halves_amd64.s")
+	source, err := os.ReadFile("bf16_amd64.s")
 	if err != nil {
 		t.Fatal(err)
 	}

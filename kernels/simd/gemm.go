@@ -11,7 +11,7 @@ const (
 	F32 Format = iota
 	// BF16x3 keeps of each float32 the nearest bfloat16 and that of what is lost
 	// by it, together 16 bits of significand, and adds three of the four products
-	// of such halves: a term's relative error is below 2⁻¹⁵. Of an infinite
+	// of such parts: a term's relative error is below 2⁻¹⁵. Of an infinite
 	// operand it makes NaN.
 	BF16x3
 	// BF16 rounds operands to bfloat16: a term's relative error is below 2⁻⁷.
@@ -27,7 +27,7 @@ func (f Format) String() string { return [...]string{"f32", "bf16x3", "bf16"}[f]
 // zeros.
 //
 // A panel is [k][MR] or [k][NR] of F32. Of the other formats it holds bfloat16,
-// two to a word, in blocks of 32 of k: of A [row][k], of B [half of the columns]
+// two to a float32, in blocks of 32 of k: of A [row][k], of B [half of the columns]
 // [pair of k][column][2]; of BF16x3 the nearest ones of a block, then what is
 // left of them.
 type Kernel struct {
@@ -39,7 +39,7 @@ type Kernel struct {
 // The pure Go kernel, and the shape of those of bfloat16.
 var (
 	gemmGo   = Kernel{MR: 4, NR: 8, KR: 1}
-	gemmHalf = Kernel{MR: 32, NR: 32, KR: 32}
+	gemmBF16 = Kernel{MR: 32, NR: 32, KR: 32}
 )
 
 // Gemm is the active level's kernel of a format.
@@ -47,8 +47,8 @@ func Gemm(f Format) Kernel {
 	if f == F32 {
 		return gemmOf(vector)
 	}
-	g := gemmHalf
-	g.Format, g.level = f, halvesOf(f, active)
+	g := gemmBF16
+	g.Format, g.level = f, bf16Level(f, active)
 	return g
 }
 
@@ -226,9 +226,9 @@ func (g Kernel) product(k int, a []float32, lda int, b []float32, ldb int, c []f
 
 // tileGo multiplies panels of A by one of B.
 func (g Kernel) tileGo(k int, a []float32, lda int, b, c []float32, ldc, m, n int, add bool) {
-	tile := floatsGo
+	tile := f32Go
 	if g.Format != F32 {
-		tile = g.halvesGo
+		tile = g.bf16Go
 	}
 	for i := 0; i < m; i += g.MR {
 		rows := min(g.MR, m-i)
@@ -241,9 +241,9 @@ func (g Kernel) tileGo(k int, a []float32, lda int, b, c []float32, ldc, m, n in
 	}
 }
 
-// floatsGo adds the product of a panel of each. It takes two columns at a time: eight sums, as many as the compiler
-// keeps in registers beside the six factors.
-func floatsGo(k int, a, b, c []float32, ldc, m, n int) {
+// f32Go adds the product of a panel of each. It takes two columns at a time: eight
+// sums, as many as the compiler keeps in registers beside the six factors.
+func f32Go(k int, a, b, c []float32, ldc, m, n int) {
 	const mr, nr = 4, 8
 	for j := 0; j < n; j += 2 {
 		var s00, s01, s10, s11, s20, s21, s30, s31 float32
@@ -284,21 +284,21 @@ func PackRows(dst, src []float32, ld, rows, k, r int) {
 	}
 }
 
-// packRows fills one panel, strip by strip of as many rows as a register
-// holds. The assembly leaves the last columns and incomplete strips to Go.
+// packRows fills one panel, as many rows at a time as a register holds. The
+// assembly leaves the last columns and incomplete registers to Go.
 func packRows(dst, src []float32, ld, rows, k, r int) {
 	if rows < r {
 		clear(dst)
 	}
 	for i := 0; i < rows; {
-		n, done := packStrip(dst[i:], src[i*ld:], ld, rows-i, k, r)
-		packStripGo(dst[i:], src[i*ld:], ld, n, done, k, r)
+		n, done := packTransposed(dst[i:], src[i*ld:], ld, rows-i, k, r)
+		packTransposedGo(dst[i:], src[i*ld:], ld, n, done, k, r)
 		i += n
 	}
 }
 
-// packStripGo transposes columns from..k of n rows.
-func packStripGo(dst, src []float32, ld, n, from, k, r int) {
+// packTransposedGo transposes columns from..k of n rows.
+func packTransposedGo(dst, src []float32, ld, n, from, k, r int) {
 	i := 0
 	for ; i+4 <= n; i += 4 {
 		s0, s1, s2, s3 := src[i*ld:][:k], src[(i+1)*ld:][:k], src[(i+2)*ld:][:k], src[(i+3)*ld:][:k]

@@ -153,8 +153,8 @@ func (g Kernel) term(x, y float32) float64 {
 		return float64(x) * float64(y)
 	}
 	wide := func(u uint32) float64 { return float64(math.Float32frombits(u << 16)) }
-	x0, x1 := half(x)
-	y0, y1 := half(y)
+	x0, x1 := split(x)
+	y0, y1 := split(y)
 	if g.Format == BF16 {
 		return wide(x0) * wide(y0)
 	}

@@ -4,7 +4,7 @@ package simd
 
 func detect() Level { return Go }
 
-func halvesOf(Format, Level) Level { return Go }
+func bf16Level(Format, Level) Level { return Go }
 
 func gemmOf(Level) Kernel { return gemmGo }
 
@@ -17,26 +17,25 @@ func (g Kernel) tile(k int, a []float32, lda int, b, _, c []float32, ldc, m, n i
 	g.tileGo(k, a, lda, b, c, ldc, m, n, add)
 }
 
-func peak(n int) int                                                 { return peakGo(n) }
-func columnMax(top, x []float32)                                     { columnMaxGo(top, x) }
-func columnExp2(x, top, sum []float32)                               { columnExp2Go(x, top, sum) }
-func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) { return rows, 0 }
-func packPanel(dst, src []float32, ld, k, r int) bool                { return false }
-func dot(a, b []float32) float32                                     { return dotGo(a, b) }
-func axpy(alpha float32, x, y []float32)                             { axpyGo(alpha, x, y) }
-func add(dst, a, b []float32)                                        { addGo(dst, a, b) }
-func mul(dst, a, b []float32)                                        { mulGo(dst, a, b) }
-func scale(dst, a []float32, alpha float32)                          { scaleGo(dst, a, alpha) }
-func scaleShift(dst, x, scale, shift []float32)                      { scaleShiftGo(dst, x, scale, shift) }
-func sum(x []float32) float32                                        { return sumGo(x) }
-func moments(x []float32, at float32) (sum, squares float32)         { return momentsGo(x, at) }
-func columnMoments(sum, squares, x, at []float32)                    { columnMomentsGo(sum, squares, x, at) }
+func peak(n int) int                                                      { return peakGo(n) }
+func columnMax(top, x []float32)                                          { columnMaxGo(top, x) }
+func columnExp2(x, top, sum []float32)                                    { columnExp2Go(x, top, sum) }
+func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) { return rows, 0 }
+func packPanel(dst, src []float32, ld, k, r int) bool                     { return false }
+func dot(a, b []float32) float32                                          { return dotGo(a, b) }
+func axpy(alpha float32, x, y []float32)                                  { axpyGo(alpha, x, y) }
+func add(dst, a, b []float32)                                             { addGo(dst, a, b) }
+func mul(dst, a, b []float32)                                             { mulGo(dst, a, b) }
+func scale(dst, a []float32, alpha float32)                               { scaleGo(dst, a, alpha) }
+func scaleShift(dst, x, scale, shift []float32)                           { scaleShiftGo(dst, x, scale, shift) }
+func sum(x []float32) float32                                             { return sumGo(x) }
+func moments(x []float32, at float32) (sum, squares float32)              { return momentsGo(x, at) }
+func columnMoments(sum, squares, x, at []float32)                         { columnMomentsGo(sum, squares, x, at) }
 func normalise(dst, x, gamma, beta []float32, mean, low, rstd float32) {
 	normaliseGo(dst, x, gamma, beta, mean, low, rstd)
 }
 func maxVal(x []float32) float32                   { return maxValGo(x) }
 func expSub(dst, x []float32, sub float32) float32 { return expSubGo(dst, x, sub) }
-func sigmoid(dst, x []float32)                     { sigmoidGo(dst, x) }
 func silu(dst, x []float32)                        { siluGo(dst, x) }
 func quickGELU(dst, x []float32)                   { quickGELUGo(dst, x) }
 func gelu(dst, x []float32)                        { geluGo(dst, x) }

@@ -41,12 +41,12 @@ func (l Level) String() string {
 	return "go"
 }
 
-// active is the level of products of bfloat16; everything else has the vectors'.
-var active, vector Level
+// active is the level of products of bfloat16, vector that of everything else. They
+// are what the processor has and do not change while a program runs; tests lower
+// them.
+var active, vector = levels(Best())
 
-func init() { use(Best()) }
-
-func use(l Level) { active, vector = l, min(l, AVX512) }
+func levels(l Level) (active, vector Level) { return l, min(l, AVX512) }
 
 // Best is the highest level that this build and this machine have. The
 // environment variable PARLEY_SIMD (go, avx2, avx512 or amx) can lower it.
@@ -147,9 +147,6 @@ func ColumnExp2(x, top, sum []float32) {
 	}
 }
 
-// Sigmoid sets dst to 1/(1+exp(-x)).
-func Sigmoid(dst, x []float32) { sigmoid(dst, x[:len(dst)]) }
-
 // SiLU sets dst to x sigmoid(x).
 func SiLU(dst, x []float32) { silu(dst, x[:len(dst)]) }
 
@@ -166,15 +163,15 @@ func GELUTanh(dst, x []float32) { geluTanh(dst, x[:len(dst)]) }
 // Tanh sets dst to tanh(x).
 func Tanh(dst, x []float32) { tanh(dst, x[:len(dst)]) }
 
-// FromF16 widens IEEE half floats.
+// FromF16 widens float16.
 func FromF16(dst []float32, src []uint16) { fromF16(dst, src[:len(dst)]) }
 
 // FromBF16 widens bfloat16 values.
 func FromBF16(dst []float32, src []uint16) { fromBF16(dst, src[:len(dst)]) }
 
-// ToF16 rounds to IEEE half floats, to nearest even; what is too large
+// ToF16 rounds to float16, to nearest even; what is too large
 // becomes Inf.
 func ToF16(dst []uint16, src []float32) { toF16(dst, src[:len(dst)]) }
 
-// ToBF16 rounds to bfloat16, to nearest even.
+// ToBF16 rounds to bfloat16, to nearest even: for weights that are stored so.
 func ToBF16(dst []uint16, src []float32) { toBF16(dst, src[:len(dst)]) }

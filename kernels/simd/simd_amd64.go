@@ -8,8 +8,8 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// halvesOf is the level of the kernel of a format of bfloat16.
-func halvesOf(f Format, l Level) Level {
+// bf16Level is the level of the kernel of a format of bfloat16.
+func bf16Level(f Format, l Level) Level {
 	switch {
 	case l == AMX:
 		return AMX
@@ -104,25 +104,25 @@ func columnExp2(x, top, sum []float32) {
 	}
 }
 
-// packStrip transposes the first columns of the first rows of src, as many of
-// both as it returns. A strip narrower than the registers, 14 or 6 rows,
+// packTransposed transposes the first columns of the first rows of src, as many of
+// both as it returns. What has fewer rows than a register, 14 or 6,
 // writes behind each column, which the next one overwrites: the last column
 // has to be Go's.
-func packStrip(dst, src []float32, ld, rows, k, r int) (n, done int) {
+func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) {
 	whole, partial := k/4, (k-1)/4
 	switch {
 	case whole == 0:
 	case vector >= AVX512 && rows >= 16:
-		strip16AVX512(p(dst), p(src), ld, r, whole)
+		transpose16AVX512(p(dst), p(src), ld, r, whole)
 		return 16, 4 * whole
 	case vector >= AVX512 && rows == 14 && r == 14 && partial > 0:
-		strip14AVX512(p(dst), p(src), ld, r, partial)
+		transpose14AVX512(p(dst), p(src), ld, r, partial)
 		return 14, 4 * partial
 	case vector >= AVX2 && rows >= 8:
-		strip8AVX2(p(dst), p(src), ld, r, whole)
+		transpose8AVX2(p(dst), p(src), ld, r, whole)
 		return 8, 4 * whole
 	case vector >= AVX2 && rows == 6 && r == 6 && partial > 0:
-		strip6AVX2(p(dst), p(src), ld, r, partial)
+		transpose6AVX2(p(dst), p(src), ld, r, partial)
 		return 6, 4 * partial
 	}
 	return rows, 0
@@ -270,17 +270,6 @@ func expSub(dst, x []float32, sub float32) float32 {
 		return expSubAVX2(p(dst), p(x), sub, len(dst))
 	default:
 		return expSubGo(dst, x, sub)
-	}
-}
-
-func sigmoid(dst, x []float32) {
-	switch vector {
-	case AVX512:
-		sigmoidAVX512(p(dst), p(x), len(dst))
-	case AVX2:
-		sigmoidAVX2(p(dst), p(x), len(dst))
-	default:
-		sigmoidGo(dst, x)
 	}
 }
 

@@ -878,9 +878,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func strip6AVX2(dst *float32, src *float32, ld int, r int, groups int)
+// func transpose6AVX2(dst *float32, src *float32, ld int, r int, groups int)
 // Requires: AVX
-TEXT ·strip6AVX2(SB), NOSPLIT, $0-40
+TEXT ·transpose6AVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ ld+16(FP), DX
@@ -919,9 +919,9 @@ group:
 	VZEROUPPER
 	RET
 
-// func strip8AVX2(dst *float32, src *float32, ld int, r int, groups int)
+// func transpose8AVX2(dst *float32, src *float32, ld int, r int, groups int)
 // Requires: AVX
-TEXT ·strip8AVX2(SB), NOSPLIT, $0-40
+TEXT ·transpose8AVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ ld+16(FP), DX
@@ -2261,256 +2261,6 @@ DATA const14<>+56(SB)/4, $0x0000007f
 DATA const14<>+60(SB)/4, $0x0000007f
 GLOBL const14<>(SB), RODATA|NOPTR, $64
 
-// func sigmoidAVX2(dst *float32, x *float32, n int)
-// Requires: AVX, AVX2, FMA3
-TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-
-four:
-	CMPQ         DX, $+32
-	JLT          one
-	VMOVUPS      (CX), Y0
-	VXORPS       const15<>+0(SB), Y0, Y1
-	VMOVUPS      const13<>+0(SB), Y0
-	VMOVUPS      const1<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y2
-	VMOVUPS      const2<>+0(SB), Y1
-	VMAXPS       Y2, Y1, Y1
-	VMOVUPS      const3<>+0(SB), Y2
-	VFMADD231PS  const4<>+0(SB), Y1, Y2
-	VSUBPS       const3<>+0(SB), Y2, Y2
-	VFNMADD231PS const5<>+0(SB), Y2, Y1
-	VFNMADD231PS const6<>+0(SB), Y2, Y1
-	VMOVUPS      const7<>+0(SB), Y3
-	VFMADD213PS  const8<>+0(SB), Y1, Y3
-	VFMADD213PS  const9<>+0(SB), Y1, Y3
-	VFMADD213PS  const10<>+0(SB), Y1, Y3
-	VFMADD213PS  const11<>+0(SB), Y1, Y3
-	VFMADD213PS  const12<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPADDD       const14<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VPADDD       const14<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VDIVPS       Y3, Y0, Y3
-	VMOVUPS      Y3, (AX)
-	VMOVUPS      32(CX), Y0
-	VXORPS       const15<>+0(SB), Y0, Y1
-	VMOVUPS      const13<>+0(SB), Y0
-	VMOVUPS      const1<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y2
-	VMOVUPS      const2<>+0(SB), Y1
-	VMAXPS       Y2, Y1, Y1
-	VMOVUPS      const3<>+0(SB), Y2
-	VFMADD231PS  const4<>+0(SB), Y1, Y2
-	VSUBPS       const3<>+0(SB), Y2, Y2
-	VFNMADD231PS const5<>+0(SB), Y2, Y1
-	VFNMADD231PS const6<>+0(SB), Y2, Y1
-	VMOVUPS      const7<>+0(SB), Y3
-	VFMADD213PS  const8<>+0(SB), Y1, Y3
-	VFMADD213PS  const9<>+0(SB), Y1, Y3
-	VFMADD213PS  const10<>+0(SB), Y1, Y3
-	VFMADD213PS  const11<>+0(SB), Y1, Y3
-	VFMADD213PS  const12<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPADDD       const14<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VPADDD       const14<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VDIVPS       Y3, Y0, Y3
-	VMOVUPS      Y3, 32(AX)
-	VMOVUPS      64(CX), Y0
-	VXORPS       const15<>+0(SB), Y0, Y1
-	VMOVUPS      const13<>+0(SB), Y0
-	VMOVUPS      const1<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y2
-	VMOVUPS      const2<>+0(SB), Y1
-	VMAXPS       Y2, Y1, Y1
-	VMOVUPS      const3<>+0(SB), Y2
-	VFMADD231PS  const4<>+0(SB), Y1, Y2
-	VSUBPS       const3<>+0(SB), Y2, Y2
-	VFNMADD231PS const5<>+0(SB), Y2, Y1
-	VFNMADD231PS const6<>+0(SB), Y2, Y1
-	VMOVUPS      const7<>+0(SB), Y3
-	VFMADD213PS  const8<>+0(SB), Y1, Y3
-	VFMADD213PS  const9<>+0(SB), Y1, Y3
-	VFMADD213PS  const10<>+0(SB), Y1, Y3
-	VFMADD213PS  const11<>+0(SB), Y1, Y3
-	VFMADD213PS  const12<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPADDD       const14<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VPADDD       const14<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VDIVPS       Y3, Y0, Y3
-	VMOVUPS      Y3, 64(AX)
-	VMOVUPS      96(CX), Y0
-	VXORPS       const15<>+0(SB), Y0, Y1
-	VMOVUPS      const13<>+0(SB), Y0
-	VMOVUPS      const1<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y2
-	VMOVUPS      const2<>+0(SB), Y1
-	VMAXPS       Y2, Y1, Y1
-	VMOVUPS      const3<>+0(SB), Y2
-	VFMADD231PS  const4<>+0(SB), Y1, Y2
-	VSUBPS       const3<>+0(SB), Y2, Y2
-	VFNMADD231PS const5<>+0(SB), Y2, Y1
-	VFNMADD231PS const6<>+0(SB), Y2, Y1
-	VMOVUPS      const7<>+0(SB), Y3
-	VFMADD213PS  const8<>+0(SB), Y1, Y3
-	VFMADD213PS  const9<>+0(SB), Y1, Y3
-	VFMADD213PS  const10<>+0(SB), Y1, Y3
-	VFMADD213PS  const11<>+0(SB), Y1, Y3
-	VFMADD213PS  const12<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPADDD       const14<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VPADDD       const14<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VDIVPS       Y3, Y0, Y3
-	VMOVUPS      Y3, 96(AX)
-	ADDQ         $+128, CX
-	ADDQ         $+128, AX
-	SUBQ         $+32, DX
-	JMP          four
-
-one:
-	CMPQ         DX, $+8
-	JLT          tail
-	VMOVUPS      (CX), Y0
-	VXORPS       const15<>+0(SB), Y0, Y1
-	VMOVUPS      const13<>+0(SB), Y0
-	VMOVUPS      const1<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y2
-	VMOVUPS      const2<>+0(SB), Y1
-	VMAXPS       Y2, Y1, Y1
-	VMOVUPS      const3<>+0(SB), Y2
-	VFMADD231PS  const4<>+0(SB), Y1, Y2
-	VSUBPS       const3<>+0(SB), Y2, Y2
-	VFNMADD231PS const5<>+0(SB), Y2, Y1
-	VFNMADD231PS const6<>+0(SB), Y2, Y1
-	VMOVUPS      const7<>+0(SB), Y3
-	VFMADD213PS  const8<>+0(SB), Y1, Y3
-	VFMADD213PS  const9<>+0(SB), Y1, Y3
-	VFMADD213PS  const10<>+0(SB), Y1, Y3
-	VFMADD213PS  const11<>+0(SB), Y1, Y3
-	VFMADD213PS  const12<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPADDD       const14<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VPADDD       const14<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VADDPS       const13<>+0(SB), Y3, Y3
-	VDIVPS       Y3, Y0, Y3
-	VMOVUPS      Y3, (AX)
-	ADDQ         $+32, CX
-	ADDQ         $+32, AX
-	SUBQ         $+8, DX
-	JMP          one
-
-tail:
-	TESTQ        DX, DX
-	JZ           done
-	LEAQ         tails<>+0(SB), BX
-	NEGQ         DX
-	VMOVUPS      32(BX)(DX*4), Y0
-	VMASKMOVPS   (CX), Y0, Y1
-	VXORPS       const15<>+0(SB), Y1, Y2
-	VMOVUPS      const13<>+0(SB), Y1
-	VMOVUPS      const1<>+0(SB), Y3
-	VMINPS       Y2, Y3, Y3
-	VMOVUPS      const2<>+0(SB), Y2
-	VMAXPS       Y3, Y2, Y2
-	VMOVUPS      const3<>+0(SB), Y3
-	VFMADD231PS  const4<>+0(SB), Y2, Y3
-	VSUBPS       const3<>+0(SB), Y3, Y3
-	VFNMADD231PS const5<>+0(SB), Y3, Y2
-	VFNMADD231PS const6<>+0(SB), Y3, Y2
-	VMOVUPS      const7<>+0(SB), Y4
-	VFMADD213PS  const8<>+0(SB), Y2, Y4
-	VFMADD213PS  const9<>+0(SB), Y2, Y4
-	VFMADD213PS  const10<>+0(SB), Y2, Y4
-	VFMADD213PS  const11<>+0(SB), Y2, Y4
-	VFMADD213PS  const12<>+0(SB), Y2, Y4
-	VMULPS       Y2, Y2, Y5
-	VFMADD213PS  Y2, Y5, Y4
-	VADDPS       const13<>+0(SB), Y4, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y2
-	VPSUBD       Y2, Y3, Y3
-	VPADDD       const14<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y4, Y4
-	VPADDD       const14<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y3, Y4, Y4
-	VADDPS       const13<>+0(SB), Y4, Y4
-	VDIVPS       Y4, Y1, Y4
-	VMASKMOVPS   Y4, Y0, (AX)
-
-done:
-	VZEROUPPER
-	RET
-
-DATA const15<>+0(SB)/4, $0x80000000
-DATA const15<>+4(SB)/4, $0x80000000
-DATA const15<>+8(SB)/4, $0x80000000
-DATA const15<>+12(SB)/4, $0x80000000
-DATA const15<>+16(SB)/4, $0x80000000
-DATA const15<>+20(SB)/4, $0x80000000
-DATA const15<>+24(SB)/4, $0x80000000
-DATA const15<>+28(SB)/4, $0x80000000
-DATA const15<>+32(SB)/4, $0x80000000
-DATA const15<>+36(SB)/4, $0x80000000
-DATA const15<>+40(SB)/4, $0x80000000
-DATA const15<>+44(SB)/4, $0x80000000
-DATA const15<>+48(SB)/4, $0x80000000
-DATA const15<>+52(SB)/4, $0x80000000
-DATA const15<>+56(SB)/4, $0x80000000
-DATA const15<>+60(SB)/4, $0x80000000
-GLOBL const15<>(SB), RODATA|NOPTR, $64
-
 // func siluAVX2(dst *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·siluAVX2(SB), NOSPLIT, $0-24
@@ -2748,6 +2498,24 @@ tail:
 done:
 	VZEROUPPER
 	RET
+
+DATA const15<>+0(SB)/4, $0x80000000
+DATA const15<>+4(SB)/4, $0x80000000
+DATA const15<>+8(SB)/4, $0x80000000
+DATA const15<>+12(SB)/4, $0x80000000
+DATA const15<>+16(SB)/4, $0x80000000
+DATA const15<>+20(SB)/4, $0x80000000
+DATA const15<>+24(SB)/4, $0x80000000
+DATA const15<>+28(SB)/4, $0x80000000
+DATA const15<>+32(SB)/4, $0x80000000
+DATA const15<>+36(SB)/4, $0x80000000
+DATA const15<>+40(SB)/4, $0x80000000
+DATA const15<>+44(SB)/4, $0x80000000
+DATA const15<>+48(SB)/4, $0x80000000
+DATA const15<>+52(SB)/4, $0x80000000
+DATA const15<>+56(SB)/4, $0x80000000
+DATA const15<>+60(SB)/4, $0x80000000
+GLOBL const15<>(SB), RODATA|NOPTR, $64
 
 // func quickGELUAVX2(dst *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
@@ -8668,9 +8436,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func strip14AVX512(dst *float32, src *float32, ld int, r int, groups int)
+// func transpose14AVX512(dst *float32, src *float32, ld int, r int, groups int)
 // Requires: AVX, AVX512F
-TEXT ·strip14AVX512(SB), NOSPLIT, $0-40
+TEXT ·transpose14AVX512(SB), NOSPLIT, $0-40
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
 	MOVQ  ld+16(FP), DX
@@ -8727,9 +8495,9 @@ group:
 	VZEROUPPER
 	RET
 
-// func strip16AVX512(dst *float32, src *float32, ld int, r int, groups int)
+// func transpose16AVX512(dst *float32, src *float32, ld int, r int, groups int)
 // Requires: AVX, AVX512F
-TEXT ·strip16AVX512(SB), NOSPLIT, $0-40
+TEXT ·transpose16AVX512(SB), NOSPLIT, $0-40
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
 	MOVQ  ld+16(FP), DX
@@ -9777,190 +9545,6 @@ done:
 	VPERMILPS     $0x01, X1, X0
 	VADDPS        X0, X1, X1
 	MOVSS         X1, ret+32(FP)
-	VZEROUPPER
-	RET
-
-// func sigmoidAVX512(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-
-four:
-	CMPQ         DX, $+64
-	JLT          one
-	VMOVUPS      (CX), Z0
-	VXORPS       const15<>+0(SB), Z0, Z1
-	VMOVUPS      const13<>+0(SB), Z0
-	VMOVUPS      const1<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z2
-	VMOVUPS      const2<>+0(SB), Z1
-	VMAXPS       Z2, Z1, Z1
-	VMOVUPS      const3<>+0(SB), Z2
-	VFMADD231PS  const4<>+0(SB), Z1, Z2
-	VSUBPS       const3<>+0(SB), Z2, Z2
-	VFNMADD231PS const5<>+0(SB), Z2, Z1
-	VFNMADD231PS const6<>+0(SB), Z2, Z1
-	VMOVUPS      const7<>+0(SB), Z3
-	VFMADD213PS  const8<>+0(SB), Z1, Z3
-	VFMADD213PS  const9<>+0(SB), Z1, Z3
-	VFMADD213PS  const10<>+0(SB), Z1, Z3
-	VFMADD213PS  const11<>+0(SB), Z1, Z3
-	VFMADD213PS  const12<>+0(SB), Z1, Z3
-	VMULPS       Z1, Z1, Z4
-	VFMADD213PS  Z1, Z4, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VSCALEFPS    Z2, Z3, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VDIVPS       Z3, Z0, Z3
-	VMOVUPS      Z3, (AX)
-	VMOVUPS      64(CX), Z0
-	VXORPS       const15<>+0(SB), Z0, Z1
-	VMOVUPS      const13<>+0(SB), Z0
-	VMOVUPS      const1<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z2
-	VMOVUPS      const2<>+0(SB), Z1
-	VMAXPS       Z2, Z1, Z1
-	VMOVUPS      const3<>+0(SB), Z2
-	VFMADD231PS  const4<>+0(SB), Z1, Z2
-	VSUBPS       const3<>+0(SB), Z2, Z2
-	VFNMADD231PS const5<>+0(SB), Z2, Z1
-	VFNMADD231PS const6<>+0(SB), Z2, Z1
-	VMOVUPS      const7<>+0(SB), Z3
-	VFMADD213PS  const8<>+0(SB), Z1, Z3
-	VFMADD213PS  const9<>+0(SB), Z1, Z3
-	VFMADD213PS  const10<>+0(SB), Z1, Z3
-	VFMADD213PS  const11<>+0(SB), Z1, Z3
-	VFMADD213PS  const12<>+0(SB), Z1, Z3
-	VMULPS       Z1, Z1, Z4
-	VFMADD213PS  Z1, Z4, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VSCALEFPS    Z2, Z3, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VDIVPS       Z3, Z0, Z3
-	VMOVUPS      Z3, 64(AX)
-	VMOVUPS      128(CX), Z0
-	VXORPS       const15<>+0(SB), Z0, Z1
-	VMOVUPS      const13<>+0(SB), Z0
-	VMOVUPS      const1<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z2
-	VMOVUPS      const2<>+0(SB), Z1
-	VMAXPS       Z2, Z1, Z1
-	VMOVUPS      const3<>+0(SB), Z2
-	VFMADD231PS  const4<>+0(SB), Z1, Z2
-	VSUBPS       const3<>+0(SB), Z2, Z2
-	VFNMADD231PS const5<>+0(SB), Z2, Z1
-	VFNMADD231PS const6<>+0(SB), Z2, Z1
-	VMOVUPS      const7<>+0(SB), Z3
-	VFMADD213PS  const8<>+0(SB), Z1, Z3
-	VFMADD213PS  const9<>+0(SB), Z1, Z3
-	VFMADD213PS  const10<>+0(SB), Z1, Z3
-	VFMADD213PS  const11<>+0(SB), Z1, Z3
-	VFMADD213PS  const12<>+0(SB), Z1, Z3
-	VMULPS       Z1, Z1, Z4
-	VFMADD213PS  Z1, Z4, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VSCALEFPS    Z2, Z3, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VDIVPS       Z3, Z0, Z3
-	VMOVUPS      Z3, 128(AX)
-	VMOVUPS      192(CX), Z0
-	VXORPS       const15<>+0(SB), Z0, Z1
-	VMOVUPS      const13<>+0(SB), Z0
-	VMOVUPS      const1<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z2
-	VMOVUPS      const2<>+0(SB), Z1
-	VMAXPS       Z2, Z1, Z1
-	VMOVUPS      const3<>+0(SB), Z2
-	VFMADD231PS  const4<>+0(SB), Z1, Z2
-	VSUBPS       const3<>+0(SB), Z2, Z2
-	VFNMADD231PS const5<>+0(SB), Z2, Z1
-	VFNMADD231PS const6<>+0(SB), Z2, Z1
-	VMOVUPS      const7<>+0(SB), Z3
-	VFMADD213PS  const8<>+0(SB), Z1, Z3
-	VFMADD213PS  const9<>+0(SB), Z1, Z3
-	VFMADD213PS  const10<>+0(SB), Z1, Z3
-	VFMADD213PS  const11<>+0(SB), Z1, Z3
-	VFMADD213PS  const12<>+0(SB), Z1, Z3
-	VMULPS       Z1, Z1, Z4
-	VFMADD213PS  Z1, Z4, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VSCALEFPS    Z2, Z3, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VDIVPS       Z3, Z0, Z3
-	VMOVUPS      Z3, 192(AX)
-	ADDQ         $+256, CX
-	ADDQ         $+256, AX
-	SUBQ         $+64, DX
-	JMP          four
-
-one:
-	CMPQ         DX, $+16
-	JLT          tail
-	VMOVUPS      (CX), Z0
-	VXORPS       const15<>+0(SB), Z0, Z1
-	VMOVUPS      const13<>+0(SB), Z0
-	VMOVUPS      const1<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z2
-	VMOVUPS      const2<>+0(SB), Z1
-	VMAXPS       Z2, Z1, Z1
-	VMOVUPS      const3<>+0(SB), Z2
-	VFMADD231PS  const4<>+0(SB), Z1, Z2
-	VSUBPS       const3<>+0(SB), Z2, Z2
-	VFNMADD231PS const5<>+0(SB), Z2, Z1
-	VFNMADD231PS const6<>+0(SB), Z2, Z1
-	VMOVUPS      const7<>+0(SB), Z3
-	VFMADD213PS  const8<>+0(SB), Z1, Z3
-	VFMADD213PS  const9<>+0(SB), Z1, Z3
-	VFMADD213PS  const10<>+0(SB), Z1, Z3
-	VFMADD213PS  const11<>+0(SB), Z1, Z3
-	VFMADD213PS  const12<>+0(SB), Z1, Z3
-	VMULPS       Z1, Z1, Z4
-	VFMADD213PS  Z1, Z4, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VSCALEFPS    Z2, Z3, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VDIVPS       Z3, Z0, Z3
-	VMOVUPS      Z3, (AX)
-	ADDQ         $+64, CX
-	ADDQ         $+64, AX
-	SUBQ         $+16, DX
-	JMP          one
-
-tail:
-	TESTQ        DX, DX
-	JZ           done
-	MOVQ         $-1, BX
-	BZHIQ        DX, BX, BX
-	KMOVW        BX, K1
-	VMOVUPS.Z    (CX), K1, Z0
-	VXORPS       const15<>+0(SB), Z0, Z1
-	VMOVUPS      const13<>+0(SB), Z0
-	VMOVUPS      const1<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z2
-	VMOVUPS      const2<>+0(SB), Z1
-	VMAXPS       Z2, Z1, Z1
-	VMOVUPS      const3<>+0(SB), Z2
-	VFMADD231PS  const4<>+0(SB), Z1, Z2
-	VSUBPS       const3<>+0(SB), Z2, Z2
-	VFNMADD231PS const5<>+0(SB), Z2, Z1
-	VFNMADD231PS const6<>+0(SB), Z2, Z1
-	VMOVUPS      const7<>+0(SB), Z3
-	VFMADD213PS  const8<>+0(SB), Z1, Z3
-	VFMADD213PS  const9<>+0(SB), Z1, Z3
-	VFMADD213PS  const10<>+0(SB), Z1, Z3
-	VFMADD213PS  const11<>+0(SB), Z1, Z3
-	VFMADD213PS  const12<>+0(SB), Z1, Z3
-	VMULPS       Z1, Z1, Z4
-	VFMADD213PS  Z1, Z4, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VSCALEFPS    Z2, Z3, Z3
-	VADDPS       const13<>+0(SB), Z3, Z3
-	VDIVPS       Z3, Z0, Z3
-	VMOVUPS      Z3, K1, (AX)
-
-done:
 	VZEROUPPER
 	RET
 
@@ -11321,9 +10905,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func pairsExp2SplitAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
+// func pairsExp2BF16x3AVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·pairsExp2SplitAVX512(SB), NOSPLIT, $0-40
+TEXT ·pairsExp2BF16x3AVX512(SB), NOSPLIT, $0-40
 	MOVQ    dst+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    top+16(FP), DX
@@ -11485,9 +11069,9 @@ DATA const84<>+56(SB)/4, $0x00008000
 DATA const84<>+60(SB)/4, $0x00008000
 GLOBL const84<>(SB), RODATA|NOPTR, $64
 
-// func pairsExp2HalfAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
+// func pairsExp2BF16AVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·pairsExp2HalfAVX512(SB), NOSPLIT, $0-40
+TEXT ·pairsExp2BF16AVX512(SB), NOSPLIT, $0-40
 	MOVQ    dst+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    top+16(FP), DX

@@ -14,15 +14,15 @@ func tileAVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, m int
 //go:noescape
 func tileSetAVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, m int, n int)
 
-// strip6AVX2 transposes 6 rows of 4 groups columns to stride r.
+// transpose6AVX2 transposes 6 rows of 4 groups columns to stride r.
 //
 //go:noescape
-func strip6AVX2(dst *float32, src *float32, ld int, r int, groups int)
+func transpose6AVX2(dst *float32, src *float32, ld int, r int, groups int)
 
-// strip8AVX2 transposes 8 rows of 4 groups columns to stride r.
+// transpose8AVX2 transposes 8 rows of 4 groups columns to stride r.
 //
 //go:noescape
-func strip8AVX2(dst *float32, src *float32, ld int, r int, groups int)
+func transpose8AVX2(dst *float32, src *float32, ld int, r int, groups int)
 
 // copyColsAVX2 packs one panel of 16 columns.
 //
@@ -89,11 +89,6 @@ func maxValAVX2(x *float32, n int) float32
 //go:noescape
 func expSubAVX2(dst *float32, x *float32, sub float32, n int) float32
 
-// sigmoidAVX2 sets dst to 1/(1+exp(-x)).
-//
-//go:noescape
-func sigmoidAVX2(dst *float32, x *float32, n int)
-
 // siluAVX2 sets dst to x/(1+exp(-x)).
 //
 //go:noescape
@@ -129,7 +124,7 @@ func columnMaxAVX2(top *float32, x *float32, rows int)
 //go:noescape
 func columnExp2AVX2(x *float32, top *float32, sum *float32, rows int)
 
-// fromF16AVX2 widens half floats.
+// fromF16AVX2 widens float16.
 //
 //go:noescape
 func fromF16AVX2(dst *float32, src *uint16, n int)
@@ -139,7 +134,7 @@ func fromF16AVX2(dst *float32, src *uint16, n int)
 //go:noescape
 func fromBF16AVX2(dst *float32, src *uint16, n int)
 
-// toF16AVX2 rounds to half floats.
+// toF16AVX2 rounds to float16.
 //
 //go:noescape
 func toF16AVX2(dst *uint16, src *float32, n int)
@@ -199,15 +194,15 @@ func tileAVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, m i
 //go:noescape
 func tileSetAVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, m int, n int)
 
-// strip14AVX512 transposes 14 rows of 4 groups columns to stride r.
+// transpose14AVX512 transposes 14 rows of 4 groups columns to stride r.
 //
 //go:noescape
-func strip14AVX512(dst *float32, src *float32, ld int, r int, groups int)
+func transpose14AVX512(dst *float32, src *float32, ld int, r int, groups int)
 
-// strip16AVX512 transposes 16 rows of 4 groups columns to stride r.
+// transpose16AVX512 transposes 16 rows of 4 groups columns to stride r.
 //
 //go:noescape
-func strip16AVX512(dst *float32, src *float32, ld int, r int, groups int)
+func transpose16AVX512(dst *float32, src *float32, ld int, r int, groups int)
 
 // copyColsAVX512 packs one panel of 32 columns.
 //
@@ -274,11 +269,6 @@ func maxValAVX512(x *float32, n int) float32
 //go:noescape
 func expSubAVX512(dst *float32, x *float32, sub float32, n int) float32
 
-// sigmoidAVX512 sets dst to 1/(1+exp(-x)).
-//
-//go:noescape
-func sigmoidAVX512(dst *float32, x *float32, n int)
-
 // siluAVX512 sets dst to x/(1+exp(-x)).
 //
 //go:noescape
@@ -314,17 +304,17 @@ func columnMaxAVX512(top *float32, x *float32, rows int)
 //go:noescape
 func columnExp2AVX512(x *float32, top *float32, sum *float32, rows int)
 
-// pairsExp2SplitAVX512 packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.
+// pairsExp2BF16x3AVX512 packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.
 //
 //go:noescape
-func pairsExp2SplitAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
+func pairsExp2BF16x3AVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
 
-// pairsExp2HalfAVX512 packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.
+// pairsExp2BF16AVX512 packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.
 //
 //go:noescape
-func pairsExp2HalfAVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
+func pairsExp2BF16AVX512(dst *float32, x *float32, top *float32, sum *float32, blocks int)
 
-// fromF16AVX512 widens half floats.
+// fromF16AVX512 widens float16.
 //
 //go:noescape
 func fromF16AVX512(dst *float32, src *uint16, n int)
@@ -334,7 +324,7 @@ func fromF16AVX512(dst *float32, src *uint16, n int)
 //go:noescape
 func fromBF16AVX512(dst *float32, src *uint16, n int)
 
-// toF16AVX512 rounds to half floats.
+// toF16AVX512 rounds to float16.
 //
 //go:noescape
 func toF16AVX512(dst *uint16, src *float32, n int)

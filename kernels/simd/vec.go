@@ -217,13 +217,6 @@ func columnExp2Go(x, top, sum []float32) {
 	}
 }
 
-func sigmoidGo(dst, x []float32) {
-	x = x[:len(dst)]
-	for i, v := range x {
-		dst[i] = 1 / (1 + exp(-v))
-	}
-}
-
 // The gated units are x/(1+exp(-f(x))). Below gateMin the quotient is -0 for
 // each of them; stopping there keeps -Inf from becoming NaN.
 const gateMin = -104

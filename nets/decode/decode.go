@@ -1,4 +1,4 @@
-// Package decode writes texts with a language model, word by word: greedily,
+// Package decode generates texts with a language model, token by token: greedily,
 // by beam search and by sampling, with the semantics of transformers' generate.
 package decode
 
@@ -9,41 +9,42 @@ import (
 	"slices"
 
 	"parley/engine"
-	"parley/kernels/sample"
+	"parley/kernels/sampling"
 )
 
-// Writer is a model that has read some words of every row (blip.Cache).
-type Writer interface {
-	// Next reads more words of each row: the logits [rows, vocabulary] of the
-	// word behind the last, which are good until the next call.
+// Model is a language model with a cache of what it has read (blip.Cache).
+type Model interface {
+	// Next reads more tokens of each row: the logits [rows, vocabulary] of the token
+	// behind the last, f32, which are good until the next call.
 	Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error)
-	// Select makes row i go on from what row from[i] has read.
-	Select(s *engine.Stream, from []int32)
+	// Reorder makes row i go on from what row from[i] has read.
+	Reorder(s *engine.Stream, from []int32)
 }
 
-// Options say how to choose words. Zero values are transformers' defaults.
+// Options say how tokens are chosen. Zero values are transformers' defaults.
 type Options struct {
-	Beams             int     // 0 or 1: no beam search
-	Keep              int     // the best texts of each prompt's beams that are returned; 0: one
-	Sample            bool    // by chance, else the likeliest
-	TopP              float64 // nucleus: the likeliest words that together have this probability; 0 and 1: all
-	TopK              int     // the K likeliest words; 0: all
-	Temperature       float64 // 0 is 1
-	RepetitionPenalty float64 // above 1 makes words that are there already less likely; 0 is 1
-	LengthPenalty     float64 // of beams: the exponent of the length that a score is divided by
-	NoLengthPenalty   bool    // LengthPenalty 0 is meant
-	EarlyStopping     bool    // beams: stop with as many texts as beams
-	MaxLength         int     // in ids, the prompt's included
-	MinLength         int     // likewise
-	Seed              uint64  // of Sample
-	Streams           []int   // of Sample: row i draws from stream Streams[i]; nil: from stream i
-	End, Pad          int32   // the id that ends a text; the one that fills rows up
+	Beams             int      // 0 or 1: no beam search
+	Keep              int      // how many of a prompt's beams are returned, the best first; 0: one
+	Sample            bool     // draw from the distribution, else take the likeliest
+	TopP              float64  // nucleus: the likeliest tokens that together have this probability; 0 and 1: all
+	TopK              int      // the K likeliest tokens; 0: all
+	Temperature       float64  // 0 is 1
+	RepetitionPenalty float64  // above 1 makes tokens that are there already less likely; 0 is 1
+	LengthPenalty     float64  // of beams: the exponent of the length that a score is divided by
+	NoLengthPenalty   bool     // LengthPenalty 0 is meant
+	EarlyStopping     bool     // beams: stop with as many texts as beams
+	MaxLength         int      // in tokens, the prompt's included
+	MinLength         int      // likewise; until then EOS is suppressed
+	Seed              uint64   // of Sample
+	Seeds             []uint64 // of Sample: row i draws from Seeds[i]; nil: every row from Seed
+	Subsequences      []int    // of Sample: row i draws from subsequence Subsequences[i] of Philox; nil: from its own, i
+	EOS, Pad          int32    // the token that ends a text; the one that fills rows up
 }
 
 // Text is one result.
 type Text struct {
-	IDs []int32 // the prompt's, the text's and End, where it got there
-	// Score is the mean log probability of a word by the model itself; of beam
+	IDs []int32 // the prompt's, the text's and EOS, where it got there
+	// Score is the mean log probability of a token by the model itself; of beam
 	// search, the sum over the length to the power of the penalty, as
 	// transformers' sequences_scores.
 	Score float64
@@ -60,13 +61,18 @@ func (o Options) Check(prompts [][]int32) error {
 		return fmt.Errorf("decode: min length %d is above max length %d", o.MinLength, o.MaxLength)
 	// Written so that NaN fails.
 	case !(o.Temperature >= 0) || !(o.TopP >= 0 && o.TopP <= 1) || o.TopK < 0 || !(o.RepetitionPenalty >= 0) || o.Beams < 0:
-		return fmt.Errorf("decode: temperature %v, top p %v, top k %d, repetition penalty %v, beams %d: none may be negative, top p at most 1", o.Temperature, o.TopP, o.TopK, o.RepetitionPenalty, o.Beams)
+		return fmt.Errorf("decode: temperature %v, top p %v, top k %d, repetition penalty %v, beams %d: none may be negative, top p at most 1",
+			o.Temperature, o.TopP, o.TopK, o.RepetitionPenalty, o.Beams)
 	case math.IsInf(o.Temperature, 0) || math.IsInf(o.RepetitionPenalty, 0) || math.IsInf(o.LengthPenalty, 0) || math.IsNaN(o.LengthPenalty):
-		return fmt.Errorf("decode: temperature %v, repetition penalty %v, length penalty %v: want finite numbers", o.Temperature, o.RepetitionPenalty, o.LengthPenalty)
+		return fmt.Errorf("decode: temperature %v, repetition penalty %v, length penalty %v: want finite numbers",
+			o.Temperature, o.RepetitionPenalty, o.LengthPenalty)
 	case o.Sample && o.Beams > 1:
 		return fmt.Errorf("decode: sampling and beam search exclude each other")
 	case o.Keep > max(1, o.Beams):
 		return fmt.Errorf("decode: %d texts of %d beams", o.Keep, o.Beams)
+	}
+	if o.Seeds != nil && len(o.Seeds) != len(prompts) {
+		return fmt.Errorf("decode: %d seeds for %d prompts", len(o.Seeds), len(prompts))
 	}
 	for i, p := range prompts {
 		if len(p) != len(prompts[0]) {
@@ -76,45 +82,46 @@ func (o Options) Check(prompts [][]int32) error {
 	return nil
 }
 
-// Rows is how many rows a writer needs for n prompts.
+// Rows is how many rows a model's cache needs for n prompts.
 func (o Options) Rows(n int) int { return n * max(1, o.Beams) }
 
-// Generate writes on behind prompts, which are of one length. w is fresh, with
-// Rows(len(prompts)) rows, those of a prompt side by side. There is one text a
+// Generate continues prompts, which are of one length. m has read nothing yet, and
+// has Rows(len(prompts)) rows, those of a prompt side by side. There is one text a
 // prompt, or Keep of beam search, the best first.
-func Generate(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, error) {
+func Generate(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, error) {
 	if err := o.Check(prompts); err != nil {
 		return nil, err
 	}
 	if o.Beams > 1 {
-		return beam(s, w, prompts, o)
+		return beam(s, m, prompts, o)
 	}
-	return rows(s, w, prompts, o)
+	return single(s, m, prompts, o)
 }
 
-// choice is how the word behind length ids is chosen.
-func (o Options) choice(length int) sample.Choice {
-	return sample.Choice{RepetitionPenalty: o.RepetitionPenalty, Bar: length < o.MinLength, Barred: o.End,
+// choice is how the token behind length others is chosen.
+func (o Options) choice(length int) sampling.Options {
+	return sampling.Options{RepetitionPenalty: o.RepetitionPenalty, Suppress: length < o.MinLength, Suppressed: o.EOS,
 		Sample: o.Sample, Temperature: o.Temperature, TopP: o.TopP, TopK: o.TopK, Seed: o.Seed}
 }
 
-func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, error) {
+// single generates without beams: each row by itself, all in one batch.
+func single(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, error) {
 	out := make([]Text, len(prompts))
 	done := make([]bool, len(prompts))
 	for i, p := range prompts {
 		out[i].IDs = slices.Clone(p)
 	}
-	streams := make([]uint64, len(prompts))
-	for i := range streams {
-		streams[i] = uint64(i)
-		if o.Streams != nil {
-			streams[i] = uint64(o.Streams[i])
+	subsequences := make([]uint64, len(prompts))
+	for i := range subsequences {
+		subsequences[i] = uint64(i)
+		if o.Subsequences != nil {
+			subsequences[i] = uint64(o.Subsequences[i])
 		}
 	}
 	next := prompts
 	prompt := len(prompts[0])
 	for length := prompt; length < o.MaxLength; length++ {
-		logits, err := w.Next(s, next)
+		logits, err := m.Next(s, next)
 		if err != nil {
 			return nil, err
 		}
@@ -125,22 +132,22 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 			}
 		}
 		c := o.choice(length)
-		c.Streams, c.Offset = streams, uint64(length-prompt)
-		words, err := sample.Words(s, logits, ids, c)
+		c.Subsequences, c.Offset = subsequences, uint64(length-prompt)
+		tokens, err := o.tokens(s, logits, ids, c)
 		if err != nil {
 			return nil, err
 		}
 		next = make([][]int32, len(prompts))
 		open := false
-		for i, word := range words {
+		for i, token := range tokens {
 			if done[i] {
 				next[i] = []int32{o.Pad}
 				continue
 			}
-			out[i].IDs = append(out[i].IDs, word.ID)
-			out[i].Score += word.Log
-			next[i] = []int32{word.ID}
-			done[i] = word.ID == o.End
+			out[i].IDs = append(out[i].IDs, token.ID)
+			out[i].Score += token.LogProb
+			next[i] = []int32{token.ID}
+			done[i] = token.ID == o.EOS
 			open = open || !done[i]
 		}
 		if !open {
@@ -153,25 +160,47 @@ func rows(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 	return out, nil
 }
 
+// tokens chooses the next token of each row, those of one seed together.
+func (o Options) tokens(s *engine.Stream, logits *engine.Tensor, ids [][]int32, c sampling.Options) ([]sampling.Token, error) {
+	if o.Seeds == nil {
+		return sampling.Tokens(s, logits, ids, c)
+	}
+	var out []sampling.Token
+	all := c.Subsequences
+	for lo := 0; lo < len(ids); {
+		hi := lo + 1
+		for hi < len(ids) && o.Seeds[hi] == o.Seeds[lo] {
+			hi++
+		}
+		c.Seed, c.Subsequences = o.Seeds[lo], all[lo:hi]
+		some, err := sampling.Tokens(s, logits.Rows(lo, hi), ids[lo:hi], c)
+		if err != nil {
+			return nil, err
+		}
+		out, lo = append(out, some...), hi
+	}
+	return out, nil
+}
+
 // never is the score of what cannot be, as in transformers.
 const never = -1e9
 
 type candidate struct {
 	ids   []int32
 	score float64
-	from  int // the row that it goes on from
+	from  int // the beam that it continues
 	done  bool
 }
 
 // search is the state of one prompt.
 type search struct {
 	running, finished []candidate
-	hopeful           bool // a running beam can still become one of the best
+	improvable        bool // a running beam can still become one of the best
 }
 
 // beam is transformers' vectorised beam search, prompt by prompt but for the
 // model's steps, which all prompts take together.
-func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, error) {
+func beam(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, error) {
 	k, prompt := o.Beams, len(prompts[0])
 	penalty := o.LengthPenalty
 	if penalty == 0 && !o.NoLengthPenalty {
@@ -180,7 +209,7 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 	all := make([]search, len(prompts))
 	var next [][]int32
 	for i, p := range prompts {
-		all[i].hopeful = true
+		all[i].improvable = true
 		for b := range k {
 			c := candidate{ids: slices.Clone(p)}
 			if b > 0 {
@@ -192,7 +221,7 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 		}
 	}
 	for length := prompt; ; {
-		logits, err := w.Next(s, next)
+		logits, err := m.Next(s, next)
 		if err != nil {
 			return nil, err
 		}
@@ -203,21 +232,22 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 				ids, scores = append(ids, c.ids), append(scores, c.score)
 			}
 		}
-		best, err := sample.Continuations(s, logits, ids, scores, k, o.choice(length))
+		best, err := sampling.Continuations(s, logits, ids, scores, k, o.choice(length))
 		if err != nil {
 			return nil, err
 		}
 		from := make([]int32, 0, len(next))
 		next = next[:0:0]
-		hopeful, open, going := false, false, false
+		improvable, unfilled, alive := false, false, false
 		for i := range all {
 			q := &all[i]
 			var top []candidate
 			last := length+1 >= o.MaxLength
 			for _, e := range best[i] {
-				c := candidate{ids: append(slices.Clone(q.running[e.Beam].ids), e.ID), score: e.Score, from: e.Beam, done: last || e.ID == o.End}
+				c := candidate{ids: append(slices.Clone(q.running[e.Beam].ids), e.ID), score: e.Score, from: e.Beam,
+					done: last || e.ID == o.EOS}
 				top = append(top, c)
-				going = going || !c.done
+				alive = alive || !c.done
 			}
 			// The best that go on; those that ended come last.
 			live := slices.Clone(top)
@@ -231,7 +261,7 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 			full := o.EarlyStopping && !slices.ContainsFunc(q.finished, func(c candidate) bool { return !c.done })
 			ended := slices.Clone(q.finished)
 			for j, c := range top {
-				if c.done && j < k && !full && q.hopeful {
+				if c.done && j < k && !full && q.improvable {
 					c.score /= math.Pow(float64(length+1-prompt), penalty)
 					ended = append(ended, c)
 				}
@@ -250,16 +280,16 @@ func beam(s *engine.Stream, w Writer, prompts [][]int32, o Options) ([]Text, err
 				if c.done && best > worst || !c.done && best > never {
 					better = true
 				}
-				open = open || !c.done
+				unfilled = unfilled || !c.done
 			}
-			q.hopeful = q.hopeful && better
-			hopeful = hopeful || q.hopeful
+			q.improvable = q.improvable && better
+			improvable = improvable || q.improvable
 		}
 		length++
-		if !hopeful || o.EarlyStopping && !open || !going {
+		if !improvable || o.EarlyStopping && !unfilled || !alive {
 			break
 		}
-		w.Select(s, from)
+		m.Reorder(s, from)
 	}
 	var out []Text
 	for _, q := range all {

@@ -12,7 +12,7 @@ import (
 	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/optest"
-	"parley/kernels/sample"
+	"parley/kernels/sampling"
 	"parley/nets/blip"
 	"parley/nets/decode"
 	"parley/weights/mini"
@@ -39,14 +39,14 @@ func TestGenerateCUDA(t *testing.T) {
 	t.Logf("%d runs", chosen)
 }
 
-// writer keeps what a model says at each step.
-type writer struct {
+// model keeps what a model says at each step.
+type model struct {
 	*blip.Cache
 	dev    engine.Device
 	logits []*engine.Tensor // [rows, V], on the host
 }
 
-func (w *writer) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+func (w *model) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	y, err := w.Cache.Next(s, ids)
 	if err != nil {
 		return nil, err
@@ -61,10 +61,10 @@ func (w *writer) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 
 // write generates, and keeps the logits. Spans that somebody takes keep the
 // GPU from recording.
-func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Recorder, prompts [][]int32, o decode.Options) ([]decode.Text, *writer) {
+func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Observer, prompts [][]int32, o decode.Options) ([]decode.Text, *model) {
 	t.Helper()
 	s := engine.NewStream(context.Background(), dev)
-	s.Attach(spans)
+	s.Watch(nil, spans)
 	defer s.Close()
 	v, err := m.Vision.Forward(s, s.Put(pictures(1, m.Vision.Size(), 3)))
 	if err != nil {
@@ -75,8 +75,8 @@ func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Recorder
 		t.Fatal(err)
 	}
 	defer c.Free(s)
-	w := &writer{Cache: c, dev: dev}
-	o.End, o.Pad = m.Text.Sep, m.Text.PadID
+	w := &model{Cache: c, dev: dev}
+	o.EOS, o.Pad = m.Text.Sep, m.Text.PadID
 	texts, err := decode.Generate(s, w, prompts, o)
 	if err != nil {
 		t.Fatal(err)
@@ -84,8 +84,8 @@ func write(t *testing.T, m *blip.Model, dev engine.Device, spans engine.Recorder
 	return texts, w
 }
 
-// TestChoicesCUDA: the words that the device chooses are the CPU's for the same
-// seed. In f16 a row may part from the CPU's, where the logits of that word are
+// TestChoicesCUDA: the tokens that the device chooses are the CPU's for the same
+// seed. In f16 a row may part from the CPU's, where the logits of that token are
 // the CPU's but for f16's error and the host chooses from them as the device
 // did.
 func TestChoicesCUDA(t *testing.T) {
@@ -130,15 +130,15 @@ func TestChoicesCUDA(t *testing.T) {
 					step := at - 2
 					x, y := row(w.logits[step], i), row(r.logits[step], i)
 					e := far(x.F32(), y.F32())
-					choice := sample.Choice{RepetitionPenalty: c.o.RepetitionPenalty, Bar: at < c.o.MinLength, Barred: m.Text.Sep,
-						Sample: c.o.Sample, Temperature: c.o.Temperature, TopP: c.o.TopP, TopK: c.o.TopK, Seed: c.o.Seed, Streams: []uint64{uint64(i)}, Offset: uint64(step)}
-					words, err := sample.Words(engine.NewStream(context.Background(), cpu), x, [][]int32{want[i].IDs[:at]}, choice)
+					choice := sampling.Options{RepetitionPenalty: c.o.RepetitionPenalty, Suppress: at < c.o.MinLength, Suppressed: m.Text.Sep,
+						Sample: c.o.Sample, Temperature: c.o.Temperature, TopP: c.o.TopP, TopK: c.o.TopK, Seed: c.o.Seed, Subsequences: []uint64{uint64(i)}, Offset: uint64(step)}
+					tokens, err := sampling.Tokens(engine.NewStream(context.Background(), cpu), x, [][]int32{want[i].IDs[:at]}, choice)
 					if err != nil {
 						t.Fatal(err)
 					}
-					t.Logf("row %d parts at word %d; the logits' relative error there is %.2g", i, at, e)
-					if !(e <= bound) || words[0].ID != have[i].IDs[at] {
-						t.Errorf("row %d: have %v, want %v; from the device's logits the host takes %d", i, have[i].IDs, want[i].IDs, words[0].ID)
+					t.Logf("row %d parts at token %d; the logits' relative error there is %.2g", i, at, e)
+					if !(e <= bound) || tokens[0].ID != have[i].IDs[at] {
+						t.Errorf("row %d: have %v, want %v; from the device's logits the host takes %d", i, have[i].IDs, want[i].IDs, tokens[0].ID)
 					}
 				}
 				worst := 0.
@@ -184,9 +184,9 @@ func TestBeamsCUDA(t *testing.T) {
 
 type nobody struct{}
 
-func (nobody) Record(engine.Span) {}
+func (nobody) Observe(engine.Span) {}
 
-// TestRecordedCUDA: a recorded word's logits are to the bit those of its
+// TestRecordedCUDA: a captured token's logits are to the bit those of its
 // operations one by one, also when beams change places.
 func TestRecordedCUDA(t *testing.T) {
 	dev := optest.GPU(t, false)
@@ -201,7 +201,7 @@ func TestRecordedCUDA(t *testing.T) {
 	}
 	for i := range r.logits {
 		if !slices.Equal(w.logits[i].F32(), r.logits[i].F32()) {
-			t.Errorf("word %d: other logits", i)
+			t.Errorf("token %d: other logits", i)
 		}
 	}
 	if after := dev.Usage(); after.Blocks != before.Blocks || after.Graphs != 0 {

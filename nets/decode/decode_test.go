@@ -111,7 +111,7 @@ func testGenerate(t *testing.T, dev engine.Device, choose func(i int, model stri
 			t.Fatal(err)
 		}
 		o := decode.Options{Beams: g.Beams, LengthPenalty: g.LengthPenalty, NoLengthPenalty: g.LengthPenalty == 0, EarlyStopping: g.Early,
-			RepetitionPenalty: g.RepetitionPenalty, MinLength: g.Min, MaxLength: g.Max, End: m.Text.Sep, Pad: m.Text.PadID}
+			RepetitionPenalty: g.RepetitionPenalty, MinLength: g.Min, MaxLength: g.Max, EOS: m.Text.Sep, Pad: m.Text.PadID}
 		c, err := m.Text.Start(s, v, o.Rows(len(g.Prompt)), g.Max)
 		if err != nil {
 			t.Fatal(err)
@@ -140,7 +140,7 @@ func testGenerate(t *testing.T, dev engine.Device, choose func(i int, model stri
 	}
 }
 
-// fixed is a writer whose scores never change.
+// fixed is a model whose scores never change.
 type fixed struct{ scores []float32 }
 
 func (f fixed) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
@@ -150,7 +150,7 @@ func (f fixed) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 	}
 	return engine.FromF32(all, len(ids), len(f.scores)), nil
 }
-func (fixed) Select(*engine.Stream, []int32) {}
+func (fixed) Reorder(*engine.Stream, []int32) {}
 
 // TestSampling draws from known distributions and counts.
 func TestSampling(t *testing.T) {
@@ -162,7 +162,7 @@ func TestSampling(t *testing.T) {
 			prompts[j] = g.IDs
 		}
 		o := decode.Options{Sample: true, TopP: g.TopP, TopK: g.TopK, Temperature: g.Temperature, RepetitionPenalty: g.RepetitionPenalty,
-			MinLength: g.Min, MaxLength: max(len(g.IDs)+1, g.Min), Seed: uint64(i), End: 3}
+			MinLength: g.Min, MaxLength: max(len(g.IDs)+1, g.Min), Seed: uint64(i), EOS: 3}
 		texts, err := decode.Generate(s, fixed{g.Scores}, prompts, o)
 		if err != nil {
 			t.Fatal(err)
@@ -174,29 +174,29 @@ func TestSampling(t *testing.T) {
 		for id, p := range g.Probabilities {
 			// Five standard deviations, or nothing at all.
 			if d := math.Abs(count[id]/draws - p); d > 5*math.Sqrt(p*(1-p)/draws) {
-				t.Errorf("case %d top p %v top k %d temperature %v: word %d drawn %v of %d times, its probability is %v", i, g.TopP, g.TopK, g.Temperature, id, count[id], draws, p)
+				t.Errorf("case %d top p %v top k %d temperature %v: token %d drawn %v of %d times, its probability is %v", i, g.TopP, g.TopK, g.Temperature, id, count[id], draws, p)
 			}
 		}
 	}
 }
 
-func TestSeedsAndStreams(t *testing.T) {
+func TestSeedsAndSubsequences(t *testing.T) {
 	m := load(t, host.New(2), mini.FS(), "blip")
-	captions := func(seed uint64, streams []int) (out []string) {
+	captions := func(seed uint64, subsequences []int) (out []string) {
 		s := engine.NewStream(context.Background(), host.New(2))
 		v, err := m.Vision.Forward(s, s.Put(pictures(1, m.Vision.Size(), 3)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var prompts [][]int32
-		for range streams {
+		for range subsequences {
 			prompts = append(prompts, []int32{m.Text.BOS, 5})
 		}
-		c, err := m.Text.Start(s, v, len(streams), 12)
+		c, err := m.Text.Start(s, v, len(subsequences), 12)
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts, err := decode.Generate(s, c, prompts, decode.Options{Sample: true, TopP: 0.95, MaxLength: 12, Seed: seed, Streams: streams, End: m.Text.Sep, Pad: m.Text.PadID})
+		texts, err := decode.Generate(s, c, prompts, decode.Options{Sample: true, TopP: 0.95, MaxLength: 12, Seed: seed, Subsequences: subsequences, EOS: m.Text.Sep, Pad: m.Text.PadID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func TestSeedsAndStreams(t *testing.T) {
 		t.Errorf("the same seed gives %v and %v", all, again)
 	}
 	if part := captions(1, []int{3, 1}); part[0] != all[3] || part[1] != all[1] {
-		t.Errorf("streams 3 and 1 alone give %v, among five %v", part, all)
+		t.Errorf("subsequences 3 and 1 alone give %v, among five %v", part, all)
 	}
 	if other := captions(2, []int{0, 1, 2, 3, 4}); slices.Equal(all, other) {
 		t.Errorf("seeds 1 and 2 both give %v", all)

@@ -6,20 +6,22 @@ import (
 	"log"
 	"runtime"
 
+	"parley/engine"
 	"parley/engine/host"
 	"parley/nets/models"
 	"parley/nets/pixels"
+	"parley/nets/rerank"
 )
 
 // Draw a text, describe the drawing, and hold both against each other.
 func Example() {
-	ctx, dev := context.Background(), host.New(runtime.NumCPU())
-	sd, err := models.OpenPainter(models.Embedded("sd"), dev)
+	run, dev := engine.NewRun(context.Background()), host.New(runtime.NumCPU())
+	sd, err := models.OpenStableDiffusion(models.Embedded("sd"), dev)
 	if err != nil {
 		log.Fatal(err)
 	}
 	var drawing *pixels.Image
-	err = sd.Paint(ctx, []string{"a cat on the grass"}, []uint64{7}, func(_ int, d models.Painted) {
+	err = sd.Draw(run, []string{"a cat on the grass"}, []uint64{7}, sd.Defaults, func(_ int, d rerank.Drawing) {
 		if d.Err != nil {
 			log.Fatal(d.Err)
 		}
@@ -30,19 +32,19 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	blip, err := models.OpenCaptioner(models.Embedded("blip"), dev)
+	blip, err := models.OpenBLIP(models.Embedded("blip"), dev)
 	if err != nil {
 		log.Fatal(err)
 	}
-	captions, err := blip.Captions(ctx, []pixels.Picture{drawing}, 1, 0)
+	captions, err := blip.Caption(run, []pixels.Picture{drawing}, 1, []uint64{0}, models.Beam())
 	if err != nil {
 		log.Fatal(err)
 	}
-	clip, err := models.OpenJudge(models.Embedded("clip"), dev)
+	clip, err := models.OpenCLIP(models.Embedded("clip"), dev)
 	if err != nil {
 		log.Fatal(err)
 	}
-	embeddings, err := clip.Texts(ctx, []string{captions[0][0].Text, "a cat on the grass"})
+	embeddings, err := clip.EmbedTexts(run, []string{captions[0][0].Text, "a cat on the grass"}, models.EmbedOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"parley/engine/cuda/ptx"
 	"parley/nets/blip"
 	"parley/nets/decode"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/weights"
 )
@@ -48,7 +49,7 @@ func (w work) close(t *testing.T) {
 // drawer draws two small pictures; the second step is recorded.
 func drawer(t *testing.T, dev *cuda.Device) func(context.Context, func()) ([]float32, error) {
 	p := sketch(t, dev)
-	p.Width, p.Height = 4, 4
+	p.Defaults.Width, p.Defaults.Height = 4, 4
 	return func(ctx context.Context, step func()) ([]float32, error) {
 		_, x, err := drawing{kind: "euler-a", steps: 3, guidance: 1}.draw(ctx, p, dev, step)
 		return x, err
@@ -79,7 +80,7 @@ func teller(t *testing.T, dev *cuda.Device) func(context.Context, func()) ([]flo
 		if err != nil {
 			return nil, err
 		}
-		o := decode.Options{Beams: 2, Keep: 2, MinLength: 6, MaxLength: 7, End: m.Text.Sep, Pad: m.Text.PadID}
+		o := decode.Options{Beams: 2, Keep: 2, MinLength: 6, MaxLength: 7, EOS: m.Text.Sep, Pad: m.Text.PadID}
 		c, err := m.Text.Start(s, v, 2, o.MaxLength)
 		if err != nil {
 			return nil, err
@@ -101,12 +102,12 @@ func teller(t *testing.T, dev *cuda.Device) func(context.Context, func()) ([]flo
 
 // told says when a word is read.
 type told struct {
-	decode.Writer
+	decode.Model
 	step func()
 }
 
 func (w told) Next(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	y, err := w.Writer.Next(s, ids)
+	y, err := w.Model.Next(s, ids)
 	if err == nil && w.step != nil {
 		w.step()
 	}
@@ -304,11 +305,11 @@ func TestNoRoomForAModel(t *testing.T) {
 	all, before := fail.Allocs(), dev.Usage()
 	for i := range 20 {
 		fail.FailAlloc(1 + i*(all-1)/19)
-		in := models.Tensors{"latents": engine.FromF32(make([]float32, 16), 1, 4, 2, 2)}
-		_, err := models.OpenPainter(at(t, "testdata/sd"), dev)
+		in := forward.Tensors{"latents": engine.FromF32(make([]float32, 16), 1, 4, 2, 2)}
+		_, err := models.OpenStableDiffusion(at(t, "testdata/sd"), dev)
 		if i%2 == 1 { // the autoencoder alone, and to the end
 			fail.FailAlloc(1 + i*5)
-			_, err = models.Forward(t.Context(), "vae-decode", at(t, "testdata/sd"), dev, in, models.ForwardOptions{})
+			_, err = forward.Once(engine.NewRun(t.Context()), "vae-decode", at(t, "testdata/sd"), dev, in, forward.Options{})
 		}
 		var memory *cuda.OutOfMemory
 		if !errors.As(err, &memory) || !strings.Contains(err.Error(), "load ") {

@@ -7,7 +7,8 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/resample"
+	"parley/kernels/rgb"
+	"parley/nets/diffusion"
 	"parley/nets/pixels"
 	"parley/weights/mini"
 )
@@ -15,8 +16,8 @@ import (
 // halves rounds what operations give to f16.
 type halves struct{}
 
-func (halves) Record(sp engine.Span) {
-	if sp.Op != "" && sp.Out.DType() == engine.F32 {
+func (halves) Observe(sp engine.Span) {
+	if sp.Op != "" && sp.Op != "upload" && sp.Op != "download" && sp.Out.DType() == engine.F32 {
 		copy(sp.Out.F32(), engine.Convert(engine.F32, engine.Convert(engine.F16, sp.Out)).F32())
 	}
 }
@@ -27,12 +28,17 @@ func (halves) Record(sp engine.Span) {
 // most.
 func TestWhatHalfCostsAScore(t *testing.T) {
 	dev := host.New(2)
-	p, err := OpenPainter(Embedded("sd"), dev)
+	p, err := OpenStableDiffusion(Embedded("sd"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Steps = 4
-	j, err := OpenJudge(Embedded("clip"), dev)
+	o := p.Defaults.Options
+	o.Steps = 4
+	plan, err := p.Pipeline.Plan(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := OpenCLIP(Embedded("clip"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,32 +46,32 @@ func TestWhatHalfCostsAScore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	draw := func(text string, seed uint64, r engine.Recorder) pixels.Picture {
+	draw := func(text string, seed uint64, r engine.Observer) pixels.Picture {
 		s := engine.NewStream(t.Context(), dev)
 		defer s.Close()
-		s.Attach(r)
-		ids, none := p.words.Encode(text, p.Text.Length), p.words.Encode("", p.Text.Length)
-		z, err := p.Latents(s, [][]int32{ids}, [][]int32{none}, OneSeed(seed), nil, nil)
+		s.Watch(nil, r)
+		z, _, err := plan.Latents(s, diffusion.Batch{IDs: p.Encode([]string{text}), Negative: p.Encode([]string{""}), Noise: diffusion.OneGenerator(seed)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := p.Decode(s, z)
+		x, err := p.Pipeline.Decode(s, z)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := resample.Bytes(s, x)
+		b := rgb.Bytes(s, x)
 		return &pixels.Image{W: b.Dim(2), H: b.Dim(1), Pix: slices.Clone(b.U8())}
 	}
+	run := engine.NewRun(t.Context())
 	const n = 20
 	mean, worst := 0., 0.
 	for i := range n {
 		text := scenes[5*i%len(scenes)].Captions[0]
-		source, err := j.Texts(t.Context(), []string{text})
+		source, err := j.EmbedTexts(run, []string{text}, EmbedOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		seed := uint64(5 + i)
-		scores, err := j.ScoreImages(t.Context(), source, []pixels.Picture{draw(text, seed, nil), draw(text, seed, halves{})})
+		scores, err := j.ScoreImages(run, source, []pixels.Picture{draw(text, seed, nil), draw(text, seed, halves{})}, EmbedOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

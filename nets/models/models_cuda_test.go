@@ -15,8 +15,10 @@ import (
 	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/optest"
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/pixels"
+	"parley/nets/rerank"
 	"parley/nets/schedule"
 	"parley/weights/mini"
 )
@@ -35,7 +37,7 @@ func each(t *testing.T, f func(t *testing.T, dev *cuda.Device)) {
 // TestPipelineCUDA takes diffusers' short runs of each scheduler.
 func TestPipelineCUDA(t *testing.T) {
 	each(t, func(t *testing.T, dev *cuda.Device) {
-		testPipelines(t, dev, func(o models.PaintOptions) bool { return o.Steps < 10 || full() })
+		testPipelines(t, dev, func(o diffusion.Options) bool { return o.Steps < 10 || full() })
 	})
 }
 
@@ -54,43 +56,52 @@ type drawing struct {
 
 type nobody struct{}
 
-func (nobody) Record(engine.Span) {}
+func (nobody) Observe(engine.Span) {}
 
 // sketch is the tiny Stable Diffusion, for drawings of a few pixels.
-func sketch(t testing.TB, dev engine.Device) *models.Painter {
+func sketch(t testing.TB, dev engine.Device) *models.StableDiffusion {
 	t.Helper()
 	src, err := models.At("testdata/sd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := models.OpenPainter(src, dev)
+	p, err := models.OpenStableDiffusion(src, dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Width, p.Height = 8, 8
+	p.Defaults.Width, p.Defaults.Height = 8, 8
 	return p
 }
 
 // draw returns two drawings' latents and pictures. step is told of each step.
-func (d drawing) draw(ctx context.Context, p *models.Painter, dev engine.Device, step func()) (latents, pictures []float32, err error) {
-	p.Scheduler, p.Steps, p.Guidance, p.Strength = d.kind, d.steps, d.guidance, 0.7
+func (d drawing) draw(ctx context.Context, p *models.StableDiffusion, dev engine.Device, step func()) (latents, pictures []float32, err error) {
+	o := p.Defaults.Options
+	o.Scheduler, o.Steps, o.Guidance = d.kind, d.steps, d.guidance
+	if d.from {
+		o.Strength = 0.7
+	}
+	plan, err := p.Pipeline.Plan(o)
+	if err != nil {
+		return nil, nil, err
+	}
 	s := engine.NewStream(ctx, dev)
 	defer s.Close()
 	if d.eager {
-		s.Attach(nobody{})
+		s.Watch(nil, nobody{})
 	}
-	h, w := p.Height/p.VAE.Factor, p.Width/p.VAE.Factor
-	var from *models.Start
+	h, w := o.Height/p.VAE.Factor, o.Width/p.VAE.Factor
+	var init *diffusion.Moments
 	if d.from {
 		x := make([]float32, h*w*p.VAE.Latents)
 		for i := range x {
 			x[i] = float32(math.Sin(float64(i)))
 		}
 		mean := engine.FromF32(x, 1, h, w, p.VAE.Latents)
-		from = &models.Start{Mean: mean, Deviation: engine.FromF32(make([]float32, len(x)), mean.Shape()...)}
+		init = &diffusion.Moments{Mean: mean, Deviation: engine.FromF32(make([]float32, len(x)), mean.Shape()...)}
 	}
 	ids := [][]int32{{1, 5, 7, 2}, {1, 9, 2, 2}}
-	z, err := p.Latents(s, ids, [][]int32{{1, 2, 2, 2}, {1, 2, 2, 2}}, models.OneSeed(3), from, step)
+	z, _, err := plan.Latents(s, diffusion.Batch{IDs: ids, Negative: [][]int32{{1, 2, 2, 2}, {1, 2, 2, 2}},
+		Noise: diffusion.OneGenerator(3), Init: init, Progress: step})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,7 +110,7 @@ func (d drawing) draw(ctx context.Context, p *models.Painter, dev engine.Device,
 		return nil, nil, err
 	}
 	latents = append(latents, a.F32()...)
-	x, err := p.Decode(s, z)
+	x, err := p.Pipeline.Decode(s, z)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -182,37 +193,39 @@ func TestFromPictureCUDA(t *testing.T) {
 // TestCloseCUDA: models that have worked give all of the device's memory back.
 func TestCloseCUDA(t *testing.T) {
 	dev := optest.GPU(t, false)
-	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
+	c, err := models.OpenBLIP(models.Embedded("blip"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := models.OpenJudge(models.Embedded("clip"), dev)
+	j, err := models.OpenCLIP(models.Embedded("clip"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := models.OpenPainter(models.Embedded("sd"), dev)
+	p, err := models.OpenStableDiffusion(models.Embedded("sd"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Width, p.Height, p.Steps, p.Guidance = 16, 16, 3, 1
+	o := p.Defaults
+	o.Width, o.Height, o.Steps, o.Guidance = 16, 16, 3, 1
+	run := engine.NewRun(t.Context())
 	if dev.Usage().Blocks < 100 {
 		t.Fatalf("%+v is held by three models", dev.Usage())
 	}
-	c.CaptionOptions = models.CaptionOptions{Prompt: "a "}
-	c.MaxLength = 5
+	short := models.CaptionOptions{Prompt: "a "}
+	short.MaxLength = 5
 	pictures := []pixels.Picture{pixels.New(9, 7, color.RGBA{1, 2, 3, 255})}
-	if _, err := c.Captions(t.Context(), pictures, 1, 0); err != nil {
+	if _, err := c.Caption(run, pictures, 1, []uint64{0}, short); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time is recorded
-		if _, err := j.Images(t.Context(), pictures); err != nil {
+		if _, err := j.EmbedImages(run, pictures, models.EmbedOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	drawn := 0
 	var kept pixels.Picture
-	p.From, p.Strength = pixels.New(3, 21, color.RGBA{9, 80, 200, 255}), 0.8
-	err = p.Paint(t.Context(), []string{"a cat", "a dog"}, []uint64{1, 2}, func(_ int, d models.Painted) {
+	o.Init, o.Strength = pixels.New(3, 21, color.RGBA{9, 80, 200, 255}), 0.8
+	err = p.Draw(run, []string{"a cat", "a dog"}, []uint64{1, 2}, o, func(_ int, d rerank.Drawing) {
 		if d.Err != nil {
 			t.Fatal(d.Err)
 		}
@@ -239,7 +252,7 @@ func TestCloseCUDA(t *testing.T) {
 
 // TestJudgeCUDA: embeddings are the CPU's but for f16's error, to the bit the
 // same when they are recorded and replayed, and a judge that found no memory
-// serves the next request. Trim gives back what was recorded.
+// serves the next request. ReleaseGraphs gives back what was recorded.
 func TestJudgeCUDA(t *testing.T) {
 	scenes, err := mini.Test()
 	if err != nil {
@@ -254,19 +267,19 @@ func TestJudgeCUDA(t *testing.T) {
 		pictures = append(pictures, m)
 	}
 	dev := optest.GPU(t, false)
-	var judges [2]*models.Judge
+	var judges [2]*models.CLIP
 	for i, d := range []engine.Device{host.New(2), dev} {
-		if judges[i], err = models.OpenJudge(models.Embedded("clip"), d); err != nil {
+		if judges[i], err = models.OpenCLIP(models.Embedded("clip"), d); err != nil {
 			t.Fatal(err)
 		}
 	}
-	loaded := dev.Usage()
-	embed := func(j *models.Judge) ([]float32, error) {
-		a, err := j.Images(t.Context(), pictures)
+	loaded, run := dev.Usage(), engine.NewRun(t.Context())
+	embed := func(j *models.CLIP) ([]float32, error) {
+		a, err := j.EmbedImages(run, pictures, models.EmbedOptions{})
 		if err != nil {
 			return nil, err
 		}
-		b, err := j.Texts(t.Context(), []string{scenes[0].Captions[0], "a dog"})
+		b, err := j.EmbedTexts(run, []string{scenes[0].Captions[0], "a dog"}, models.EmbedOptions{})
 		if err != nil {
 			return nil, err
 		}
@@ -293,8 +306,8 @@ func TestJudgeCUDA(t *testing.T) {
 	if dev.Usage().Graphs == 0 {
 		t.Error("nothing is recorded")
 	}
-	judges[1].Trim()
-	judges[1].Trim()
+	judges[1].ReleaseGraphs()
+	judges[1].ReleaseGraphs()
 	if have := dev.Usage(); have.Blocks != loaded.Blocks || have.Bytes != loaded.Bytes || have.Graphs != 0 {
 		t.Errorf("%+v is held, %+v before", have, loaded)
 	}
@@ -305,7 +318,7 @@ func TestJudgeCUDA(t *testing.T) {
 		}
 		all := fail.Allocs()
 		for _, n := range []int{1, all / 3, all * 2 / 3, all} {
-			judges[1].Trim()
+			judges[1].ReleaseGraphs()
 			fail.FailAlloc(n)
 			_, err := embed(judges[1])
 			var memory *cuda.OutOfMemory
@@ -316,7 +329,7 @@ func TestJudgeCUDA(t *testing.T) {
 		if again, err := embed(judges[1]); err != nil || !same(again, first) {
 			t.Errorf("the next request: other embeddings, or %v", err)
 		}
-		judges[1].Trim()
+		judges[1].ReleaseGraphs()
 		if have := dev.Usage(); have != loaded {
 			t.Errorf("%+v is held, %+v before", have, loaded)
 		}

@@ -10,8 +10,10 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/resample"
+	"parley/kernels/layout"
 	"parley/nets/decode"
+	"parley/nets/diffusion"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/weights"
@@ -36,23 +38,23 @@ func far(a, b []float32) float64 {
 }
 
 func TestPipelineAsDiffusers(t *testing.T) {
-	testPipelines(t, host.New(2), func(models.PaintOptions) bool { return true })
+	testPipelines(t, host.New(2), func(diffusion.Options) bool { return true })
 }
 
 // TestPipelinesFast is the same with the CPU's faster methods.
 func TestPipelinesFast(t *testing.T) {
-	testPipelines(t, host.NewWith(host.Options{Workers: 2, Precision: host.F32}), func(models.PaintOptions) bool { return true })
+	testPipelines(t, host.NewWith(host.Options{Workers: 2, Precision: host.F32}), func(diffusion.Options) bool { return true })
 }
 
 // goldens are tensors of a file of testdata.
-func goldens(t *testing.T, name string) models.Tensors {
+func goldens(t *testing.T, name string) forward.Tensors {
 	t.Helper()
 	set, err := weights.Open("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { set.Close() })
-	all, err := models.ReadTensors(set)
+	all, err := forward.ReadTensors(set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +62,7 @@ func goldens(t *testing.T, name string) models.Tensors {
 }
 
 // testPipelines compares the runs whose options are chosen with diffusers'.
-func testPipelines(t *testing.T, dev engine.Device, choose func(models.PaintOptions) bool) {
+func testPipelines(t *testing.T, dev engine.Device, choose func(diffusion.Options) bool) {
 	all := goldens(t, "goldens.safetensors")
 	bound := map[engine.DType]float64{engine.F32: 5e-5, engine.F16: 5e-3}[dev.Float()]
 	if h, ok := host.On(dev); ok && h.Precision() != host.Exact {
@@ -74,14 +76,14 @@ func testPipelines(t *testing.T, dev engine.Device, choose func(models.PaintOpti
 		}
 		cases++
 		p := strings.Split(key, "/")
-		var o models.ForwardOptions
-		o.Paint.Scheduler = p[0]
-		fmt.Sscan(strings.Join(p[2:7], " "), &o.Paint.Steps, &o.Paint.Guidance, &o.Paint.Height, &o.Paint.Width, &o.Seed)
-		if !choose(o.Paint) {
+		var o forward.Options
+		o.Draw.Scheduler = p[0]
+		fmt.Sscan(strings.Join(p[2:7], " "), &o.Draw.Steps, &o.Draw.Guidance, &o.Draw.Height, &o.Draw.Width, &o.Seed)
+		if !choose(o.Draw) {
 			continue
 		}
-		in := models.Tensors{"input_ids": all[key+"input_ids"], "negative_ids": all[key+"negative_ids"]}
-		out, err := models.Forward(context.Background(), "pipeline", at(t, "testdata/sd"), dev, in, o)
+		in := forward.Tensors{"input_ids": all[key+"input_ids"], "negative_ids": all[key+"negative_ids"]}
+		out, err := forward.Once(engine.NewRun(context.Background()), "pipeline", at(t, "testdata/sd"), dev, in, o)
 		if err != nil {
 			t.Errorf("%s: %v", key, err)
 			continue
@@ -110,27 +112,27 @@ func TestForwardMini(t *testing.T) {
 	}
 	picture := engine.FromF32(x, 1, 3, size, size)
 	ids := engine.FromI32([]int32{220, 5, 7}, 1, 3)
-	sd := models.Tensors{"sample": engine.FromF32(x[:4*16*16], 1, 4, 16, 16), "timestep": engine.FromI32([]int32{500}, 1), "encoder_hidden_states": nil}
+	sd := forward.Tensors{"sample": engine.FromF32(x[:4*16*16], 1, 4, 16, 16), "timestep": engine.FromI32([]int32{500}, 1), "encoder_hidden_states": nil}
 	for _, c := range []struct {
 		net, model string
-		in         models.Tensors
+		in         forward.Tensors
 		want       map[string]string
 		err        string
 	}{
-		{"clip-image", "clip", models.Tensors{"pixel_values": picture}, map[string]string{"image_embeds": "[1 128]"}, ""},
-		{"clip-text", "clip", models.Tensors{"input_ids": ids}, map[string]string{"text_embeds": "[1 128]"}, ""},
-		{"blip-vision", "blip", models.Tensors{"pixel_values": picture}, map[string]string{"last_hidden_state": "[1 65 192]"}, ""},
-		{"blip-generate", "blip", models.Tensors{"pixel_values": picture, "input_ids": ids}, map[string]string{"sequences": ""}, ""},
-		{"vae-encode", "sd", models.Tensors{"sample": picture}, map[string]string{"latent_mean": "[1 4 16 16]"}, ""},
-		{"vae-decode", "sd", models.Tensors{"latents": sd["sample"]}, map[string]string{"sample": "[1 3 64 64]"}, ""},
-		{"clip-text", "sd", models.Tensors{"input_ids": ids}, map[string]string{"last_hidden_state": ""}, ""},
-		{"clip-image", "clip", models.Tensors{}, nil, "pixel_values"},
-		{"clip-image", "clip", models.Tensors{"pixel_values": ids}, nil, "4 dimensions"},
+		{"clip-image", "clip", forward.Tensors{"pixel_values": picture}, map[string]string{"image_embeds": "[1 128]"}, ""},
+		{"clip-text", "clip", forward.Tensors{"input_ids": ids}, map[string]string{"text_embeds": "[1 128]"}, ""},
+		{"blip-vision", "blip", forward.Tensors{"pixel_values": picture}, map[string]string{"last_hidden_state": "[1 65 192]"}, ""},
+		{"blip-generate", "blip", forward.Tensors{"pixel_values": picture, "input_ids": ids}, map[string]string{"sequences": ""}, ""},
+		{"vae-encode", "sd", forward.Tensors{"sample": picture}, map[string]string{"latent_mean": "[1 4 16 16]"}, ""},
+		{"vae-decode", "sd", forward.Tensors{"latents": sd["sample"]}, map[string]string{"sample": "[1 3 64 64]"}, ""},
+		{"clip-text", "sd", forward.Tensors{"input_ids": ids}, map[string]string{"last_hidden_state": ""}, ""},
+		{"clip-image", "clip", forward.Tensors{}, nil, "pixel_values"},
+		{"clip-image", "clip", forward.Tensors{"pixel_values": ids}, nil, "4 dimensions"},
 		{"unet", "clip", sd, nil, "clip"},
 		{"nothing", "clip", sd, nil, "choose one of"},
 	} {
-		out, err := models.Forward(context.Background(), c.net, models.Embedded(c.model), host.New(2), c.in,
-			models.ForwardOptions{Generate: decode.Options{MaxLength: 9}, Taps: regexp.MustCompile(`layers\.0$`)})
+		out, err := forward.Once(engine.NewRun(context.Background()), c.net, models.Embedded(c.model), host.New(2), c.in,
+			forward.Options{Generate: decode.Options{MaxLength: 9}, Taps: regexp.MustCompile(`layers\.0$`)})
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s of %s: error %v, want one with %q", c.net, c.model, err, c.err)
@@ -164,23 +166,31 @@ func TestCaptions(t *testing.T) {
 		}
 		pictures = append(pictures, m)
 	}
-	c, err := models.OpenCaptioner(models.Embedded("blip"), host.New(2))
+	c, err := models.OpenBLIP(models.Embedded("blip"), host.New(2))
 	if err != nil {
 		t.Fatal(err)
 	}
-	many, err := c.Captions(context.Background(), pictures, 5, 9)
+	run := engine.NewRun(t.Context())
+	many, err := c.Caption(run, pictures, 5, []uint64{9, 9, 9}, models.Nucleus())
 	if err != nil {
 		t.Fatal(err)
 	}
-	few, err := c.Captions(context.Background(), pictures[1:2], 2, 9)
+	few, err := c.Caption(run, pictures[1:2], 2, []uint64{9}, models.Nucleus())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if few[0][0].Text != many[1][0].Text || few[0][1].Text != many[1][1].Text {
 		t.Errorf("two captions %v, the first of five %v", few[0], many[1])
 	}
-	c.CaptionOptions = models.Beam()
-	beams, err := c.Captions(context.Background(), pictures, 4, 0)
+	// A picture's captions are those of its seed, whatever its neighbours' seeds are.
+	others, err := c.Caption(run, pictures, 2, []uint64{1, 9, 7}, models.Nucleus())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if others[1][0].Text != few[0][0].Text || others[1][1].Text != few[0][1].Text || others[2][0].Text == many[2][0].Text && others[2][1].Text == many[2][1].Text {
+		t.Errorf("with seeds 1, 9 and 7: %v, with 9: %v", others, many)
+	}
+	beams, err := c.Caption(run, pictures, 4, make([]uint64, 3), models.Beam())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,13 +209,13 @@ func TestTiledAsDiffusers(t *testing.T) { testTiled(t, host.New(2)) }
 
 func testTiled(t *testing.T, dev engine.Device) {
 	all := goldens(t, "tiled.safetensors")
-	p, err := models.OpenPainter(at(t, "testdata/sd"), dev)
+	p, err := models.OpenStableDiffusion(at(t, "testdata/sd"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := engine.NewStream(context.Background(), dev)
 	defer s.Close()
-	x, err := p.VAE.DecodeTiled(s, s.Put(resample.ToNHWC(all["latents"])), 8)
+	x, err := p.VAE.DecodeTiled(s, s.Put(layout.ToNHWC(all["latents"])), 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +223,7 @@ func testTiled(t *testing.T, dev engine.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, want := resample.ToNCHW(h), all["sample"]
+	got, want := layout.ToNCHW(h), all["sample"]
 	if !got.Shape().Equal(want.Shape()) {
 		t.Fatalf("%v, want %v", got.Shape(), want.Shape())
 	}
@@ -235,11 +245,11 @@ func TestFromAPicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	all, err := models.ReadTensors(set)
+	all, err := forward.ReadTensors(set)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := models.OpenPainter(at(t, "testdata/sd"), host.New(2))
+	p, err := models.OpenStableDiffusion(at(t, "testdata/sd"), host.New(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,16 +259,19 @@ func TestFromAPicture(t *testing.T) {
 	for i := range m.Pix {
 		m.Pix[i] = uint8(chw.I32()[i%3*h*w+i/3])
 	}
-	p.Width, p.Height, p.Steps, p.Guidance, p.Strength = w, h, 9, 4, 0.7
-	start, err := p.Encode(t.Context(), m)
-	if err != nil {
-		t.Fatal(err)
-	}
 	rows := func(name string) [][]int32 { return [][]int32{all[name].I32()} }
 	for _, kind := range []string{"ddim", "euler", "dpmpp2m"} {
-		p.Scheduler = kind
-		s := engine.NewStream(t.Context(), host.New(2))
-		z, err := p.Latents(s, rows("input_ids"), rows("negative_ids"), models.OneSeed(9), start, nil)
+		plan, err := p.Pipeline.Plan(diffusion.Options{Width: w, Height: h, Steps: 9, Guidance: 4, Strength: 0.7, Scheduler: kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := engine.NewRun(t.Context()).On(host.New(2))
+		init, err := plan.EncodeImage(run, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := run.Stream()
+		z, _, err := plan.Latents(s, diffusion.Batch{IDs: rows("input_ids"), Negative: rows("negative_ids"), Noise: diffusion.OneGenerator(9), Init: init})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +279,7 @@ func TestFromAPicture(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := far(resample.ToNCHW(have).F32(), all[kind].F32())
+		e := far(layout.ToNCHW(have).F32(), all[kind].F32())
 		if !(e <= 5e-5) {
 			t.Errorf("%s: relative error %.3g", kind, e)
 		}

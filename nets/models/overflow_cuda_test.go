@@ -11,7 +11,7 @@ import (
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/engine/host"
-	"parley/kernels/resample"
+	"parley/kernels/layout"
 	"parley/nets/models"
 	"parley/weights"
 	"parley/weights/safetensors"
@@ -57,7 +57,7 @@ func TestOverflowIsDecodedAgain(t *testing.T) {
 	defer gpu.Close()
 	var pictures [][]float32
 	for _, dev := range []engine.Device{host.New(2), gpu} {
-		p, err := models.OpenPainter(at(t, dir), dev)
+		p, err := models.OpenStableDiffusion(at(t, dir), dev)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func TestOverflowIsDecodedAgain(t *testing.T) {
 		for i := range z.F32() {
 			z.F32()[i] = float32(i%11)/8 - 0.6
 		}
-		x, err := p.Decode(s, s.PutAs(engine.F32, resample.ToNHWC(z)))
+		x, err := p.Pipeline.Decode(s, s.PutAs(engine.F32, layout.ToNHWC(z)))
 		if err != nil {
 			t.Fatal(err)
 		}

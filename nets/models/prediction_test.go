@@ -12,6 +12,8 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
+	"parley/nets/diffusion"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/weights/mini"
 )
@@ -53,8 +55,8 @@ func TestPrediction(t *testing.T) {
 	draw := func(src models.Source, prediction string) []float32 {
 		t.Helper()
 		ids := engine.FromI32([]int32{220, 5, 7}, 1, 3)
-		out, err := models.Forward(context.Background(), "pipeline", src, host.New(2), models.Tensors{"input_ids": ids},
-			models.ForwardOptions{Paint: models.PaintOptions{Steps: 2, Guidance: 1, Prediction: prediction}})
+		out, err := forward.Once(engine.NewRun(context.Background()), "pipeline", src, host.New(2), forward.Tensors{"input_ids": ids},
+			forward.Options{Draw: diffusion.Options{Steps: 2, Guidance: 1, Prediction: prediction}})
 		if err != nil {
 			t.Fatal(err)
 		}

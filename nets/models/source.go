@@ -1,20 +1,15 @@
-// Package models brings nets, tokenizers and preprocessing together: BLIP as a
-// captioner, Stable Diffusion as a painter and CLIP as a judge, from whatever
-// layout a checkpoint comes in.
+// Package models opens checkpoints, in whatever layout they come, as models: the
+// nets of BLIP, of Stable Diffusion and of CLIP with their tokenizers and
+// preprocessing.
 package models
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 
-	"parley/engine"
-	"parley/weights"
-	"parley/weights/convert"
 	"parley/weights/mini"
 	"parley/weights/vocab"
 )
@@ -79,66 +74,6 @@ func (s Source) has(names ...string) bool {
 	return false
 }
 
-// part opens one net of a checkpoint: its configuration and its tensors, from
-// the folder of the name, or from the source itself.
-func (s Source) part(dev engine.Device, folder, part string) (weights.Config, *weights.Loader, io.Closer, error) {
-	s, _ = s.in(folder)
-	var set *weights.Set
-	var err error
-	if s.path == "" {
-		set, err = weights.OpenFS(s.fsys, s.dir)
-	} else {
-		set, err = weights.Open(s.path)
-	}
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	fail := func(err error) (weights.Config, *weights.Loader, io.Closer, error) {
-		return nil, nil, nil, errors.Join(err, set.Close())
-	}
-	parts, err := convert.Canonical(set)
-	if err != nil {
-		return fail(err)
-	}
-	own, ok := parts[part]
-	if !ok {
-		var have []string
-		for p := range parts {
-			have = append(have, p)
-		}
-		return fail(fmt.Errorf("%s: no %s in it; it holds %v", s, part, have))
-	}
-	var c weights.Config
-	if !s.file && s.has("config.json") {
-		c, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "config.json"))
-	} else {
-		c, err = convert.InferConfig(part, own)
-	}
-	if err != nil {
-		return fail(err)
-	}
-	return c, own.Loader(dev), set, nil
-}
-
-// load builds one net and closes its files: nets hold their weights packed. One
-// that fails leaves nothing on the device.
-func load[T any](s Source, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
-	var none T
-	dev, kept := engine.Keep(dev)
-	c, l, files, err := s.part(dev, folder, part)
-	if err != nil {
-		return none, err
-	}
-	net, err := build(c, l)
-	if err != nil {
-		kept.FreeAll()
-		return none, fmt.Errorf("load %s from %s: %w", part, s, errors.Join(err, files.Close()))
-	}
-	// Tensors that are f32 in the file are used in place, so a mapped file
-	// stays open as long as the process.
-	return net, nil
-}
-
 // tokens is the folder of a tokenizer's files, if there is one.
 func (s Source) tokens(folder string) (Source, bool) {
 	for _, f := range []string{folder, "tokenizer"} {
@@ -159,11 +94,11 @@ func (s Source) clipTokens(folder, pad string) (*vocab.CLIP, error) {
 	return vocab.DefaultCLIP(pad)
 }
 
-// fit fails where a tokenizer gives ids that a net does not have.
-func fit(what string, ids []int32, vocabulary int) error {
+// covers fails where a tokenizer gives ids that a net does not have.
+func covers(what string, ids []int32, vocabulary int) error {
 	for _, id := range ids {
 		if int(id) >= vocabulary {
-			return fmt.Errorf("%s: the tokenizer gives the id %d, the model has %d words: its own vocabulary is missing from its folder", what, id, vocabulary)
+			return fmt.Errorf("%s: the tokenizer gives the id %d, the model has %d tokens: its own vocabulary is missing from its folder", what, id, vocabulary)
 		}
 	}
 	return nil

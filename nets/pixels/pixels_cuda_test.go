@@ -9,7 +9,7 @@ import (
 	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/optest"
-	"parley/kernels/resample"
+	"parley/kernels/resize"
 )
 
 // TestResizeAsPillowCUDA: what the GPU resizes is Pillow's to the bit.
@@ -18,7 +18,7 @@ func TestResizeAsPillowCUDA(t *testing.T) {
 	testResize(t, func(m *Image, w, h int, f Filter) (*Image, error) {
 		s := engine.NewStream(t.Context(), dev)
 		defer s.Close()
-		return NewDrawn(dev, resample.Resize(s, m.On(s), h, w, f, resample.Window{H: h, W: w})).Host()
+		return NewDrawn(dev, resize.Resize(s, m.On(s), h, w, f, resize.Window{H: h, W: w})).Host()
 	})
 }
 

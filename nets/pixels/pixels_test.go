@@ -15,7 +15,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/resample"
+	"parley/kernels/rgb"
 	"parley/weights"
 	"parley/weights/mini"
 )
@@ -189,7 +189,7 @@ func testProcessors(t *testing.T, dev engine.Device) {
 func TestTensorsAndBack(t *testing.T) {
 	m := picture(t, goldens(t), "picture.40x43")
 	s := engine.NewStream(t.Context(), host.New(2))
-	for _, got := range Images(resample.Bytes(s, Signed(s, m.On(s)))) {
+	for _, got := range Images(rgb.Bytes(s, Signed(s, m.On(s)))) {
 		if !bytes.Equal(got.Pix, m.Pix) || got.W != m.W {
 			t.Error("a picture does not come back from a tensor")
 		}
@@ -199,7 +199,7 @@ func TestTensorsAndBack(t *testing.T) {
 		"no pictures":                     nil,
 		"picture 1 is 0 x 3":              {m, &Image{W: 0, H: 3}},
 		"picture 1 is 20 x 20 after":      {m, New(1, 1, color.RGBA{})},
-		"resample: ":                      {New(1, 1<<22, color.RGBA{})}, // 84 million rows of 20 pixels
+		"resize: ":                        {New(1, 1<<22, color.RGBA{})}, // 84 million rows of 20 pixels
 		"the drawing has left its device": {&Drawn{h: 2, w: 2}},
 	} {
 		if _, err := p.Apply(engine.NewStream(t.Context(), host.New(1)), list); err == nil || !strings.Contains(err.Error(), want) {

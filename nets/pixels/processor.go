@@ -5,7 +5,8 @@ import (
 	"io/fs"
 
 	"parley/engine"
-	"parley/kernels/resample"
+	"parley/kernels/resize"
+	"parley/kernels/rgb"
 	"parley/weights"
 )
 
@@ -161,7 +162,7 @@ func (p *Processor) Apply(s *engine.Stream, pictures []Picture) (*engine.Tensor,
 		} else if part.H != y.Dim(1) || part.W != y.Dim(2) {
 			return nil, fmt.Errorf("picture %d is %d x %d after resizing, picture 0 is %d x %d", i, part.W, part.H, y.Dim(2), y.Dim(1))
 		}
-		resample.Normalise(s, y.Rows(i, i+1), x, part, levels)
+		rgb.Normalise(s, y.Rows(i, i+1), x, part, levels)
 		s.Free(x)
 	}
 	return y, s.Err()
@@ -169,7 +170,7 @@ func (p *Processor) Apply(s *engine.Stream, pictures []Picture) (*engine.Tensor,
 
 // fit resizes a picture x [1, H, W, 3] as far as it is seen, frees it, and says
 // which part of what it returns is wanted, which may go beyond.
-func (p *Processor) fit(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, resample.Window) {
+func (p *Processor) fit(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, resize.Window) {
 	h, w := p.Height, p.Width
 	if p.Shortest > 0 {
 		short, long := float64(min(x.Dim(1), x.Dim(2))), float64(max(x.Dim(1), x.Dim(2)))
@@ -178,15 +179,15 @@ func (p *Processor) fit(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, res
 			h, w = w, h
 		}
 	}
-	part := resample.Window{H: h, W: w}
+	part := resize.Window{H: h, W: w}
 	if p.CropW > 0 {
-		part = resample.Window{Top: floorHalf(h - p.CropH), Left: floorHalf(w - p.CropW), H: p.CropH, W: p.CropW}
+		part = resize.Window{Top: floorHalf(h - p.CropH), Left: floorHalf(w - p.CropW), H: p.CropH, W: p.CropW}
 	}
 	if h == x.Dim(1) && w == x.Dim(2) {
 		return x, part
 	}
-	seen := resample.Window{Top: max(part.Top, 0), Left: max(part.Left, 0), H: min(part.H, h), W: min(part.W, w)}
-	y := resample.Resize(s, x, h, w, p.Filter, seen)
+	seen := resize.Window{Top: max(part.Top, 0), Left: max(part.Left, 0), H: min(part.H, h), W: min(part.W, w)}
+	y := resize.Resize(s, x, h, w, p.Filter, seen)
 	s.Free(x)
 	part.Top, part.Left = part.Top-seen.Top, part.Left-seen.Left
 	return y, part
@@ -195,8 +196,8 @@ func (p *Processor) fit(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, res
 // floorHalf is n/2 rounded down, also below 0.
 func floorHalf(n int) int { return n >> 1 }
 
-func (p *Processor) levels() *resample.Levels {
-	var l resample.Levels
+func (p *Processor) levels() *rgb.Levels {
+	var l rgb.Levels
 	for c := range l {
 		for v := range l[c] {
 			l[c][v] = float32((float64(v)*p.Scale - p.Mean[c]) / p.Std[c])
@@ -206,15 +207,15 @@ func (p *Processor) levels() *resample.Levels {
 }
 
 // Signed gives pictures x [N, H, W, 3] of u8 as activations of -1 to 1, as an
-// autoencoder takes them. resample.Bytes is the way back.
+// autoencoder takes them. rgb.Bytes is the way back.
 func Signed(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
-	var l resample.Levels
+	var l rgb.Levels
 	for c := range l {
 		for v := range l[c] {
 			l[c][v] = float32(v)/127.5 - 1
 		}
 	}
 	y := s.New(s.Float(), x.Shape()...)
-	resample.Normalise(s, y, x, resample.Window{H: x.Dim(1), W: x.Dim(2)}, &l)
+	rgb.Normalise(s, y, x, resize.Window{H: x.Dim(1), W: x.Dim(2)}, &l)
 	return y
 }

@@ -6,6 +6,7 @@ import (
 	"log"
 	"runtime"
 
+	"parley/engine"
 	"parley/engine/host"
 	"parley/nets/models"
 	"parley/nets/rerank"
@@ -14,21 +15,25 @@ import (
 // Draw a text four times, and let the captions of the drawings choose.
 func Example() {
 	dev := host.New(runtime.NumCPU())
-	blip, err := models.OpenCaptioner(models.Embedded("blip"), dev)
+	blip, err := models.OpenBLIP(models.Embedded("blip"), dev)
 	if err != nil {
 		log.Fatal(err)
 	}
-	sd, err := models.OpenPainter(models.Embedded("sd"), dev)
+	sd, err := models.OpenStableDiffusion(models.Embedded("sd"), dev)
 	if err != nil {
 		log.Fatal(err)
 	}
-	clip, err := models.OpenJudge(models.Embedded("clip"), dev)
+	clip, err := models.OpenCLIP(models.Embedded("clip"), dev)
 	if err != nil {
 		log.Fatal(err)
 	}
-	blip.CaptionOptions = models.Beam()
-	loop := rerank.Loop{Captioner: blip, Painter: sd, Judge: clip, Seed: 1}
-	result, err := loop.Text(context.Background(), "a cat on the grass", 4)
+	loop := rerank.Loop{
+		Captioner: blip.Captioner(models.Beam()),
+		Painter:   sd.Painter(sd.Defaults),
+		Judge:     clip.Judge(models.EmbedOptions{}),
+		K:         4,
+	}
+	result, err := loop.One(engine.NewRun(context.Background()), rerank.Source{Name: "a cat on the grass", Seed: 1})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -23,14 +23,6 @@ import (
 	"parley/weights/mini"
 )
 
-// miniature is both loops' models on a device.
-func miniature(t *testing.T, dev engine.Device) (*rerank.Loop, *models.Captioner, *models.Painter) {
-	t.Helper()
-	c, p, j := open(t, dev)
-	t.Cleanup(j.Close)
-	return &rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: 5}, c, p
-}
-
 // Candidates whose scores are nearer than a tie are one to f16. What it changes by
 // itself is 0.001 on average and 0.008 at most, of 40 drawings
 // (TestWhatHalfCostsAScore in nets/models): the GPU's scores may change by three
@@ -60,12 +52,12 @@ func TestLoopsAgreeCUDA(t *testing.T) {
 	gpu := optest.GPU(t, false)
 	var agree, ties, sources, texts, same int
 	worst, sum := 0., 0.
-	var loops [2]*rerank.Loop
-	var captioners [2]*models.Captioner
+	var loops [2]rerank.Loop
 	for i, dev := range []engine.Device{host.New(2), gpu} {
-		l, c, p := miniature(t, dev)
-		p.Steps = 4
-		loops[i], captioners[i] = l, c
+		blip, sd, clip := open(t, dev)
+		t.Cleanup(clip.Close)
+		loops[i] = loopOf(blip, sd, clip, steps(sd, 4), k)
+		loops[i].Describer = blip.Captioner(models.Beam())
 	}
 	for i := range n {
 		scene := scenes[(i*7)%len(scenes)]
@@ -79,14 +71,11 @@ func TestLoopsAgreeCUDA(t *testing.T) {
 			}
 			var rs [2]*rerank.Result
 			for d, l := range loops {
+				src := rerank.Source{Name: scene.Captions[0], Seed: 5}
 				if image {
-					captioners[d].CaptionOptions = models.Nucleus()
-					rs[d], err = l.Image(t.Context(), scene.File, picture, k)
-				} else {
-					captioners[d].CaptionOptions = models.Beam()
-					rs[d], err = l.Text(t.Context(), scene.Captions[0], k)
+					src = rerank.Source{Name: scene.File, Picture: picture, Seed: 5}
 				}
-				if err != nil {
+				if rs[d], err = l.One(background, src); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -133,44 +122,72 @@ func TestLoopsAgreeCUDA(t *testing.T) {
 	}
 }
 
-// small is a loop of three small drawings, one at a time, on a device that can
-// be made to fail.
-func small(t *testing.T) (*cuda.Device, *rerank.Loop, *models.Painter) {
+// small is a loop of small drawings, one at a time, on a device that can be made
+// to fail.
+type small struct {
+	dev   *cuda.Device
+	clip  *models.CLIP
+	sd    *models.StableDiffusion
+	draw  models.DrawOptions
+	loop  rerank.Loop
+	bytes int // that one drawing takes
+}
+
+func newSmall(t *testing.T) *small {
 	t.Helper()
 	dev, err := cuda.Emulate(ptx.New(ptx.Options{}), engine.F16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, c, p := miniature(t, dev)
-	c.CaptionOptions = models.CaptionOptions{Prompt: "a picture of "}
-	c.MaxLength = 8
-	p.Width, p.Height, p.Steps, p.Guidance = 16, 16, 3, 1
-	p.Memory = 1
-	var memory *models.MemoryError
-	if _, err := l.Text(t.Context(), "a cat", 1); !errors.As(err, &memory) {
+	blip, sd, clip := open(t, dev)
+	t.Cleanup(clip.Close)
+	short := models.CaptionOptions{Prompt: "a picture of "}
+	short.MaxLength = 8
+	w := &small{dev: dev, clip: clip, sd: sd, draw: steps(sd, 3)}
+	w.draw.Width, w.draw.Height, w.draw.Guidance = 16, 16, 1
+	w.loop = loopOf(blip, sd, clip, w.draw, 1)
+	w.loop.Captioner = blip.Captioner(short)
+	little := background
+	little.Memory = 1
+	var memory *engine.MemoryError
+	if _, err := w.loop.One(little, rerank.Source{Name: "a cat", Seed: 5}); !errors.As(err, &memory) {
 		t.Fatalf("a drawing in one byte: %v", err)
 	}
-	p.Memory = memory.Need
-	return dev, l, p
+	w.bytes = memory.Need
+	return w
+}
+
+// text is the reconstruction of a text in k drawings.
+func (w *small) text(ctx context.Context, k int) (*rerank.Result, error) {
+	w.loop.K = k
+	return w.loop.One(w.run(ctx), rerank.Source{Name: "a cat on the grass", Seed: 5})
+}
+
+func (w *small) run(ctx context.Context) engine.Run {
+	run := engine.NewRun(ctx)
+	run.Memory = w.bytes
+	return run
 }
 
 // TestWhatLeavesTheDevice: between a drawing and its score nothing is copied to
 // the host but the watch for overflow and, where it is described, its words; then
 // come the score and, to be shown, the drawing.
 func TestWhatLeavesTheDevice(t *testing.T) {
-	dev, l, _ := small(t)
+	w := newSmall(t)
+	dev := w.dev
 	defer dev.Close()
 	const picture, score, flag, answer = 3 * 16 * 16, 8 + 4, 4, 16
-	source := 4 * l.Judge.(*models.Judge).Net.Projection
+	source := 4 * w.clip.Net.Projection
 	for _, image := range []bool{true, false} {
 		var left []int
 		dev.WatchDownloads(func(bytes int) { left = append(left, bytes) })
 		var r *rerank.Result
 		var err error
 		if image {
-			r, err = l.Image(t.Context(), "a scene", pixels.New(70, 50, color.RGBA{200, 30, 90, 255}), 2)
+			w.loop.K = 2
+			r, err = w.loop.One(w.run(t.Context()), rerank.Source{Name: "a scene", Picture: pixels.New(70, 50, color.RGBA{200, 30, 90, 255}), Seed: 5})
 		} else {
-			r, err = l.Text(t.Context(), "a cat on the grass", 2)
+			r, err = w.text(t.Context(), 2)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -191,7 +208,7 @@ func TestWhatLeavesTheDevice(t *testing.T) {
 		word() // the captions
 		want("the source's embedding", source)
 		for i, c := range r.Candidates {
-			if c.Twin >= 0 {
+			if c.Duplicate >= 0 {
 				continue
 			}
 			want("the watch for overflow", flag)
@@ -212,28 +229,28 @@ func TestWhatLeavesTheDevice(t *testing.T) {
 
 	// The loop's parts may be on different devices.
 	cpu := host.New(2)
-	judge, err := models.OpenJudge(models.Embedded("clip"), cpu)
+	judge, err := models.OpenCLIP(models.Embedded("clip"), cpu)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := l.Text(t.Context(), "a cat on the grass", 1)
+	want, err := w.text(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Judge = judge
+	w.loop.Judge = judge.Judge(models.EmbedOptions{})
 	for _, image := range []bool{true, false} {
 		var r *rerank.Result
 		if image {
-			r, err = l.Image(t.Context(), "a drawing", want.Candidates[0].Picture, 1)
+			r, err = w.loop.One(w.run(t.Context()), rerank.Source{Name: "a drawing", Picture: want.Candidates[0].Picture, Seed: 5})
 		} else {
-			r, err = l.Text(t.Context(), "a cat on the grass", 1)
+			r, err = w.text(t.Context(), 1)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, w := r.Candidates[0], want.Candidates[0]
-		if !image && (c.Text != w.Text || math.Abs(c.Score-w.Score) > tie || !bytes.Equal(c.Picture.Pix, w.Picture.Pix)) {
-			t.Errorf("judged on the CPU: %q %.4f, want %q %.4f", c.Text, c.Score, w.Text, w.Score)
+		c, ref := r.Candidates[0], want.Candidates[0]
+		if !image && (c.Text != ref.Text || math.Abs(c.Score-ref.Score) > tie || !bytes.Equal(c.Picture.Pix, ref.Picture.Pix)) {
+			t.Errorf("judged on the CPU: %q %.4f, want %q %.4f", c.Text, c.Score, ref.Text, ref.Score)
 		}
 		if image && (c.Err != nil || c.Score < -1 || c.Score > 1) {
 			t.Errorf("judged on the CPU: %+v", c)
@@ -245,8 +262,9 @@ func TestWhatLeavesTheDevice(t *testing.T) {
 // place; those before it are kept, and those after it are drawn where the
 // device still works.
 func TestCandidatesAreKept(t *testing.T) {
-	dev, l, p := small(t)
-	ask := func(ctx context.Context) (*rerank.Result, error) { return l.Text(ctx, "a cat on the grass", 3) }
+	w := newSmall(t)
+	dev := w.dev
+	ask := func(ctx context.Context) (*rerank.Result, error) { return w.text(ctx, 3) }
 	whole, err := ask(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -254,14 +272,14 @@ func TestCandidatesAreKept(t *testing.T) {
 	before := dev.Usage()
 	equal := func(i int, c rerank.Candidate) {
 		t.Helper()
-		w := whole.Candidates[i]
-		if c.Err != nil || c.Rank == 0 || c.Text != w.Text || c.Score != w.Score || !bytes.Equal(c.Picture.Pix, w.Picture.Pix) {
-			t.Errorf("candidate %d: %q %.4f %v, want %q %.4f", i, c.Text, c.Score, c.Err, w.Text, w.Score)
+		ref := whole.Candidates[i]
+		if c.Err != nil || c.Rank == 0 || c.Text != ref.Text || c.Score != ref.Score || !bytes.Equal(c.Picture.Pix, ref.Picture.Pix) {
+			t.Errorf("candidate %d: %q %.4f %v, want %q %.4f", i, c.Text, c.Score, c.Err, ref.Text, ref.Score)
 		}
 	}
 	// when the first candidate is done
 	first := func(f func()) {
-		l.Report = func(i int, _ rerank.Candidate) {
+		w.loop.Report = func(i int, _ rerank.Candidate) {
 			if i == 0 {
 				f()
 			}
@@ -288,11 +306,12 @@ func TestCandidatesAreKept(t *testing.T) {
 	steps := 0
 	ctx, cancel := context.WithCancel(t.Context())
 	first(func() {})
-	p.Progress = func(done, total int) {
+	w.draw.Progress = func(done, total int) {
 		if steps++; done == 5 { // the second step of the second candidate
 			cancel()
 		}
 	}
+	w.loop.Painter = w.sd.Painter(w.draw)
 	r, err := ask(ctx)
 	if !errors.Is(err, context.Canceled) || steps != 5 || r.Selected != 0 || r.Candidates[1].Rank != 0 || r.Candidates[2].Picture != nil {
 		t.Errorf("cancelled at step %d: %v, %+v", steps, err, r)
@@ -301,7 +320,8 @@ func TestCandidatesAreKept(t *testing.T) {
 	if have := dev.Usage(); have != before {
 		t.Errorf("%+v is held, %+v before", have, before)
 	}
-	p.Progress = nil
+	w.draw.Progress = nil
+	w.loop.Painter = w.sd.Painter(w.draw)
 
 	first(dev.Emulation().Lose)
 	if r, err = ask(t.Context()); err != nil {
@@ -321,7 +341,8 @@ func TestCandidatesAreKept(t *testing.T) {
 	if err := dev.Close(); err != nil {
 		t.Error(err)
 	}
-	dev, l, _ = small(t)
+	w = newSmall(t)
+	dev = w.dev
 	if r, err = ask(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,20 @@ import (
 	"parley/weights/mini"
 )
 
+var background = engine.NewRun(context.Background())
+
+// steps are a model's own options with another number of steps.
+func steps(sd *models.StableDiffusion, n int) models.DrawOptions {
+	o := sd.Defaults
+	o.Steps = n
+	return o
+}
+
+// loopOf is both loops over models, captions by nucleus sampling.
+func loopOf(blip *models.BLIP, sd *models.StableDiffusion, clip *models.CLIP, o models.DrawOptions, k int) rerank.Loop {
+	return rerank.Loop{Captioner: blip.Captioner(models.Nucleus()), Painter: sd.Painter(o), Judge: clip.Judge(models.EmbedOptions{}), K: k}
+}
+
 // grey is a picture whose brightness is all there is to it.
 func grey(v uint8) *pixels.Image { return pixels.New(1, 1, color.RGBA{v, v, v, 255}) }
 
@@ -30,35 +44,35 @@ type toys struct {
 	painted  []string
 }
 
-func (t *toys) Captions(_ context.Context, ps []pixels.Picture, k int, _ uint64) (out [][]models.Caption, _ error) {
+func (t *toys) Caption(_ engine.Run, ps []pixels.Picture, k int, _ []uint64) (out [][]rerank.Caption, _ error) {
 	for _, p := range ps {
 		p, err := p.Host()
 		if err != nil {
 			return nil, err
 		}
-		var list []models.Caption
+		var list []rerank.Caption
 		for i := range k {
 			text := fmt.Sprint(p.Pix[0])
 			if t.captions != nil {
 				text = t.captions[i]
 			}
-			list = append(list, models.Caption{Text: text})
+			list = append(list, rerank.Caption{Text: text})
 		}
 		out = append(out, list)
 	}
 	return out, nil
 }
 
-func (t *toys) Paint(_ context.Context, texts []string, seeds []uint64, each func(int, models.Painted)) error {
+func (t *toys) Draw(_ engine.Run, texts []string, seeds []uint64, each func(int, rerank.Drawing)) error {
 	for i, x := range texts {
 		t.painted = append(t.painted, x)
 		if x == t.fail {
-			each(i, models.Painted{Err: errors.New("out of paint")})
+			each(i, rerank.Drawing{Err: errors.New("out of paint")})
 			continue
 		}
 		var v int
 		fmt.Sscan(x, &v)
-		each(i, models.Painted{Picture: grey(uint8(v + int(seeds[i]%7)))})
+		each(i, rerank.Drawing{Picture: grey(uint8(v + int(seeds[i]%7)))})
 	}
 	return nil
 }
@@ -67,7 +81,7 @@ func angle(v float64) (*tensor.Dense, error) {
 	return tensor.New(tensor.WithShape(1, 2), tensor.WithBacking([]float32{float32(math.Cos(v / 1e3)), float32(math.Sin(v / 1e3))})), nil
 }
 
-func (*toys) Images(_ context.Context, ps []pixels.Picture) (*tensor.Dense, error) {
+func (*toys) EmbedImages(_ engine.Run, ps []pixels.Picture) (*tensor.Dense, error) {
 	m, err := ps[0].Host()
 	if err != nil {
 		return nil, err
@@ -75,18 +89,18 @@ func (*toys) Images(_ context.Context, ps []pixels.Picture) (*tensor.Dense, erro
 	return angle(float64(m.Pix[0]))
 }
 
-func (*toys) Texts(_ context.Context, ts []string) (*tensor.Dense, error) {
+func (*toys) EmbedTexts(_ engine.Run, ts []string) (*tensor.Dense, error) {
 	var v float64
 	fmt.Sscan(ts[0], &v)
 	return angle(v)
 }
 
-func (t *toys) ScoreImages(ctx context.Context, source *tensor.Dense, ps []pixels.Picture) ([]float64, error) {
-	return score(source)(t.Images(ctx, ps))
+func (t *toys) ScoreImages(run engine.Run, source *tensor.Dense, ps []pixels.Picture) ([]float64, error) {
+	return score(source)(t.EmbedImages(run, ps))
 }
 
-func (t *toys) ScoreTexts(ctx context.Context, source *tensor.Dense, ts []string) ([]float64, error) {
-	return score(source)(t.Texts(ctx, ts))
+func (t *toys) ScoreTexts(run engine.Run, source *tensor.Dense, ts []string) ([]float64, error) {
+	return score(source)(t.EmbedTexts(run, ts))
 }
 
 func score(source *tensor.Dense) func(*tensor.Dense, error) ([]float64, error) {
@@ -102,8 +116,8 @@ func score(source *tensor.Dense) func(*tensor.Dense, error) ([]float64, error) {
 func TestImage(t *testing.T) {
 	toy := &toys{captions: []string{"20", "90", "200", "90", "13"}, fail: "13"}
 	reported := 0
-	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, Report: func(int, rerank.Candidate) { reported++ }}
-	r, err := l.Image(context.Background(), "x", grey(100), 5)
+	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, K: 5, Report: func(int, rerank.Candidate) { reported++ }}
+	r, err := l.One(background, rerank.Source{Name: "x", Picture: grey(100)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +127,8 @@ func TestImage(t *testing.T) {
 	if got := fmt.Sprint(toy.painted); got != "[20 90 200 13]" {
 		t.Errorf("painted %s: the same text is drawn once", got)
 	}
-	if c := r.Candidates[3]; c.Twin != 1 || c.Picture != r.Candidates[1].Picture || c.Score != r.Candidates[1].Score || c.Seed != 1 {
-		t.Errorf("the twin is %+v", c)
+	if c := r.Candidates[3]; c.Duplicate != 1 || c.Picture != r.Candidates[1].Picture || c.Score != r.Candidates[1].Score || c.Seed != 1 {
+		t.Errorf("the duplicate is %+v", c)
 	}
 	if c := r.Candidates[4]; c.Err == nil || c.Rank != 0 {
 		t.Errorf("the failed one is %+v", c)
@@ -131,23 +145,24 @@ func TestImage(t *testing.T) {
 	if ranked[4].Err == nil {
 		t.Error("the failed one is not last")
 	}
-	toy.painted, l.DrawTwins = nil, true
-	if _, err := l.Image(context.Background(), "x", grey(100), 5); err != nil || len(toy.painted) != 5 {
+	toy.painted, l.RedrawDuplicates = nil, true
+	if _, err := l.One(background, rerank.Source{Name: "x", Picture: grey(100)}); err != nil || len(toy.painted) != 5 {
 		t.Errorf("painted %v, error %v", toy.painted, err)
 	}
-	if _, err := l.Image(context.Background(), "x", grey(100), 0); err == nil {
+	l.K = 0
+	if _, err := l.One(background, rerank.Source{Name: "x", Picture: grey(100)}); err == nil {
 		t.Error("k 0 was taken")
 	}
-	toy.captions, toy.fail = []string{"13"}, "13"
-	if r, err := l.Image(context.Background(), "x", grey(1), 1); err == nil || r.Selected != -1 {
+	toy.captions, toy.fail, l.K = []string{"13"}, "13", 1
+	if r, err := l.One(background, rerank.Source{Name: "x", Picture: grey(1)}); err == nil || r.Selected != -1 {
 		t.Errorf("all failed, error %v", err)
 	}
 }
 
 func TestText(t *testing.T) {
 	toy := &toys{}
-	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, Seed: 5}
-	r, err := l.Text(context.Background(), "100", 4)
+	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, K: 4}
+	r, err := l.One(background, rerank.Source{Name: "100", Seed: 5})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,17 +173,17 @@ func TestText(t *testing.T) {
 }
 
 // open is both loops' models, the embedded ones, on a device.
-func open(t *testing.T, dev engine.Device) (*models.Captioner, *models.Painter, *models.Judge) {
+func open(t *testing.T, dev engine.Device) (*models.BLIP, *models.StableDiffusion, *models.CLIP) {
 	t.Helper()
-	c, err := models.OpenCaptioner(models.Embedded("blip"), dev)
+	c, err := models.OpenBLIP(models.Embedded("blip"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := models.OpenPainter(models.Embedded("sd"), dev)
+	p, err := models.OpenStableDiffusion(models.Embedded("sd"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := models.OpenJudge(models.Embedded("clip"), dev)
+	j, err := models.OpenCLIP(models.Embedded("clip"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,9 +199,8 @@ func TestChoicesOfFasterMethods(t *testing.T) {
 		t.Fatal(err)
 	}
 	loop := func(p host.Precision) rerank.Loop {
-		c, paint, j := open(t, host.NewWith(host.Options{Workers: 2, Precision: p}))
-		paint.Steps = 6
-		return rerank.Loop{Captioner: c, Painter: paint, Judge: j, Seed: 11}
+		blip, sd, clip := open(t, host.NewWith(host.Options{Workers: 2, Precision: p}))
+		return loopOf(blip, sd, clip, steps(sd, 6), 3)
 	}
 	// Each scene both ways: its picture described, its first caption drawn.
 	results := func(l rerank.Loop) (all []*rerank.Result) {
@@ -196,8 +210,8 @@ func TestChoicesOfFasterMethods(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			image, err1 := l.Image(t.Context(), scene.File, picture, 3)
-			text, err2 := l.Text(t.Context(), scene.Captions[0], 3)
+			image, err1 := l.One(background, rerank.Source{Name: scene.File, Picture: picture, Seed: 11})
+			text, err2 := l.One(background, rerank.Source{Name: scene.Captions[0], Seed: 11})
 			if err := errors.Join(err1, err2); err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +232,7 @@ func TestChoicesOfFasterMethods(t *testing.T) {
 				if want.Selected == have.Selected {
 					chosen++
 				} else {
-					t.Logf("%s: %d is chosen, exactly %d", want.Source, have.Selected, want.Selected)
+					t.Logf("%s: %d is chosen, exactly %d", want.Source.Name, have.Selected, want.Selected)
 				}
 				for k, c := range want.Candidates {
 					captions++
@@ -226,7 +240,7 @@ func TestChoicesOfFasterMethods(t *testing.T) {
 						d := math.Abs(f.Score - c.Score)
 						same, mean, worst = same+1, mean+d, max(worst, d)
 					} else {
-						t.Logf("%s: %q, exactly %q", want.Source, f.Text, c.Text)
+						t.Logf("%s: %q, exactly %q", want.Source.Name, f.Text, c.Text)
 					}
 				}
 			}
@@ -240,19 +254,19 @@ func TestChoicesOfFasterMethods(t *testing.T) {
 
 // TestMiniature runs both loops on the embedded models, twice.
 func TestMiniature(t *testing.T) {
-	c, p, j := open(t, host.New(2))
-	p.Steps = 6
-	l := rerank.Loop{Captioner: c, Painter: p, Judge: j, Seed: 3}
-	first, err := l.Text(context.Background(), "two red apples on the grass", 2)
+	blip, sd, clip := open(t, host.New(2))
+	l := loopOf(blip, sd, clip, steps(sd, 6), 2)
+	apples := rerank.Source{Name: "two red apples on the grass", Seed: 3}
+	first, err := l.One(background, apples)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Memory = 1 // too little for anything
-	if _, err := l.Text(context.Background(), "a cat", 2); err == nil {
+	little := background
+	little.Memory = 1 // too little for anything
+	if _, err := l.One(little, rerank.Source{Name: "a cat"}); err == nil {
 		t.Error("a drawing in one byte succeeded")
 	}
-	p.Memory = 1 << 30
-	again, err := l.Text(context.Background(), "two red apples on the grass", 2)
+	again, err := l.One(background, apples)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +279,8 @@ func TestMiniature(t *testing.T) {
 	if bytes.Equal(first.Candidates[0].Picture.Pix, first.Candidates[1].Picture.Pix) {
 		t.Error("two seeds draw the same")
 	}
-	r, err := l.Image(context.Background(), "drawing", first.Candidates[first.Selected].Picture, 3)
+	l.K = 3
+	r, err := l.One(background, rerank.Source{Name: "drawing", Picture: first.Candidates[first.Selected].Picture, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +292,7 @@ func TestMiniature(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := l.Text(ctx, "a cat", 1); !errors.Is(err, context.Canceled) {
+	if _, err := l.One(engine.NewRun(ctx), rerank.Source{Name: "a cat"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -285,8 +300,8 @@ func TestMiniature(t *testing.T) {
 // TestDrawings: of several drawings of a caption the closest counts.
 func TestDrawings(t *testing.T) {
 	toy := &toys{captions: []string{"20", "90", "20"}, fail: "90"}
-	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, Drawings: 4}
-	r, err := l.Image(t.Context(), "grey", grey(25), 3)
+	l := rerank.Loop{Captioner: toy, Painter: toy, Judge: toy, K: 3, Drawings: 4}
+	r, err := l.One(background, rerank.Source{Name: "grey", Picture: grey(25)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +311,7 @@ func TestDrawings(t *testing.T) {
 			t.Errorf("candidate %d: %+v", i, c)
 		}
 	}
-	if len(toy.painted) != 8 || r.Selected != 0 || r.Candidates[2].Twin != 0 {
+	if len(toy.painted) != 8 || r.Selected != 0 || r.Candidates[2].Duplicate != 0 {
 		t.Errorf("%d drawings, selected %d", len(toy.painted), r.Selected)
 	}
 }

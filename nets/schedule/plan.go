@@ -3,14 +3,14 @@ package schedule
 import (
 	"math"
 
-	"parley/kernels/sample"
+	"parley/kernels/denoise"
 )
 
 // plan writes the recipe of every step from start on.
 func (s *Schedule) plan() {
 	s.recipes = s.recipes[:0]
 	for i := s.start; i < len(s.timesteps); i++ {
-		var r sample.Recipe
+		var r denoise.Coefficients
 		switch s.Kind {
 		case "pndm":
 			r = s.pndm(i)
@@ -40,45 +40,45 @@ func (s *Schedule) picture(alpha float64) (x, e float64) {
 }
 
 // ddim is arXiv 2010.02502, formula 12, without noise.
-func (s *Schedule) ddim(i int) sample.Recipe {
+func (s *Schedule) ddim(i int) denoise.Coefficients {
 	t := s.timesteps[i]
 	a, prev := s.alpha(t), s.alpha(t-float64(s.train/s.steps))
-	r := sample.Recipe{Clip: s.clip}
-	r.PX, r.PE = s.picture(a)
+	r := denoise.Coefficients{Clip: s.clip}
+	r.PredictionLatents, r.PredictionModel = s.picture(a)
 	// The direction is the noise that the model sees, whatever becomes of the
 	// picture by clipping.
 	d := math.Sqrt(1 - prev)
-	r.P = math.Sqrt(prev)
+	r.Prediction = math.Sqrt(prev)
 	switch s.prediction {
 	case "epsilon":
-		r.E = d
+		r.Model = d
 	case "v_prediction":
-		r.E, r.X = d*math.Sqrt(a), d*math.Sqrt(1-a)
+		r.Model, r.Latents = d*math.Sqrt(a), d*math.Sqrt(1-a)
 	case "sample":
-		r.E, r.X = -d*math.Sqrt(a/(1-a)), d/math.Sqrt(1-a)
+		r.Model, r.Latents = -d*math.Sqrt(a/(1-a)), d/math.Sqrt(1-a)
 	}
 	return r
 }
 
 // lcm is arXiv 2310.04378: the picture, and noise for the next step.
-func (s *Schedule) lcm(i int) sample.Recipe {
+func (s *Schedule) lcm(i int) denoise.Coefficients {
 	t := s.timesteps[i]
-	r := sample.Recipe{Clip: s.clip}
-	r.PX, r.PE = s.picture(s.alpha(t))
+	r := denoise.Coefficients{Clip: s.clip}
+	r.PredictionLatents, r.PredictionModel = s.picture(s.alpha(t))
 	const data = 0.5
 	scaled := t * s.scaling
 	skip, out := data*data/(scaled*scaled+data*data), scaled/math.Sqrt(scaled*scaled+data*data)
-	r.X, r.P = skip, out
+	r.Latents, r.Prediction = skip, out
 	if i < len(s.timesteps)-1 {
 		prev := s.alpha(s.timesteps[i+1])
-		r.X, r.P, r.Noise = r.X*math.Sqrt(prev), r.P*math.Sqrt(prev), math.Sqrt(1-prev)
+		r.Latents, r.Prediction, r.Noise = r.Latents*math.Sqrt(prev), r.Prediction*math.Sqrt(prev), math.Sqrt(1-prev)
 	}
 	return r
 }
 
 // pndm is arXiv 2202.09778's linear multistep part; predictions are the
 // model's outputs.
-func (s *Schedule) pndm(i int) sample.Recipe {
+func (s *Schedule) pndm(i int) denoise.Coefficients {
 	n := i - s.start // steps since the start
 	t, stride := s.timesteps[i], float64(s.train/s.steps)
 	prev := t - stride
@@ -103,28 +103,28 @@ func (s *Schedule) pndm(i int) sample.Recipe {
 	if s.prediction == "v_prediction" {
 		x, e = x+e*math.Sqrt(1-a), e*math.Sqrt(a)
 	}
-	r := sample.Recipe{PE: 1, X: x, P: e * now}
+	r := denoise.Coefficients{PredictionModel: 1, Latents: x, Prediction: e * now}
 	for _, c := range past {
 		r.Past = append(r.Past, e*c)
 	}
 	if n == 1 {
-		r.X, r.First = 0, x
+		r.Latents, r.First = 0, x
 	}
 	return r
 }
 
 // eulerStep is algorithm 2 of arXiv 2206.00364 without churn; the ancestral
 // one goes further down and comes back up with noise.
-func (s *Schedule) eulerStep(i int) sample.Recipe {
+func (s *Schedule) eulerStep(i int) denoise.Coefficients {
 	sigma, to := s.sigmas[i], s.sigmas[i+1]
-	r := sample.Recipe{P: 1}
+	r := denoise.Coefficients{Prediction: 1}
 	switch s.prediction { // the predicted picture
 	case "epsilon":
-		r.PX, r.PE = 1, -sigma
+		r.PredictionLatents, r.PredictionModel = 1, -sigma
 	case "v_prediction":
-		r.PX, r.PE = 1/(sigma*sigma+1), -sigma/math.Sqrt(sigma*sigma+1)
+		r.PredictionLatents, r.PredictionModel = 1/(sigma*sigma+1), -sigma/math.Sqrt(sigma*sigma+1)
 	case "sample":
-		r.PE = 1
+		r.PredictionModel = 1
 	}
 	down := to
 	if s.Kind == "euler-a" {
@@ -133,12 +133,12 @@ func (s *Schedule) eulerStep(i int) sample.Recipe {
 		r.Noise = up
 	}
 	// x + (x-p)/sigma * (down-sigma)
-	r.X, r.P = down/sigma, 1-down/sigma
+	r.Latents, r.Prediction = down/sigma, 1-down/sigma
 	return r
 }
 
 // dpmpp2m is arXiv 2211.01095, multistep, of order 2.
-func (s *Schedule) dpmpp2m(i int) sample.Recipe {
+func (s *Schedule) dpmpp2m(i int) denoise.Coefficients {
 	split := func(sigma float64) (alpha, noise, lambda float64) {
 		alpha = 1 / math.Sqrt(sigma*sigma+1)
 		noise = sigma * alpha
@@ -147,18 +147,18 @@ func (s *Schedule) dpmpp2m(i int) sample.Recipe {
 	n, last := i-s.start, len(s.timesteps)-1
 	a, sg, lam := split(s.sigmas[i+1])
 	a0, sg0, lam0 := split(s.sigmas[i])
-	var r sample.Recipe
+	var r denoise.Coefficients
 	switch s.prediction {
 	case "epsilon":
-		r.PX, r.PE = 1/a0, -sg0/a0
+		r.PredictionLatents, r.PredictionModel = 1/a0, -sg0/a0
 	case "v_prediction":
-		r.PX, r.PE = a0, -sg0
+		r.PredictionLatents, r.PredictionModel = a0, -sg0
 	case "sample":
-		r.PE = 1
+		r.PredictionModel = 1
 	}
 	h := lam - lam0
 	k := a * math.Expm1(-h)
-	r.X, r.P = sg/sg0, -k
+	r.Latents, r.Prediction = sg/sg0, -k
 	v := s.solver
 	lower := i == last && (v.eulerFinal || v.lowerFinal && len(s.timesteps) < 15 || v.zeroFinal)
 	if n == 0 || v.order1 || lower {
@@ -170,7 +170,7 @@ func (s *Schedule) dpmpp2m(i int) sample.Recipe {
 	if v.heun {
 		c = a * (math.Expm1(-h)/h + 1)
 	}
-	r.P += c * d
+	r.Prediction += c * d
 	r.Past = []float64{-c * d}
 	return r
 }

@@ -10,7 +10,8 @@ import (
 	"strings"
 
 	"parley/engine"
-	"parley/kernels/sample"
+	"parley/kernels/denoise"
+	"parley/kernels/elementwise"
 	"parley/weights"
 )
 
@@ -38,7 +39,7 @@ type Schedule struct {
 	initSigma  float64
 	solver     solver
 	scaling    float64 // LCM's timestep_scaling
-	recipes    []sample.Recipe
+	recipes    []denoise.Coefficients
 }
 
 type solver struct{ order1, heun, lowerFinal, eulerFinal, zeroFinal bool }
@@ -452,28 +453,39 @@ func (s *Schedule) Scale(i int) float64 {
 // Noisy reports whether step i adds noise.
 func (s *Schedule) Noisy(i int) bool { return s.recipes[i].Noise != 0 }
 
-// From starts the drawing at a picture, of which strength (0 to 1] is painted
-// anew, and returns by what the picture's latents and the noise are multiplied
-// (diffusers' img2img).
-func (s *Schedule) From(strength float64) (picture, noise float64, err error) {
+// StartingAt is the schedule of a drawing that starts at an init image, of which
+// strength (0 to 1] is drawn anew, and what the image's latents and the noise are
+// multiplied with (diffusers' img2img).
+func (s *Schedule) StartingAt(strength float64) (late *Schedule, image, noise float64, err error) {
 	if !(strength > 0 && strength <= 1) {
-		return 0, 0, fmt.Errorf("strength %v: want more than 0, at most 1", strength)
+		return nil, 0, 0, fmt.Errorf("strength %v: want more than 0, at most 1", strength)
 	}
 	begin := s.steps - min(int(float64(s.steps)*strength), s.steps)
 	if begin >= len(s.timesteps) || begin >= s.steps {
-		return 0, 0, fmt.Errorf("strength %v of %d steps leaves no step: at least %.3g is needed", strength, s.steps, 1/float64(s.steps))
+		return nil, 0, 0, fmt.Errorf("strength %v of %d steps leaves no step: at least %.3g is needed", strength, s.steps, 1/float64(s.steps))
 	}
-	s.start = begin
-	s.plan()
+	copied := *s
+	late = &copied
+	late.start, late.recipes = begin, nil
+	late.plan()
 	switch s.Kind {
 	case "euler", "euler-a":
-		return 1, s.sigmas[begin], nil
+		return late, 1, s.sigmas[begin], nil
 	case "dpmpp2m":
 		a := 1 / math.Sqrt(s.sigmas[begin]*s.sigmas[begin]+1)
-		return a, s.sigmas[begin] * a, nil
+		return late, a, s.sigmas[begin] * a, nil
 	}
 	a := s.alpha(s.timesteps[begin])
-	return math.Sqrt(a), math.Sqrt(1 - a), nil
+	return late, math.Sqrt(a), math.Sqrt(1 - a), nil
+}
+
+// Clean are the coefficients of the predicted clean latents after step i: of the
+// latents before it, and of the prediction that Step returns.
+func (s *Schedule) Clean(i int) (latents, prediction float64) {
+	if s.Kind == "pndm" { // whose predictions are the net's outputs
+		return s.picture(s.alpha(s.timesteps[s.start+i]))
+	}
+	return 0, 1
 }
 
 func (s *Schedule) alpha(t float64) float64 {
@@ -486,46 +498,64 @@ func (s *Schedule) alpha(t float64) float64 {
 // Run is a drawing under way: what the steps before have left.
 type Run struct {
 	s     *Schedule
-	past  []*engine.Tensor
+	past  []*engine.Tensor // predictions, the latest first
 	first *engine.Tensor
+	last  *engine.Tensor // the latest prediction where no step needs it any more
 }
 
 // Begin starts a drawing.
 func (s *Schedule) Begin() *Run { return &Run{s: s} }
 
-// Step returns the latents after step i; x stays the caller's. model is the
-// net's output for x, for [no prompt; prompt] with guidance above 1. noise is
-// used where Noisy says so.
-func (r *Run) Step(st *engine.Stream, i int, x, model, noise *engine.Tensor, guidance float64) *engine.Tensor {
+// Step returns the latents after step i, and the prediction (see Clean), which is
+// good until the next step; x stays the caller's. model is the net's output for x,
+// for [no prompt; prompt] with guidance above 1. noise is used where Noisy says so.
+func (r *Run) Step(st *engine.Stream, i int, x, model, noise *engine.Tensor, guidance float64) (next, prediction *engine.Tensor) {
+	st.Free(r.last)
+	r.last = nil
 	recipe := r.s.recipes[i]
 	recipe.Guidance = guidance
 	if i == 0 && len(r.s.recipes) > 1 && r.s.recipes[1].First != 0 {
-		r.first = sample.Mix(st, 1, x, 0, x)
+		r.first = elementwise.Mix(st, 1, x, 0, x)
 	}
-	next, p := sample.Step(st, recipe, x, model, r.past, r.first, noise)
+	next, p := denoise.Step(st, recipe, x, model, r.past, r.first, noise)
 	keep := 0
 	for _, later := range r.s.recipes[i+1:] {
 		keep = max(keep, len(later.Past))
 	}
 	if r.s.Kind == "pndm" && i == 1 {
-		st.Free(p) // the second step looks at the first place again
+		r.last = p // the second step looks at the first place again
 	} else {
 		r.past = append([]*engine.Tensor{p}, r.past...)
 	}
 	for len(r.past) > keep {
-		st.Free(r.past[len(r.past)-1])
+		oldest := r.past[len(r.past)-1]
+		if oldest == p {
+			r.last = p
+		} else {
+			st.Free(oldest)
+		}
 		r.past = r.past[:len(r.past)-1]
 	}
 	if i == 1 {
 		st.Free(r.first)
 		r.first = nil
 	}
-	return next
+	return next, p
+}
+
+// Keep replaces what a drawing has kept: by the rows of some samples, for those
+// that go on.
+func (r *Run) Keep(rows func(*engine.Tensor) *engine.Tensor) {
+	for i, t := range r.past {
+		r.past[i] = rows(t)
+	}
+	r.first = rows(r.first)
+	r.last = rows(r.last)
 }
 
 // Free gives back what a drawing has kept.
 func (r *Run) Free(st *engine.Stream) {
 	st.Free(r.past...)
-	st.Free(r.first)
-	r.past, r.first = nil, nil
+	st.Free(r.first, r.last)
+	r.past, r.first, r.last = nil, nil, nil
 }

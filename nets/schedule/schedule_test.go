@@ -12,7 +12,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
-	"parley/kernels/sample"
+	"parley/kernels/random"
 	"parley/nets/schedule"
 	"parley/weights"
 )
@@ -64,16 +64,16 @@ func scale(x []float32, by float64) []float32 {
 	return y
 }
 
-func draw(s *schedule.Schedule, g golden, guidance float64) ([]float32, error) {
+func draw(s *schedule.Schedule, g golden, guidance float64) ([]float32, *schedule.Schedule, error) {
 	st := engine.NewStream(context.Background(), host.New(1))
-	rng := sample.NewTorch(g.Seed)
+	rng := random.NewTorch(g.Seed)
 	n := len(g.Latents)
 	x := make([]float32, n)
 	rng.Normal(x)
 	if g.Strength > 0 {
-		a, b, err := s.From(g.Strength)
-		if err != nil {
-			return nil, err
+		late, a, b, err := s.StartingAt(g.Strength)
+		if s = late; err != nil {
+			return nil, nil, err
 		}
 		for i, v := range x {
 			x[i] = float32(a*float64(float32(math.Cos(float64(i)))) + b*float64(v))
@@ -101,12 +101,12 @@ func draw(s *schedule.Schedule, g golden, guidance float64) ([]float32, error) {
 			noise = st.Put(engine.FromF32(z, 1, n))
 		}
 		in := st.Put(engine.FromF32(x, 1, n))
-		next := run.Step(st, i, in, out, noise, guidance)
+		next, _ := run.Step(st, i, in, out, noise, guidance)
 		x = append([]float32(nil), next.F32()...)
 		st.Free(next, in, out, noise)
 	}
 	run.Free(st)
-	return x, st.Err()
+	return x, s, st.Err()
 }
 
 func TestAgainstDiffusers(t *testing.T) {
@@ -123,7 +123,7 @@ func TestAgainstDiffusers(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
-			x, err := draw(s, g, 1)
+			x, s, err := draw(s, g, 1)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue
@@ -188,7 +188,7 @@ func TestGuidance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := draw(s, g, 7.5)
+		x, _, err := draw(s, g, 7.5)
 		if err != nil {
 			t.Fatal(err)
 		}

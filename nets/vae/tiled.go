@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"parley/engine"
-	"parley/kernels/resample"
+	"parley/kernels/tiles"
 )
 
 // DecodeTiled is Decode in square tiles of so many latents, which overlap by a
@@ -27,7 +27,7 @@ func (m *Model) DecodeTiled(s *engine.Stream, z *engine.Tensor, tile int) (*engi
 	for i := 0; i < h; i += step {
 		var row []*engine.Tensor
 		for j := 0; j < w; j += step {
-			part := resample.Crop(s, z, i, j, min(tile, h-i), min(tile, w-j))
+			part := tiles.Crop(s, z, i, j, min(tile, h-i), min(tile, w-j))
 			x, err := m.Decode(s, part)
 			if err != nil {
 				return nil, err
@@ -35,14 +35,14 @@ func (m *Model) DecodeTiled(s *engine.Stream, z *engine.Tensor, tile int) (*engi
 			s.Free(part)
 			c := j / step
 			if above != nil {
-				resample.Fade(s, above[c], x, min(blend, above[c].Dim(1), x.Dim(1)), true)
+				tiles.Fade(s, above[c], x, min(blend, above[c].Dim(1), x.Dim(1)), true)
 			}
 			if c > 0 {
-				resample.Fade(s, row[c-1], x, min(blend, row[c-1].Dim(2), x.Dim(2)), false)
+				tiles.Fade(s, row[c-1], x, min(blend, row[c-1].Dim(2), x.Dim(2)), false)
 			}
 			row = append(row, x)
 			top, left := i/step*keep, j/step*keep
-			resample.Paste(s, out, x, top, left, min(keep, x.Dim(1), out.Dim(1)-top), min(keep, x.Dim(2), out.Dim(2)-left))
+			tiles.Paste(s, out, x, top, left, min(keep, x.Dim(1), out.Dim(1)-top), min(keep, x.Dim(2), out.Dim(2)-left))
 		}
 		s.Free(above...)
 		above = row

@@ -8,9 +8,8 @@ import (
 
 	"parley/engine"
 	"parley/kernels/conv"
-	"parley/kernels/resample"
+	"parley/kernels/layout"
 	"parley/nets/layer"
-	"parley/nets/unet"
 	"parley/weights"
 )
 
@@ -29,7 +28,7 @@ type tower struct {
 	name       string
 	convIn     layer.Conv
 	blocks     []block
-	res1, res2 unet.Resnet
+	res1, res2 layer.Resnet
 	attnNorm   layer.Norm
 	attn       *layer.Attention
 	normOut    layer.Norm
@@ -38,7 +37,7 @@ type tower struct {
 
 type block struct {
 	name     string
-	resnets  []unet.Resnet
+	resnets  []layer.Resnet
 	resample *layer.Conv
 	sampler  string
 }
@@ -84,11 +83,12 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 			convOut: layer.LoadConv(p, "conv_out", last, out, 3, same)}
 		top := widths[n-1]
 		mid := p.In("mid_block")
-		t.res1, t.res2 = unet.LoadResnet(mid.In("resnets.0"), top, top, groups, eps), unet.LoadResnet(mid.In("resnets.1"), top, top, groups, eps)
+		t.res1 = layer.LoadResnet(mid, "resnets.0", top, top, groups, eps)
+		t.res2 = layer.LoadResnet(mid, "resnets.1", top, top, groups, eps)
 		if midAttn {
 			a := mid.In("attentions.0")
 			t.attnNorm = layer.LoadGroupNorm(a, "group_norm", top, groups, eps)
-			at := layer.LoadSelf(mid, "attentions.0", layer.DiffusersNames, top, top, 1)
+			at := layer.LoadSelf(mid, "attentions.0", layer.DiffusersNames(), top, top, 1)
 			t.attn = &at
 		}
 		return t
@@ -101,7 +101,7 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		p := l.In("encoder").In(name)
 		b := block{name: name}
 		for j := range layers {
-			b.resnets = append(b.resnets, unet.LoadResnet(p.In("resnets."+strconv.Itoa(j)), in, w, groups, eps))
+			b.resnets = append(b.resnets, layer.LoadResnet(p, "resnets."+strconv.Itoa(j), in, w, groups, eps))
 			in = w
 		}
 		if i < n-1 {
@@ -117,7 +117,7 @@ func Load(c weights.Config, l *weights.Loader) (*Model, error) {
 		p := l.In("decoder").In(name)
 		b := block{name: name}
 		for j := range layers + 1 {
-			b.resnets = append(b.resnets, unet.LoadResnet(p.In("resnets."+strconv.Itoa(j)), in, w, groups, eps))
+			b.resnets = append(b.resnets, layer.LoadResnet(p, "resnets."+strconv.Itoa(j), in, w, groups, eps))
 			in = w
 		}
 		if i < n-1 {
@@ -167,7 +167,7 @@ func (m *Model) Encode(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, erro
 	if err != nil {
 		return nil, err
 	}
-	y := resample.Channels(s, h, 0, m.Latents)
+	y := layout.Channels(s, h, 0, m.Latents)
 	s.Free(h)
 	return y, s.Err()
 }
@@ -193,28 +193,30 @@ func (m *Model) Moments(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, err
 }
 
 // mid, levels and finish each free their input.
-func (t tower) mid(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+func (t *tower) mid(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	s.Enter("mid_block")
-	h := t.res1.Forward(s, x, nil, nil, "resnets.0")
+	h := t.res1.Forward(s, x, nil, nil)
 	s.Free(x)
 	if t.attn != nil {
 		n, c := h.Dim(0), h.Dim(3)
-		dims := []int{n, h.Dim(1) * h.Dim(2), c}
+		pixels := h.Dim(1) * h.Dim(2)
 		a := t.attnNorm.Forward(s, h)
-		y := t.attn.Self(s, a.Reshape(dims...), h.Reshape(dims...), false).Reshape(h.Shape()...)
+		y := t.attn.Self(s, s.View(a, n, pixels, c), s.View(h, n, pixels, c), false)
+		y = s.View(y, h.Shape()...)
 		s.Free(a, h)
 		h = y
 	}
-	y := t.res2.Forward(s, h, nil, nil, "resnets.1")
+	y := t.res2.Forward(s, h, nil, nil)
 	s.Free(h)
 	return s.Leave(y)
 }
 
-func (t tower) levels(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
-	for _, b := range t.blocks {
+func (t *tower) levels(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
+	for i := range t.blocks {
+		b := &t.blocks[i]
 		s.Enter(b.name)
-		for j, r := range b.resnets {
-			y := r.Forward(s, h, nil, nil, "resnets."+strconv.Itoa(j))
+		for j := range b.resnets {
+			y := b.resnets[j].Forward(s, h, nil, nil)
 			s.Free(h)
 			h = y
 		}
@@ -229,7 +231,7 @@ func (t tower) levels(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
 	return h
 }
 
-func (t tower) finish(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
+func (t *tower) finish(s *engine.Stream, h *engine.Tensor) *engine.Tensor {
 	a := t.normOut.SiLU(s, h, nil)
 	s.Free(h)
 	y := t.convOut.Forward(s, a, nil)

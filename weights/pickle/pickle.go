@@ -35,7 +35,8 @@ func Parse(name string, data []byte) ([]safetensors.Tensor, error) {
 // Checkpoint is what a file holds.
 type Checkpoint struct {
 	Tensors []safetensors.Tensor
-	Step    int // the training's global_step, which Lightning saves; 0 where it is not said
+	Step    int    // the training's global_step, which Lightning saves; 0 where it is not said
+	Name    string // what textual inversion calls its vectors; "" where it is not said
 }
 
 // Read is Parse with what the file says beside its tensors.
@@ -54,6 +55,7 @@ func Read(name string, data []byte) (Checkpoint, error) {
 	if d, ok := v.(*dict); ok {
 		step, _ := d.get("global_step").(int64)
 		c.Step = int(step)
+		c.Name, _ = d.get("name").(string)
 	}
 	return c, nil
 }
@@ -441,7 +443,7 @@ func parseLegacy(data []byte) (any, error) {
 }
 
 // wrappers are the keys that training scripts keep a state dict under.
-var wrappers = []string{"state_dict", "model_state_dict", "model", "module", "params", "net"}
+var wrappers = []string{"state_dict", "model_state_dict", "model", "module", "params", "net", "string_to_param"}
 
 // collect finds the state dict in the value of a checkpoint.
 func collect(v any, fileSize int) ([]safetensors.Tensor, error) {
@@ -452,6 +454,10 @@ func collect(v any, fileSize int) ([]safetensors.Tensor, error) {
 			return nil, err
 		}
 		return c.tensors, nil
+	}
+	if t, ok := v.(*tensor); ok {
+		err := c.add("", t)
+		return c.tensors, err
 	}
 	d := unwrap(v, 4)
 	if d == nil {
@@ -472,6 +478,11 @@ func collect(v any, fileSize int) ([]safetensors.Tensor, error) {
 // unwrap finds the dictionary that has tensors: this one, or one of those
 // inside under a wrapper's key.
 func unwrap(v any, depth int) *dict {
+	if o, ok := v.(*object); ok && o.class.String() == "torch.nn.modules.container.ParameterDict" {
+		if state, ok := o.state.(*dict); ok {
+			v = state.get("_parameters")
+		}
+	}
 	d, ok := v.(*dict)
 	if !ok || depth == 0 {
 		return nil

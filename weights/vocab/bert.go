@@ -1,6 +1,7 @@
 package vocab
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ type BERT struct {
 	CLS, SEP, Pad, Unk int32
 
 	t                      *table
+	longest                int // of the model's words, in bytes
 	lower, accents, spaced bool
 	tidy                   bool
 }
@@ -79,7 +81,7 @@ func parseWords(file string, data []byte) (*table, error) {
 	for i, l := range ls {
 		ids[l] = int32(i)
 	}
-	t := &table{file: file, ids: ids, words: ls, skip: map[int32]bool{}}
+	t := &table{file: file, ids: ids, words: ls, index: map[string]int{}, skip: map[int32]bool{}}
 	for i, l := range ls {
 		if ids[l] != int32(i) {
 			ls[i] = absent
@@ -131,6 +133,10 @@ func newBERT(t *table, s *settings, js *tokenizerJSON) (*BERT, error) {
 			return nil, err
 		}
 	}
+	for w := range t.ids {
+		b.longest = max(b.longest, len(w))
+	}
+	t.normalize = b.normalize
 	blip := len(t.words) == bertWords
 	s.apply(t)
 	if blip {
@@ -140,27 +146,30 @@ func newBERT(t *table, s *settings, js *tokenizerJSON) (*BERT, error) {
 			}
 		}
 	}
+	t.build(b.normalize)
 	return b, nil
 }
 
 // Encode is the ids of the text between [CLS] and [SEP].
 func (b *BERT) Encode(text string) []int32 {
-	out := []int32{b.CLS}
-	text = strings.ToValidUTF8(text, "\ufffd")
-	b.t.split(text, false, func(gap string, id int32) {
-		if id >= 0 {
-			out = append(out, id)
-			return
-		}
-		b.t.split(b.normalize(gap), true, func(gap string, id int32) {
-			if id >= 0 {
-				out = append(out, id)
-				return
-			}
-			out = b.pieces(out, gap)
-		})
-	})
-	return append(out, b.SEP)
+	e, err := b.Tokenize(context.Background(), text, 0)
+	if err != nil { // the background is never done
+		panic(err)
+	}
+	return e.IDs
+}
+
+// Tokenize is Encode that, where the length is more than 0, cuts to it, [SEP]
+// kept, or pads to it; it tells what was cut and ends with the context's error
+// when the context does.
+func (b *BERT) Tokenize(ctx context.Context, text string, length int) (*Encoding, error) {
+	s := newSink(ctx, text, room(length))
+	if s.err != nil {
+		return nil, s.err
+	}
+	text = valid(text)
+	b.t.encode(s, text, b.pieces)
+	return s.finish(text, b.CLS, b.SEP, b.Pad, length)
 }
 
 // Tokens is the text's tokens as the vocabulary spells them, [CLS] and [SEP] too.
@@ -204,37 +213,36 @@ func (b *BERT) Decode(ids []int32) string {
 
 // normalize drops control characters, sets Chinese characters apart, and drops
 // accents and case.
-func (b *BERT) normalize(s string) string {
-	var out strings.Builder
-	for _, r := range s {
+func (b *BERT) normalize(p *pace, s string) *aligned {
+	cs := make([]char, 0, len(s))
+	for i, r := range s {
+		at := int32(i)
 		switch {
-		case r == '\t' || r == '\n' || r == '\r' || isSpace(r) && r > 0x85:
-			out.WriteByte(' ')
-		case r == 0 || r == utf8.RuneError || isControl(r):
+		case p.stop():
+		case isSpace(r) && (r <= '\r' && r != '\v' && r != '\f' || r > 0x85):
+			cs = append(cs, char{r: ' ', at: at})
+		case isControl(r):
 		case b.spaced && isChinese(r):
-			out.WriteByte(' ')
-			out.WriteRune(r)
-			out.WriteByte(' ')
+			cs = append(cs, char{r: ' ', at: at}, char{r: r, at: at}, char{r: ' ', at: at})
 		default:
-			out.WriteRune(r)
+			cs = append(cs, char{r: r, at: at})
 		}
 	}
-	s = out.String()
-	if !b.accents && !ascii(s) {
-		rs := decompose(s)
-		n := 0
-		for _, r := range rs {
-			if !isAccent(r) {
-				rs[n] = r
-				n++
-			}
+	accents := b.accents || ascii(s)
+	if !accents {
+		cs = decompose(p, cs)
+	}
+	a := newAligned(len(s))
+	for _, c := range cs {
+		switch {
+		case p.stop() || !accents && isAccent(c.r):
+		case b.lower:
+			a.addLower(c.r, c.at)
+		default:
+			a.add(c.r, c.at)
 		}
-		s = string(rs[:n])
 	}
-	if b.lower {
-		s = lower(s)
-	}
-	return s
+	return a
 }
 
 func isChinese(r rune) bool {
@@ -244,47 +252,49 @@ func isChinese(r rune) bool {
 		r >= 0xf900 && r <= 0xfaff || r >= 0x2f800 && r <= 0x2fa1f
 }
 
-// pieces are the ids of normalized text: words at white space, punctuation by
-// itself.
-func (b *BERT) pieces(out []int32, s string) []int32 {
-	start := 0
-	for i, r := range s {
+// pieces are the tokens of normalized text: words at white space, punctuation
+// by itself.
+func (b *BERT) pieces(s *sink, a *aligned, text string, from, to, base int) {
+	start := from
+	for i, r := range text[from:to] {
 		space, punct := isSpace(r), isPunct(r)
-		if !space && !punct {
+		if !space && !punct || s.stop() {
 			continue
 		}
+		i += from
 		if start < i {
-			out = b.word(out, s[start:i])
+			b.word(s, a, start, i, base)
 		}
 		start = i + utf8.RuneLen(r)
 		if punct {
-			out = b.word(out, s[i:start])
+			b.word(s, a, i, start, base)
 		}
 	}
-	if start < len(s) {
-		out = b.word(out, s[start:])
+	if start < to {
+		b.word(s, a, start, to, base)
 	}
-	return out
 }
 
 // maxWord is the longest word, in characters, that is cut into pieces.
 const maxWord = 100
 
-// word is the ids of the longest pieces from the left. (The model of
-// gotokenizers misses pieces beyond ASCII.)
-func (b *BERT) word(out []int32, w string) []int32 {
-	if utf8.RuneCountInString(w) > maxWord {
-		return append(out, b.Unk)
+// word adds the longest pieces from the left. (The model of gotokenizers misses
+// pieces beyond ASCII.)
+func (b *BERT) word(s *sink, a *aligned, from, to, base int) {
+	type piece struct {
+		id int32
+		at int
 	}
-	n := len(out)
-	buf := make([]byte, 0, len(w)+2)
-	for pos := 0; pos < len(w); {
+	var out []piece
+	buf := make([]byte, 0, b.longest)
+	long := to-from > maxWord && utf8.RuneCount(a.text[from:to]) > maxWord
+	for pos := from; pos < to && !long; {
 		buf = buf[:0]
-		if pos > 0 {
+		if pos > from {
 			buf = append(buf, "##"...)
 		}
 		head := len(buf)
-		buf = append(buf, w[pos:]...)
+		buf = append(buf, a.text[pos:min(to, pos+b.longest)]...)
 		id, ok := int32(0), false
 		for len(buf) > head {
 			if id, ok = b.t.ids[string(buf)]; ok {
@@ -294,10 +304,16 @@ func (b *BERT) word(out []int32, w string) []int32 {
 			buf = buf[:len(buf)-size]
 		}
 		if !ok {
-			return append(out[:n], b.Unk)
+			break
 		}
-		out = append(out, id)
+		out = append(out, piece{id, pos})
 		pos += len(buf) - head
+		if pos == to {
+			for _, p := range out {
+				s.add(p.id, base+int(a.at[p.at]))
+			}
+			return
+		}
 	}
-	return out
+	s.add(b.Unk, base+int(a.at[from]))
 }

@@ -1,6 +1,8 @@
 package vocab
 
 import (
+	"container/heap"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,15 +13,20 @@ import (
 	"unicode/utf8"
 
 	"github.com/nlpodyssey/gotokenizers/models/bpemodel"
-	"github.com/nlpodyssey/gotokenizers/vocabulary"
 )
 
 // CLIP is the tokenizer of CLIP's text models.
 type CLIP struct {
 	BOS, EOS, Pad int32
 
-	t   *table
-	bpe *bpemodel.BPEModel
+	t      *table
+	merges bpemodel.MergeMap
+	unk    int32
+	bytes  [2][256]int32 // the model's words of one byte, inside a word and at its end
+
+	clean   Cleaning // "" is that of transformers
+	learned []Learned
+	plain   *CLIP // without those; nil where there are none
 }
 
 const wordEnd = "</w>"
@@ -42,7 +49,7 @@ func LoadCLIP(fsys fs.FS, dir string) (*CLIP, error) {
 		return nil, err
 	}
 	var ids map[string]int32
-	if err := json.Unmarshal(data, &ids); err != nil {
+	if err := json.Unmarshal(trimBOM(data), &ids); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if len(ids) == 0 {
@@ -113,16 +120,6 @@ func newCLIP(file, mfile string, ids map[string]int32, merges [][2]string, s *se
 	if err != nil {
 		return nil, err
 	}
-	v := vocabulary.NewVocabulary()
-	for i, w := range t.words {
-		if w == absent {
-			w = fmt.Sprint(absent, i)
-		}
-		v.AddTerm(w)
-	}
-	if v.Size() != len(t.words) {
-		return nil, fmt.Errorf("%s: a word begins with NUL", file)
-	}
 	mm := make(bpemodel.MergeMap, len(merges))
 	for i, m := range merges {
 		a, okA := ids[m[0]]
@@ -133,17 +130,28 @@ func newCLIP(file, mfile string, ids map[string]int32, merges [][2]string, s *se
 		}
 		mm.Set(int(a), int(b), bpemodel.MergeValue{Rank: i, ID: int(ab)})
 	}
-	if _, err := s.need(t, "unk_token"); err != nil {
+	c := &CLIP{t: t, merges: mm}
+	if c.unk, err = s.need(t, "unk_token"); err != nil {
 		return nil, err
 	}
-	c := &CLIP{t: t, bpe: bpemodel.New(v, &mm, 0, 0, s.token["unk_token"].text, "", wordEnd, false)}
+	for b, r := range byteRunes {
+		for end, suffix := range []string{"", wordEnd} {
+			id, ok := ids[string(r)+suffix]
+			if !ok {
+				id = c.unk
+			}
+			c.bytes[end][b] = id
+		}
+	}
 	if c.BOS, err = s.need(t, "bos_token"); err != nil {
 		return nil, err
 	}
 	if c.EOS, err = s.need(t, "eos_token"); err != nil {
 		return nil, err
 	}
+	t.normalize = normalizeCLIP
 	s.apply(t)
+	t.build(normalizeCLIP)
 	c.Pad, _ = t.id(s.token["pad_token"].text)
 	return c, nil
 }
@@ -151,29 +159,23 @@ func newCLIP(file, mfile string, ids map[string]int32, merges [][2]string, s *se
 // Encode is the ids of the text between BOS and EOS. Where the length is more
 // than 0 they are cut to it, EOS kept, or padded to it.
 func (c *CLIP) Encode(text string, length int) []int32 {
-	out := []int32{c.BOS}
-	text = strings.ToValidUTF8(text, "\ufffd")
-	c.t.split(text, false, func(gap string, id int32) {
-		if id >= 0 {
-			out = append(out, id)
-			return
-		}
-		c.t.split(lower(compose(gap)), true, func(gap string, id int32) {
-			if id >= 0 {
-				out = append(out, id)
-				return
-			}
-			out = c.pieces(out, gap)
-		})
-	})
-	if length > 0 && len(out) >= length {
-		out = out[:length-1]
+	e, err := c.Tokenize(context.Background(), text, length)
+	if err != nil { // the background is never done
+		panic(err)
 	}
-	out = append(out, c.EOS)
-	for len(out) < length {
-		out = append(out, c.Pad)
+	return e.IDs
+}
+
+// Tokenize is Encode that tells what was cut, and that ends with the context's
+// error when the context does.
+func (c *CLIP) Tokenize(ctx context.Context, text string, length int) (*Encoding, error) {
+	s := newSink(ctx, text, room(length))
+	if s.err != nil {
+		return nil, s.err
 	}
-	return out
+	text = clean(&s.pace, c.clean, valid(text))
+	c.t.encode(s, text, c.pieces)
+	return s.finish(text, c.BOS, c.EOS, c.Pad, length)
 }
 
 // Tokens is the text's tokens as the vocabulary spells them, BOS and EOS too.
@@ -193,50 +195,119 @@ func (c *CLIP) Decode(ids []int32) string {
 	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f })
 }
 
-// pieces are the ids of normalized text.
-func (c *CLIP) pieces(out []int32, s string) []int32 {
-	for s != "" {
-		n, word := piece(s)
-		if !word {
-			s = s[n:]
-			continue
-		}
-		p := s[:n]
-		s = s[n:]
-		if len(p) > 3 && strings.HasPrefix(p, "<|") && strings.HasSuffix(p, "|>") && isLetter(rune(p[2])) {
-			out = c.word(out, "<|")
-			out = c.word(out, p[2:len(p)-2])
-			p = "|>"
-		}
-		out = c.word(out, p)
+// normalizeCLIP composes, makes one space of white space and drops case.
+func normalizeCLIP(p *pace, s string) *aligned {
+	cs := chars(p, s)
+	if !ascii(s) {
+		cs = compose(p, decompose(p, cs))
 	}
-	return out
+	a := newAligned(len(s))
+	space := false
+	for _, c := range cs {
+		if p.stop() {
+			break
+		}
+		was := space
+		if space = isSpace(c.r); !space {
+			a.addLower(c.r, c.at)
+		} else if !was {
+			a.add(' ', c.at)
+		}
+	}
+	return a
 }
 
-var literals = []string{"<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
+// pieces are the tokens of normalized text.
+func (c *CLIP) pieces(s *sink, a *aligned, text string, from, to, base int) {
+	words := literals[:]
+	simple := c.simple()
+	if simple && c.clean != OpenAI {
+		words = openLiterals[:]
+	}
+	for from < to && s.err == nil {
+		n, word := piece(text[from:to], words, simple)
+		p := text[from : from+n]
+		switch {
+		case !word:
+		case simple:
+			if id, ok := c.special(p); ok {
+				s.add(id, base+int(a.at[from]))
+				break
+			}
+			c.word(s, a, from, from+n, base)
+		case p == literals[0] || p == literals[1]: // the library's byte level cuts these once more
+			c.word(s, a, from, from+2, base)
+			c.word(s, a, from+2, from+n-2, base)
+			c.word(s, a, from+n-2, from+n, base)
+		default:
+			c.word(s, a, from, from+n, base)
+		}
+		from += n
+	}
+}
 
-// piece is the length of the first piece, which is a word or white space.
-func piece(s string) (int, bool) {
+// The words that are whole pieces, in the order of the patterns of OpenAI and
+// transformers, and of open_clip.
+var (
+	literals     = [...]string{"<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
+	openLiterals = [...]string{"<start_of_text>", "<end_of_text>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
+)
+
+// piece is the length of the first piece, which is a word or white space. The
+// patterns of OpenAI and open_clip, unlike that of transformers, ignore case.
+func piece(s string, words []string, fold bool) (int, bool) {
 	if s[0] == '<' || s[0] == '\'' {
-		for _, l := range literals {
-			if strings.HasPrefix(s, l) {
-				return len(l), true
+		for _, w := range words {
+			if strings.HasPrefix(s, w) {
+				return len(w), true
+			}
+			if n, ok := foldedPrefix(s, w); fold && ok {
+				return n, true
 			}
 		}
 	}
+	kind := kindOf
+	if fold {
+		kind = newKindOf
+	}
 	r, n := utf8.DecodeRuneInString(s)
-	kind := kindOf(r)
-	if kind == number {
+	first := kind(r)
+	if first == number {
 		return n, true
 	}
 	for n < len(s) {
 		r, m := utf8.DecodeRuneInString(s[n:])
-		if kindOf(r) != kind {
+		if kind(r) != first {
 			break
 		}
 		n += m
 	}
-	return n, kind != space
+	return n, first != space
+}
+
+// newKindOf is kindOf by Python's regex and without regard to case: in its newer
+// Unicode, and with a mark whose other case is a letter, iota, in no class.
+func newKindOf(r rune) int {
+	switch {
+	case r == 0x345:
+		return space
+	case r >= newLetters[0][0] && in(newLetters, r):
+		return letter
+	case r >= newNumbers[0][0] && in(newNumbers, r):
+		return number
+	}
+	return kindOf(r)
+}
+
+// foldedPrefix is the length of the beginning of s that is the word but for
+// case.
+func foldedPrefix(s, word string) (int, bool) {
+	n := 0
+	for range word {
+		_, m := utf8.DecodeRuneInString(s[n:])
+		n += m
+	}
+	return n, strings.EqualFold(s[:n], word)
 }
 
 const (
@@ -258,19 +329,63 @@ func kindOf(r rune) int {
 	return other
 }
 
-func (c *CLIP) word(out []int32, p string) []int32 {
-	var b strings.Builder
-	for i := 0; i < len(p); i++ {
-		b.WriteRune(byteRunes[p[i]])
+// symbol is a part of a word that is being merged, linked to its neighbours.
+type symbol struct {
+	id         int32
+	from       int32 // its first byte
+	prev, next int32 // -1 at the ends
+	gone       bool
+}
+
+// word adds the tokens of one word: neighbours are merged, the first rule of
+// the vocabulary first and of equal ones the leftmost. Rules and queue are those
+// of gotokenizers, whose own loop drops what was merged in quadratic time.
+func (c *CLIP) word(s *sink, a *aligned, from, to, base int) {
+	n := to - from
+	syms := make([]symbol, n)
+	var queue bpemodel.WordMergeHeap
+	push := func(left, right int32) {
+		if m, ok := c.merges.Get(int(syms[left].id), int(syms[right].id)); ok {
+			heap.Push(&queue, bpemodel.WordMerge{MergeValue: m, Pos: int(left)})
+		}
 	}
-	toks, err := c.bpe.Tokenize(b.String())
-	if err != nil { // only where the vocabulary has no unknown token
-		return out
+	for i := range syms {
+		end := 0
+		if i == n-1 {
+			end = 1
+		}
+		syms[i] = symbol{c.bytes[end][a.text[from+i]], int32(from + i), int32(i) - 1, int32(i) + 1, false}
+		if i > 0 {
+			push(int32(i)-1, int32(i))
+		}
 	}
-	for _, t := range toks {
-		out = append(out, int32(t.ID))
+	syms[n-1].next = -1
+	for len(queue) > 0 {
+		if s.stop() {
+			return
+		}
+		m := heap.Pop(&queue).(bpemodel.WordMerge)
+		left := &syms[m.Pos]
+		if left.gone || left.next < 0 {
+			continue
+		}
+		right := &syms[left.next]
+		// The pair may have become another one since it was queued.
+		if v, ok := c.merges.Get(int(left.id), int(right.id)); !ok || v.ID != m.ID {
+			continue
+		}
+		left.id, left.next, right.gone = int32(m.ID), right.next, true
+		if left.next >= 0 {
+			syms[left.next].prev = int32(m.Pos)
+			push(int32(m.Pos), left.next)
+		}
+		if left.prev >= 0 {
+			push(left.prev, int32(m.Pos))
+		}
 	}
-	return out
+	for i := int32(0); i >= 0; i = syms[i].next {
+		s.add(syms[i].id, base+int(a.at[syms[i].from]))
+	}
 }
 
 // byteRunes are the characters that stand for bytes, and runeBytes the way

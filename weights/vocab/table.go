@@ -5,10 +5,12 @@ package vocab
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -28,19 +30,26 @@ type table struct {
 	ids   map[string]int32 // of the model's words
 	words []string
 	added []token
+	index map[string]int // of added, by text
 	skip  map[int32]bool // special tokens
+
+	vectors     map[int32]int // of textual inversion, by the first of their ids
+	normalize   func(*pace, string) *aligned
+	raw, normal *finder // of added, in text as it is given and normalized
 }
 
-// token is an added token. A normalized one is looked for in normalized text.
+// token is an added token. A normalized one is looked for in normalized text,
+// a single one only where no word goes on beyond it; those that strip take the
+// spaces beside them.
 type token struct {
-	text                                string
-	id                                  int32
-	special, normalized, lstrip, rstrip bool
+	text                                        string
+	id                                          int32
+	special, normalized, single, lstrip, rstrip bool
 }
 
 // newTable takes a vocabulary with ids of its own.
 func newTable(file string, ids map[string]int32) (*table, error) {
-	t := &table{file: file, ids: ids, skip: map[int32]bool{}}
+	t := &table{file: file, ids: ids, index: map[string]int{}, skip: map[int32]bool{}}
 	limit := int32(len(ids) + 1<<16)
 	n := int32(0)
 	for w, id := range ids {
@@ -64,10 +73,8 @@ func (t *table) id(word string) (int32, bool) {
 	if id, ok := t.ids[word]; ok {
 		return id, true
 	}
-	for _, a := range t.added {
-		if a.text == word {
-			return a.id, true
-		}
+	if i, ok := t.index[word]; ok {
+		return t.added[i].id, true
 	}
 	return 0, false
 }
@@ -103,64 +110,31 @@ func (t *table) add(a token) {
 	if a.special {
 		t.skip[id] = true
 	}
-	for i, b := range t.added {
-		if b.text == a.text {
-			a.special = a.special || b.special
-			t.added[i] = a
-			return
-		}
+	if i, ok := t.index[a.text]; ok {
+		a.special = a.special || t.added[i].special
+		t.added[i] = a
+		return
 	}
+	t.index[a.text] = len(t.added)
 	t.added = append(t.added, a)
 }
 
-// split hands out the text between the added tokens, and the tokens, the
-// leftmost and of these the longest first. A gap comes with id -1.
-func (t *table) split(text string, normalized bool, part func(gap string, id int32)) {
-	var toks []token
+// build makes ready what finds the added tokens. A normalized one is read as its
+// normal form from then on.
+func (t *table) build(normalize func(*pace, string) *aligned) {
+	var raw, normal []token
 	for _, a := range t.added {
-		if a.normalized == normalized {
-			toks = append(toks, a)
+		if !a.normalized {
+			raw = append(raw, a)
+			continue
+		}
+		a.text = string(normalize(&pace{ctx: context.Background()}, a.text).text)
+		t.words[a.id] = a.text
+		if a.text != "" {
+			normal = append(normal, a)
 		}
 	}
-	next := slices.Repeat([]int{-1}, len(toks))
-	pos := 0
-	for pos < len(text) {
-		best := -1
-		for i, a := range toks {
-			if next[i] < pos {
-				if n := strings.Index(text[pos:], a.text); n >= 0 {
-					next[i] = pos + n
-				} else {
-					next[i] = len(text)
-				}
-			}
-			if next[i] == len(text) {
-				continue
-			}
-			if best < 0 || next[i] < next[best] || next[i] == next[best] && len(a.text) > len(toks[best].text) {
-				best = i
-			}
-		}
-		if best < 0 {
-			break
-		}
-		a := toks[best]
-		gap := text[pos:next[best]]
-		if a.lstrip {
-			gap = strings.TrimRightFunc(gap, isSpace)
-		}
-		if gap != "" {
-			part(gap, -1)
-		}
-		part("", a.id)
-		pos = next[best] + len(a.text)
-		if a.rstrip {
-			pos = len(text) - len(strings.TrimLeftFunc(text[pos:], isSpace))
-		}
-	}
-	if pos < len(text) {
-		part(text[pos:], -1)
-	}
+	t.raw, t.normal = newFinder(raw), newFinder(normal)
 }
 
 // settings are tokenizer_config.json, special_tokens_map.json and the added
@@ -202,17 +176,22 @@ func readSettings(fsys fs.FS, dir string, js *tokenizerJSON, defaults map[string
 		if err := s.tokens(name, m); err != nil {
 			return nil, err
 		}
+		if err := s.legacy(fsys, path.Join(dir, "added_tokens.json")); err != nil {
+			return nil, err
+		}
 		if js != nil {
-			s.fixed = js.added
+			s.fixed = append(s.fixed, js.added...)
 		}
 	}
 	slices.SortStableFunc(s.fixed, func(a, b token) int { return cmp.Compare(a.id, b.id) })
+	fixed := make(map[string]token, len(s.fixed))
+	for _, f := range s.fixed {
+		fixed[f.text] = f
+	}
 	for k, v := range s.token {
-		for _, f := range s.fixed {
-			if f.text == v.text {
-				f.special = true
-				s.token[k] = f
-			}
+		if f, ok := fixed[v.text]; ok {
+			f.special = true
+			s.token[k] = f
 		}
 	}
 	return s, nil
@@ -247,6 +226,32 @@ func (s *settings) tokens(file string, c weights.Config) error {
 			a.special = true
 			s.extra = append(s.extra, a)
 		}
+	}
+	return nil
+}
+
+// legacy takes added_tokens.json, an object of ids by text, where it is there.
+func (s *settings) legacy(fsys fs.FS, file string) error {
+	data, err := fs.ReadFile(fsys, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var ids map[string]int32
+	if err := json.Unmarshal(trimBOM(data), &ids); err != nil {
+		return fmt.Errorf("%s: want an object of ids by token: %w", file, err)
+	}
+	special := map[string]bool{}
+	for _, v := range s.token {
+		special[v.text] = true
+	}
+	for _, v := range s.extra {
+		special[v.text] = true
+	}
+	for _, text := range slices.Sorted(maps.Keys(ids)) {
+		s.fixed = append(s.fixed, token{text: text, id: ids[text], special: special[text], normalized: !special[text]})
 	}
 	return nil
 }
@@ -288,7 +293,7 @@ func parseToken(file, key string, v any) (token, error) {
 		if ok {
 			special := flag("special", false)
 			return token{text: text, special: special, normalized: flag("normalized", !special),
-				lstrip: flag("lstrip", false), rstrip: flag("rstrip", false)}, nil
+				single: flag("single_word", false), lstrip: flag("lstrip", false), rstrip: flag("rstrip", false)}, nil
 		}
 	}
 	return token{}, fmt.Errorf("%s: %s: want a token", file, key)
@@ -303,10 +308,9 @@ func (s *settings) apply(t *table) {
 		t.add(s.token[k])
 	}
 	for _, a := range s.extra {
-		if _, ok := t.id(a.text); ok && slices.ContainsFunc(t.added, func(b token) bool { return b.text == a.text }) {
-			continue
+		if _, ok := t.index[a.text]; !ok {
+			t.add(a)
 		}
-		t.add(a)
 	}
 }
 
@@ -338,7 +342,7 @@ func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
 		return nil, err
 	}
 	js := new(tokenizerJSON)
-	if err := json.Unmarshal(data, js); err != nil {
+	if err := json.Unmarshal(trimBOM(data), js); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if js.Model.Type != kind && js.Model.Type != "" {
@@ -362,9 +366,12 @@ func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
 	return js, nil
 }
 
+// trimBOM drops the mark that some editors put before a text.
+func trimBOM(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
+
 // lines are the lines of a text file; it must be UTF-8.
 func lines(file string, data []byte) ([]string, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	data = trimBOM(data)
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%s: not UTF-8", file)
 	}

@@ -1,6 +1,8 @@
 package vocab
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"unicode"
@@ -9,111 +11,190 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// pace asks the context now and then whether to go on.
+type pace struct {
+	ctx context.Context
+	n   int
+	err error
+}
+
+// stop is whether the work is to end, and err why.
+func (p *pace) stop() bool {
+	if p.n++; p.n&0xfff == 0 && p.err == nil {
+		p.err = p.ctx.Err()
+	}
+	return p.err != nil
+}
+
+// ended asks at once.
+func (p *pace) ended() bool {
+	if p.err == nil {
+		p.err = p.ctx.Err()
+	}
+	return p.err != nil
+}
+
+// char is a character on its way through the normal forms: its combining
+// class, and the byte of the source that it comes from.
+type char struct {
+	r   rune
+	at  int32
+	ccc uint8
+}
+
+// aligned is normalized text, and for each of its bytes the byte of the source
+// at which the character behind it begins.
+type aligned struct {
+	text []byte
+	at   []int32
+}
+
+func (a *aligned) add(r rune, at int32) {
+	a.text = utf8.AppendRune(a.text, r)
+	for len(a.at) < len(a.text) {
+		a.at = append(a.at, at)
+	}
+}
+
+// addLower adds the lower case of each character by itself, with no rule for a
+// final sigma.
+func (a *aligned) addLower(r rune, at int32) {
+	if r == 'İ' {
+		a.add('i', at)
+		r = '\u0307'
+	}
+	a.add(lowerRune(r), at)
+}
+
+func newAligned(n int) *aligned {
+	return &aligned{make([]byte, 0, n+n/8), make([]int32, 0, n+n/8)}
+}
+
 // Hangul syllables compose by arithmetic.
 const (
 	hangulS, hangulL, hangulV, hangulT = 0xac00, 0x1100, 0x1161, 0x11a7
 	countL, countV, countT             = 19, 21, 28
 )
 
+// late is a character of Unicode 13, which the tokenizers library neither takes
+// apart nor puts together.
+const late = 0x11938
+
+func chars(p *pace, s string) []char {
+	out := make([]char, 0, len(s))
+	for i, r := range s {
+		if p.stop() {
+			break
+		}
+		out = append(out, char{r: r, at: int32(i)})
+	}
+	return out
+}
+
 // decompose is the canonical decomposition (NFD). Unlike norm.NFD it puts no
 // grapheme joiner into long runs of marks.
-func decompose(s string) []rune {
-	out := make([]rune, 0, len(s)+8)
-	var ccc []uint8
-	mark := -1 // start of the run of marks
-	var buf [utf8.UTFMax]byte
-	add := func(r rune) {
-		var c uint8
-		if r >= 0x300 {
-			c = norm.NFD.Properties(buf[:utf8.EncodeRune(buf[:], r)]).CCC()
-		}
+func decompose(p *pace, cs []char) []char {
+	out := make([]char, 0, len(cs)+len(cs)/8)
+	first := 0 // of the run of marks at the end of out
+	add := func(r rune, at int32) {
+		c := class(r)
 		if c == 0 {
-			sortMarks(out, ccc, mark)
-			mark = -1
-		} else if mark < 0 {
-			mark = len(out)
+			sortMarks(out[first:])
+			first = len(out) + 1
 		}
-		out, ccc = append(out, r), append(ccc, c)
+		out = append(out, char{r, at, c})
 	}
-	for _, r := range s {
-		switch {
-		case r < 0xc0:
-			add(r)
+	var buf [utf8.UTFMax]byte
+	for _, c := range cs {
+		if p.stop() {
+			break
+		}
+		switch r := c.r; {
+		case r < 0xc0 || r == late:
+			add(r, c.at)
 		case r >= hangulS && r < hangulS+countL*countV*countT:
 			n := r - hangulS
-			add(hangulL + n/(countV*countT))
-			add(hangulV + n/countT%countV)
+			add(hangulL+n/(countV*countT), c.at)
+			add(hangulV+n/countT%countV, c.at)
 			if t := n % countT; t != 0 {
-				add(hangulT + t)
+				add(hangulT+t, c.at)
 			}
 		default:
 			d := norm.NFD.Properties(buf[:utf8.EncodeRune(buf[:], r)]).Decomposition()
 			if d == nil {
-				add(r)
+				add(r, c.at)
 			}
 			for _, q := range string(d) {
-				add(q)
+				add(q, c.at)
 			}
 		}
 	}
-	sortMarks(out, ccc, mark)
+	if first < len(out) {
+		sortMarks(out[first:])
+	}
 	return out
 }
 
-// sortMarks puts the marks from the index on into canonical order.
-func sortMarks(out []rune, ccc []uint8, from int) {
-	if from < 0 || len(out)-from < 2 {
+// sortMarks puts a run of marks into canonical order: by class, and those of
+// one class as they were. Counting keeps long runs linear.
+func sortMarks(run []char) {
+	byClass := func(a, b char) int { return cmp.Compare(a.ccc, b.ccc) }
+	if len(run) < 32 {
+		slices.SortStableFunc(run, byClass)
 		return
 	}
-	type mark struct {
-		r rune
-		c uint8
+	var place [256]int
+	for _, c := range run {
+		place[c.ccc]++
 	}
-	run := make([]mark, 0, len(out)-from)
-	for i, r := range out[from:] {
-		run = append(run, mark{r, ccc[from+i]})
+	n := 0
+	for k, count := range place {
+		place[k] = n
+		n += count
 	}
-	slices.SortStableFunc(run, func(a, b mark) int { return int(a.c) - int(b.c) })
-	for i, m := range run {
-		out[from+i], ccc[from+i] = m.r, m.c
+	sorted := make([]char, len(run))
+	for _, c := range run {
+		sorted[place[c.ccc]] = c
+		place[c.ccc]++
 	}
+	copy(run, sorted)
 }
 
-// compose is the canonical composition (NFC), with no joiners either.
-func compose(s string) string {
-	if ascii(s) {
-		return s
-	}
-	rs := decompose(s)
-	out := rs[:0]
+// compose puts decomposed characters together (NFC), in place.
+func compose(p *pace, cs []char) []char {
+	out := cs[:0]
 	starter, last := -1, uint8(0)
-	for i, r := range rs {
-		c := class(r)
-		if starter >= 0 && (last < c || starter == len(out)-1 && last == 0) {
-			if p, ok := pair(out[starter], r); ok {
-				out[starter] = p
+	for _, c := range cs {
+		if p.stop() {
+			break
+		}
+		if starter >= 0 && (last < c.ccc || starter == len(out)-1 && last == 0) {
+			if r, ok := pair(out[starter].r, c.r); ok {
+				out[starter].r = r
 				continue
 			}
 		}
-		if c == 0 {
+		if c.ccc == 0 {
 			starter = len(out)
 		}
-		last = c
-		out = append(out, rs[i])
+		last = c.ccc
+		out = append(out, c)
 	}
-	return string(out)
+	return out
 }
 
+// class is the canonical combining class.
 func class(r rune) uint8 {
-	if r < 0x300 {
+	if r < 0x300 || in(unordered, r) {
 		return 0
 	}
-	return norm.NFC.PropertiesString(string(r)).CCC()
+	var buf [utf8.UTFMax]byte
+	return norm.NFC.Properties(buf[:utf8.EncodeRune(buf[:], r)]).CCC()
 }
 
 // pair is the primary composite of two characters.
 func pair(a, b rune) (rune, bool) {
-	if a < 0x300 && b < 0x300 {
+	if b < 0x300 {
 		return 0, false
 	}
 	switch {
@@ -122,14 +203,19 @@ func pair(a, b rune) (rune, bool) {
 	case a >= hangulS && a < hangulS+countL*countV*countT && (a-hangulS)%countT == 0 && b > hangulT && b < hangulT+countT:
 		return a + b - hangulT, true
 	}
-	s := norm.NFC.String(string([]rune{a, b}))
-	r, n := utf8.DecodeRuneInString(s)
-	if n != len(s) {
+	var buf [2 * utf8.UTFMax]byte
+	two := utf8.AppendRune(utf8.AppendRune(buf[:0], a), b)
+	if norm.NFC.IsNormal(two) {
+		return 0, false
+	}
+	s := norm.NFC.Bytes(two)
+	r, n := utf8.DecodeRune(s)
+	if n != len(s) || r == late {
 		return 0, false
 	}
 	// x/text looks pairs up by the lower 16 bits: it takes U+E0047 (a tag) for a G.
 	if a > 0xffff || b > 0xffff {
-		return r, norm.NFD.String(s) == norm.NFD.String(string(a))+norm.NFD.String(string(b))
+		return r, norm.NFD.String(string(r)) == norm.NFD.String(string(a))+norm.NFD.String(string(b))
 	}
 	return r, true
 }
@@ -143,40 +229,48 @@ func ascii(s string) bool {
 	return true
 }
 
-// lower maps each character by itself, with no rule for a final sigma.
-func lower(s string) string {
-	if ascii(s) || !strings.ContainsRune(s, 'İ') {
-		return strings.Map(lowerRune, s)
-	}
-	return strings.Map(lowerRune, strings.ReplaceAll(s, "İ", "i\u0307"))
-}
-
-func lowerRune(r rune) rune { return unicode.ToLower(r) }
-
-func isLetter(r rune) bool { return unicode.IsLetter(r) || r > unicode.MaxLatin1 && in(newLetters, r) }
-func isNumber(r rune) bool { return unicode.IsNumber(r) || r > unicode.MaxLatin1 && in(newNumbers, r) }
-
-// Letters and numbers of Unicode 15.1 and 16, which the tokenizers library
-// knows and Go's tables of Unicode 15 do not.
-var (
-	newLetters = [][2]rune{{0x1c89, 0x1c8a}, {0xa7cb, 0xa7cd}, {0xa7da, 0xa7dc}, {0x105c0, 0x105f3}, {0x10d4a, 0x10d65}, {0x10d6f, 0x10d85},
-		{0x10ec2, 0x10ec4}, {0x11380, 0x11389}, {0x1138b, 0x1138b}, {0x1138e, 0x1138e}, {0x11390, 0x113b5}, {0x113b7, 0x113b7}, {0x113d1, 0x113d1},
-		{0x113d3, 0x113d3}, {0x11bc0, 0x11be0}, {0x13460, 0x143fa}, {0x16100, 0x1611d}, {0x16d40, 0x16d6c}, {0x18cff, 0x18cff}, {0x1e5d0, 0x1e5ed},
-		{0x1e5f0, 0x1e5f0}, {0x2ebf0, 0x2ee5d}}
-	newNumbers = [][2]rune{{0x10d40, 0x10d49}, {0x116d0, 0x116e3}, {0x11bf0, 0x11bf9}, {0x16130, 0x16139}, {0x16d70, 0x16d79}, {0x1ccf0, 0x1ccf9},
-		{0x1e5f1, 0x1e5fa}}
-)
-
-func in(ranges [][2]rune, r rune) bool {
-	for _, x := range ranges {
-		if r <= x[1] {
-			return r >= x[0]
+func lowerRune(r rune) rune {
+	if r >= lowered[0][0] {
+		if i, ok := slices.BinarySearchFunc(lowered, r, func(x [2]rune, r rune) int { return cmp.Compare(x[0], r) }); ok {
+			return lowered[i][1]
 		}
 	}
-	return false
+	return unicode.ToLower(r)
 }
 
-func isSpace(r rune) bool { return unicode.IsSpace(r) }
+// in is whether one of the ranges, which are in order, has the character.
+func in(ranges [][2]rune, r rune) bool {
+	i, j := 0, len(ranges)
+	for i < j {
+		h := (i + j) / 2
+		if ranges[h][1] < r {
+			i = h + 1
+		} else {
+			j = h
+		}
+	}
+	return i < len(ranges) && ranges[i][0] <= r
+}
+
+func isLetter(r rune) bool {
+	return r|0x20 >= 'a' && r|0x20 <= 'z' || r >= utf8.RuneSelf && in(letters, r)
+}
+
+func isNumber(r rune) bool {
+	return r >= '0' && r <= '9' || r >= utf8.RuneSelf && in(numbers, r)
+}
+
+func isSpace(r rune) bool   { return unicode.IsSpace(r) }
+func isControl(r rune) bool { return in(controls, r) }
+func isAccent(r rune) bool  { return r >= 0x300 && in(accents, r) }
+func isPunct(r rune) bool   { return in(punctuation, r) }
+
+// isWord is what a token of a single word may not stand beside: \w of
+// Unicode's regular expressions.
+func isWord(r rune) bool {
+	return isLetter(r) || r == '_' || r == '\u200c' || r == '\u200d' ||
+		unicode.In(r, unicode.Nd, unicode.Nl, unicode.M, unicode.Pc, unicode.Other_Alphabetic)
+}
 
 // lossy is the text of bytes that may not be UTF-8, with one U+FFFD for each
 // maximal part of a character.
@@ -224,12 +318,4 @@ func badLen(b []byte) int {
 		lo, hi = 0x80, 0xbf
 	}
 	return n
-}
-
-// isControl leaves unassigned characters out: Go's category C has them from 1.25
-// on.
-func isControl(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co) }
-func isAccent(r rune) bool  { return unicode.Is(unicode.Mn, r) }
-func isPunct(r rune) bool {
-	return r < 0x80 && r > ' ' && r < 0x7f && !isLetter(r) && !isNumber(r) || unicode.IsPunct(r)
 }

@@ -6,6 +6,7 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/x448/float16"
@@ -89,9 +90,9 @@ func (r *Room) F16(v []float32) Array {
 }
 
 // Float brings values as f16 or f32.
-func (r *Room) Float(half bool, v []float32) Array {
+func (r *Room) Float(f16 bool, v []float32) Array {
 	r.t.Helper()
-	if half {
+	if f16 {
 		return r.F16(v)
 	}
 	return r.Put(v)
@@ -239,14 +240,14 @@ func Relative(a []float32, b []float64) float64 {
 
 // Close fails a test where a result is too far from the one in float64: 2e-3
 // for f16, 2e-6 for f32, times more.
-func (r *Room) Close(name string, have []float32, want []float64, half bool, more float64) {
+func (r *Room) Close(name string, have []float32, want []float64, f16 bool, more float64) {
 	r.t.Helper()
 	if len(have) != len(want) {
 		r.t.Errorf("%s: %d values, want %d", name, len(have), len(want))
 		return
 	}
 	bound := 2e-6 * more
-	if half {
+	if f16 {
 		bound = 2e-3 * more
 	}
 	if e := Relative(have, want); !(e <= bound) {
@@ -261,16 +262,16 @@ func (r *Room) Close(name string, have []float32, want []float64, half bool, mor
 }
 
 // Type is the suffix of a kernel's name.
-func Type(half bool) string {
-	if half {
+func Type(f16 bool) string {
+	if f16 {
 		return "f16"
 	}
 	return "f32"
 }
 
 // Size is the bytes of an element.
-func Size(half bool) int {
-	if half {
+func Size(f16 bool) int {
+	if f16 {
 		return 2
 	}
 	return 4
@@ -278,3 +279,12 @@ func Size(half bool) int {
 
 // Blocks is how many blocks of so many cover n.
 func Blocks(n, size int) int { return max(1, (n+size-1)/size) }
+
+// Normals are n normal numbers of that standard deviation.
+func Normals(rng *rand.Rand, n int, deviation float64) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(deviation * rng.NormFloat64())
+	}
+	return v
+}

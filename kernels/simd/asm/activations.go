@@ -128,12 +128,6 @@ func (v isa) activations() {
 	Store(v.fold(VADDPS, acc), ReturnIndex(0))
 	end()
 
-	v.activation("sigmoid", "sets dst to 1/(1+exp(-x)).", func(x vec) vec {
-		one := v.reg()
-		u := v.negate(x)
-		VMOVUPS(float(1), one)
-		return v.gate(one, u)
-	})
 	v.activation("silu", "sets dst to x/(1+exp(-x)).", func(x vec) vec {
 		x = v.clampMin(x, gateMin)
 		return v.gate(x, v.negate(x))

@@ -137,7 +137,7 @@ func (v isa) pack() {
 		rows = []int{14, 16}
 	}
 	for _, n := range rows {
-		v.strip(n)
+		v.transpose(n)
 	}
 
 	const nv = 2
@@ -158,12 +158,12 @@ func (v isa) pack() {
 	end()
 }
 
-// strip transposes rows by four columns at a time. Register j takes rows j,
+// transpose turns rows by four columns at a time. Register j takes rows j,
 // j+4, j+8 and j+12 into its lanes of four, so that one 4x4 transpose within
 // the lanes leaves each column whole. Where rows is less than the register's
 // width, what a store writes behind its column the next one overwrites.
-func (v isa) strip(rows int) {
-	v.text(fmt.Sprintf("strip%d", rows), "(dst, src *float32, ld, r, groups int)",
+func (v isa) transpose(rows int) {
+	v.text(fmt.Sprintf("transpose%d", rows), "(dst, src *float32, ld, r, groups int)",
 		fmt.Sprintf("transposes %d rows of 4 groups columns to stride r.", rows))
 	dst, src, ld, r, groups := ptr("dst"), ptr("src"), ptr("ld"), ptr("r"), ptr("groups")
 	SHLQ(Imm(2), ld)
@@ -228,9 +228,9 @@ func (v isa) strip(rows int) {
 	end()
 }
 
-// half makes the conversions. They take whole registers; n is a multiple of
+// convert makes the conversions. They take whole registers; n is a multiple of
 // the width and not 0.
-func (v isa) half() {
+func (v isa) convert() {
 	convert := func(name, sig, doc string, dstSize, srcSize int, f func(src, dst Mem)) {
 		v.text(name, sig, doc)
 		dst, src, n := ptr("dst"), ptr("src"), ptr("n")
@@ -243,7 +243,7 @@ func (v isa) half() {
 		end()
 	}
 	const widen, narrow = "(dst *float32, src *uint16, n int)", "(dst *uint16, src *float32, n int)"
-	convert("fromF16", widen, "widens half floats.", 4, 2, func(src, dst Mem) {
+	convert("fromF16", widen, "widens float16.", 4, 2, func(src, dst Mem) {
 		x := v.reg()
 		VCVTPH2PS(src, x)
 		VMOVUPS(x, dst)
@@ -254,7 +254,7 @@ func (v isa) half() {
 		VPSLLD(Imm(16), x, x)
 		VMOVUPS(x, dst)
 	})
-	convert("toF16", narrow, "rounds to half floats.", 2, 4, func(src, dst Mem) {
+	convert("toF16", narrow, "rounds to float16.", 2, 4, func(src, dst Mem) {
 		x := v.reg()
 		VMOVUPS(src, x)
 		const nearestEven = 0

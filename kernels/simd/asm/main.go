@@ -25,10 +25,10 @@ func main() {
 		v.activations()
 		v.columns()
 		if v.wide() {
-			v.pairsExp2("pairsExp2Split", true)
-			v.pairsExp2("pairsExp2Half", false)
+			v.pairsExp2("pairsExp2BF16x3", true)
+			v.pairsExp2("pairsExp2BF16", false)
 		}
-		v.half()
+		v.convert()
 		v.combine()
 		v.winograd(math.Sqrt2/2, math.Sqrt2)
 		v.winograd(1./2, 1, 2)

@@ -2,11 +2,12 @@
 
 Python 3.11, transformers 5.23.0, tokenizers 0.23.3: python goldens.py
 """
-import gzip, json, os, random, tempfile
+import gzip, json, os, random
+import tokenizers_of_transformers
 from transformers import BertTokenizer, CLIPTokenizer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DATA, MINI = os.path.join(HERE, "../data"), os.path.join(HERE, "../../mini/models")
+MINI = os.path.join(HERE, "../../mini/models")
 rng = random.Random(0)
 
 WORDS = "a the cat dog two three on of photo picture grass don't it's we've I'm you'll he'd they're CAN'T Straße naïve façade Über ÉCOLE résumé İstanbul ﬁne ½ 10,000 3.14 1st x2 2024 $5 50% C++ e-mail foo_bar http://a.b/c?d=e @user #tag".split()
@@ -27,34 +28,13 @@ while len(texts) < 2900:
     texts.append(t)
 
 
-def clip_real(d):
-    from transformers.models.clip.tokenization_clip import CLIPTokenizer as T
-    merges = gzip.open(os.path.join(DATA, "clip-merges.txt.gz"), "rt", encoding="utf-8").read().split("\n")
-    merges = [m for m in merges if len(m.split()) == 2 and not m.startswith("#version")][: 49152 - 256 - 2]
-    bs = list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256))
-    cs, n = bs[:], 0
-    for b in range(256):
-        if b not in bs: bs.append(b); cs.append(256 + n); n += 1
-    vocab = [chr(c) for c in cs]
-    vocab += [v + "</w>" for v in vocab] + ["".join(m.split()) for m in merges] + ["<|startoftext|>", "<|endoftext|>"]
-    json.dump({v: i for i, v in enumerate(vocab)}, open(f"{d}/vocab.json", "w"))
-    open(f"{d}/merges.txt", "w", encoding="utf-8").write("#version: 0.2\n" + "\n".join(merges) + "\n")
-    assert len(vocab) == 49408, len(vocab)
-    return CLIPTokenizer.from_pretrained(d)
-
-
-with tempfile.TemporaryDirectory() as d:
-    os.mkdir(f"{d}/c"); os.mkdir(f"{d}/b")
-    open(f"{d}/b/vocab.txt", "wb").write(gzip.open(os.path.join(DATA, "bert-vocab.txt.gz")).read())
-    bert = BertTokenizer.from_pretrained(f"{d}/b")
-    bert.add_special_tokens({"bos_token": "[DEC]", "additional_special_tokens": ["[ENC]"]})  # as Salesforce's BLIP does
-    T = {"clip": clip_real(f"{d}/c"), "bert": bert, "mini-clip": CLIPTokenizer.from_pretrained(f"{MINI}/clip"), "mini-bert": BertTokenizer.from_pretrained(f"{MINI}/blip")}
-    out = {"texts": texts}
-    for name, t in T.items():
-        some = texts if not name.startswith("mini") else texts[:400]
-        ids = [t(x).input_ids for x in some]
-        out[name] = {"ids": ids, "decoded": [t.decode(i, skip_special_tokens=True) for i in ids]}
-    out["clip77"] = [T["clip"](x, padding="max_length", max_length=77, truncation=True).input_ids for x in texts[:60]]
+T = {"clip": tokenizers_of_transformers.clip(), "bert": tokenizers_of_transformers.bert(), "mini-clip": CLIPTokenizer.from_pretrained(f"{MINI}/clip"), "mini-bert": BertTokenizer.from_pretrained(f"{MINI}/blip")}
+out = {"texts": texts}
+for name, t in T.items():
+    some = texts if not name.startswith("mini") else texts[:400]
+    ids = [t(x).input_ids for x in some]
+    out[name] = {"ids": ids, "decoded": [t.decode(i, skip_special_tokens=True) for i in ids]}
+out["clip77"] = [T["clip"](x, padding="max_length", max_length=77, truncation=True).input_ids for x in texts[:60]]
 with gzip.GzipFile(os.path.join(HERE, "goldens.json.gz"), "wb", mtime=0) as f:
     f.write(json.dumps(out, separators=(",", ":")).encode())
 print(len(texts), "texts")

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+
+	"github.com/spf13/cobra"
+
+	"parley/nets/pixels"
+	"parley/nets/rerank"
+	"parley/weights/mini"
+)
+
+func (a *app) demo() *cobra.Command {
+	f := &loopFlags{}
+	c := &cobra.Command{Use: "demo", Short: "See both reconstructions on the embedded models", Args: cobra.NoArgs,
+		Example: "  parley demo\n  parley demo --seed 7 -k 8",
+		Long:    "Takes three held-out pictures and two texts of the miniature world. JSON as reconstruct's."}
+	f.add(c, 6)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		scenes, err := mini.Test()
+		if err != nil {
+			return err
+		}
+		return a.reconstructAll(cmd, f, func(yield func(rerank.Source, error) bool) {
+			for i, n := range []int{4, 17, 31, 8, 50} {
+				src, err := rerank.Source{Name: scenes[n].File, Seed: rerank.SourceSeed(f.seed, i)}, error(nil)
+				if i < 3 {
+					src.Picture, err = pixels.Decode(bytes.NewReader(scenes[n].PNG))
+				} else {
+					src.Name = scenes[n].Captions[0]
+				}
+				if !yield(src, err) {
+					return
+				}
+			}
+		})
+	}
+	return c
+}

@@ -1,0 +1,72 @@
+// Package terminal is what people see of a command that runs in one: texts that
+// cannot move the cursor, progress bars, and small pictures.
+package terminal
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"parley/nets/pixels"
+)
+
+// Plain is a text as a terminal may show it: quoted where it has characters
+// that would move the cursor, break a table or turn the direction of a line.
+func Plain(s string) string {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+	}) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// Is reports whether people look at what is written to w.
+func Is(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Progress shows a bar on a terminal; nil where w is none.
+func Progress(w io.Writer, what string) func(done, total int) {
+	if !Is(w) {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, total int) {
+		if bar == nil {
+			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+				progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
+		}
+		_ = bar.Set(done)
+		if done == total {
+			bar = nil
+		}
+	}
+}
+
+// Show prints a picture on a terminal with true colour, two pixels a
+// character.
+func Show(w io.Writer, m *pixels.Image) {
+	if t := os.Getenv("COLORTERM"); !Is(w) || t != "truecolor" && t != "24bit" {
+		return
+	}
+	wide := min(48, m.W)
+	m = m.Resize(wide, max(2, m.H*wide/m.W/2*2), pixels.Box)
+	var b strings.Builder
+	for y := 0; y+1 < m.H; y += 2 {
+		for x := range m.W {
+			p, q := m.Pix[3*(y*m.W+x):], m.Pix[3*((y+1)*m.W+x):]
+			fmt.Fprintf(&b, "\x1b[38;2;%d;%d;%dm\x1b[48;2;%d;%d;%dm▀", p[0], p[1], p[2], q[0], q[1], q[2])
+		}
+		b.WriteString("\x1b[0m\n")
+	}
+	fmt.Fprint(w, b.String())
+}

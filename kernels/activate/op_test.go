@@ -1,9 +1,0 @@
-package activate_test
-
-import (
-	"testing"
-
-	"parley/kernels/optest"
-)
-
-func TestActivate(t *testing.T) { optest.Host(t, optest.Activate) }

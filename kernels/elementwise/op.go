@@ -1,0 +1,65 @@
+// Package elementwise is what is done to each number by itself: the linear
+// combination of two tensors, scaled copies from one type to another, and the
+// watch for overflow.
+package elementwise
+
+import (
+	"fmt"
+
+	"parley/engine"
+	"parley/engine/cuda"
+	"parley/engine/host"
+)
+
+// Mix returns a·x + b·y in f32, which puts noise on a picture's latents.
+func Mix(s *engine.Stream, a float64, x *engine.Tensor, b float64, y *engine.Tensor) *engine.Tensor {
+	out := s.New(engine.F32, x.Shape()...)
+	if !x.Shape().Equal(y.Shape()) {
+		s.Fail(fmt.Errorf("elementwise: %s: mix of %v and %v", s.Path(), x.Shape(), y.Shape()))
+		return out
+	}
+	return s.Do(engine.Work{Op: "mix", Out: out, FLOPs: 3 * int64(x.Elems()), Bytes: 12 * int64(x.Elems())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			mixOnCUDA(g, s, a, x, b, y, out)
+			return
+		}
+		if h, ok := host.On(d); ok {
+			mixOnHost(h, a, x, b, y, out)
+		}
+	})
+}
+
+// Scale writes a·x to dst, which has x's number of elements; each may be of f32
+// or of the type of activations, so that a copy from one to the other is a scale
+// of 1.
+func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
+	if dst.Elems() != x.Elems() {
+		s.Fail(fmt.Errorf("elementwise: %s: %v times a number in %v", s.Path(), x.Shape(), dst.Shape()))
+		return
+	}
+	s.Do(engine.Work{Op: "scale", Out: dst, FLOPs: int64(x.Elems()), Bytes: int64(x.Bytes() + dst.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			scaleOnCUDA(g, s, dst, x, a)
+			return
+		}
+		if h, ok := host.On(d); ok {
+			scaleOnHost(h, dst, x, a)
+		}
+	})
+}
+
+// Finite reports whether x holds neither an infinity nor a NaN. It waits for the
+// device.
+func Finite(s *engine.Stream, x *engine.Tensor) bool {
+	finite := true
+	s.Do(engine.Work{Op: "finite", Out: x, Bytes: int64(x.Bytes())}, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			finite = finiteOnCUDA(g, s, x)
+			return
+		}
+		if _, ok := host.On(d); ok {
+			finite = finiteOnHost(x)
+		}
+	})
+	return finite
+}

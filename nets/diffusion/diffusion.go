@@ -1,0 +1,185 @@
+// Package diffusion is the denoising of latent diffusion (arXiv 2112.10752): from
+// prompts and noise, or an init image, to pictures, over any denoiser,
+// autoencoder and text encoder.
+package diffusion
+
+import (
+	"fmt"
+	"maps"
+
+	"parley/engine"
+	"parley/kernels/random"
+	"parley/nets/schedule"
+	"parley/weights"
+)
+
+// TextEncoder gives a denoiser the hidden states that it attends to.
+type TextEncoder interface {
+	// Encode maps rows of token ids [N, L] to [N, L, Width].
+	Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error)
+	Size() (length, width int) // of a row of ids, and of a hidden state
+}
+
+// Denoiser predicts the noise in latents, or what its scheduler's
+// prediction_type says.
+type Denoiser interface {
+	// Condition computes what depends on the timesteps and on the text's hidden
+	// states [N, L, Width] alone, for all steps of a drawing.
+	Condition(s *engine.Stream, timesteps []float64, text *engine.Tensor) (Conditions, error)
+	Channels() int // of the latents
+	Multiple() int // what the latents' height and width have to be a multiple of
+}
+
+// Conditions are what the steps of a drawing share.
+type Conditions interface {
+	// Step maps latents x [M, H, W, C] at the step whose number is in the i32
+	// tensor step [1] to the prediction [N, H, W, C]: sample j is latents j mod M
+	// with text j. It neither uploads nor downloads.
+	Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, error)
+	Free(s *engine.Stream)
+}
+
+// Autoencoder is the way between pictures and latents.
+type Autoencoder interface {
+	// Decode maps latents z [N, h, w, C], unscaled, to pictures [N, h*Factor,
+	// w*Factor, 3] in -1..1.
+	Decode(s *engine.Stream, z *engine.Tensor) (*engine.Tensor, error)
+	// DecodeTiled is Decode in square tiles of so many latents, in the memory of
+	// one: close to Decode's picture, not equal.
+	DecodeTiled(s *engine.Stream, z *engine.Tensor, tile int) (*engine.Tensor, error)
+	// Moments maps pictures [N, H, W, 3] in -1..1 to the mean and the log variance
+	// of their latents, [N, h, w, 2 C], unscaled.
+	Moments(s *engine.Stream, x *engine.Tensor) (*engine.Tensor, error)
+	Geometry() Geometry
+}
+
+// Geometry is how latents lie to pictures.
+type Geometry struct {
+	Channels int     // of the latents
+	Factor   int     // pixels to a latent, along each side
+	Scale    float64 // what the denoiser's latents are multiplied with
+}
+
+// Pipeline draws. It is immutable and serves several runs at a time.
+type Pipeline struct {
+	Text      TextEncoder
+	Denoiser  Denoiser
+	VAE       Autoencoder
+	Scheduler weights.Config // the checkpoint's own
+	// Wide gives the autoencoder in f32 and the device where it runs, for pictures
+	// that overflow f16; nil where activations are f32 anyway.
+	Wide func() (Autoencoder, engine.Device, error)
+}
+
+// Options say how pictures are drawn.
+type Options struct {
+	Steps         int
+	Guidance      float64 // scale of classifier-free guidance (arXiv 2207.12598); 1 and less: none
+	Scheduler     string  // one of schedule.Kinds; "" is the checkpoint's own
+	Prediction    string  // epsilon, v_prediction or sample; "" is the checkpoint's own
+	Width, Height int     // in pixels
+	// Strength is how much of an init image is drawn anew, 0 to 1; 0: there is no
+	// init image, and latents start as noise.
+	Strength float64
+}
+
+// Step is what a Callback sees.
+type Step struct {
+	Index, Count int            // this step, and how many there are
+	Samples      []int          // which drawings the rows of Latents are
+	Latents      *engine.Tensor // [len(Samples), h, w, C] in f32, after the step; the callback does not keep it
+	Stream       *engine.Stream // where they lie
+	predicted    func() *engine.Tensor
+}
+
+// Predicted is what the net takes the clean latents for, [len(Samples), h, w, C]
+// in f32, as VAE.Decode takes them once they are divided by the scale. The
+// callback frees them.
+func (s Step) Predicted() *engine.Tensor { return s.predicted() }
+
+// Callback is told of a step. It returns the rows of Step.Latents that go on; nil
+// is all of them, and an empty list ends the batch.
+type Callback func(Step) (keep []int, err error)
+
+// Batch is what is drawn together.
+type Batch struct {
+	IDs, Negative [][]int32 // token ids of the prompts and, in a guided plan, the negative prompts, [N, L]
+	Noise         Noise
+	Init          *Moments // what an init image's latents are drawn from; nil where the plan has none
+	Step          Callback // told of every step, unless it is nil
+	Progress      func()   // told of every step, unless it is nil, and shown nothing
+}
+
+// Plan is a drawing that has been checked: its schedule and its sizes.
+type Plan struct {
+	p        *Pipeline
+	o        Options
+	schedule *schedule.Schedule
+	h, w     int     // of the latents
+	picture  float64 // what an init image's latents and the noise are multiplied with
+	noise    float64
+}
+
+// Plan checks options, and makes the schedule.
+func (p *Pipeline) Plan(o Options) (*Plan, error) {
+	g := p.VAE.Geometry()
+	step := g.Factor * p.Denoiser.Multiple()
+	if o.Width < step || o.Height < step || o.Width%step != 0 || o.Height%step != 0 {
+		return nil, fmt.Errorf("%d x %d pixels: width and height have to be multiples of %d", o.Width, o.Height, step)
+	}
+	c := p.Scheduler
+	if o.Prediction != "" {
+		c = maps.Clone(c)
+		c["prediction_type"] = o.Prediction
+	}
+	sch, err := schedule.New(c, o.Scheduler, o.Steps)
+	if err != nil {
+		return nil, err
+	}
+	pl := &Plan{p: p, o: o, schedule: sch, h: o.Height / g.Factor, w: o.Width / g.Factor, noise: sch.InitSigma()}
+	if o.Strength != 0 {
+		if pl.schedule, pl.picture, pl.noise, err = sch.StartingAt(o.Strength); err != nil {
+			return nil, err
+		}
+	}
+	return pl, nil
+}
+
+// Steps is how often the net runs for each drawing.
+func (p *Plan) Steps() int { return p.schedule.Steps() }
+
+// guided reports whether each sample runs with and without its prompt.
+func (p *Plan) guided() bool { return p.o.Guidance > 1 }
+
+// Noise is where a batch's normal numbers come from.
+type Noise interface {
+	// Fill writes the next [C, h, w] numbers of each of the samples, one behind
+	// the other.
+	Fill(samples []int, chw []float32)
+}
+
+// OneGenerator draws a whole batch from one generator, as a diffusers pipeline
+// with one does.
+func OneGenerator(seed uint64) Noise { return one{random.NewTorch(seed)} }
+
+type one struct{ g *random.Torch }
+
+func (o one) Fill(_ []int, chw []float32) { o.g.Normal(chw) }
+
+// Generators draws every sample of a batch from a generator of its own.
+func Generators(seeds []uint64) Noise {
+	var gs generators
+	for _, seed := range seeds {
+		gs = append(gs, random.NewTorch(seed))
+	}
+	return gs
+}
+
+type generators []*random.Torch
+
+func (gs generators) Fill(samples []int, chw []float32) {
+	size := len(chw) / len(samples)
+	for i, s := range samples {
+		gs[s].Normal(chw[i*size : (i+1)*size])
+	}
+}

@@ -1,0 +1,165 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"path"
+
+	"parley/engine"
+	"parley/weights"
+	"parley/weights/convert"
+	"parley/weights/safetensors"
+)
+
+// files are a source whose checkpoint files have been opened, each once: to be
+// weighed, to be tried in a dry run, and to be loaded. Tensors that are used as
+// they lie in a file are mapped until Close.
+type files struct {
+	src  Source
+	sets map[string]checkpoint // by path
+	all  []*weights.Set
+}
+
+// checkpoint is a file or folder with its parts.
+type checkpoint struct {
+	set   *weights.Set
+	parts map[string]*weights.Set
+}
+
+func (s Source) open() *files { return &files{src: s, sets: map[string]checkpoint{}} }
+
+// Close unmaps everything. It may be called twice.
+func (f *files) Close() error {
+	var errs []error
+	for _, s := range f.all {
+		errs = append(errs, s.Close())
+	}
+	f.all, f.sets = nil, map[string]checkpoint{}
+	return errors.Join(errs...)
+}
+
+// closeUnless closes where *err is not nil, for a defer.
+func (f *files) closeUnless(err *error) {
+	if *err != nil {
+		*err = errors.Join(*err, f.Close())
+	}
+}
+
+// freeUnless gives weights back where *err is not nil, for a defer.
+func freeUnless(scope *engine.AllocationScope, err *error) {
+	if *err != nil {
+		scope.FreeAll()
+	}
+}
+
+// part is one net of the checkpoint: its configuration and its tensors, from the
+// folder of the name, or from the source itself.
+func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) {
+	s, _ := f.src.in(folder)
+	key := path.Join(s.path, s.dir)
+	c, ok := f.sets[key]
+	if !ok {
+		var err error
+		if s.path == "" {
+			c.set, err = weights.OpenFS(s.fsys, s.dir)
+		} else {
+			c.set, err = weights.Open(s.path)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		f.all = append(f.all, c.set)
+		if c.parts, err = convert.Canonical(c.set); err != nil {
+			return nil, nil, err
+		}
+		f.sets[key] = c
+	}
+	own, ok := c.parts[part]
+	if !ok {
+		var have []string
+		for p := range c.parts {
+			have = append(have, p)
+		}
+		return nil, nil, fmt.Errorf("%s: no %s in it; it holds %v", s, part, have)
+	}
+	var config weights.Config
+	var err error
+	if !s.file && s.has("config.json") {
+		config, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "config.json"))
+	} else {
+		config, err = convert.InferConfig(part, own)
+	}
+	return config, own, err
+}
+
+// load builds one net, with its weights on a device. One that fails leaves nothing
+// there.
+func load[T any](f *files, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
+	var none T
+	dev, scope := engine.Scope(dev)
+	c, set, err := f.part(folder, part)
+	if err != nil {
+		return none, err
+	}
+	net, err := build(c, set.Loader(dev))
+	if err != nil {
+		scope.FreeAll()
+		return none, fmt.Errorf("load %s from %s: %w", part, f.src, err)
+	}
+	return net, nil
+}
+
+// Load builds one part of a checkpoint, one of convert's, from the folder of a
+// name or from the source itself. close gives back its weights and its files.
+func Load[T any](src Source, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (net T, close func(), err error) {
+	f := src.open()
+	defer f.closeUnless(&err)
+	on, scope := engine.Scope(dev)
+	net, err = load(f, on, folder, part, build)
+	return net, func() {
+		scope.FreeAll()
+		_ = f.Close()
+	}, err
+}
+
+// weigh is what nets of the source take on a device, in bytes, by the shapes in
+// the files.
+func (f *files) weigh(dev engine.Device, parts map[string]string) (int, error) {
+	sum := 0
+	for folder, part := range parts {
+		_, set, err := f.part(folder, part)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range set.Entries() {
+			if safetensors.Width(e.DType) > 0 {
+				sum += e.Shape.Elems() * dev.Float().Size()
+			}
+		}
+	}
+	return sum, nil
+}
+
+// fits refuses nets that a GPU has no room for, before they are loaded. work
+// says what the nets, opened on a dry run, need beside their weights of what is
+// then free.
+func (f *files) fits(dev engine.Device, parts map[string]string, work func(dry engine.Device, free int) error) error {
+	if dev.Local() || engine.IsDryRun(dev) {
+		return nil
+	}
+	weights, err := f.weigh(dev, parts)
+	if err != nil {
+		return err
+	}
+	free := engine.FreeMemory(dev)
+	if weights > free {
+		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: weights, Free: free})
+	}
+	if work == nil {
+		return nil
+	}
+	if err := work(engine.DryRunOf(dev), free-weights); err != nil {
+		return fmt.Errorf("%s, beside %v of weights: %w", dev.Name(), engine.Bytes(weights), err)
+	}
+	return nil
+}

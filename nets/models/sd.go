@@ -1,0 +1,381 @@
+package models
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"parley/engine"
+	"parley/kernels/rgb"
+	"parley/nets/clip"
+	"parley/nets/diffusion"
+	"parley/nets/pixels"
+	"parley/nets/rerank"
+	"parley/nets/unet"
+	"parley/nets/vae"
+	"parley/weights"
+	"parley/weights/convert"
+	"parley/weights/vocab"
+)
+
+// StableDiffusion draws texts. It is immutable and serves several runs at a
+// time.
+type StableDiffusion struct {
+	UNet *unet.Model
+	VAE  *vae.Model
+	Text *clip.Text
+	// Pipeline is the three of them as one.
+	Pipeline *diffusion.Pipeline
+	// Defaults are the options that the checkpoint's makers drew with: 50 steps
+	// and guidance 7.5 at the size that the UNet was trained at; the miniature
+	// model's own where it is embedded.
+	Defaults DrawOptions
+
+	tokens  *vocab.CLIP
+	device  engine.Device
+	files   *files
+	weights *engine.AllocationScope
+	memory  int // bytes that were free when the model was open
+	wide    wideVAE
+}
+
+// DrawOptions say how pictures are drawn.
+type DrawOptions struct {
+	diffusion.Options
+	Negative string // the negative prompt
+	// Init is where a drawing starts, or nil: with Strength, which says how much of
+	// it is drawn anew.
+	Init *pixels.Image
+	// Step, if any, is called after every step of a batch; samples are numbered as
+	// the texts. A drawing that it ends is not handed on.
+	Step diffusion.Callback
+	// Progress, if any, is told of every step of the net, of all that a Draw does.
+	Progress func(done, total int)
+}
+
+// parts are the nets of a Stable Diffusion, by their folders.
+var sdParts = map[string]string{"unet": convert.UNet, "vae": convert.VAE, "text_encoder": convert.TextEncoder}
+
+// OpenStableDiffusion loads a Stable Diffusion 1 or 2.
+func OpenStableDiffusion(src Source, dev engine.Device) (_ *StableDiffusion, err error) {
+	if s, ok := src.in("sd"); ok {
+		src = s
+	}
+	f := src.open()
+	defer f.closeUnless(&err)
+	if err := f.fits(dev, sdParts, func(dry engine.Device, free int) error {
+		p, err := f.stableDiffusion(dry, dry)
+		if err != nil {
+			return err
+		}
+		plan, err := p.Pipeline.Plan(p.Defaults.Options)
+		if err == nil {
+			_, err = plan.Batch(dev, 1, free)
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	on, scope := engine.Scope(dev)
+	defer freeUnless(scope, &err)
+	p, err := f.stableDiffusion(dev, on)
+	if err != nil {
+		return nil, err
+	}
+	p.weights, p.memory = scope, engine.FreeMemory(dev)
+	if dev.Local() {
+		p.memory /= 2 // the system's cache of the files lives there too
+	}
+	return p, nil
+}
+
+// stableDiffusion builds the nets, with their weights on a device.
+func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error) {
+	src := f.src
+	p := &StableDiffusion{device: dev, files: f, Defaults: DrawOptions{Options: diffusion.Options{Steps: 50, Guidance: 7.5}}}
+	if src.IsEmbedded() {
+		p.Defaults = DrawOptions{Options: diffusion.Options{Steps: 12, Guidance: 4}}
+	}
+	size, scheduler := 64, weights.Config{}
+	var err error
+	if p.UNet, err = load(f, on, "unet", convert.UNet, func(c weights.Config, l *weights.Loader) (*unet.Model, error) {
+		r := c.Reader()
+		size = r.Spread("sample_size", 1, 64)[0]
+		if err := r.Err(); err != nil {
+			return nil, err
+		}
+		scheduler = convert.InferScheduler(l.Set())
+		return unet.Load(c, l)
+	}); err != nil {
+		return nil, err
+	}
+	if p.VAE, err = load(f, on, "vae", convert.VAE, vae.Load); err != nil {
+		return nil, err
+	}
+	if p.Text, err = load(f, on, "text_encoder", convert.TextEncoder, LoadText); err != nil {
+		return nil, err
+	}
+	p.Defaults.Width, p.Defaults.Height = size*p.VAE.Factor, size*p.VAE.Factor
+	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width)); err != nil {
+		return nil, err
+	}
+	if s, ok := src.in("scheduler"); ok {
+		scheduler, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "scheduler_config.json"))
+		if err != nil {
+			return nil, err
+		}
+	}
+	// As diffusers' pipeline, whatever the scheduler's own file says or leaves
+	// out.
+	scheduler["steps_offset"], scheduler["clip_sample"] = 1, false
+	if p.UNet.In != p.VAE.Latents {
+		return nil, fmt.Errorf("%s: the unet takes %d channels, the vae has %d: inpainting checkpoints are not supported",
+			src, p.UNet.In, p.VAE.Latents)
+	}
+	if p.UNet.Cross != p.Text.Width {
+		return nil, fmt.Errorf("%s: the unet attends to %d channels, the text encoder has %d", src, p.UNet.Cross, p.Text.Width)
+	}
+	p.Pipeline = NewPipeline(p.UNet, p.VAE, p.Text, scheduler)
+	if _, ok := engine.As[engine.Widener](dev); ok && dev.Float() != engine.F32 {
+		p.Pipeline.Wide = p.wideVAE
+	}
+	return p, nil
+}
+
+// Close gives the weights back. The model is of no use after it.
+func (p *StableDiffusion) Close() {
+	p.wide.free()
+	p.weights.FreeAll()
+	p.files.Close()
+}
+
+// wideVAE is the autoencoder in f32, loaded when a picture has overflowed f16.
+type wideVAE struct {
+	mu      sync.Mutex
+	vae     *vae.Model
+	weights *engine.AllocationScope
+}
+
+func (w *wideVAE) free() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.vae != nil {
+		w.weights.FreeAll()
+		w.vae = nil
+	}
+}
+
+func (p *StableDiffusion) wideVAE() (diffusion.Autoencoder, engine.Device, error) {
+	w := &p.wide
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wider, _ := engine.As[engine.Widener](p.device)
+	dev := wider.Wide()
+	if w.vae == nil {
+		on, scope := engine.Scope(dev)
+		m, err := load(p.files, on, "vae", convert.VAE, vae.Load)
+		if err != nil {
+			scope.FreeAll()
+			return nil, nil, err
+		}
+		w.vae, w.weights = m, scope
+	}
+	return autoencoder{w.vae}, dev, nil
+}
+
+// NewPipeline makes a pipeline of nets that fit together, with a
+// scheduler_config.json.
+func NewPipeline(u *unet.Model, v *vae.Model, t *clip.Text, scheduler weights.Config) *diffusion.Pipeline {
+	return &diffusion.Pipeline{Text: textEncoder{t}, Denoiser: denoiser{u}, VAE: autoencoder{v}, Scheduler: scheduler}
+}
+
+// The nets as the pipeline takes them.
+type (
+	textEncoder struct{ *clip.Text }
+	denoiser    struct{ *unet.Model }
+	autoencoder struct{ *vae.Model }
+	conditions  struct {
+		net *unet.Model
+		*unet.Conditions
+	}
+)
+
+func (t textEncoder) Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+	o, err := t.Forward(s, ids, clip.TextOptions{HiddenOnly: true})
+	return o.Hidden, err
+}
+
+func (t textEncoder) Size() (length, width int) { return t.Length, t.Width }
+
+func (d denoiser) Channels() int { return d.In }
+
+func (d denoiser) Condition(s *engine.Stream, timesteps []float64, text *engine.Tensor) (diffusion.Conditions, error) {
+	c, err := d.Model.Condition(s, timesteps, text, nil)
+	if err != nil {
+		return nil, err
+	}
+	return conditions{d.Model, c}, nil
+}
+
+func (c conditions) Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, error) {
+	return c.net.Step(s, c.Conditions, unet.Input{Latents: x, Step: step})
+}
+
+func (a autoencoder) Geometry() diffusion.Geometry {
+	return diffusion.Geometry{Channels: a.Latents, Factor: a.Factor, Scale: a.Scale}
+}
+
+// LoadText takes the text encoder's own configuration, or a whole CLIP's.
+func LoadText(c weights.Config, l *weights.Loader) (*clip.Text, error) {
+	if c.Has("text_config") {
+		sub, err := c.Sub("text_config")
+		if err != nil {
+			return nil, err
+		}
+		c = sub
+	}
+	return clip.LoadText(c, l)
+}
+
+// Encode gives the token ids of texts, [N, Text.Length].
+func (p *StableDiffusion) Encode(texts []string) [][]int32 {
+	out := make([][]int32, len(texts))
+	for i, t := range texts {
+		out[i] = p.tokens.Encode(t, p.Text.Length)
+	}
+	return out
+}
+
+// budget is the memory that a run's drawings may take.
+func (p *StableDiffusion) budget(run engine.Run) int {
+	if run.Memory != 0 {
+		return run.Memory
+	}
+	return p.memory
+}
+
+// Draw draws each text from its own seed, as many at once as fit in memory, and
+// hands each drawing on when its batch is done: it lies on the device until each
+// returns. A batch that fails is reported in the place of its drawings.
+func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o DrawOptions, each func(i int, d rerank.Drawing)) error {
+	if len(texts) != len(seeds) {
+		return fmt.Errorf("%d texts and %d seeds", len(texts), len(seeds))
+	}
+	run = run.On(p.device)
+	if o.Init == nil {
+		o.Strength = 0
+	}
+	plan, err := p.Pipeline.Plan(o.Options)
+	if err != nil {
+		return err
+	}
+	batch, err := plan.Batch(p.device, len(texts), p.budget(run))
+	if err != nil {
+		return err
+	}
+	var init *diffusion.Moments
+	if o.Init != nil {
+		if init, err = plan.EncodeImage(run, o.Init); err != nil {
+			return err
+		}
+	}
+	done, total := 0, plan.Steps()*((len(texts)+max(batch, 1)-1)/max(batch, 1))
+	for lo := 0; lo < len(texts); lo += batch {
+		hi := min(lo+batch, len(texts))
+		b := diffusion.Batch{IDs: p.Encode(texts[lo:hi]), Noise: diffusion.Generators(seeds[lo:hi]), Init: init}
+		if o.Step != nil {
+			b.Step = func(st diffusion.Step) ([]int, error) {
+				st.Samples = slices.Clone(st.Samples)
+				for i := range st.Samples {
+					st.Samples[i] += lo
+				}
+				return o.Step(st)
+			}
+		}
+		if o.Progress != nil {
+			b.Progress = func() {
+				done++
+				o.Progress(done, total)
+			}
+		}
+		start := time.Now()
+		took := func() time.Duration { return time.Since(start) / time.Duration(hi-lo) }
+		err := p.draw(run, plan, b, o.Negative, func(_ *engine.Stream, samples []int, bytes *engine.Tensor) error {
+			t := took()
+			for j, i := range samples {
+				d := pixels.NewDrawn(p.device, bytes.Rows(j, j+1))
+				each(lo+i, rerank.Drawing{Picture: d, Time: t})
+				d.Release()
+			}
+			return nil
+		})
+		if err == nil {
+			continue
+		}
+		if run.Err() != nil {
+			return run.Err()
+		}
+		t := took()
+		for i := lo; i < hi; i++ {
+			each(i, rerank.Drawing{Err: err, Time: t})
+		}
+	}
+	return nil
+}
+
+// DrawTogether draws texts as one batch whose noise comes from one generator, as
+// a diffusers pipeline with one does.
+func (p *StableDiffusion) DrawTogether(run engine.Run, texts []string, seed uint64, o DrawOptions) ([]*pixels.Image, error) {
+	plan, err := p.Pipeline.Plan(o.Options)
+	if err != nil {
+		return nil, err
+	}
+	var pictures []*pixels.Image
+	b := diffusion.Batch{IDs: p.Encode(texts), Noise: diffusion.OneGenerator(seed)}
+	err = p.draw(run.On(p.device), plan, b, o.Negative, func(s *engine.Stream, _ []int, bytes *engine.Tensor) error {
+		host, err := s.Get(bytes)
+		if err == nil {
+			pictures = pixels.Images(host)
+		}
+		return err
+	})
+	return pictures, err
+}
+
+// draw draws a batch and hands its bytes on, [N, H, W, 3] of u8 on the device.
+func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion.Batch, negative string,
+	use func(s *engine.Stream, samples []int, bytes *engine.Tensor) error) error {
+	for range b.IDs {
+		b.Negative = append(b.Negative, p.tokens.Encode(negative, p.Text.Length))
+	}
+	s := run.Stream()
+	defer s.Close()
+	z, samples, err := plan.Latents(s, b)
+	if err != nil || z == nil {
+		return err
+	}
+	x, err := p.Pipeline.Decode(s, z)
+	if err != nil {
+		return err
+	}
+	bytes := rgb.Bytes(s, x)
+	s.Free(x)
+	if err := s.Synchronize(); err != nil { // what fails, fails here, and takes its own time
+		return err
+	}
+	return use(s, samples, bytes)
+}
+
+// Painter is the model with options, as the reconstructions take it.
+func (p *StableDiffusion) Painter(o DrawOptions) rerank.Painter { return painter{p, o} }
+
+type painter struct {
+	*StableDiffusion
+	o DrawOptions
+}
+
+func (p painter) Draw(run engine.Run, texts []string, seeds []uint64, each func(i int, d rerank.Drawing)) error {
+	return p.StableDiffusion.Draw(run, texts, seeds, p.o, each)
+}

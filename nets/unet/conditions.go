@@ -1,0 +1,243 @@
+package unet
+
+import (
+	"fmt"
+
+	"parley/engine"
+	"parley/kernels/elementwise"
+	"parley/kernels/embed"
+	"parley/kernels/layout"
+	"parley/kernels/matmul"
+	"parley/nets/layer"
+	"parley/weights"
+)
+
+// Conditions are what the steps of a drawing share: what each residual block adds
+// for each timestep, and the text's keys and values for each cross-attention, both
+// by the module's path. They serve one stream.
+type Conditions struct {
+	texts      int                       // N
+	timesteps  int                       // T
+	added      int                       // rows of the added embedding; 1 without
+	keysValues map[string]*engine.Tensor // by cross-attention, [N, L, 2 inner]
+
+	kept []*engine.Tensor // all of keysValues
+
+	table    *engine.Tensor // [T or added*T, channels of all residual blocks] in units, see join
+	places   []place        // where each block's channels are in a row of the table
+	channels int            // of a row
+
+	temb  map[string]*engine.Tensor // by residual block, what this pass adds: [1 or samples, channels]
+	owned []*engine.Tensor          // what this pass gives back
+}
+
+// place is a residual block's part of a row of the table, in elements.
+type place struct {
+	path         string
+	at, channels int
+}
+
+// timestep embeds timesteps: sinusoids, and two layers.
+type timestep struct {
+	width            int
+	sinusoids        embed.Sinusoids
+	linear1, linear2 layer.Linear
+}
+
+func loadTimestep(c *config, l *weights.Loader) timestep {
+	p := l.In("time_embedding")
+	return timestep{width: c.widths[0], sinusoids: c.sinusoids,
+		linear1: layer.LoadLinear(p, "linear_1", c.widths[0], c.temb),
+		linear2: layer.LoadLinear(p, "linear_2", c.temb, c.temb)}
+}
+
+// forward is silu(embedding + added) of each timestep, [T, temb], which is what the
+// residual blocks project. Row p of added [P, temb], unless it is nil, is for the
+// p-th of P even parts of the timesteps.
+func (t *timestep) forward(s *engine.Stream, timesteps []float64, added *engine.Tensor) *engine.Tensor {
+	s.Enter("time_embedding")
+	sin := embed.Timesteps(s, timesteps, t.width, t.sinusoids)
+	h := t.linear1.Fused(s, sin, matmul.SiLU, nil)
+	y := t.linear2.Added(s, h, added, matmul.SiLU)
+	s.Leave(nil)
+	s.Free(sin, h)
+	return y
+}
+
+// Row is the number that Input.Step holds for a timestep, counted from 0 in the
+// order of Condition, of a sample. Without an added embedding for each text it is
+// the same for all samples.
+func (c *Conditions) Row(step, sample int) int32 { return int32(sample%c.added*c.timesteps + step) }
+
+// conditions are Conditions for the blocks that are named.
+func (e *Encoder) conditions(
+	s *engine.Stream, blocks []*block, timesteps []float64, context, added *engine.Tensor,
+) (*Conditions, error) {
+	c, err := e.project(s, blocks, timesteps, context, added)
+	if err != nil {
+		return nil, err
+	}
+	c.join(s, blocks)
+	s.Free(c.owned...)
+	c.owned = nil
+	return c, s.Err()
+}
+
+// project runs what the conditions are made by. What the residual blocks add lies
+// in temb, [added*T, channels] each, and is owned.
+func (e *Encoder) project(
+	s *engine.Stream, blocks []*block, timesteps []float64, context, added *engine.Tensor,
+) (*Conditions, error) {
+	if sh := context.Shape(); len(sh) != 3 || sh[2] != e.Cross || sh.Elems() == 0 {
+		return nil, &layer.ShapeError{Net: "unet", Input: "encoder_hidden_states", Have: sh, Want: fmt.Sprintf("[N L %d]", e.Cross)}
+	}
+	if len(timesteps) == 0 {
+		return nil, fmt.Errorf("unet: no timestep")
+	}
+	c := &Conditions{texts: context.Dim(0), timesteps: len(timesteps), added: 1,
+		keysValues: map[string]*engine.Tensor{}, temb: map[string]*engine.Tensor{}}
+	all := timesteps
+	if added != nil {
+		sh := added.Shape()
+		if len(sh) != 2 || sh[1] != 4*e.Width || sh[0] != 1 && sh[0] != c.texts {
+			return nil, &layer.ShapeError{Net: "unet", Input: "added embedding", Have: sh,
+				Want: fmt.Sprintf("[1 %d] or [%d %d]", 4*e.Width, c.texts, 4*e.Width)}
+		}
+		c.added = sh[0]
+		all = make([]float64, 0, c.added*len(timesteps))
+		for range c.added {
+			all = append(all, timesteps...)
+		}
+	}
+	// 1. The timestep's embedding, and its projection by each residual block.
+	temb := e.timestep.forward(s, all, added)
+	for _, b := range blocks {
+		for i := range b.resnets {
+			r := &b.resnets[i]
+			s.Enter(r.path)
+			y := r.project.Forward(s, temb)
+			s.Leave(nil)
+			c.temb[r.path] = y
+			c.owned = append(c.owned, y)
+		}
+	}
+	s.Free(temb)
+	// 2. The text's keys and values for each cross-attention.
+	for _, b := range blocks {
+		for i := range b.attns {
+			for j := range b.attns[i].blocks {
+				t := &b.attns[i].blocks[j]
+				s.Enter(t.crossPath)
+				y := t.cross.KeysValues(s, context)
+				s.Leave(nil)
+				c.keysValues[t.crossPath] = y
+				c.kept = append(c.kept, y)
+			}
+		}
+	}
+	return c, s.Err()
+}
+
+// join puts what the residual blocks add side by side in the table, so that one
+// look-up finds a row of all: [T, n, unit]. The unit divides all their widths. Those
+// of whole fours come first: they are read four at a time.
+func (c *Conditions) join(s *engine.Stream, blocks []*block) {
+	unit := 0
+	for _, b := range blocks {
+		for i := range b.resnets {
+			n := b.resnets[i].channels
+			c.channels += n
+			for unit, n = n, unit; n != 0; unit, n = n, unit%n { // the greatest common divisor
+			}
+		}
+	}
+	rows := c.added * c.timesteps
+	c.table = s.New(s.Float(), rows, c.channels/unit, unit)
+	next := 0
+	for _, fours := range []bool{true, false} {
+		for _, b := range blocks {
+			for i := range b.resnets {
+				r := &b.resnets[i]
+				if (r.channels%4 == 0) != fours {
+					continue
+				}
+				embed.Append(s, c.table, s.View(c.temb[r.path], rows, r.channels/unit, unit), next/unit, nil)
+				c.places = append(c.places, place{r.path, next, r.channels})
+				next += r.channels
+			}
+		}
+	}
+}
+
+// at looks up what the residual blocks add in a pass.
+func (c *Conditions) at(s *engine.Stream, in Input) error {
+	samples, rows := in.Latents.Dim(0), in.Step.Elems()
+	if rows != 1 && rows != samples || in.Step.DType() != engine.I32 {
+		return fmt.Errorf("unet: %d step indices of %v for %d samples: want one, or one for each, of %v",
+			rows, in.Step.DType(), samples, engine.I32)
+	}
+	if c.added > 1 && (rows != c.texts || samples != c.texts) {
+		return fmt.Errorf("unet: an embedding added for each of %d texts needs latents and a step index for each: have %d and %d",
+			c.texts, samples, rows)
+	}
+	row := embed.Rows(s, c.table, in.Step)
+	if rows == 1 {
+		flat := s.View(row, c.channels)
+		for _, p := range c.places {
+			c.temb[p.path] = s.View(s.Rows(flat, p.at, p.at+p.channels), 1, p.channels)
+		}
+		c.owned = append(c.owned, row)
+		return nil
+	}
+	if wide := c.expand(s, row); wide != row {
+		s.Free(row)
+		row = wide
+	}
+	flat := s.View(row, c.texts, c.channels)
+	for _, p := range c.places {
+		y := layout.Channels(s, flat, p.at, p.at+p.channels)
+		c.temb[p.path] = y
+		c.owned = append(c.owned, y)
+	}
+	s.Free(row)
+	return nil
+}
+
+// leave gives back what at has looked up.
+func (c *Conditions) leave(s *engine.Stream) {
+	s.Free(c.owned...)
+	c.owned = c.owned[:0]
+}
+
+// tembOf is what a residual block adds to so many samples.
+func (c *Conditions) tembOf(s *engine.Stream, path string, samples int) *engine.Tensor {
+	y := c.temb[path]
+	if y.Dim(0) <= samples {
+		return y
+	}
+	return s.Rows(y, 0, samples)
+}
+
+// expand repeats maps [M, ...] to one for each text: until the first
+// cross-attention, samples of the same latents are one.
+func (c *Conditions) expand(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+	m := x.Dim(0)
+	if m == c.texts {
+		return x
+	}
+	var dims [4]int
+	shape := dims[:copy(dims[:], x.Shape())]
+	shape[0] = c.texts
+	y := s.New(x.DType(), shape...)
+	for i := 0; i < c.texts; i += m {
+		elementwise.Scale(s, s.Rows(y, i, i+m), x, 1)
+	}
+	return y
+}
+
+// Free gives the memory back.
+func (c *Conditions) Free(s *engine.Stream) {
+	s.Free(c.table)
+	c.leave(s)
+	s.Free(c.kept...)
+}

@@ -79,8 +79,9 @@ else
 endif
 	go test -tags noasm ./kernels/... ./nets/
 
-# Regenerates kernels/*/op.ptx and kernels/RESOURCES.md; the check compares, and
-# fails where a kernel spills. Both need Python 3 and pip, and no GPU.
+# Regenerates kernels/*/op.tar.zst (PTX and machine code) and kernels/RESOURCES.md;
+# the check compares, and fails where a kernel spills. Both need Python 3 and pip,
+# and no GPU; out/kernels has the PTX to read.
 ptx:
 	python3 kernels/cuda/ptx.py
 
@@ -102,8 +103,9 @@ format: $(clang-format)
 format-check: $(clang-format)
 	$< --dry-run -Werror $(cuda-sources)
 
-# What a machine with a GPU needs to prove and to measure everything: out/gpu, to
-# be carried there; out/gpu/run does it.
+# What a machine with a GPU needs beside a checkout to prove and to measure
+# everything: out/gpu.tar.gz (bench/results/README.md). Fails where both are too large
+# to be carried.
 gpu-bundle:
 	$(cuda) bench/gpu/bundle
 

@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 
+	"parley/weights/packed"
 	"parley/weights/pickle"
 	"parley/weights/safetensors"
 )
@@ -30,7 +31,8 @@ var variants = []string{"fp32", "fp16", "bf16"}
 // Open reads a checkpoint from a file (.safetensors, an index of shards, or a
 // pickle of torch) or from a folder that has one: a model's, or the root of a
 // hub's cache. Files are mapped, so that opening costs nothing per byte; Close
-// unmaps them.
+// unmaps them. Where a file is not there and a packed one is (weights/packed: its
+// name and .zst), that is unpacked to memory.
 func Open(name string) (*Set, error) { return OpenVariant(name, "") }
 
 // OpenVariant is Open for a folder's files of a variant, such as "fp16" of
@@ -41,6 +43,11 @@ func OpenVariant(name, variant string) (*Set, error) {
 		return nil, fmt.Errorf("open weights: %w", err)
 	}
 	st, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if p, e := os.Stat(name + packed.Extension); e == nil {
+			st, err = p, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open weights: %w", err)
 	}
@@ -66,9 +73,14 @@ func OpenVariant(name, variant string) (*Set, error) {
 }
 
 // OpenFS reads a checkpoint from a folder of a file system, such as the
-// embedded models, or from a file in it. Nothing is mapped.
+// embedded models, or from a file in it, packed or not. Nothing is mapped.
 func OpenFS(fsys fs.FS, name string) (*Set, error) {
 	st, err := fs.Stat(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if p, e := fs.Stat(fsys, name+packed.Extension); e == nil {
+			st, err = p, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open weights: %w", err)
 	}
@@ -197,13 +209,14 @@ func (o opener) choose() (string, error) {
 		if f.IsDir() {
 			continue
 		}
-		ext := strings.TrimPrefix(path.Ext(f.Name()), ".")
-		if n, ok := parseName(f.Name()); ok {
+		name := strings.TrimSuffix(f.Name(), packed.Extension)
+		ext := strings.TrimPrefix(path.Ext(name), ".")
+		if n, ok := parseName(name); ok {
 			found = append(found, n)
 		} else if i := slices.Index(formats, ext); i >= 0 {
-			free[i] = append(free[i], f.Name())
+			free[i] = append(free[i], name)
 		} else if slices.Contains([]string{"gguf", "h5", "msgpack", "onnx", "npz"}, ext) {
-			others = append(others, f.Name())
+			others = append(others, name)
 		}
 	}
 	if len(found) > 0 {
@@ -298,8 +311,26 @@ func (e *NoWeightsError) Error() string {
 
 func (o opener) file(name string) (*Set, error) {
 	data, f, err := o.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if d, c, e := o.read(name + packed.Extension); e == nil {
+			data, f, err = d, c, nil
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	if packed.Is(data) {
+		file := data
+		if data, err = packed.Unpack(file); err != nil {
+			err = fmt.Errorf("unpack %s: %w", o.shown(name), err)
+		}
+		if c, ok := f.(io.Closer); ok {
+			err = errors.Join(err, c.Close())
+		}
+		f = nil
+		if err != nil {
+			return nil, err
+		}
 	}
 	var entries []Entry
 	var metadata map[string]string

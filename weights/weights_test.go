@@ -11,6 +11,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
+	"parley/weights/packed"
 	"parley/weights/safetensors"
 )
 
@@ -87,6 +88,36 @@ func TestOpen(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+	// A packed file stands for the plain one, which goes before it.
+	full := filepath.Join(dir, "model.safetensors")
+	data, err := os.ReadFile(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := packed.Pack(data, 1)
+	if err == nil {
+		err = errors.Join(os.WriteFile(full+packed.Extension, p, 0o644), os.Remove(full))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, open := range []func() (*Set, error){
+		func() (*Set, error) { return Open(dir) },
+		func() (*Set, error) { return OpenFS(os.DirFS(dir), ".") },
+		func() (*Set, error) { return OpenFS(os.DirFS(dir), "model.safetensors") },
+		func() (*Set, error) { return Open(full) },
+		func() (*Set, error) { return Open(full + packed.Extension) },
+	} {
+		if s, err := open(); err != nil || fmt.Sprint(s.Names()) != "[full]" {
+			t.Errorf("packed: %v", err)
+		}
+	}
+	if err := os.WriteFile(full+packed.Extension, p[:len(p)-3], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "unpack "+full) {
+		t.Errorf("a cut file: %v", err)
 	}
 	shards := t.TempDir()
 	write(t, filepath.Join(shards, "m-1.safetensors"), a)

@@ -3,211 +3,273 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"parley/bench/parts"
+	"parley/bench/random"
+	"parley/bench/roofline"
 	"parley/engine"
 )
 
 // TestMain lets the test binary be the program that the run starts for each part.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "part" || os.Args[1] == "operations") {
+	if len(os.Args) > 1 && slices.Contains([]string{"part", "operations", "rooms", "launches"}, os.Args[1]) {
 		main()
 	}
 	os.Exit(m.Run())
 }
 
-// TestRun runs everything, small, on the interpreter: every part has figures or
-// says why not, and nothing fails.
-func TestRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a minute on the interpreter")
-	}
-	dir := t.TempDir()
-	if code := command(t.Context(), []string{"-device", "ptx", "-small", "-out", dir, "-data", filepath.Join("..", "..")}); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("results %v, %v", files, err)
-	}
-	data, err := os.ReadFile(files[0])
+func report(t *testing.T, dir string) (r parts.Report) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r report
 	if err := json.Unmarshal(data, &r); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Failures) > 0 {
-		t.Errorf("failures: %s", strings.Join(r.Failures, "\n"))
+	return r
+}
+
+// TestRun rehearses both calls, small, on the interpreter: every part has figures or
+// says why not, nothing fails, and what comes back is what may come back.
+func TestRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two minutes on the interpreter")
 	}
-	if r.Hardware || r.Device.SMs == 0 || r.Device.Name == "" {
-		t.Errorf("device %+v, hardware %t", r.Device, r.Hardware)
-	}
-	var have []string
-	for _, p := range r.Parts {
-		have = append(have, p.Name)
-		if (len(p.Figures) == 0) == (p.Skipped == "") {
-			t.Errorf("%s: %d figures, left out: %q", p.Name, len(p.Figures), p.Skipped)
+	for call, kept := range map[string][]string{
+		"1": {"environment", "suites", "goldens", "bits", "diffusion", "batches", "bandwidth"},
+		"2": {"environment", "diffusion", "tune", "kernels", "torch", "peers", "captions", "embeddings", "ncu", "loops", "sanitizer", "jit",
+			"compile"},
+	} {
+		dir := t.TempDir()
+		if code := command(t.Context(), []string{"-device", "ptx", "-small", "-limit", "30m", "-call", call, "-out", dir, "-data",
+			filepath.Join("..", "..")}); code != 0 {
+			t.Errorf("call %s: exit code %d", call, code)
 		}
-		if !strings.Contains(p.Command, "--only "+p.Name) {
-			t.Errorf("%s: command %q", p.Name, p.Command)
-		}
-		for _, f := range p.Figures {
-			if f.Name == "" || f.Unit == "" {
-				t.Errorf("%s: %+v", p.Name, f)
+		r := report(t, dir)
+		var have []string
+		for _, p := range r.Parts {
+			have = append(have, p.Name)
+			if len(p.Failures) > 0 {
+				t.Errorf("%s: %s", p.Name, strings.Join(p.Failures, "\n"))
+			}
+			if (len(p.Figures) == 0) == (p.Skipped == "") {
+				t.Errorf("%s: %d figures, left out: %q", p.Name, len(p.Figures), p.Skipped)
+			}
+			if absent := slices.Contains([]string{"torch", "peers", "ncu", "sanitizer", "compile"}, p.Name); absent != (p.Skipped != "") {
+				t.Errorf("%s: left out: %q", p.Name, p.Skipped)
+			}
+			if !strings.Contains(p.Command, "--only "+p.Name) {
+				t.Errorf("%s: command %q", p.Name, p.Command)
 			}
 		}
-	}
-	if !slices.Equal(have, names()) {
-		t.Errorf("parts %v, want %v", have, names())
-	}
-	table, err := os.ReadFile(strings.TrimSuffix(files[0], "json") + "md")
-	if err != nil || !strings.Contains(string(table), "Not hardware") {
-		t.Errorf("the table does not say that it is not hardware: %v", err)
+		if !slices.Equal(have, kept) {
+			t.Errorf("call %s: parts %v, want %v", call, have, kept)
+		}
+		page, err := os.ReadFile(filepath.Join(dir, "report.md"))
+		if err != nil || !strings.Contains(string(page), "Not hardware") {
+			t.Errorf("the page does not say that it is not hardware: %v", err)
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil || len(files) > 8 {
+			t.Errorf("%d files, %v", len(files), err)
+		}
+		table := map[string]string{"1": "diffusion.csv", "2": "tune.csv"}[call]
+		f, err := os.Open(filepath.Join(dir, table))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(f).ReadAll()
+		f.Close()
+		if err != nil || len(rows) < 15 {
+			t.Errorf("%s: %d rows, %v", table, len(rows), err)
+		}
+		if call == "2" {
+			var ops []string
+			for _, row := range rows[1:] {
+				ops = append(ops, row[2])
+			}
+			if !slices.Contains(ops, "conv") || len(slices.Compact(slices.Clone(ops))) < 3 {
+				t.Errorf("operations tuned: %v", slices.Compact(ops))
+			}
+		}
 	}
 }
 
 // TestFailures: what goes wrong in a part is told, and the other parts go on.
 func TestFailures(t *testing.T) {
 	dir := t.TempDir()
-	code := command(t.Context(), []string{"-device", "ptx", "-small", "-only", "goldens,bits", "-out", dir, "-data", t.TempDir()})
+	code := command(t.Context(), []string{"-device", "ptx", "-small", "-only", "goldens,bandwidth", "-out", dir, "-data", t.TempDir()})
 	if code != 1 {
 		t.Errorf("exit code %d without goldens, want 1", code)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("results %v, %v", files, err)
+	r := report(t, dir)
+	if len(r.Parts) != 2 || len(r.Parts[0].Failures) != 1 || !strings.Contains(r.Parts[0].Failures[0], "name it by --data") ||
+		len(r.Parts[1].Failures) != 0 || len(r.Parts[1].Figures) == 0 {
+		t.Errorf("%+v %+v", r.Parts[0], r.Parts[1])
 	}
-	data, err := os.ReadFile(files[0])
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"-device", "cuda:999", "-only", "bandwidth"}, 1}, {[]string{"-device", "nowhere"}, 2}, {[]string{"-device", "cuda:1x"}, 2},
+		{[]string{"-only", "everything"}, 2}, {[]string{"-call", "3"}, 2},
+	} {
+		if code := command(t.Context(), append(slices.Clone(c.args), "-out", t.TempDir())); code != c.code {
+			t.Errorf("%v: exit code %d, want %d", c.args, code, c.code)
+		}
+	}
+}
+
+// TestCalls: every part is in a call, and no part's time is beyond its call's.
+func TestCalls(t *testing.T) {
+	for _, p := range list() {
+		if p.calls == "" || p.run == nil || p.what == "" || p.limit > 0 && p.least > p.limit {
+			t.Errorf("%+v", p)
+		}
+	}
+	first, err := choose(options{call: 1})
+	second, err2 := choose(options{call: 2})
+	if err != nil || err2 != nil || len(first)+len(second) != len(list())+2 {
+		t.Errorf("%v, %v", names(first), names(second))
+	}
+}
+
+// TestPeers: the scripts of the peers run without PyTorch and say that it is missing,
+// and hold what Python can compile.
+func TestPeers(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3")
+	}
+	empty := t.TempDir()
+	if err := os.WriteFile(filepath.Join(empty, "torch.py"), []byte("raise OSError('libcudart.so.13: cannot open shared object file')\n"),
+		0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PYTHONPATH", empty)
+	measure, err := scripts.ReadFile("python/measure.py")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r report
-	if err := json.Unmarshal(data, &r); err != nil {
+	for _, name := range []string{"operations.py", "nets.py"} {
+		text, err := scripts.ReadFile("python/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(python, "-c", "COMPILE = False\nSMALL = True\n"+string(measure)+string(text))
+		cmd.Stdin = strings.NewReader("[]")
+		out, err := cmd.CombinedOutput()
+		var e parts.Event
+		if e2 := json.Unmarshal(out, &e); err != nil || e2 != nil || !strings.Contains(e.Skipped, "libcudart.so.13") {
+			t.Errorf("%s: %v, %v: %s", name, err, e2, out)
+		}
+	}
+}
+
+// TestLaunches: a profiler sees each kernel of a step once, and a sanitizer each
+// room.
+func TestLaunches(t *testing.T) {
+	o := options{device: "ptx", small: true}
+	if err := mainLaunches(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+	if err := smallNets(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCounters reads what ncu writes.
+func TestCounters(t *testing.T) {
+	var said strings.Builder
+	b := &bench{Speaker: parts.NewSpeaker(&said)}
+	n := b.counters(strings.NewReader(`==PROF== Connected to process 1
+342 launches
+"ID","Process ID","Kernel Name","Block Size","CC","Section Name","Metric Name","Metric Unit","Metric Value"
+"0","1","conv_f16_256x128x32","(256, 1, 1)","9.0","GPU Speed Of Light Throughput","Duration","us","1,054.82"
+"0","1","conv_f16_256x128x32","(256, 1, 1)","9.0","GPU Speed Of Light Throughput","Something Else","%","12"
+"1","1","group_f16(void)","(256, 1, 1)","9.0","Launch Statistics","Registers Per Thread","register/thread","168"
+`))
+	if n != 2 || strings.Count(said.String(), "\n") != 2 || !strings.Contains(said.String(),
+		`"conv_f16_256x128x32, Duration","value":1054.82,"unit":"us"`) || !strings.Contains(said.String(), `"group_f16, Registers Per Thread"`) {
+		t.Errorf("%d kernels: %s", n, said.String())
+	}
+	if n := b.counters(strings.NewReader("==ERROR== no permission\n")); n != 0 {
+		t.Errorf("%d kernels of none", n)
+	}
+}
+
+// TestBundle: the kit is refused where it could not be carried.
+func TestBundle(t *testing.T) {
+	kit := filepath.Join(t.TempDir(), "gpu.tar.gz")
+	if err := os.WriteFile(kit, []byte("a kit"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Parts) != 2 || len(r.Parts[0].Failures) != 1 || len(r.Parts[1].Failures) != 0 || len(r.Parts[1].Figures) == 0 {
-		t.Errorf("%+v", r.Parts)
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git")
 	}
-	if len(r.Failures) != 1 || !strings.Contains(r.Failures[0], "goldens: neither") {
-		t.Errorf("failures %v", r.Failures)
+	if err := exec.Command("git", "rev-parse", "HEAD").Run(); err != nil {
+		t.Skip("this is no checkout")
 	}
-	for _, device := range []string{"nowhere", "cuda:999"} {
-		none := t.TempDir()
-		if code := command(t.Context(), []string{"-device", device, "-out", none}); code != 1 {
-			t.Errorf("%s: exit code %d, want 1", device, code)
+	// Sparse: it takes no room.
+	for size, fits := range map[int64]bool{8 << 20: true, 60 << 20: false} {
+		if err := os.Truncate(kit, size); err != nil {
+			t.Fatal(err)
 		}
-		if l, err := os.ReadDir(none); err != nil || len(l) > 0 {
-			t.Errorf("%s: results without a device: %v, %v", device, l, err)
+		if out, err := exec.Command("./size", kit).CombinedOutput(); (err == nil) != fits || !fits && !strings.Contains(string(out),
+			"more than 60 MiB") {
+			t.Errorf("a kit of %d MiB: %v\n%s", size>>20, err, out)
 		}
-	}
-	if code := command(t.Context(), []string{"-only", "everything"}); code != 2 {
-		t.Errorf("exit code %d for a part that is not there, want 2", code)
-	}
-	if code := command(t.Context(), []string{"part", "bits", "-device", "nowhere"}); code != 0 {
-		t.Errorf("exit code %d of a part whose failure stands in its JSON", code)
 	}
 }
 
 // TestDryStep: the launches that the prediction is made of are those of the step.
 func TestDryStep(t *testing.T) {
-	dry, err := dryStep(smallSD, 1)
+	dry, err := roofline.DryStep(random.SmallSD(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{options: options{device: "ptx", small: true, records: io.Discard}, ctx: t.Context(), part: &part{}}
+	b := &bench{options: options{device: "ptx", small: true}, ctx: t.Context()}
 	if err := b.open(engine.F16); err != nil {
 		t.Fatal(err)
 	}
-	defer b.close()
-	p, err := loadPainter(smallSD, b.dev, false)
+	defer b.dev.Close()
+	p, err := random.StableDiffusion(random.SmallSD(), b.dev, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := engine.NewStream(t.Context(), b.dev)
 	defer s.Close()
-	run, err := b.unet(s, p, smallSD, 1)
+	run, err := random.GuidedStep(s, p, random.SmallSD(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := run(); err != nil {
 		t.Fatal(err)
 	}
-	g, real, err := follow(b.dev, s, run)
+	g, real, err := roofline.Follow(b.dev, s, run)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g.Free()
-	say := func(ops []operation) (l []string) {
+	say := func(ops []roofline.Operation) (l []string) {
 		for _, o := range ops {
-			for _, k := range o.launches {
-				l = append(l, fmt.Sprintln(o.Path, o.shape, o.FLOPs, k.Kernel, k.Grid, k.Block, k.Shared))
+			for _, k := range o.Launches {
+				l = append(l, fmt.Sprintln(o.Path, o.Shape, o.FLOPs, k.Kernel, k.Grid, k.Block, k.Shared))
 			}
 		}
 		return l
 	}
 	if have, want := say(dry), say(real); !slices.Equal(have, want) || len(want) < 50 {
 		t.Errorf("%d launches predicted, %d made; predicted:\n%s\nmade:\n%s", len(have), len(want), have, want)
-	}
-}
-
-// TestRoofline holds the tables to what is known of a guided step of Stable
-// Diffusion 1.5 at 512 x 512, and to the chips' bounds.
-func TestRoofline(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "kernels", "RESOURCES.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := readResources(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ops, err := dryStep(sd15, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	times := map[string]float64{}
-	for _, c := range chips {
-		var all sum
-		for _, o := range ops {
-			for i := range o.launches {
-				f, err := c.predict(r, o, i)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !(f.time > f.ideal) || f.resident < 1 || f.bound == "" {
-					t.Errorf("%s: %s %s: %+v", c.name, f.kernel, f.what, f)
-				}
-				all.add(f)
-			}
-		}
-		times[c.name] = all.time
-		// diffusers' UNet has 803 GFLOPs of products for a sample, guidance makes
-		// it two; keys and values of the text are not computed in a step.
-		if g := all.flops / 1e9; g < 1500 || g > 1650 {
-			t.Errorf("%s: %.0f GFLOPs", c.name, g)
-		}
-		// Each of the UNet's 860 million weights is read.
-		if all.bytes < 1.7e9 {
-			t.Errorf("%s: %.2f GB", c.name, all.bytes/1e9)
-		}
-		if least := all.flops / (c.tensor * c.clock * float64(c.sms) * 1e3); all.time < least {
-			t.Errorf("%s: %.0f us, the tensor cores alone take %.0f", c.name, all.time, least)
-		}
-	}
-	if h, a := times["H100 SXM"], times["A100 SXM 80 GB"]; h == 0 || h >= a {
-		t.Errorf("an H100 takes %.0f us, an A100 %.0f", h, a)
-	}
-	tables, err := rooflineTables(r, ops, 1)
-	if err != nil || !strings.Contains(tables, "H100 SXM, 1 guided") || !strings.Contains(tables, "`attention_f16_") {
-		t.Errorf("tables, %v:\n%s", err, tables)
 	}
 }

@@ -1,135 +1,95 @@
-// Command gpu proves and measures Parley on a GPU: the operations' suites and the
-// nets' goldens on the device, hardware against interpreter bit for bit, the
-// matrix kernels beside cuBLAS and PyTorch, full-size nets with random weights,
-// and both reconstructions on the miniature models, on the CPU and on the
-// device. It writes one JSON and a table to bench/results.
+// Command gpu proves and measures Parley on a GPU that is lent for minutes: the
+// operations' suites and the nets' goldens on the device, hardware against
+// interpreter bit for bit, full-size nets of random weights, every plan of every
+// product, PyTorch and its nets beside it, and both reconstructions on the
+// miniature models. Each part is a process of its own; what it finds is on disk at
+// once (bench/parts). bench/results/README.md says how it is done.
 //
-//	make gpu-bundle && out/gpu/run              # anywhere with a driver
-//	bench/gpu/run --device ptx --small          # on the interpreter, small
-//	go run ./bench/gpu roofline                 # what to expect: bench/ROOFLINE.md
+//	make gpu-bundle && bench/gpu/run --call 1 --out DIR   # on a machine with a GPU
+//	bench/gpu/run --device ptx --small --out DIR          # on the interpreter, small
+//	bench/gpu/run roofline                                # what to expect: bench/ROOFLINE.md
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"parley/bench/parts"
+	"parley/bench/timing"
 	"parley/engine"
 	"parley/engine/cuda"
 )
 
 // options are the command line.
 type options struct {
-	device  string
-	small   bool
-	only    string
-	out     string
-	data    string
-	limit   time.Duration
-	scenes  int
-	records io.Writer // progress and logs
+	device string
+	small  bool
+	call   int
+	only   string
+	out    string
+	data   string
+	limit  time.Duration
+	scenes int
 }
 
 func (o *options) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.StringVar(&o.device, "device", "cuda:0", "cuda:N, or ptx, the interpreter")
 	f.BoolVar(&o.small, "small", false, "small sizes: to see that everything runs")
-	f.StringVar(&o.only, "only", "", "these parts, by commas: "+strings.Join(names(), ","))
-	f.StringVar(&o.out, "out", filepath.Join("bench", "results"), "folder of the results")
-	f.StringVar(&o.data, "data", "", "the bundle or the checkout (where the program or the shell is)")
-	f.DurationVar(&o.limit, "limit", 10*time.Minute, "for everything")
-	f.IntVar(&o.scenes, "scenes", 200, "of the reconstructions")
+	f.IntVar(&o.call, "call", 0, "1: what has to be known first, in 280 s; 2: the rest; 0: everything")
+	f.StringVar(&o.only, "only", "", "these parts, by commas: "+strings.Join(names(list()), ","))
+	f.StringVar(&o.out, "out", "", "folder of the results (bench/results/DATE)")
+	f.StringVar(&o.data, "data", "", "the checkout (where the shell is)")
+	f.DurationVar(&o.limit, "limit", 0, "for everything (280s for call 1, 560s for call 2, 14m for all)")
+	f.IntVar(&o.scenes, "scenes", 60, "of the reconstructions, up to 200")
 	return f
 }
 
-// section is a part of the run: a process of its own, so that what goes wrong in
-// one leaves the others be.
-type section struct {
-	name, what string
-	run        func(*bench) error
+// args are the options as a part's process gets them.
+func (o options) args() []string {
+	return []string{"-device", o.device, fmt.Sprintf("-small=%t", o.small), "-data", o.data, fmt.Sprint("-scenes=", o.scenes)}
 }
 
-func sections() []section {
-	return []section{
-		{"suites", "each operation against loops in float64", suites},
-		{"goldens", "each net against transformers and diffusers", goldens},
-		{"bits", "the hardware against the interpreter, bit for bit", bits},
-		{"kernels", "matrix products, convolutions, attention and norms at the nets' shapes", kernels},
-		{"cublas", "the same products by cuBLAS", cublas},
-		{"torch", "the same by PyTorch", torch},
-		{"diffusion", "Stable Diffusion 1.5 with random weights", stableDiffusion},
-		{"captions", "BLIP base with random weights", captions},
-		{"embeddings", "CLIP B/32 with random weights", embeddings},
-		{"loops", "both reconstructions on the miniature models, against the CPU", loops},
-	}
-}
+func (o options) hardware() bool { return o.device != "ptx" }
 
-func names() []string {
-	var l []string
-	for _, s := range sections() {
-		l = append(l, s.name)
-	}
-	return l
-}
-
-// part is what a section found.
-type part struct {
-	Name     string   `json:"name"`
-	What     string   `json:"what"`
-	Command  string   `json:"command"`
-	Seconds  float64  `json:"seconds"`
-	Skipped  string   `json:"skipped,omitempty"` // why there is nothing
-	Failures []string `json:"failures,omitempty"`
-	Figures  []figure `json:"figures,omitempty"`
-}
-
-// figure is one number. Of repeated measurements it is the median.
-type figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-}
-
-// bench is what a section works with.
+// bench is what a part works with.
 type bench struct {
 	options
-	ctx context.Context
-	dev *cuda.Device // of open
-	*part
+	*parts.Speaker
+	ctx   context.Context
+	dev   *cuda.Device // of open
+	until time.Time    // when it had better end with what it has; zero: never
 }
 
-func (b *bench) figure(name string, value float64, unit string) {
-	b.Figures = append(b.Figures, figure{name, value, unit})
-	fmt.Fprintf(b.records, "  %-58s %12.5g %s\n", name, value, unit)
+// late says that a part had better end with what it has.
+func (b *bench) late() bool {
+	return b.ctx.Err() != nil || !b.until.IsZero() && time.Now().After(b.until)
 }
 
-func (b *bench) fail(format string, args ...any) {
-	b.Failures = append(b.Failures, fmt.Sprintf(format, args...))
-	fmt.Fprintf(b.records, "  FAILED: "+format+"\n", args...)
-}
-
-// skipped is why a section has nothing to say.
+// skipped is why a part has nothing to say.
 type skipped string
 
 func (s skipped) Error() string { return string(s) }
 
-// open opens the device, for the section or until close.
+// open opens the device, for the part or until close.
 func (b *bench) open(float engine.DType) error {
-	o := cuda.Options{Emulated: b.device == "ptx", Float32: float == engine.F32}
-	if !o.Emulated {
-		if _, err := fmt.Sscanf(b.device, "cuda:%d", &o.Ordinal); err != nil {
-			return fmt.Errorf("device %q: want cuda:N or ptx", b.device)
+	return b.openAs(cuda.Options{Float32: float == engine.F32})
+}
+
+func (b *bench) openAs(o cuda.Options) error {
+	if o.Emulated = !b.hardware(); !o.Emulated {
+		var err error
+		if o.Ordinal, err = ordinal(b.device); err != nil {
+			return err
 		}
 	}
 	d, err := cuda.Open(o)
@@ -140,31 +100,40 @@ func (b *bench) open(float engine.DType) error {
 	return nil
 }
 
+// ordinal is the N of cuda:N.
+func ordinal(device string) (n int, err error) {
+	if _, err = fmt.Sscanf(device, "cuda:%d", &n); err != nil || device != fmt.Sprintf("cuda:%d", n) {
+		return 0, fmt.Errorf("device %q: want cuda:N or ptx", device)
+	}
+	return n, nil
+}
+
 func (b *bench) close() {
 	if b.dev == nil {
 		return
 	}
 	if err := b.dev.Close(); err != nil {
-		b.fail("close: %v", err)
+		b.Fail("close: %v", err)
 	}
 	b.dev = nil
 }
 
-func (b *bench) hardware() bool { return b.device != "ptx" }
+func (b *bench) timer() *timing.Timer { return timing.On(b.dev, b.small) }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := command(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
 func command(ctx context.Context, args []string) int {
-	o := options{records: os.Stderr}
+	var o options
 	var err error
+	code := 0
 	switch {
 	case len(args) > 0 && args[0] == "roofline":
-		err = roofline(args[1:], os.Stdout)
+		err = predict(args[1:], os.Stdout)
 	case len(args) > 1 && args[0] == "part":
 		if err = o.flags("part").Parse(args[2:]); err == nil {
 			err = alone(ctx, o, args[1])
@@ -173,9 +142,21 @@ func command(ctx context.Context, args []string) int {
 		if err = o.flags("operations").Parse(args[1:]); err == nil {
 			runOperations(o) // does not come back
 		}
+	case len(args) > 0 && args[0] == "rooms":
+		if err = o.flags("rooms").Parse(args[1:]); err == nil {
+			err = smallNets(ctx, o)
+		}
+	case len(args) > 0 && args[0] == "launches":
+		if err = o.flags("launches").Parse(args[1:]); err == nil {
+			err = mainLaunches(ctx, o)
+		}
 	default:
-		if err = o.flags("gpu").Parse(args); err == nil {
-			return all(ctx, o)
+		f := o.flags("gpu")
+		if err = f.Parse(args); err == nil && f.NArg() > 0 {
+			err = fmt.Errorf("%q: want flags alone, or roofline", f.Arg(0))
+		}
+		if err == nil {
+			code, err = all(ctx, o)
 		}
 	}
 	if errors.Is(err, flag.ErrHelp) {
@@ -183,31 +164,31 @@ func command(ctx context.Context, args []string) int {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gpu:", err)
-		return 1
+		return max(code, 1)
 	}
-	return 0
+	return code
 }
 
-// alone runs one section and prints its part as JSON.
+// alone runs one part in this process and says what it finds on stdout.
 func alone(ctx context.Context, o options, name string) error {
-	i := slices.Index(names(), name)
-	if i < 0 {
-		return fmt.Errorf("part %q: choose from %v", name, names())
+	p, err := find(name)
+	if err != nil {
+		return err
 	}
-	b := &bench{options: o, ctx: ctx, part: &part{}}
-	if err := b.guarded(sections()[i].run); err != nil {
+	b := &bench{options: o, ctx: ctx, Speaker: parts.NewSpeaker(os.Stdout), until: parts.Deadline()}
+	if err := b.guarded(p.run); err != nil {
 		var skip skipped
 		if errors.As(err, &skip) {
-			b.Skipped = err.Error()
+			b.Skip(err.Error())
 		} else {
-			b.fail("%v", err)
+			b.Fail("%v", err)
 		}
 	}
 	b.close()
-	return json.NewEncoder(os.Stdout).Encode(b.part)
+	return nil
 }
 
-// guarded turns a panic into a failure that keeps the figures so far.
+// guarded turns a panic into a failure.
 func (b *bench) guarded(run func(*bench) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -217,96 +198,78 @@ func (b *bench) guarded(run func(*bench) error) (err error) {
 	return run(b)
 }
 
-// self starts this program with other arguments.
-func (o options) self(ctx context.Context, args ...string) (*exec.Cmd, error) {
+// all runs the chosen parts, each in a process, and returns the exit code: 1 where
+// something failed.
+func all(ctx context.Context, o options) (int, error) {
+	chosen, err := choose(o)
+	if err != nil {
+		return 2, err
+	}
+	if o.limit == 0 {
+		o.limit = map[int]time.Duration{0: 14 * time.Minute, 1: 280 * time.Second, 2: 560 * time.Second}[o.call]
+	}
+	gpu := 0
+	if o.hardware() {
+		if gpu, err = ordinal(o.device); err != nil {
+			return 2, err
+		}
+	}
+	if o.data == "" {
+		if o.data, err = os.Getwd(); err != nil {
+			return 1, err
+		}
+	}
+	if o.data, err = filepath.Abs(o.data); err != nil {
+		return 1, err
+	}
+	if o.out == "" {
+		o.out = filepath.Join(o.data, "bench", "results", time.Now().UTC().Format("2006-01-02"))
+		if o.small || !o.hardware() {
+			o.out = filepath.Join(o.data, "out", "gpu-small")
+		}
+	}
 	exe, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return 1, err
 	}
-	args = append(args, "-device", o.device, fmt.Sprintf("-small=%t", o.small), "-data", o.data, fmt.Sprint("-scenes=", o.scenes))
-	cmd := exec.CommandContext(ctx, exe, args...)
-	cmd.WaitDelay = 5 * time.Second
-	return cmd, nil
+	folder, err := parts.Create(o.out, parts.Report{Title: "Parley on " + o.device, Lines: about(o), Command: o.command("")})
+	if err != nil {
+		return 1, err
+	}
+	r := parts.Run{Folder: folder, Limit: o.limit, GPU: gpu, Again: o.command, Log: os.Stderr, Env: []string{
+		"PARLEY_RESULTS=" + folder.Path(), "PYTHONUNBUFFERED=1", "HF_HUB_OFFLINE=1", "TRANSFORMERS_OFFLINE=1",
+	}}
+	for _, p := range chosen {
+		limit := p.limit
+		if o.small {
+			limit = 5 * time.Minute // the interpreter's
+		}
+		r.Parts = append(r.Parts, parts.Part{Name: p.name, What: p.what, Limit: limit, Least: p.least,
+			Command: append([]string{exe, "part", p.name}, o.args()...)})
+	}
+	err = errors.Join(r.Do(ctx), folder.Close())
+	report := folder.Report()
+	fmt.Fprintf(os.Stderr, "%.0f seconds, %d failures, %d notes: %s\n", report.Seconds, report.Failures, report.Notes,
+		folder.Path("report.md"))
+	if report.Failures > 0 {
+		return 1, err
+	}
+	return 0, err
 }
 
-// all runs the sections one after another, writes what they found, and returns
-// the exit code.
-func all(ctx context.Context, o options) int {
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
-	var only []string
-	if o.only != "" {
-		only = strings.Split(o.only, ",")
-		for _, n := range only {
-			if !slices.Contains(names(), n) {
-				fmt.Fprintf(os.Stderr, "gpu: part %q: choose from %v\n", n, names())
-				return 2
-			}
-		}
-	}
-	r, err := describe(o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "gpu:", err)
-		return 1
-	}
-	for _, s := range sections() {
-		if only != nil && !slices.Contains(only, s.name) {
-			continue
-		}
-		fmt.Fprintf(o.records, "%s: %s\n", s.name, s.what)
-		began := time.Now()
-		p := o.section(ctx, s)
-		p.Name, p.What, p.Command = s.name, s.what, o.command(s.name)
-		p.Seconds = round(time.Since(began).Seconds())
-		r.Parts = append(r.Parts, p)
-		if p.Skipped != "" {
-			fmt.Fprintln(o.records, "  left out:", p.Skipped)
-		}
-	}
-	r.Seconds = round(time.Since(start).Seconds())
-	for _, p := range r.Parts {
-		for _, f := range p.Failures {
-			r.Failures = append(r.Failures, p.Name+": "+f)
-		}
-	}
-	path, err := r.save(o.out)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "gpu:", err)
-		return 1
-	}
-	fmt.Fprintf(o.records, "%.0f seconds, %d failures: %s\n", r.Seconds, len(r.Failures), path)
-	if len(r.Failures) > 0 {
-		return 1
-	}
-	return 0
-}
-
-// section runs one in a process of its own.
-func (o options) section(ctx context.Context, s section) (p part) {
-	cmd, err := o.self(ctx, "part", s.name)
-	if err != nil {
-		return part{Failures: []string{err.Error()}}
-	}
-	cmd.Stderr = o.records
-	out, err := cmd.Output()
-	if ctx.Err() != nil {
-		err = fmt.Errorf("no time was left: %w", ctx.Err())
-	}
-	if e := json.Unmarshal(out, &p); e != nil && err == nil {
-		err = fmt.Errorf("what it printed: %w", e)
-	}
-	if err != nil {
-		p.Failures = append(p.Failures, err.Error())
-	}
-	return p
-}
-
-// command is how one part is run again.
+// command is how the run, or one part of it, is run again.
 func (o options) command(part string) string {
 	c := "bench/gpu/run --device " + o.device
 	if o.small {
 		c += " --small"
 	}
-	return c + " --only " + part
+	switch {
+	case part != "":
+		c += " --only " + part
+	case o.only != "":
+		c += " --only " + o.only
+	case o.call > 0:
+		c += fmt.Sprint(" --call ", o.call)
+	}
+	return c
 }

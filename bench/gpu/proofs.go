@@ -2,18 +2,19 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"parley/bench/random"
 	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/conv"
@@ -61,13 +62,13 @@ func runOperations(o options) {
 		tests = append(tests, testing.InternalTest{Name: op.name, F: func(t *testing.T) {
 			for _, float := range []engine.DType{engine.F16, engine.F32} {
 				t.Run(float.String(), func(t *testing.T) {
-					b := &bench{options: o, part: &part{}}
+					b := &bench{options: o}
 					if err := b.open(float); err != nil {
 						t.Fatal(err)
 					}
 					t.Cleanup(func() {
-						if b.close(); len(b.Failures) > 0 {
-							t.Error(b.Failures)
+						if err := b.dev.Close(); err != nil {
+							t.Error(err)
 						}
 					})
 					op.suite(t, b.dev)
@@ -86,64 +87,65 @@ var (
 )
 
 // suites runs the operations' suites in one more process: a test that panics
-// would take the figures with it.
+// would end this one.
 func suites(b *bench) error {
-	cmd, err := b.self(b.ctx, "operations")
+	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	out, failed := cmd.CombinedOutput()
-	name, passed := "", 0
-	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+	return b.tests(exec.CommandContext(b.ctx, exe, append([]string{"operations"}, b.args()...)...), "")
+}
+
+// tests runs a program that writes as `go test -v` does, and says what each test
+// found as it comes.
+func (b *bench) tests(cmd *exec.Cmd, under string) error {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	name, passed, last := "", 0, ""
+	for s := bufio.NewScanner(out); s.Scan(); {
 		line := s.Text()
+		fmt.Fprintln(os.Stderr, line) // to the log
 		if m := running.FindStringSubmatch(line); m != nil {
 			name = m[1]
 		} else if m := worst.FindStringSubmatch(line); m != nil {
 			var e float64
 			if _, err := fmt.Sscan(m[2], &e); err != nil {
-				return fmt.Errorf("%q: %w", line, err)
+				b.Fail("%q: %v", line, err)
+				continue
 			}
-			b.figure(name+", worst of "+m[1]+" cases", e, "relative error")
+			b.Figure(under+name+", worst of "+m[1]+" cases", e, "relative error")
 		} else if m := verdict.FindStringSubmatch(line); m != nil {
 			switch m[1] {
 			case "PASS":
 				passed++
 			case "FAIL":
-				b.fail("%s", m[2])
+				b.Fail("%s%s: %s", under, m[2], last)
 			}
+		} else {
+			last = strings.TrimSpace(line)
 		}
 	}
+	failed := cmd.Wait()
 	if failed != nil || passed == 0 {
-		tail := string(out)
-		if len(tail) > 4000 {
-			tail = "…" + tail[len(tail)-4000:]
-		}
-		return fmt.Errorf("the suites: %v, %d passed:\n%s", failed, passed, tail)
+		return fmt.Errorf("%sthe suites: %v, %d passed: %s", under, failed, passed, last)
 	}
-	b.figure("suites passed", float64(passed), "tests")
+	b.Figure(under+"suites passed", float64(passed), "tests")
 	return nil
 }
 
-// find is a folder of the bundle, or where a checkout has it.
-func (o options) find(bundled, checkout string) (string, error) {
-	roots := []string{o.data}
-	if o.data == "" {
-		exe, err := os.Executable()
-		if err != nil {
-			return "", err
-		}
-		dir := filepath.Dir(exe)
-		roots = []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir)), "."}
+// find is a folder of the checkout.
+func (o options) find(dir string) (string, error) {
+	dir = filepath.Join(o.data, dir)
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		return "", fmt.Errorf("there is no %s: run in a checkout, or name it by --data", dir)
 	}
-	for _, r := range roots {
-		for _, name := range []string{bundled, checkout} {
-			dir := filepath.Join(r, name)
-			if st, err := os.Stat(dir); err == nil && st.IsDir() {
-				return dir, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("neither %s of a bundle nor %s of a checkout in %q", bundled, checkout, roots)
+	return dir, nil
 }
 
 // check is what a golden's model is asked, with the names of Forward's inputs and
@@ -155,14 +157,17 @@ type check struct {
 
 var checks = map[string][]check{
 	"clip": {
-		{"clip-text", map[string]string{"input_ids": "in.ids"}, map[string]string{"last_hidden_state": "out.text.hidden", "pooler_output": "out.text.pooled", "text_embeds": "out.text.embeds"}},
-		{"clip-image", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.vision.hidden", "pooler_output": "out.vision.pooled", "image_embeds": "out.vision.embeds"}},
+		{"clip-text", map[string]string{"input_ids": "in.ids"}, map[string]string{"last_hidden_state": "out.text.hidden",
+			"pooler_output": "out.text.pooled", "text_embeds": "out.text.embeds"}},
+		{"clip-image", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.vision.hidden",
+			"pooler_output": "out.vision.pooled", "image_embeds": "out.vision.embeds"}},
 	},
 	"blip": {
 		{"blip-vision", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.hidden"}},
 		{"blip-text", map[string]string{"input_ids": "in.ids", "encoder_hidden_states": "out.hidden"}, map[string]string{"logits": "out.logits"}},
 	},
-	"unet": {{"unet", map[string]string{"sample": "in.sample", "timestep": "in.timesteps", "encoder_hidden_states": "in.context"}, map[string]string{"sample": "out.sample"}}},
+	"unet": {{"unet", map[string]string{"sample": "in.sample", "timestep": "in.timesteps", "encoder_hidden_states": "in.context"},
+		map[string]string{"sample": "out.sample"}}},
 	"vae": {
 		{"vae-encode", map[string]string{"sample": "in.pixels"}, map[string]string{"latent_mean": "out.mean"}},
 		{"vae-decode", map[string]string{"latents": "in.latents"}, map[string]string{"sample": "out.pixels"}},
@@ -171,7 +176,7 @@ var checks = map[string][]check{
 
 // goldens holds each net on the device against nets/testdata.
 func goldens(b *bench) error {
-	root, err := b.find("goldens", filepath.Join("nets", "testdata"))
+	root, err := b.find(filepath.Join("nets", "testdata"))
 	if err != nil {
 		return err
 	}
@@ -198,12 +203,12 @@ func goldens(b *bench) error {
 				name := fmt.Sprintf("%s %s %v", filepath.Base(dir), c.net, float)
 				e, err := b.golden(dir, c)
 				if err != nil {
-					b.fail("%s: %v", name, err)
+					b.Fail("%s: %v", name, err)
 					continue
 				}
-				b.figure(name, e, "relative error")
+				b.Figure(name, e, "relative error")
 				if !(e <= bound) {
-					b.fail("%s: relative error %.3g, want at most %g", name, e, bound)
+					b.Fail("%s: relative error %.3g, want at most %g", name, e, bound)
 				}
 			}
 		}
@@ -299,17 +304,18 @@ func bitwises() []bitwise {
 			return conv.Conv2D(s, s.Put(x(1, 2, size, size, in)), w, o), nil
 		}
 	}
-	normal := func(seed uint64, dims ...int) *engine.Tensor { return random(seed, 1, dims...) }
+	normal := func(seed uint64, dims ...int) *engine.Tensor { return random.Normal(seed, 1, dims...) }
 	return slices.Concat(
-		only(engine.F16, "matmul 300x136x132", linear(300, 136, 132, whole)),
-		only(engine.F16, "matmul 130x320x640", linear(130, 320, 640, whole)),
-		only(engine.F16, "matmul 3x200x333", linear(3, 200, 333, whole)),
-		only(engine.F16, "matmul 65x33x37", linear(65, 33, 37, whole)),
+		only(engine.F16, "matmul 300x136x132", linear(300, 136, 132, random.Whole)),
+		only(engine.F16, "matmul 130x320x640", linear(130, 320, 640, random.Whole)),
+		only(engine.F16, "matmul 3x200x333", linear(3, 200, 333, random.Whole)),
+		only(engine.F16, "matmul 65x33x37", linear(65, 33, 37, random.Whole)),
 		only(engine.F32, "matmul 70x200x40", linear(70, 200, 40, normal)),
 		only(engine.F32, "matmul 5x13x7", linear(5, 13, 7, normal)),
-		only(engine.F16, "conv 9x9 24 to 40", convolve(9, 24, 40, conv.Options{Pad: conv.Same(3)}, whole)),
-		only(engine.F16, "conv 8x8 16 to 72, upsampled", convolve(8, 16, 72, conv.Options{Pad: conv.Same(3), Upsample: true}, whole)),
-		only(engine.F16, "conv 11x11 3 to 8, stride 2", convolve(11, 3, 8, conv.Options{Pad: conv.Pad{Bottom: 1, Right: 1}, Stride: 2}, whole)),
+		only(engine.F16, "conv 9x9 24 to 40", convolve(9, 24, 40, conv.Options{Pad: conv.Same(3)}, random.Whole)),
+		only(engine.F16, "conv 8x8 16 to 72, upsampled", convolve(8, 16, 72, conv.Options{Pad: conv.Same(3), Upsample: true}, random.Whole)),
+		only(engine.F16, "conv 11x11 3 to 8, stride 2", convolve(11, 3, 8, conv.Options{Pad: conv.Pad{Bottom: 1, Right: 1}, Stride: 2},
+			random.Whole)),
 		only(engine.F32, "conv 9x9 12 to 20", convolve(9, 12, 20, conv.Options{Pad: conv.Same(3)}, normal)),
 		both("channels", func(s *engine.Stream) (*engine.Tensor, error) {
 			return layout.Channels(s, s.Put(normal(1, 2, 5, 7, 19)), 3, 14), nil
@@ -339,10 +345,12 @@ func bitwises() []bitwise {
 			return norm.Layer(s, s.Put(normal(1, 9, 77)), s.PutAs(engine.F32, normal(2, 77)), s.PutAs(engine.F32, normal(3, 77)), 1e-5), nil
 		}),
 		both("group norm of two inputs", func(s *engine.Stream) (*engine.Tensor, error) {
-			return norm.Group(s, s.Put(normal(1, 2, 8, 8, 64)), s.Put(normal(4, 2, 8, 8, 32)), 32, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
+			return norm.Group(s, s.Put(normal(1, 2, 8, 8, 64)), s.Put(normal(4, 2, 8, 8, 32)), 32, s.PutAs(engine.F32, normal(2, 96)),
+				s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
 		}),
 		both("group norm of a large map", func(s *engine.Stream) (*engine.Tensor, error) {
-			return norm.Group(s, s.Put(normal(1, 1, 40, 32, 96)), nil, 4, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)), 1e-5, false), nil
+			return norm.Group(s, s.Put(normal(1, 1, 40, 32, 96)), nil, 4, s.PutAs(engine.F32, normal(2, 96)), s.PutAs(engine.F32, normal(3, 96)),
+				1e-5, false), nil
 		}),
 		both("lengths of rows", func(s *engine.Stream) (*engine.Tensor, error) { return norm.L2(s, s.Put(normal(1, 5, 513))), nil }),
 		both("cast by scale", func(s *engine.Stream) (*engine.Tensor, error) {
@@ -415,9 +423,9 @@ func bits(b *bench) error {
 		}
 		lo := at &^ 3
 		hi := min(lo+4, len(want[i]))
-		b.fail("%s: bytes %d to %d are %x, the interpreter gives %x", c.name, lo, hi, have[i][lo:hi], want[i][lo:hi])
+		b.Fail("%s: bytes %d to %d are %x, the interpreter gives %x", c.name, lo, hi, have[i][lo:hi], want[i][lo:hi])
 	}
-	b.figure(fmt.Sprintf("operations of %d that give the same bits", len(cases)), float64(equal), "operations")
+	b.Figure(fmt.Sprintf("operations of %d that give the same bits", len(cases)), float64(equal), "operations")
 	return nil
 }
 
@@ -451,7 +459,8 @@ func openTrio(dir string, dev engine.Device, steps int) (t trio, err error) {
 	if err != nil {
 		return t, err
 	}
-	t.loop = rerank.Loop{Captioner: c.Captioner(models.Nucleus()), Painter: t.sd.Painter(t.draw), Judge: j.Judge(models.EmbedOptions{}), RedrawDuplicates: true}
+	t.loop = rerank.Loop{Captioner: c.Captioner(models.Nucleus()), Painter: t.sd.Painter(t.draw), Judge: j.Judge(models.EmbedOptions{}),
+		RedrawDuplicates: true}
 	return t, nil
 }
 
@@ -478,11 +487,11 @@ func same(cpu, dev *rerank.Result) bool {
 // loops runs both reconstructions on the miniature models, on the CPU and on the
 // device: in at least 95 of 100 scenes they choose the same candidate.
 func loops(b *bench) error {
-	mini, err := b.find("mini", filepath.Join("weights", "mini", "models"))
+	mini, err := b.find(filepath.Join("weights", "mini", "models"))
 	if err != nil {
 		return err
 	}
-	dir, err := b.find("scenes", filepath.Join("weights", "mini", "test"))
+	dir, err := b.find(filepath.Join("weights", "mini", "test"))
 	if err != nil {
 		return err
 	}
@@ -512,8 +521,13 @@ func loops(b *bench) error {
 		}
 	}
 	var chosen, alike [2]int
-	captions, words := 0, 0
+	captions, words, done := 0, 0, 0
+	b.Table("scene", "image on the CPU", "image here", "text on the CPU", "text here", "equal captions")
 	for i, f := range files[:n] {
+		if b.late() && done > 0 {
+			b.Note("%d of %d scenes in the time that there was", done, n)
+			break
+		}
 		picture, err := pixels.Read(f)
 		if err != nil {
 			return err
@@ -539,22 +553,51 @@ func loops(b *bench) error {
 				chosen[l]++
 			}
 		}
+		equal := 0
 		for j, c := range want[0].Candidates {
-			words++
-			if c.Text == have[0].Candidates[j].Text {
-				captions++
+			if words++; c.Text == have[0].Candidates[j].Text {
+				equal++
 			}
 		}
+		captions += equal
+		done++
+		b.Row(filepath.Base(f), fmt.Sprint(want[0].Selected), fmt.Sprint(have[0].Selected), fmt.Sprint(want[1].Selected),
+			fmt.Sprint(have[1].Selected), fmt.Sprint(equal))
 	}
 	for l, name := range []string{"image", "text"} {
-		share := float64(chosen[l]) / float64(n)
-		b.figure(name+" reconstruction, same candidate, ties aside", 100*share, "% of scenes")
-		b.figure(name+" reconstruction, same candidate", 100*float64(alike[l])/float64(n), "% of scenes")
+		share := float64(chosen[l]) / float64(done)
+		b.Figure(name+" reconstruction, same candidate, ties aside", 100*share, "% of scenes")
+		b.Figure(name+" reconstruction, same candidate", 100*float64(alike[l])/float64(done), "% of scenes")
 		if share < 0.95 {
-			b.fail("%s reconstruction: the same candidate in %d of %d scenes, want 95 %%", name, chosen[l], n)
+			b.Note("%s reconstruction: the same candidate in %d of %d scenes, 95 %% were expected", name, chosen[l], done)
 		}
 	}
-	b.figure("captions that are equal, word by word", 100*float64(captions)/float64(words), "% of captions")
-	b.figure("scenes", float64(n), "scenes")
+	b.Figure("captions that are equal, word by word", 100*float64(captions)/float64(words), "% of captions")
+	b.Figure("scenes", float64(done), "scenes")
+	return nil
+}
+
+// relative is |a-b| / |b|.
+func relative(a, b *engine.Tensor) (float64, error) {
+	if !a.Shape().Equal(b.Shape()) {
+		return math.Inf(1), fmt.Errorf("shape %v, want %v", a.Shape(), b.Shape())
+	}
+	var diff, sum float64
+	x, y := a.F32(), b.F32()
+	for i := range y {
+		d, v := float64(x[i])-float64(y[i]), float64(y[i])
+		diff += d * d
+		sum += v * v
+	}
+	return math.Sqrt(diff / sum), nil
+}
+
+// finite fails where a net gave something that is no number.
+func finite(what string, t *engine.Tensor) error {
+	for i, v := range t.F32() {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Errorf("%s: element %d of %v is %v", what, i, t.Shape(), v)
+		}
+	}
 	return nil
 }

@@ -150,6 +150,24 @@ func TestBadModule(t *testing.T) {
 	}
 }
 
+// TestMachineCode: what the driver refuses, as the interpreter does all machine
+// code, leaves the PTX beside it.
+func TestMachineCode(t *testing.T) {
+	d := emulate(t, ptx.Options{})
+	data, err := (Image{PTX: testPTX, Cubins: map[int]string{80: "\x7fELF\x00\x00"}}).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := NewModule("both", string(data))
+	s := stream(d)
+	out := s.New(engine.I32, 1)
+	d.Launch(s, both, "share", Dim{}, Dim{}, 1<<10, out, 1<<10-4)
+	if h, err := s.Get(out); err != nil || h.I32()[0] != 7 || d.Architecture(both) != 0 {
+		t.Errorf("sm_%d: %v", d.Architecture(both), err)
+	}
+	s.Close()
+}
+
 func TestSharedMemory(t *testing.T) {
 	d := emulate(t, ptx.Options{})
 	s := stream(d)

@@ -30,6 +30,7 @@ type Device struct {
 	maxShared int
 	dev       cu.Device
 	ctx       cu.CUContext
+	jit       bool
 	machine   *ptx.Machine // of an emulated device
 	emulation *driver.Emulation
 	watch     func(Launched) bool
@@ -109,6 +110,7 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.jit = o.JIT
 	real.Add(1)
 	return d, nil
 }
@@ -147,12 +149,13 @@ func open(ordinal int, float engine.DType) (d *Device, err error) {
 	if d.info.Name, err = d.dev.Name(); err != nil {
 		return
 	}
-	attrs, err := d.dev.Attributes(cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor, cu.MultiprocessorCount, driver.MaxSharedOptIn)
+	attrs, err := d.dev.Attributes(cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor, cu.MultiprocessorCount, driver.MaxSharedOptIn,
+		cu.L2CacheSize)
 	if err != nil {
 		return
 	}
 	d.info.Ordinal, d.info.Major, d.info.Minor = ordinal, attrs[0], attrs[1]
-	d.sms, d.maxShared = attrs[2], attrs[3]
+	d.sms, d.maxShared, d.info.L2 = attrs[2], attrs[3], attrs[4]
 	if d.info.Major < 8 {
 		return d, fmt.Errorf("%s has compute capability %d.%d, the kernels need 8.0", d.info.Name, d.info.Major, d.info.Minor)
 	}

@@ -22,6 +22,7 @@ const freeShared = 48 << 10
 // loaded is a module as the device has it.
 type loaded struct {
 	mod     cu.Module
+	sm      int // the architecture of its machine code, 0 for PTX that the driver compiled
 	kernels map[string]*kernel
 }
 
@@ -36,13 +37,11 @@ type kernel struct {
 func (d *Device) kernel(m *Module, name string) (*kernel, error) {
 	l := d.modules[m]
 	if l == nil {
-		messages := make([]byte, 8<<10)
-		mod, err := cu.LoadDataEx(m.ptx, &cu.JITErrorLogBuffer{Buffer: messages})
+		mod, sm, err := d.load(m)
 		if err != nil {
-			words, _, _ := strings.Cut(string(messages), "\x00")
-			return nil, d.failed("load the module "+m.name+": "+strings.TrimSpace(words), err)
+			return nil, err
 		}
-		l = &loaded{mod: mod, kernels: map[string]*kernel{}}
+		l = &loaded{mod: mod, sm: sm, kernels: map[string]*kernel{}}
 		d.modules[m] = l
 	}
 	k := l.kernels[name]
@@ -64,6 +63,42 @@ func (d *Device) kernel(m *Module, name string) (*kernel, error) {
 		l.kernels[name] = k
 	}
 	return k, nil
+}
+
+// load gives the driver a module: the machine code for the device where there is
+// some, which takes no time, or the PTX, which the driver compiles. Machine code
+// that the driver refuses, because it is older or newer than the code, leaves PTX.
+func (d *Device) load(m *Module) (mod cu.Module, sm int, err error) {
+	image, err := m.Image()
+	if err != nil {
+		return mod, 0, err
+	}
+	if code, sm := image.cubin(d.info.Major, d.info.Minor); code != "" && !d.jit {
+		mod, err := cu.LoadData(code)
+		if err == nil {
+			return mod, sm, nil
+		}
+		if c := driver.Code(err); c != driver.InvalidImage && c != driver.NoBinary {
+			return cu.Module{}, 0, d.failed("load the machine code of the module "+m.name, err)
+		}
+	}
+	messages := make([]byte, 8<<10)
+	if mod, err = cu.LoadDataEx(image.PTX, &cu.JITErrorLogBuffer{Buffer: messages}); err != nil {
+		words, _, _ := strings.Cut(string(messages), "\x00")
+		return mod, 0, d.failed("load the module "+m.name+": "+strings.TrimSpace(words), err)
+	}
+	return mod, 0, nil
+}
+
+// Architecture says what a module was loaded from: the architecture of its machine
+// code (90 is sm_90), or 0 for PTX. The module has been launched before.
+func (d *Device) Architecture(m *Module) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.modules[m]; l != nil {
+		return l.sm
+	}
+	return 0
 }
 
 // share opts in to that much dynamic shared memory.

@@ -1,7 +1,7 @@
 // Package cuda is the GPU as a device: memory, copies, and launches of the
-// kernels that the rooms of kernels/ bring as PTX. It drives NVIDIA's driver
-// through gorgonia.org/cu, or the interpreter of PTX in the driver's place, and
-// knows no kernel.
+// kernels that the rooms of kernels/ bring as PTX and as machine code. It drives
+// NVIDIA's driver through gorgonia.org/cu, or the interpreter of PTX in the
+// driver's place, and knows no kernel.
 //
 // A build without the tag cuda has the same names and no device to open.
 package cuda
@@ -10,22 +10,6 @@ import (
 	"fmt"
 	"strings"
 )
-
-// Module is the PTX of a room's kernels. A device compiles it when it first
-// launches one of them.
-type Module struct {
-	name string
-	ptx  string
-}
-
-// NewModule names a text of PTX; it is read at the first launch.
-func NewModule(name, ptx string) *Module { return &Module{name: name, ptx: ptx} }
-
-// Name is what NewModule was given.
-func (m *Module) Name() string { return m.name }
-
-// PTX is the module's text.
-func (m *Module) PTX() string { return m.ptx }
 
 // Dim counts blocks of a grid or threads of a block in three directions. 0
 // means 1.
@@ -54,6 +38,7 @@ type Options struct {
 	Emulated bool // the interpreter of PTX instead of a device
 	Check    bool // with the interpreter's sanitizer
 	Float32  bool // activations and weights in f32 instead of f16
+	JIT      bool // modules from PTX, even where there is machine code for the device
 }
 
 // Info describes a device that could be opened.
@@ -62,6 +47,7 @@ type Info struct {
 	Name         string
 	Major, Minor int // compute capability
 	Free, Total  int // bytes of its memory
+	L2           int // bytes of its second-level cache
 }
 
 func (i Info) String() string {

@@ -92,6 +92,9 @@ func (*Device) Watch(f func(Launched) bool) { panic(errBuild) }
 // WatchDownloads has f told of every copy to the host.
 func (*Device) WatchDownloads(f func(bytes int)) { panic(errBuild) }
 
+// Architecture says what a module was loaded from.
+func (*Device) Architecture(*Module) int { panic(errBuild) }
+
 // Occupancy is how many blocks of a kernel a multiprocessor holds.
 func (*Device) Occupancy(m *Module, kernel string, threads, shared int) (int, error) { panic(errBuild) }
 

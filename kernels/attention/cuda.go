@@ -8,10 +8,10 @@ import (
 	"parley/engine/cuda"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("attention", ptx)
+var module = cuda.NewModule("attention", image)
 
 // launch is a kernel of op.cu and its geometry.
 type launch struct {

@@ -12,8 +12,8 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 // call is one attention: samples of q and of k and v, lengths, and how far
 // apart their rows lie (0: as wide as all heads).
@@ -178,7 +178,7 @@ var shapes = []call{
 }
 
 func TestKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	for _, c := range shapes {
 		names := []string{padded(c.dim)}
 		if c.dim <= 48 {
@@ -200,7 +200,7 @@ func TestKernels(t *testing.T) {
 }
 
 func TestFewQueries(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	for _, c := range []call{
 		{n: 1, share: 1, lq: 1, room: 2, keys: 2, heads: 1, dim: 8},
 		{n: 3, share: 1, lq: 1, room: 40, keys: 11, heads: 2, dim: 64, causal: true},
@@ -226,7 +226,7 @@ func TestFewQueries(t *testing.T) {
 // TestCounts holds what the kernels cost: no bank conflicts, whole sectors, and
 // the FLOPs of the arithmetic with dims as the kernel pads them.
 func TestCounts(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	check := func(name string, c call) {
 		t.Helper()
 		n := run(t, r, c, true, name)

@@ -8,10 +8,10 @@ import (
 	"parley/kernels/matmul"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("conv", ptx)
+var module = cuda.NewModule("conv", image)
 
 // view is how the kernels see a geometry: with a stride along rows of its
 // own.

@@ -12,8 +12,8 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 // entry is a kernel of op.cu and what it may be given.
 type entry struct {
@@ -168,7 +168,7 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, c convolution) (ptx.Counts, [
 func TestKernels(t *testing.T) {
 	for _, e := range entries {
 		t.Run(e.name, func(t *testing.T) {
-			r, rng := kernel.Open(t, text), rand.New(rand.NewPCG(5, 6))
+			r, rng := kernel.Open(t, image), rand.New(rand.NewPCG(5, 6))
 			for _, c := range convolutions {
 				c.c1 = (c.c1 + e.multiple - 1) / e.multiple * e.multiple
 				c.c2 = (c.c2 + e.multiple - 1) / e.multiple * e.multiple
@@ -183,7 +183,7 @@ func TestKernels(t *testing.T) {
 func TestCounts(t *testing.T) {
 	for _, e := range entries {
 		t.Run(e.name, func(t *testing.T) {
-			r, rng := kernel.Open(t, text), rand.New(rand.NewPCG(7, 8))
+			r, rng := kernel.Open(t, image), rand.New(rand.NewPCG(7, 8))
 			side := 16
 			if e.rows == 64 {
 				side = 8

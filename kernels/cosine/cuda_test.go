@@ -9,7 +9,7 @@ import (
 )
 
 func TestCosineKernel(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(7, 7))
 	for _, c := range [][2]int{{1, 1}, {3, 7}, {10, 512}, {40, 33}} {
 		a, b := kernel.Normals(rng, c[0]*c[1], 1), kernel.Normals(rng, c[1], 1)

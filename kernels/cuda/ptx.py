@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*/op*.cu to the PTX beside each, and keeps RESOURCES.md.
+"""Compiles kernels/*/op.cu to the op.tar.zst beside each, and keeps RESOURCES.md.
 
     python3 kernels/cuda/ptx.py [--check] [room ...]
 
-A room is a folder of kernels/ (matmul, conv, ...); none means all that have an
-op.cu. op.cu is for sm_80 and later and gives op.ptx; a variant for one architecture
-lies beside it as op.ARCH.cu (op.sm_90a.cu), gives op.ARCH.ptx, and is what a device
-of that capability loads instead. With --check nothing is written: what the sources give has to be what is
-committed. In both ways ptxas assembles the PTX for every architecture, a variant's for its own, and a
-kernel that spills or touches local memory is an error.
+A room is a folder of kernels/ (matmul, conv, ...), or bench/probe; none means all that
+have an op.cu. An op.tar.zst holds op.ptx and what ptxas makes of it, a cubin for each
+architecture. A variant for one architecture lies beside op.cu as op.ARCH.cu
+(op.sm_90.cu, or op.sm_90a.cu for what only that architecture has), with the same
+entries, and its cubin takes the place of that architecture's. `tar --zstd -xf` unpacks it, and it is left unpacked in
+out/kernels/ROOM, to read. With --check nothing is written there: what the sources
+give has to be what is committed, to the byte. A kernel that spills or touches
+local memory is an error.
 
 NVRTC, its headers and ptxas come from the packages in requirements.txt, into
-out/cuda. No toolkit, driver or GPU is needed.
+out/cuda. Go packs. No toolkit, driver or GPU is needed.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,21 +32,10 @@ import zipfile
 HERE = pathlib.Path(__file__).resolve().parent
 KERNELS = HERE.parent
 CACHE = KERNELS.parent / "out" / "cuda"
+FOLDERS = {p.parent.name: p.parent for p in [*KERNELS.glob("*/op.cu"), *KERNELS.parent.glob("bench/*/op.cu")]}
+UNPACKED = KERNELS.parent / "out" / "kernels"
 RESOURCES = KERNELS / "RESOURCES.md"
 ARCHS = ["sm_80", "sm_86", "sm_89", "sm_90"]
-
-BASE = "sm_80"  # what op.cu is compiled for
-
-
-def architecture(source):
-    """What a source is compiled for: op.cu is the base's, op.sm_90a.cu that one's."""
-    return source.name.removeprefix("op").removesuffix(".cu").lstrip(".") or BASE
-
-
-def targets(source):
-    """The architectures that its PTX is assembled for."""
-    return ARCHS if source.name == "op.cu" else [architecture(source)]
-
 
 HEADER = """# What each kernel takes
 
@@ -99,13 +91,13 @@ class Compiler:
         self._call(f"nvrtcGet{what}", prog, buf)
         return buf.value.decode()
 
-    def compile(self, source):
-        """The PTX of a file, and what NVRTC had to say."""
-        options = [f"--gpu-architecture={architecture(source).replace('sm_', 'compute_')}", "--std=c++17", "-default-device",
+    def compile(self, source, arch="sm_80"):
+        """The PTX of a file for an architecture and later ones, and what NVRTC had to say."""
+        options = [f"--gpu-architecture={arch.replace('sm', 'compute')}", "--std=c++17", "-default-device",
                    f"--include-path={self.include}", f"--include-path={HERE}"]
         prog = ctypes.c_void_p()
         # The program has a bare name: no path gets into the PTX.
-        self._call("nvrtcCreateProgram", ctypes.byref(prog), source.read_bytes(), source.name.encode(), 0, None, None)
+        self._call("nvrtcCreateProgram", ctypes.byref(prog), source.read_bytes(), b"op.cu", 0, None, None)
         try:
             argv = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
             status = self.nvrtc.nvrtcCompileProgram(prog, len(options), argv)
@@ -117,13 +109,38 @@ class Compiler:
             self._call("nvrtcDestroyProgram", ctypes.byref(prog))
 
 
-def assemble(ptxas, room, ptx, arch):
-    """ptxas' report: {kernel: {"registers", "shared"}}, and what is wrong."""
+def image(*args):
+    """Calls kernels/cuda/image, which packs and unpacks op.tar.zst."""
+    subprocess.run(["go", "run", "./kernels/cuda/image", *map(str, args)], cwd=KERNELS.parent, check=True,
+                   env={**os.environ, "CGO_ENABLED": "0"})
+
+
+def contents(folder):
+    """The files of a folder: {name: bytes}."""
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def variant(room, arch):
+    """The architecture that a room has a source of its own for, and that source: {arch} or {arch}a."""
+    for own in (arch + "a", arch):
+        source = FOLDERS[room] / f"op.{own}.cu"
+        if source.exists():
+            return own, source
+    return None, None
+
+
+def assemble(compiler, ptxas, room, folder, arch):
+    """Makes op.ARCH.cubin in the folder, of op.ptx or of the variant's. Returns ptxas' report, {kernel: {"registers", "shared"}}, and what
+    is wrong."""
+    target, source = variant(room, arch)
     with tempfile.TemporaryDirectory() as tmp:
-        path = pathlib.Path(tmp) / "op.ptx"
-        path.write_text(ptx)
-        run = subprocess.run([ptxas, "-v", f"-arch={arch}", "-o", os.devnull, path],
-                             capture_output=True, text=True, check=False)
+        text = (folder / "op.ptx").read_text() if source is None else compiler.compile(source, target)[0]
+        (pathlib.Path(tmp) / "op.ptx").write_text(text)
+        # Bare names: no path gets into the cubin.
+        run = subprocess.run([ptxas, "-v", f"-arch={target or arch}", "-o", "op.cubin", "op.ptx"],
+                             cwd=tmp, capture_output=True, text=True, check=False)
+        if run.returncode == 0:
+            shutil.copy(pathlib.Path(tmp) / "op.cubin", folder / f"op.{arch}.cubin")
     text = run.stdout + run.stderr
     if run.returncode != 0:
         return {}, [f"{room}: ptxas {arch}:\n{text}"]
@@ -146,11 +163,26 @@ def assemble(ptxas, room, ptx, arch):
     return kernels, wrong
 
 
+def pack(room, folder, check):
+    """Packs a room's folder as its op.tar.zst, or compares it with what is committed. Returns what is wrong."""
+    out = FOLDERS[room] / "op.tar.zst"
+    if not check:
+        image("pack", out, folder)
+        return []
+    if not out.exists():
+        return [f"{room}: there is no op.tar.zst: run make ptx"]
+    with tempfile.TemporaryDirectory() as tmp:
+        image("unpack", out, tmp)
+        have, want = contents(pathlib.Path(tmp)), contents(folder)
+    return [f"{room}: {name} in op.tar.zst is not what op.cu gives: run make ptx"
+            for name in sorted(have.keys() | want.keys()) if have.get(name) != want.get(name)]
+
+
 def section(reports):
     """A room's part of RESOURCES.md; reports: {arch: {kernel: ...}}."""
     lines = ["| kernel | registers | shared |", "| --- | --- | --- |"]
-    for name in sorted(next(iter(reports.values()))):
-        per = [r[name] for r in reports.values()]
+    for name in sorted(reports[ARCHS[0]]):
+        per = [reports[a][name] for a in ARCHS]
         shared = {p["shared"] for p in per}
         lines.append("| `{}` | {} | {} |".format(
             name, " ".join(str(p["registers"]) for p in per), " / ".join(map(str, sorted(shared)))))
@@ -158,8 +190,8 @@ def section(reports):
 
 
 def sections(text):
-    """RESOURCES.md's sections, a room's or "room sm_90a": {name: text}."""
-    parts = re.split(r"^## (.+)\n\n", text, flags=re.M)[1:]
+    """RESOURCES.md's rooms: {room: text}."""
+    parts = re.split(r"^## (\w+)\n\n", text, flags=re.M)[1:]
     return {room: body.rstrip("\n") + "\n" for room, body in zip(parts[::2], parts[1::2])}
 
 
@@ -169,7 +201,7 @@ def main():
     args.add_argument("rooms", nargs="*", metavar="room")
     args = args.parse_args()
 
-    every = sorted(p.parent.name for p in KERNELS.glob("*/op.cu"))
+    every = sorted(FOLDERS)
     rooms = args.rooms or every
     for room in rooms:
         if room not in every:
@@ -178,32 +210,29 @@ def main():
     compiler = Compiler(nvidia)
     ptxas = nvidia / "cuda_nvcc" / "bin" / "ptxas"
     committed = RESOURCES.read_text() if RESOURCES.exists() else ""
-    sources = {room: sorted((KERNELS / room).glob("op*.cu")) for room in every}
-    titles = {s: s.parent.name if s.name == "op.cu" else f"{s.parent.name} {architecture(s)}" for l in sources.values() for s in l}
-    table = {name: body for name, body in sections(committed).items() if name in titles.values()}
+    table = {room: body for room, body in sections(committed).items() if room in every}
     wrong = []
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for source in [s for room in rooms for s in sources[room]]:
-            name = titles[source]
-            ptx, log = compiler.compile(source)
+        for room in rooms:
+            ptx, log = compiler.compile(FOLDERS[room] / "op.cu")
             if log.strip("\0 \n"):
-                print(f"{name}:\n{log}")
-            out = source.with_suffix(".ptx")
-            if not args.check:
-                out.write_text(ptx)
-            elif not out.exists() or out.read_text() != ptx:
-                wrong.append(f"{name}: {out.name} is not what {source.name} gives: run make ptx")
-            jobs = {arch: pool.submit(assemble, ptxas, name, ptx, arch) for arch in targets(source)}
+                print(f"{room}/op.cu:\n{log}")
+            folder = UNPACKED / room
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / "op.ptx").write_text(ptx)
+            jobs = {arch: pool.submit(assemble, compiler, ptxas, room, folder, arch) for arch in ARCHS}
             reports = {}
             for arch, job in jobs.items():
                 reports[arch], bad = job.result()
                 wrong += bad
             if all(reports.values()):
-                table[name] = section(reports)
-                print(f"{name}: {len(next(iter(reports.values())))} kernels, {len(ptx) >> 10} KiB of PTX")
+                table[room] = section(reports)
+                wrong += pack(room, folder, args.check)
+                print(f"{room}: {len(reports[ARCHS[0]])} kernels, {len(ptx) >> 10} KiB of PTX")
 
-    text = HEADER + "".join(f"\n## {name}\n\n{table[name]}" for name in sorted(table))
+    text = HEADER + "".join(f"\n## {room}\n\n{table[room]}" for room in sorted(table))
     if not args.check:
         RESOURCES.write_text(text)
     elif text != committed:

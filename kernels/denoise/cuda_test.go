@@ -11,7 +11,7 @@ import (
 )
 
 func TestStepKernels(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(1, 1))
 	s := engine.NewStream(t.Context(), host.New(1))
 	for _, c := range []struct {

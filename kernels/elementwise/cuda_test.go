@@ -10,7 +10,7 @@ import (
 )
 
 func TestMixAndScaleKernels(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(1, 1))
 	x, y := kernel.Normals(rng, 777, 1), kernel.Normals(rng, 777, 1)
 	out := r.New(777, 4)
@@ -42,7 +42,7 @@ func TestMixAndScaleKernels(t *testing.T) {
 }
 
 func TestFiniteKernels(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	for _, f16 := range []bool{true, false} {
 		for _, n := range []int{1, 9, 2051} {
 			for _, bad := range []float32{0, 65504, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())} {

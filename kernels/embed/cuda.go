@@ -7,10 +7,10 @@ import (
 	"parley/engine/cuda"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("embed", ptx)
+var module = cuda.NewModule("embed", image)
 
 // threads of a block, which has a row, or a part of a long one.
 const threads = 128

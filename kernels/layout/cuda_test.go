@@ -10,11 +10,11 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 func TestKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, f16 := range []bool{true, false} {
 		for _, c := range []struct{ n, width, at, stride, blocks int }{

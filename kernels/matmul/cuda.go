@@ -7,10 +7,10 @@ import (
 	"parley/engine/cuda"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("matmul", ptx)
+var module = cuda.NewModule("matmul", image)
 
 // onCUDA launches the kernel of a plan for m rows of x and rows of weights of
 // length k. partials is the workspace for its Partials.

@@ -13,8 +13,8 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 // entry is a kernel of op.cu and what it may be given.
 type entry struct {
@@ -164,7 +164,7 @@ func (e entry) run(r *kernel.Room, rng *rand.Rand, p product) (ptx.Counts, []flo
 func TestKernels(t *testing.T) {
 	for _, e := range entries {
 		t.Run(e.name, func(t *testing.T) {
-			r, rng := kernel.Open(t, text), rand.New(rand.NewPCG(5, 6))
+			r, rng := kernel.Open(t, image), rand.New(rand.NewPCG(5, 6))
 			for _, p := range products {
 				p.k = (p.k + e.multiple - 1) / e.multiple * e.multiple
 				e.run(r, rng, p)
@@ -180,7 +180,7 @@ func TestSplits(t *testing.T) {
 		if e.gated || e.few {
 			continue
 		}
-		r := kernel.Open(t, text)
+		r := kernel.Open(t, image)
 		for _, p := range []product{
 			{m: 2 * e.rows, n: 2 * e.cols, k: 512, splits: 5, bias: true, act: matmul.SiLU},
 			{m: e.rows + 3, n: 5, k: 200, splits: 3, residual: true, wide: true},
@@ -205,7 +205,7 @@ func TestSplits(t *testing.T) {
 func TestCounts(t *testing.T) {
 	for _, e := range entries {
 		t.Run(e.name, func(t *testing.T) {
-			r, rng := kernel.Open(t, text), rand.New(rand.NewPCG(7, 8))
+			r, rng := kernel.Open(t, image), rand.New(rand.NewPCG(7, 8))
 			for _, p := range []product{
 				{m: 2 * e.rows, n: 2 * e.cols, k: 256},
 				{m: e.rows, n: 3 * e.cols, k: 512, bias: true, residual: true, act: matmul.SiLU},

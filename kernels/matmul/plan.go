@@ -1,6 +1,10 @@
 package matmul
 
-import "parley/engine"
+import (
+	"iter"
+
+	"parley/engine"
+)
 
 // Plan is how the matrix kernels of this room and of conv compute a product: a
 // block for each tile of it, or, where there are few tiles, Splits blocks a tile
@@ -36,7 +40,7 @@ var (
 // The device that plans are made for. It is not the one at hand, so that one
 // seed gives one result on every device, and a dry run knows the workspace. The
 // figures are near to those of sm_80 and sm_90, and none is measured here; the
-// cache's are those of bench/gpu's roofline.
+// cache's are those of bench/roofline.
 const (
 	multiprocessors = 128
 	kTileBytes      = 64       // of a row in a K tile
@@ -61,61 +65,80 @@ const (
 // 16 bytes have one tile. geglu computes two columns for one of the result and is
 // not split.
 func NewPlan(op string, m, n, k int, dtype engine.DType, aligned bool) Plan {
-	tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
-	switch {
-	case dtype == engine.F32:
-		tiles, rate = []tile{f32Tile}, scalarRate
-	case !aligned:
-		tiles = f16Tiles[3:]
-	case gated:
-		tiles = f16Tiles[2:]
-	}
-	kTiles := ceil(k*dtype.Size(), kTileBytes)
 	var best Plan
 	least := 0.0
-	for _, t := range tiles {
-		name := t.name
-		if !aligned {
-			name = dtype.String() + "_any"
-		}
-		stage := (t.rows + t.cols) * kTileBytes
-		math := float64(t.rows*t.cols*kTileBytes/dtype.Size()) / rate
-		partial := float64(4 * t.rows * t.cols)
-		cols := t.cols
-		if gated {
-			cols /= 2
-		}
-		blocks := ceil(m, t.rows) * ceil(n, cols)
-		for splits := 1; splits <= min(maxSplits, kTiles); splits++ {
-			partials := 0
-			if splits > 1 {
-				partials = splits * blocks * t.rows * t.cols
-			}
-			if splits > 1 && (gated || 4*partials > maxWorkspace || blocks > maxTiles) {
-				break
-			}
-			per := ceil(kTiles, splits)
-			if ceil(kTiles, per) != splits {
-				continue // the last would be empty
-			}
-			cycles := 0.0
-			for left := ceil(blocks*splits, multiprocessors); left > 0; left -= t.resident {
-				r := float64(min(left, t.resident))
-				cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
-				if splits > 1 { // out, and in the mean back
-					cycles += perSplit + 2*r*partial/perCycle
-				}
-			}
-			if splits > 1 {
-				cycles += float64(splits-1) * partial / aloneCycle / reducers
-			}
-			if least == 0 || cycles < least {
-				least = cycles
-				best = Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits, partials}
-			}
+	for p, cycles := range plans(op, m, n, k, dtype, aligned) {
+		if least == 0 || cycles < least {
+			best, least = p, cycles
 		}
 	}
 	return best
+}
+
+// Plans lists the plans that NewPlan chooses from, for measurements.
+func Plans(op string, m, n, k int, dtype engine.DType, aligned bool) []Plan {
+	var l []Plan
+	for p := range plans(op, m, n, k, dtype, aligned) {
+		l = append(l, p)
+	}
+	return l
+}
+
+// plans gives each plan with the cycles that it should take.
+func plans(op string, m, n, k int, dtype engine.DType, aligned bool) iter.Seq2[Plan, float64] {
+	return func(yield func(Plan, float64) bool) {
+		tiles, rate, gated := f16Tiles, float64(tensorRate), op == "geglu"
+		switch {
+		case dtype == engine.F32:
+			tiles, rate = []tile{f32Tile}, scalarRate
+		case !aligned:
+			tiles = f16Tiles[3:]
+		case gated:
+			tiles = f16Tiles[2:]
+		}
+		kTiles := ceil(k*dtype.Size(), kTileBytes)
+		for _, t := range tiles {
+			name := t.name
+			if !aligned {
+				name = dtype.String() + "_any"
+			}
+			stage := (t.rows + t.cols) * kTileBytes
+			math := float64(t.rows*t.cols*kTileBytes/dtype.Size()) / rate
+			partial := float64(4 * t.rows * t.cols)
+			cols := t.cols
+			if gated {
+				cols /= 2
+			}
+			blocks := ceil(m, t.rows) * ceil(n, cols)
+			for splits := 1; splits <= min(maxSplits, kTiles); splits++ {
+				partials := 0
+				if splits > 1 {
+					partials = splits * blocks * t.rows * t.cols
+				}
+				if splits > 1 && (gated || 4*partials > maxWorkspace || blocks > maxTiles) {
+					break
+				}
+				per := ceil(kTiles, splits)
+				if ceil(kTiles, per) != splits {
+					continue // the last would be empty
+				}
+				cycles := 0.0
+				for left := ceil(blocks*splits, multiprocessors); left > 0; left -= t.resident {
+					r := float64(min(left, t.resident))
+					cycles += perBlock + float64(per)*max(latency, r*math, r*float64(stage)/perCycle)
+					if splits > 1 { // out, and in the mean back
+						cycles += perSplit + 2*r*partial/perCycle
+					}
+				}
+				if splits > 1 {
+					cycles += float64(splits-1) * partial / aloneCycle / reducers
+				}
+				if !yield(Plan{op + "_" + name, t.threads, t.stages * stage, blocks, splits, partials}, cycles) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // fewRows is up to how many rows the kernel for decoding is taken, which reads

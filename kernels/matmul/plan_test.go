@@ -6,18 +6,23 @@ import (
 	"testing"
 
 	"parley/engine"
+	"parley/engine/cuda"
 )
 
 // Every plan names a kernel that there is, covers the result, leaves no split
 // empty and keeps the workspace small.
 func TestPlan(t *testing.T) {
 	have := map[string]bool{}
-	for _, file := range []string{"op.ptx", "../conv/op.ptx"} {
-		text, err := os.ReadFile(file)
+	for _, file := range []string{"op.tar.zst", "../conv/op.tar.zst"} {
+		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for line := range strings.Lines(string(text)) {
+		code, err := cuda.ReadImage(string(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(code.PTX) {
 			if name, ok := strings.CutPrefix(line, ".visible .entry "); ok {
 				have[strings.TrimRight(name, "(\n")] = true
 			}

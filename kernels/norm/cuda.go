@@ -8,10 +8,10 @@ import (
 	"parley/engine/cuda"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("norm", ptx)
+var module = cuda.NewModule("norm", image)
 
 func layerOnCUDA(d *cuda.Device, s *engine.Stream, x, gamma, beta, y *engine.Tensor, eps float64) {
 	if y.Elems() == 0 {

@@ -13,8 +13,8 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 func randoms(rng *rand.Rand, n int, mean, spread float64) []float32 {
 	v := make([]float32, n)
@@ -37,7 +37,7 @@ func moments(x []float32, eps float64) (mean, rstd float64) {
 }
 
 func TestLayerKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, c := range []struct {
 		rows, c      int
@@ -77,7 +77,7 @@ func TestLayerKernels(t *testing.T) {
 }
 
 func TestGroupKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(2, 2))
 	for _, c := range []struct {
 		n, positions, width, rest, groups, bundle int
@@ -183,7 +183,7 @@ func TestGroupKernels(t *testing.T) {
 }
 
 func TestL2Kernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(3, 3))
 	for _, c := range [][2]int{{1, 1}, {3, 7}, {2, 512}, {15, 33}, {1, 5000}} {
 		for _, f16 := range []bool{true, false} {
@@ -208,7 +208,7 @@ func TestL2Kernels(t *testing.T) {
 // TestCounts holds what the kernels cost: the bytes of the operation, in whole
 // sectors.
 func TestCounts(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(4, 4))
 	check := func(name string, c ptx.Counts, load, store int) {
 		t.Helper()

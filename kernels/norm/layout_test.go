@@ -34,7 +34,11 @@ func TestCut(t *testing.T) {
 }
 
 func TestOwn(t *testing.T) {
-	mod, err := machine.New(machine.Options{}).Load([]byte(ptx))
+	code, err := module.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := machine.New(machine.Options{}).Load([]byte(code.PTX))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,10 +10,10 @@ import (
 	"parley/kernels/resize"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("rgb", ptx)
+var module = cuda.NewModule("rgb", image)
 
 const threads = 256 // of a block
 

@@ -9,11 +9,11 @@ import (
 	"parley/kernels/optest/kernel"
 )
 
-//go:embed op.ptx
-var text string
+//go:embed op.tar.zst
+var image string
 
 func TestKernels(t *testing.T) {
-	r := kernel.Open(t, text)
+	r := kernel.Open(t, image)
 	rng := rand.New(rand.NewPCG(2, 2))
 	bytes := func(n int) []uint8 {
 		v := make([]uint8, n)

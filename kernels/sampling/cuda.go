@@ -8,10 +8,10 @@ import (
 	"parley/engine/cuda"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("sampling", ptx)
+var module = cuda.NewModule("sampling", image)
 
 const threads = 512 // of a block, which has a row or a prompt
 

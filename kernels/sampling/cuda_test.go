@@ -49,7 +49,7 @@ func sequences(rng *rand.Rand, rows, room, vocab int) (ids [][]int32, flat, coun
 }
 
 func TestTokenKernels(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	s := engine.NewStream(t.Context(), host.New(1))
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, vocab := range []int{1, 2, 33, 1000, 30524} {
@@ -116,7 +116,7 @@ func TestTokenKernels(t *testing.T) {
 }
 
 func TestDrawsFollowTheirProbabilities(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	c := Options{Sample: true, TopP: 0.99, Seed: 11}
 	rows := 150
 	logits := []float32{}
@@ -143,7 +143,7 @@ func TestDrawsFollowTheirProbabilities(t *testing.T) {
 }
 
 func TestContinuationKernel(t *testing.T) {
-	r := kernel.Open(t, ptx)
+	r := kernel.Open(t, image)
 	s := engine.NewStream(t.Context(), host.New(1))
 	rng := rand.New(rand.NewPCG(6, 6))
 	for _, c := range []struct {

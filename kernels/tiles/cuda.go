@@ -8,10 +8,10 @@ import (
 	"parley/engine/cuda"
 )
 
-//go:embed op.ptx
-var ptx string
+//go:embed op.tar.zst
+var image string
 
-var module = cuda.NewModule("tiles", ptx)
+var module = cuda.NewModule("tiles", image)
 
 const threads = 256 // of a block
 

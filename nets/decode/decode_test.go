@@ -1,6 +1,7 @@
 package decode_test
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"io/fs"
@@ -43,11 +44,16 @@ type goldens struct {
 }
 
 func read(t *testing.T) (g goldens) {
-	data, err := os.ReadFile("testdata/goldens.json")
+	f, err := os.Open("testdata/goldens.json.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(data, &g); err != nil {
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.NewDecoder(z).Decode(&g); err != nil {
 		t.Fatal(err)
 	}
 	if len(g.Generate) < 100 || len(g.Warp) < 100 {

@@ -1,6 +1,6 @@
 # Makes the small random models that the tests of nets read, with inputs and
 # with what transformers and diffusers compute from them in float64. Run in
-# this folder:  python goldens.py
+# this folder:  python goldens.py && go run ../../weights/packed/pack */*.safetensors
 #
 # torch==2.9.0 (unet_middleless, unet_plain: 2.15.0) transformers==5.23.0 diffusers==0.42.1 safetensors==0.8.0
 import os, shutil

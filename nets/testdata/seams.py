@@ -1,7 +1,8 @@
 # Makes what seams.safetensors has: what diffusers and transformers compute in
 # float64 from models of this folder where something is added to them or taken
 # from within: a ControlNet's residuals, an embedding beside the timestep's,
-# CLIP's earlier hidden states. Run in this folder:  python seams.py
+# CLIP's earlier hidden states. Run in this folder, on unpacked
+# models (weights/packed/pack):  python seams.py && go run ../../weights/packed/pack seams.safetensors
 #
 # torch==2.15.0 transformers==5.23.0 diffusers==0.42.1 safetensors==0.8.0
 import os

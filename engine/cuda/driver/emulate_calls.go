@@ -10,10 +10,12 @@ package driver
 import "C"
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"unsafe"
 
+	"parley/engine/cuda/chip"
 	"parley/engine/cuda/ptx"
 )
 
@@ -115,7 +117,7 @@ var attributes = map[C.CUdevice_attribute]C.int{
 	C.CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z:                       65535,
 	C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK:          ptx.MaxSharedDefault,
 	C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:    ptx.MaxShared,
-	C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: 164 << 10,
+	C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: chip.A100Shared,
 	C.CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK:     1 << 10,
 	C.CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY:                64 << 10,
 	C.CU_DEVICE_ATTRIBUTE_WARP_SIZE:                            32,
@@ -124,10 +126,10 @@ var attributes = map[C.CUdevice_attribute]C.int{
 	C.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR:       2048,
 	C.CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR:        32,
 	C.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:                 ptx.MultiProcessors,
-	C.CU_DEVICE_ATTRIBUTE_CLOCK_RATE:                           1410000,
+	C.CU_DEVICE_ATTRIBUTE_CLOCK_RATE:                           chip.A100MHz * 1000,
 	C.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:                    1215000,
 	C.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:              5120,
-	C.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:                        40 << 20,
+	C.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:                        chip.A100L2,
 	C.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:             8,
 	C.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:             0,
 	C.CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:                   1,
@@ -394,6 +396,9 @@ func emuModuleLoadDataEx(out *C.CUmodule, image unsafe.Pointer, n C.uint, option
 
 func loadModule(out *C.CUmodule, b []byte) C.CUresult {
 	return withUnsafe(func(ctx *context) C.CUresult {
+		if bytes.HasPrefix(b, []byte("\x7fELF")) { // machine code
+			return C.CUDA_ERROR_NO_BINARY_FOR_GPU
+		}
 		mod, err := ctx.e.m.Load(b)
 		if err != nil {
 			if errors.Is(err, ptx.ErrOutOfMemory) {

@@ -22,6 +22,8 @@ const (
 	OutOfMemory       Result = C.CUDA_ERROR_OUT_OF_MEMORY
 	NotInitialized    Result = C.CUDA_ERROR_NOT_INITIALIZED
 	DeviceUnavailable Result = C.CUDA_ERROR_DEVICE_UNAVAILABLE
+	InvalidImage      Result = C.CUDA_ERROR_INVALID_IMAGE
+	NoBinary          Result = C.CUDA_ERROR_NO_BINARY_FOR_GPU
 	InvalidContext    Result = C.CUDA_ERROR_INVALID_CONTEXT
 	NotFound          Result = C.CUDA_ERROR_NOT_FOUND
 	NotReady          Result = C.CUDA_ERROR_NOT_READY

@@ -11,6 +11,7 @@ import (
 
 	"github.com/x448/float16"
 
+	"parley/engine/cuda"
 	"parley/engine/cuda/ptx"
 )
 
@@ -35,11 +36,15 @@ func (a Array) At(i int) Array {
 	return a
 }
 
-// Open loads a module.
-func Open(t testing.TB, text string) *Room {
+// Open loads the kernels of a room's op.tar.zst.
+func Open(t testing.TB, image string) *Room {
 	t.Helper()
+	code, err := cuda.ReadImage(image)
+	if err != nil {
+		t.Fatal(err)
+	}
 	m := ptx.New(ptx.Options{Check: true, Count: true})
-	mod, err := m.Load([]byte(text))
+	mod, err := m.Load([]byte(code.PTX))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,8 @@
-"""Writes goldens.json: ids that transformers' generate gives on the models of nets/testdata and on the miniature BLIP.
+"""Writes goldens.json.gz: ids that transformers' generate gives on the models of nets/testdata and on the miniature BLIP.
 
-Python 3.11, torch 2.9.0, transformers 5.23.0: python goldens.py
+Python 3.11, torch 2.9.0, transformers 5.23.0, on unpacked models (`go run ./weights/packed/pack -d` of their .safetensors.zst): python goldens.py
 """
-import itertools, json, os
+import gzip, itertools, json, os
 import torch
 from safetensors.torch import load_file
 from transformers import BlipForConditionalGeneration
@@ -50,6 +50,6 @@ for p, k, temp, repeat, low in itertools.product((1.0, 0.9, 0.5, 0.05), (0, 3, 1
     if k: s = TopKLogitsWarper(k)(ids, s)
     if p < 1: s = TopPLogitsWarper(p)(ids, s)
     warp.append({"top_p": p, "top_k": k, "temperature": temp, "repetition_penalty": repeat, "min": low, "ids": ids[0].tolist(), "scores": scores[0].tolist(), "probabilities": s.softmax(-1)[0].tolist()})
-with open(os.path.join(HERE, "goldens.json"), "w") as f:
-    json.dump({"generate": out, "warp": warp}, f)
+with gzip.GzipFile(os.path.join(HERE, "goldens.json.gz"), "wb", mtime=0) as f:
+    f.write(json.dumps({"generate": out, "warp": warp}).encode())
 print(len(out), "runs", len({str(o["sequences"]) for o in out}), "different", len(warp), "distributions")

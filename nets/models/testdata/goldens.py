@@ -1,6 +1,6 @@
 """Writes sd/, a tiny random Stable Diffusion, and goldens.safetensors: what diffusers' schedulers and nets make of it in float64.
 
-Python 3.11, torch 2.9.0, transformers 5.23.0, diffusers 0.42.1, safetensors: python goldens.py
+Python 3.11, torch 2.9.0, transformers 5.23.0, diffusers 0.42.1, safetensors: python goldens.py && go run ../../../weights/packed/pack *.safetensors
 """
 import os, shutil
 import torch

@@ -1,6 +1,6 @@
 """Writes the picture files beside it and goldens.safetensors: what Pillow and transformers make of them.
 
-Python 3.11, Pillow 12 or 13, transformers 5.23.0, torch 2.9.0, numpy, safetensors: python goldens.py
+Python 3.11, Pillow 12 or 13, transformers 5.23.0, torch 2.9.0, numpy, safetensors: python goldens.py && go run ../../../weights/packed/pack goldens.safetensors
 """
 import os
 import numpy as np

@@ -1,0 +1,21 @@
+//go:build !linux
+
+package parts
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+)
+
+var errSystem = errors.New("parts run on Linux alone")
+
+func adopt() error { return errSystem }
+
+type process struct{}
+
+func start(*exec.Cmd) (*process, error) { return nil, errSystem }
+
+func (*process) kill() {}
+
+func (*process) wait(context.Context, int) error { return errSystem }

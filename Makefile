@@ -46,12 +46,13 @@ vet:
 
 # What reads the code, with pinned versions, and builds of other systems. It
 # downloads the tools and govulncheck's data base.
-staticcheck := go run honnef.co/go/tools/cmd/staticcheck@2025.1.1
-govulncheck := go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
+staticcheck := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+govulncheck := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 check: vet cross
-	$(staticcheck) ./...
 ifneq (,$(compiler))
 	$(cuda) $(staticcheck) $(tags) ./...
+else
+	$(staticcheck) ./...
 endif
 	$(govulncheck) ./...
 

@@ -84,8 +84,6 @@ func nanBits(typ string) uint64 {
 	return 0
 }
 
-func isNaNBits(v uint64, typ string) bool { return floatOf(v, typ) == nil }
-
 func signOf(v uint64, typ string) bool { return v>>(width(typ)-1)&1 == 1 }
 
 func exact() *big.Float { return new(big.Float).SetPrec(4000) }

@@ -1,0 +1,74 @@
+// Package libjpeg is libjpeg-turbo's decoder: its C, compiled to WebAssembly and
+// translated to Go (wasm.go, made by ../generate.py). It reads what libjpeg reads
+// (baseline, progressive, lossless, arithmetic coding, any sampling factors) and
+// gives the samples that Pillow gives, to the bit.
+package libjpeg
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Decoder takes a picture as it is read.
+type Decoder struct {
+	// Scans is how many the file may have: each costs time by the picture's area
+	// and next to nothing in the file.
+	Scans int
+	// Size is called once, with the components a pixel has: 1 is grey, 3 is red,
+	// green and blue, 4 is cyan, magenta, yellow and black. An error of its ends
+	// the work.
+	Size func(w, h, components int) error
+	// Row is called with each row's samples, from the top; they are its own for
+	// the call only.
+	Row func(samples []byte)
+}
+
+// Decode reads a file.
+func (d *Decoder) Decode(data []byte) (err error) {
+	h := &host{Decoder: d}
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case stop:
+			err = p.error
+		default: // a trap of the module, whose memory goes with it
+			err = fmt.Errorf("libjpeg: %v", p)
+		}
+	}()
+	h.m = New(h)
+	at := h.m.Xalloc(int32(len(data)))
+	if at == 0 {
+		return errors.New("libjpeg: out of memory")
+	}
+	copy(h.m.memory[uint32(at):], data)
+	h.m.Xdecode(at, int32(len(data)), int32(d.Scans))
+	return nil
+}
+
+// host is what the module calls.
+type host struct {
+	*Decoder
+	m   *Module
+	row int // bytes
+}
+
+// stop unwinds the module's stack.
+type stop struct{ error }
+
+func (h *host) Xsize(w, height, components int32) {
+	h.row = int(w) * int(components)
+	if err := h.Size(int(w), int(height), int(components)); err != nil {
+		panic(stop{err})
+	}
+}
+
+func (h *host) Xrow(at int32) { h.Row(h.m.memory[uint32(at):][:h.row]) }
+
+func (h *host) Xfail(at int32) {
+	text := h.m.memory[uint32(at):]
+	n := 0
+	for n < len(text) && text[n] != 0 {
+		n++
+	}
+	panic(stop{errors.New(string(text[:n]))})
+}

@@ -14,6 +14,8 @@ type Decoder struct {
 	// Scans is how many the file may have: each costs time by the picture's area
 	// and next to nothing in the file.
 	Scans int
+	// Raw leaves the components as they are stored.
+	Raw bool
 	// Size is called once, with the components a pixel has: 1 is grey, 3 is red,
 	// green and blue, 4 is cyan, magenta, yellow and black. An error of its ends
 	// the work.
@@ -41,7 +43,11 @@ func (d *Decoder) Decode(data []byte) (err error) {
 		return errors.New("libjpeg: out of memory")
 	}
 	copy(h.m.memory[uint32(at):], data)
-	h.m.Xdecode(at, int32(len(data)), int32(d.Scans))
+	raw := int32(0)
+	if d.Raw {
+		raw = 1
+	}
+	h.m.Xdecode(at, int32(len(data)), int32(d.Scans), raw)
 	return nil
 }
 

@@ -75,92 +75,106 @@ func (m *Module) Xalloc(v0 int32) int32 {
 	t0 := m.fn237(v0)
 	return t0
 }
-func (m *Module) Xdecode(v0, v1, v2 int32) {
-	var v3 int32
+func (m *Module) Xdecode(v0, v1, v2, v3 int32) {
+	var v4 int32
 	t0 := m.g0
-	v3 = t0 - i32(672)
-	m.g0 = v3
+	v4 = t0 - i32(672)
+	m.g0 = v4
 	t1 := int32(load32(m.memory, uint64(uint32(i32(0)))+1040))
-	store32(m.memory, uint64(uint32(v3+i32(64))), uint32(t1))
+	store32(m.memory, uint64(uint32(v4+i32(64))), uint32(t1))
 	t2 := int64(load64(m.memory, uint64(uint32(i32(0)))+1032))
-	store64(m.memory, uint64(uint32(v3+i32(56))), uint64(t2))
+	store64(m.memory, uint64(uint32(v4+i32(56))), uint64(t2))
 	store32(m.memory, uint64(uint32(i32(0)))+9040, uint32(v2))
 	t3 := int64(load64(m.memory, uint64(uint32(i32(0)))+1024))
-	store64(m.memory, uint64(uint32(v3))+48, uint64(t3))
-	store32(m.memory, uint64(uint32(v3))+40, uint32(i32(1)))
-	store32(m.memory, uint64(uint32(v3))+36, uint32(i32(2)))
-	store32(m.memory, uint64(uint32(v3))+32, uint32(i32(3)))
-	store32(m.memory, uint64(uint32(v3))+28, uint32(i32(4)))
-	store32(m.memory, uint64(uint32(v3))+24, uint32(i32(1)))
-	store32(m.memory, uint64(uint32(v3))+20, uint32(v1))
-	store32(m.memory, uint64(uint32(v3))+16, uint32(v0))
-	t4 := m.fn140(v3 + i32(72))
+	store64(m.memory, uint64(uint32(v4))+48, uint64(t3))
+	store32(m.memory, uint64(uint32(v4))+40, uint32(i32(1)))
+	store32(m.memory, uint64(uint32(v4))+36, uint32(i32(2)))
+	store32(m.memory, uint64(uint32(v4))+32, uint32(i32(3)))
+	store32(m.memory, uint64(uint32(v4))+28, uint32(i32(4)))
+	store32(m.memory, uint64(uint32(v4))+24, uint32(i32(1)))
+	store32(m.memory, uint64(uint32(v4))+20, uint32(v1))
+	store32(m.memory, uint64(uint32(v4))+16, uint32(v0))
+	t4 := m.fn140(v4 + i32(72))
 	v0 = t4
-	store32(m.memory, uint64(uint32(v3))+80, uint32(i32(5)))
-	store32(m.memory, uint64(uint32(v3))+72, uint32(i32(6)))
-	store32(m.memory, uint64(uint32(v3))+208, uint32(v0))
-	m.fn34(v3+i32(208), i32(62), i32(464))
-	store32(m.memory, uint64(uint32(v3))+216, uint32(v3+i32(48)))
-	store32(m.memory, uint64(uint32(v3))+232, uint32(v3+i32(16)))
+	store32(m.memory, uint64(uint32(v4))+80, uint32(i32(5)))
+	store32(m.memory, uint64(uint32(v4))+72, uint32(i32(6)))
+	store32(m.memory, uint64(uint32(v4))+208, uint32(v0))
+	m.fn34(v4+i32(208), i32(62), i32(464))
+	store32(m.memory, uint64(uint32(v4))+216, uint32(v4+i32(48)))
+	store32(m.memory, uint64(uint32(v4))+232, uint32(v4+i32(16)))
 l0:
 	{
-		t5 := m.fn35(v3+i32(208), i32(0))
+		t5 := m.fn35(v4+i32(208), i32(0))
 		if t5 == i32(2) {
 			goto l0
 		}
 	}
-	t6 := int32(load32(m.memory, uint64(uint32(v3))+244))
-	t7 := v3
-	v0 = t6
-	p8 := i32(4)
-	if v0 == i32(3) {
-		p8 = i32(2)
+	{
+		{
+			if v3 == 0 {
+				goto l1
+			}
+			v0 = i32(0)
+			store32(m.memory, uint64(uint32(v4))+248, uint32(i32(0)))
+			t6 := int32(load32(m.memory, uint64(uint32(v4))+244))
+			v3 = t6
+			goto l2
+		}
+	l1:
+		t7 := int32(load32(m.memory, uint64(uint32(v4))+244))
+		v3 = t7
+		p8 := i32(4)
+		if v3 == i32(3) {
+			p8 = i32(2)
+		}
+		p9 := p8
+		if v3 == i32(1) {
+			p9 = i32(1)
+		}
+		v0 = p9
 	}
-	p9 := p8
-	if v0 == i32(1) {
-		p9 = i32(1)
-	}
-	store32(m.memory, uint64(uint32(t7))+252, uint32(p9))
-	t10 := int32(load32(m.memory, uint64(uint32(v3))+236))
-	t11 := int32(load32(m.memory, uint64(uint32(v3))+240))
-	m.fn0(t10, t11, v0)
-	_ = m.fn37(v3 + i32(208))
-	t13 := int32(load32(m.memory, uint64(uint32(v3))+332))
-	t14 := int32(load32(m.memory, uint64(uint32(v3))+320))
+l2:
+	store32(m.memory, uint64(uint32(v4))+252, uint32(v0))
+	t10 := int32(load32(m.memory, uint64(uint32(v4))+236))
+	t11 := int32(load32(m.memory, uint64(uint32(v4))+240))
+	m.fn0(t10, t11, v3)
+	_ = m.fn37(v4 + i32(208))
+	t13 := int32(load32(m.memory, uint64(uint32(v4))+332))
+	t14 := int32(load32(m.memory, uint64(uint32(v4))+320))
 	t15 := m.fn237(t13 * t14)
-	t16 := v3
-	v0 = t15
-	store32(m.memory, uint64(uint32(t16))+12, uint32(v0))
-	if v0 == 0 {
+	t16 := v4
+	v3 = t15
+	store32(m.memory, uint64(uint32(t16))+12, uint32(v3))
+	if v3 == 0 {
 		m.fn2(i32(1077))
 		panic("unreachable")
 	}
 	{
-		t17 := int32(load32(m.memory, uint64(uint32(v3))+348))
-		t18 := int32(load32(m.memory, uint64(uint32(v3))+324))
+		t17 := int32(load32(m.memory, uint64(uint32(v4))+348))
+		t18 := int32(load32(m.memory, uint64(uint32(v4))+324))
 		if uint32(t17) >= uint32(t18) {
-			goto l2
+			goto l4
 		}
-	l4:
+	l6:
 		{
 			{
-				t19 := m.fn39(v3+i32(208), v3+i32(12), i32(1))
+				t19 := m.fn39(v4+i32(208), v4+i32(12), i32(1))
 				if t19 != i32(1) {
-					goto l3
+					goto l5
 				}
-				t20 := int32(load32(m.memory, uint64(uint32(v3))+12))
+				t20 := int32(load32(m.memory, uint64(uint32(v4))+12))
 				m.fn1(t20)
 			}
-		l3:
-			t21 := int32(load32(m.memory, uint64(uint32(v3))+348))
-			t22 := int32(load32(m.memory, uint64(uint32(v3))+324))
+		l5:
+			t21 := int32(load32(m.memory, uint64(uint32(v4))+348))
+			t22 := int32(load32(m.memory, uint64(uint32(v4))+324))
 			if uint32(t21) < uint32(t22) {
-				goto l4
+				goto l6
 			}
 		}
 	}
-l2:
-	m.g0 = v3 + i32(672)
+l4:
+	m.g0 = v4 + i32(672)
 }
 func fn7(v0 int32) {
 }

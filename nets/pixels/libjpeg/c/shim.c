@@ -40,7 +40,7 @@ static void progress(j_common_ptr c) {
 
 EXPORT("alloc") void *alloc(unsigned n) { return malloc(n); }
 
-EXPORT("decode") void decode(const unsigned char *data, unsigned n, int scans) {
+EXPORT("decode") void decode(const unsigned char *data, unsigned n, int scans, int raw) {
   struct jpeg_decompress_struct c;
   struct jpeg_error_mgr e;
   struct jpeg_progress_mgr p = {progress};
@@ -53,7 +53,10 @@ EXPORT("decode") void decode(const unsigned char *data, unsigned n, int scans) {
   c.src = &s;
   c.progress = &p;
   while (jpeg_read_header(&c, FALSE) == JPEG_HEADER_TABLES_ONLY) {}
-  c.out_color_space = c.num_components == 1 ? JCS_GRAYSCALE : c.num_components == 3 ? JCS_RGB : JCS_CMYK;
+  if (raw)
+    c.jpeg_color_space = c.out_color_space = JCS_UNKNOWN;
+  else
+    c.out_color_space = c.num_components == 1 ? JCS_GRAYSCALE : c.num_components == 3 ? JCS_RGB : JCS_CMYK;
   size(c.image_width, c.image_height, c.num_components);
   jpeg_start_decompress(&c);
   JSAMPROW samples = malloc(c.output_width * c.output_components);

@@ -76,7 +76,7 @@ func readBMP(f *file) (*raster, about, error) {
 	default:
 		return nil, a, fmt.Errorf("compression %d of %d bits a pixel", compression, depth)
 	}
-	table := newPalette()
+	var table palette
 	if depth <= 8 {
 		if offset == 14+size { // a writer that forgets its palette
 			offset += 4 * int64(colours)

@@ -174,8 +174,6 @@ func (e entry) numbers(most int) []float64 {
 			v = float64(e.Uint64(p))
 		case 17:
 			v = float64(int64(e.Uint64(p)))
-		case 1: // TIFF files give small numbers so; of EXIF's Pillow makes bytes
-			v = float64(p[0])
 		default:
 			return nil
 		}

@@ -20,7 +20,8 @@ WASM2GO = "github.com/ncruces/wasm2go@v0.4.21"
 JPEG = """jdapimin jdapistd jdarith jaricom jdcoefct jdcolor jddctmgr jdhuff jdinput jdmainct jdmarker jdmaster jdmerge jdphuff
 jdpostct jdsample jerror jidctflt jidctfst jidctint jidctred jmemmgr jmemnobs jutils jcomapi jquant1 jquant2 jdlhuff jdlossls
 jddiffct jpeg_nbits""".split()
-# What CMake makes of libjpeg-turbo's *.h.in for a decoder on a machine of 32 bits.
+# What CMake makes of libjpeg-turbo's *.h.in for a decoder on a machine of 32 bits; with the
+# last two its bit buffer has 64, as in Pillow's build: what is made of damaged data depends on it.
 CONFIG = {
     "jconfig.h": """
 #define JPEG_LIB_VERSION 62
@@ -39,6 +40,8 @@ CONFIG = {
 #define VERSION "3.1.0"
 #define SIZEOF_SIZE_T 4
 #define FALLTHROUGH __attribute__((fallthrough));
+#define __x86_64__
+#define __ILP32__
 """,
     "jversion.h": """
 #define JVERSION "6b"

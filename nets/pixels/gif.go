@@ -20,7 +20,10 @@ func readGIF(f *file) (*raster, about, error) {
 	w, h := int(binary.LittleEndian.Uint16(d[6:])), int(binary.LittleEndian.Uint16(d[8:]))
 	flags := d[10]
 	d = d[13:]
-	colours := newPalette()
+	var colours palette
+	for i := range colours { // without a table
+		colours[i] = [3]uint8{uint8(i), uint8(i), uint8(i)}
+	}
 	table := func(flags byte) error {
 		if flags&0x80 == 0 {
 			return nil
@@ -29,7 +32,7 @@ func readGIF(f *file) (*raster, about, error) {
 		if len(d) < n {
 			return errShort
 		}
-		*colours = *newPalette()
+		colours = palette{}
 		for i := range n / 3 {
 			copy(colours[i][:], d[3*i:])
 		}

@@ -88,7 +88,7 @@ func (a *about) text(name string, data []byte) {
 	switch string(key) {
 	case "XML:com.adobe.xmp":
 		a.xmp = data
-	case "Raw profile type exif", "Raw profile type APP1": // a line of its name, one of its length, hexadecimal digits
+	case "Raw profile type exif": // a line of its name, one of its length, hexadecimal digits
 		lines := strings.SplitN(string(data), "\n", 4)
 		if len(lines) < 4 || a.exif != nil {
 			return

@@ -158,17 +158,8 @@ func fromGo(src image.Image) *raster {
 	return r
 }
 
-// palette is what indices mean. Pillow's goes on in grey beyond what a file
-// gives.
+// palette is what indices mean, black where a file does not say.
 type palette [256][3]uint8
-
-func newPalette() *palette {
-	var p palette
-	for i := range p {
-		p[i] = [3]uint8{uint8(i), uint8(i), uint8(i)}
-	}
-	return &p
-}
 
 // colours turns indices into colours; those of transparent are transparent, if
 // it is one.

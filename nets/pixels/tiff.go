@@ -14,7 +14,6 @@ import (
 	"golang.org/x/image/tiff/lzw"
 
 	"parley/nets/pixels/libjpeg"
-	"parley/nets/pixels/libwebp"
 )
 
 // Tags of TIFF 6.0 and its supplements.
@@ -28,7 +27,7 @@ const (
 	whiteIsZero, blackIsZero, photoRGB, photoPalette               = 0, 1, 2, 3
 	photoCMYK, photoYCbCr                                          = 5, 6
 	packNone, packFax3, packFax4, packLZW, packOldJPEG, packJPEG   = 1, 3, 4, 5, 6, 7
-	packDeflate, packBits, packOldDeflate, packWebP                = 8, 32773, 32946, 50001
+	packDeflate, packBits, packOldDeflate                          = 8, 32773, 32946
 	extraPlain, extraAssociated, extraAlpha, extraCorel, maxPlanes = 0, 1, 2, 999, 8
 )
 
@@ -114,7 +113,8 @@ func (t *tiff) header() error {
 	}
 	want := map[int]int{whiteIsZero: 1, blackIsZero: 1, photoRGB: 3, photoPalette: 1, photoCMYK: 4, photoYCbCr: 3}[t.photo]
 	if want == 0 {
-		return fmt.Errorf("photometric interpretation %d", t.photo)
+		name := map[int]string{4: " (a mask)", 8: " (CIE L*a*b*)", 9: " (CIE L*a*b*)", 32803: " (a camera's raw samples)", 32844: " (LogL)", 32845: " (LogLuv)"}[t.photo]
+		return fmt.Errorf("photometric interpretation %d%s is not read", t.photo, name)
 	}
 	if t.photo == photoYCbCr && t.samples == 1 {
 		t.photo, want = blackIsZero, 1
@@ -132,7 +132,7 @@ func (t *tiff) header() error {
 			return errors.New("YCbCr of this kind")
 		}
 	}
-	if (t.pack == packJPEG || t.pack == packOldJPEG || t.pack == packWebP) && t.depth != 8 {
+	if (t.pack == packJPEG || t.pack == packOldJPEG) && t.depth != 8 {
 		return fmt.Errorf("compression %d of samples of %d bits", t.pack, t.depth)
 	}
 	t.tables = t.tags[tagJPEGTables].data
@@ -227,7 +227,7 @@ func (t *tiff) block(out, packed []byte, w, h, n int) ([]byte, error) {
 	if t.subX > 0 {
 		size = stride * ((h + t.subY - 1) / t.subY)
 	}
-	if t.int(tagFillOrder, 1) == 2 && t.pack != packJPEG && t.pack != packWebP {
+	if t.int(tagFillOrder, 1) == 2 && t.pack != packJPEG {
 		packed = bytes.Clone(packed)
 		for i, v := range packed {
 			packed[i] = bits.Reverse8(v)
@@ -260,27 +260,17 @@ func (t *tiff) block(out, packed []byte, w, h, n int) ([]byte, error) {
 		}
 		form := ccitt.Group4
 		if t.pack == packFax3 {
-			if form = ccitt.Group3; t.int(tagT4Options, 0)&1 != 0 {
-				return nil, errors.New("Group 3 faxes in two dimensions are not read")
+			if t.int(tagT4Options, 0)&5 != 0 {
+				return nil, errors.New("a Group 3 fax in two dimensions or with fill bits is not read")
 			}
+			form = ccitt.Group3
 		}
 		r = ccitt.NewReader(bytes.NewReader(packed), ccitt.MSB, form, w, h, &ccitt.Options{Invert: true})
 	case packJPEG:
 		return out, t.jpeg(out, append(bytes.Clone(t.tables), packed...), w, h, n)
-	case packWebP:
-		rgba, err := libwebp.Decode(packed, func(width, height int, alpha bool) error { return same(width, height, w, h) })
-		if err != nil {
-			return nil, err
-		}
-		if n != 3 && n != 4 {
-			return nil, fmt.Errorf("WebP of %d samples a pixel", n)
-		}
-		for i := range w * h {
-			copy(out[n*i:n*i+n], rgba[4*i:])
-		}
-		return out, nil
 	default:
-		return nil, fmt.Errorf("compression %d is not read", t.pack)
+		name := map[int]string{2: " (fax without ends of lines)", 34712: " (JPEG 2000)", 34925: " (LZMA)", 50000: " (Zstandard)", 50001: " (WebP)"}[t.pack]
+		return nil, fmt.Errorf("compression %d%s is not read", t.pack, name)
 	}
 	if _, err := io.ReadFull(r, out); err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil, errShort
@@ -498,7 +488,7 @@ func (t *tiff) colours(pix []uint8) (*raster, error) {
 		if len(m) < 3<<min(t.depth, 8) || t.depth > 8 {
 			return nil, errors.New("no palette of its depth")
 		}
-		table := newPalette()
+		var table palette
 		for i := range 1 << t.depth {
 			for c := range 3 {
 				table[i][c] = uint8(m[c<<t.depth+i] >> 8)

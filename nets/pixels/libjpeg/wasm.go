@@ -8790,20 +8790,22 @@ l23:
 l22:
 	m.g0 = v4 + i32(1312)
 }
-func (m *Module) fn77(v0, v1, v2, v3 int32) int32 {
-	var v4, v5, v6, v7, v8 int32
+func (m *Module) fn77(v0 int32, v1 int64, v2, v3 int32) int32 {
+	var v4, v5, v6, v7 int32
+	var v8 int64
+	var v9 int32
 	t0 := int32(load32(m.memory, uint64(uint32(v0))+4))
 	v4 = t0
 	t1 := int32(load32(m.memory, uint64(uint32(v0))))
 	v5 = t1
 	{
-		t2 := int32(load32(m.memory, uint64(uint32(v0))+16))
+		t2 := int32(load32(m.memory, uint64(uint32(v0))+20))
 		v6 = t2
 		t3 := int32(load32(m.memory, uint64(uint32(v6))+416))
 		if t3 != 0 {
 			goto l0
 		}
-		if v2 <= i32(24) {
+		if v2 <= i32(56) {
 		l11:
 			{
 				{
@@ -8831,9 +8833,9 @@ func (m *Module) fn77(v0, v1, v2, v3 int32) int32 {
 				v7 = v5 + i32(1)
 				v4 = v4 + i32(-1)
 				{
-					t10 := int32(m.memory[uint64(uint32(v5))])
+					t10 := int64(m.memory[uint64(uint32(v5))])
 					v8 = t10
-					if v8 == i32(255) {
+					if v8 == i64(255) {
 						goto l9
 					}
 					v5 = v7
@@ -8865,30 +8867,30 @@ func (m *Module) fn77(v0, v1, v2, v3 int32) int32 {
 				l7:
 					v4 = v4 + i32(-1)
 					t17 := int32(m.memory[uint64(uint32(v7))])
-					v8 = t17
+					v9 = t17
 					v5 = v7 + i32(1)
 					v7 = v5
-					if v8 == i32(255) {
+					if v9 == i32(255) {
 						goto l9
 					}
 				}
-				if v8 == 0 {
+				if v9 == 0 {
 					goto l10
 				}
-				store32(m.memory, uint64(uint32(v6))+416, uint32(v8))
+				store32(m.memory, uint64(uint32(v6))+416, uint32(v9))
 				goto l0
 			l10:
-				v8 = i32(255)
+				v8 = i64(255)
 			l6:
 				v1 = v8 | v1<<8
 				var p18 int32
-				if v2 < i32(17) {
+				if v2 < i32(49) {
 					p18 = 1
 				}
-				v8 = p18
+				v9 = p18
 				v7 = v2 + i32(8)
 				v2 = v7
-				if v8 != 0 {
+				if v9 != 0 {
 					goto l11
 				}
 				goto l2
@@ -8919,16 +8921,16 @@ l12:
 		store32(m.memory, uint64(uint32(t23))+16, uint32(i32(1)))
 	}
 l13:
-	v7 = i32(25)
-	v1 = i32_shl(v1, i32(25)-v2)
+	v7 = i32(57)
+	v1 = i64_shl(v1, int64(uint32(i32(57)-v2)))
 l2:
-	store32(m.memory, uint64(uint32(v0))+12, uint32(v7))
-	store32(m.memory, uint64(uint32(v0))+8, uint32(v1))
+	store32(m.memory, uint64(uint32(v0))+16, uint32(v7))
+	store64(m.memory, uint64(uint32(v0))+8, uint64(v1))
 	store32(m.memory, uint64(uint32(v0))+4, uint32(v4))
 	store32(m.memory, uint64(uint32(v0)), uint32(v5))
 	return i32(1)
 }
-func (m *Module) fn78(v0, v1, v2, v3, v4 int32) int32 {
+func (m *Module) fn78(v0 int32, v1 int64, v2, v3, v4 int32) int32 {
 	var v5, v6, v7 int32
 	{
 		if v2 >= v4 {
@@ -8942,16 +8944,16 @@ func (m *Module) fn78(v0, v1, v2, v3, v4 int32) int32 {
 			return i32(-1)
 		}
 	l1:
-		t1 := int32(load32(m.memory, uint64(uint32(v0))+12))
+		t1 := int32(load32(m.memory, uint64(uint32(v0))+16))
 		v2 = t1
-		t2 := int32(load32(m.memory, uint64(uint32(v0))+8))
+		t2 := int64(load64(m.memory, uint64(uint32(v0))+8))
 		v1 = t2
 	}
 l0:
 	{
 		t3 := v1
 		v2 = v2 - v4
-		v5 = i32_shr_u(t3, v2) & (i32_shl(i32(-1), v4) ^ i32(-1))
+		v5 = int32(i64_shr_u(t3, int64(uint32(v2)))) & (i32_shl(i32(-1), v4) ^ i32(-1))
 		t4 := v5
 		v6 = v3 + v4<<2
 		t5 := int32(load32(m.memory, uint64(uint32(v6))))
@@ -8973,9 +8975,9 @@ l0:
 					return i32(-1)
 				}
 			l4:
-				t7 := int32(load32(m.memory, uint64(uint32(v0))+12))
+				t7 := int32(load32(m.memory, uint64(uint32(v0))+16))
 				v2 = t7
-				t8 := int32(load32(m.memory, uint64(uint32(v0))+8))
+				t8 := int64(load64(m.memory, uint64(uint32(v0))+8))
 				v1 = t8
 			}
 		l3:
@@ -8985,15 +8987,15 @@ l0:
 			v6 = v6 + i32(4)
 			t10 := v1
 			v2 = v2 + i32(-1)
-			v5 = i32_shr_u(t10, v2)&i32(1) | v5<<1
+			v5 = int32(i64_shr_u(t10, int64(uint32(v2))))&i32(1) | v5<<1
 			if v5 > v7 {
 				goto l5
 			}
 		}
 	}
 l2:
-	store32(m.memory, uint64(uint32(v0))+12, uint32(v2))
-	store32(m.memory, uint64(uint32(v0))+8, uint32(v1))
+	store32(m.memory, uint64(uint32(v0))+16, uint32(v2))
+	store64(m.memory, uint64(uint32(v0))+8, uint64(v1))
 	{
 		if v4 < i32(17) {
 			t14 := int32(load32(m.memory, uint64(uint32(v3))+144))
@@ -9001,7 +9003,7 @@ l2:
 			t16 := int32(m.memory[uint64(uint32(t14+(t15+v5)+i32(17)))])
 			return t16
 		}
-		t11 := int32(load32(m.memory, uint64(uint32(v0))+16))
+		t11 := int32(load32(m.memory, uint64(uint32(v0))+20))
 		v2 = t11
 		t12 := int32(load32(m.memory, uint64(uint32(v2))))
 		v6 = t12
@@ -9035,16 +9037,16 @@ func (m *Module) fn79(v0 int32) {
 	m.fn80(v0, v1+i32(4), i32(7120), i32(7152))
 	t7 := int32(load32(m.memory, uint64(uint32(v0))+4))
 	t8 := int32(load32(m.memory, uint64(uint32(t7))))
-	t9 := m.t0[uint(t8)].(func(int32, int32, int32) int32)(v0, i32(1), i32(240))
+	t9 := m.t0[uint(t8)].(func(int32, int32, int32) int32)(v0, i32(1), i32(256))
 	t10 := v0
 	v1 = t9
 	store32(m.memory, uint64(uint32(t10))+444, uint32(v1))
 	store32(m.memory, uint64(uint32(v1))+4, uint32(i32(54)))
 	store32(m.memory, uint64(uint32(v1)), uint32(i32(55)))
-	store64(m.memory, uint64(uint32(v1))+64, uint64(i64(0)))
-	store64(m.memory, uint64(uint32(v1))+48, uint64(i64(0)))
-	store64(m.memory, uint64(uint32(v1))+72, uint64(i64(0)))
-	store64(m.memory, uint64(uint32(v1))+56, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+76, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+60, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+84, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+68, uint64(i64(0)))
 }
 func (m *Module) fn80(v0, v1, v2, v3 int32) {
 	var v4 int32
@@ -9107,7 +9109,11 @@ func (m *Module) fn80(v0, v1, v2, v3 int32) {
 	}
 }
 func (m *Module) fn81(v0, v1 int32) int32 {
-	var v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13, v14, v15, v16, v17, v18, v19, v20, v21, v22, v23, v24 int32
+	var v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 int32
+	var v12 int64
+	var v13, v14, v15, v16, v17, v18, v19, v20, v21, v22 int32
+	var v23, v24 int64
+	var v25, v26, v27 int32
 	t0 := m.g0
 	v2 = t0 - i32(48)
 	m.g0 = v2
@@ -9125,11 +9131,11 @@ func (m *Module) fn81(v0, v1 int32) int32 {
 			}
 		l0:
 			v4 = i32(1)
-			t3 := int32(load32(m.memory, uint64(uint32(v3))+44))
+			t3 := int32(load32(m.memory, uint64(uint32(v3))+56))
 			if t3 != 0 {
 				goto l1
 			}
-			v5 = v3 + i32(24)
+			v5 = v3 + i32(32)
 			t4 := int32(load32(m.memory, uint64(uint32(v5))))
 			v4 = t4
 			v6 = i32(0)
@@ -9149,7 +9155,7 @@ func (m *Module) fn81(v0, v1 int32) int32 {
 				if t9 < i32(1) {
 					goto l3
 				}
-				v6 = v3 + i32(28)
+				v6 = v3 + i32(40)
 				v5 = i32(0)
 			l4:
 				{
@@ -9164,7 +9170,7 @@ func (m *Module) fn81(v0, v1 int32) int32 {
 			}
 		l3:
 			t11 := int32(load32(m.memory, uint64(uint32(v0))+276))
-			store32(m.memory, uint64(uint32(v3))+44, uint32(t11))
+			store32(m.memory, uint64(uint32(v3))+56, uint32(t11))
 			t12 := int32(load32(m.memory, uint64(uint32(v0))+416))
 			if t12 != 0 {
 				goto l1
@@ -9201,1007 +9207,1608 @@ func (m *Module) fn81(v0, v1 int32) int32 {
 						t19 := int32(load32(m.memory, uint64(uint32(v0))+444))
 						t20 := v10
 						v11 = t19
-						t21 := int64(load64(m.memory, uint64(uint32(v11+i32(36)))))
+						t21 := int64(load64(m.memory, uint64(uint32(v11+i32(48)))))
 						store64(m.memory, uint64(uint32(t20)), uint64(t21))
-						t22 := int64(load64(m.memory, uint64(uint32(v11))+28))
+						t22 := int64(load64(m.memory, uint64(uint32(v11))+40))
 						store64(m.memory, uint64(uint32(v2))+24, uint64(t22))
-						t23 := int32(load32(m.memory, uint64(uint32(v11+i32(24)))))
+						t23 := int32(load32(m.memory, uint64(uint32(v11+i32(32)))))
 						v6 = t23
-						t24 := int32(load32(m.memory, uint64(uint32(v11))+20))
-						v4 = t24
+						t24 := int64(load64(m.memory, uint64(uint32(v11))+24))
+						v12 = t24
 						t25 := int32(load32(m.memory, uint64(uint32(v7))))
-						v12 = t25
+						v13 = t25
 						if v9 >= i32(1) {
-							v14 = i32(0)
-							v13 = v12
+							v14 = v0 + i32(416)
 							v15 = i32(0)
-						l80:
+							v4 = v13
+							v16 = i32(0)
+						l146:
 							{
-								v16 = i32(0)
+								v17 = i32(0)
 								{
 									if v1 == 0 {
 										goto l10
 									}
-									t26 := int32(load32(m.memory, uint64(uint32(v1+v15<<2))))
-									v16 = t26
+									t26 := int32(load32(m.memory, uint64(uint32(v1+v16<<2))))
+									v17 = t26
 								}
 							l10:
 								t27 := v11
-								v17 = v15 << 2
-								v18 = t27 + v17
-								t28 := int32(load32(m.memory, uint64(uint32(v18+i32(120)))))
-								v19 = t28
-								t29 := int32(load32(m.memory, uint64(uint32(v18+i32(80)))))
-								v20 = t29
+								v18 = v16 << 2
+								v19 = t27 + v18
+								t28 := int32(load32(m.memory, uint64(uint32(v19+i32(132)))))
+								v20 = t28
+								t29 := int32(load32(m.memory, uint64(uint32(v19+i32(92)))))
+								v21 = t29
 								{
 									if v6 <= i32(16) {
 										goto l11
 									}
-									v21 = v6
+									v22 = v6
 									goto l12
 								l11:
-									v22 = v4 << 8
-									t30 := int32(m.memory[uint64(uint32(v13))])
-									t31 := v22
-									v23 = t30
-									v4 = t31 | v23
-									t32 := int32(m.memory[uint64(uint32(v13))+1])
-									v5 = t32
+									v23 = v12 << 8
+									t30 := int64(m.memory[uint64(uint32(v4))])
+									t31 := v23
+									v24 = t30
+									v12 = t31 | v24
+									if v24 == i64(255) {
+										goto l13
+									}
+									v4 = v4 + i32(1)
+									goto l14
+								l13:
 									{
-										if v23 == i32(255) {
-											goto l13
-										}
-										v13 = v13 + i32(1)
-										goto l14
-									l13:
+										t32 := int32(m.memory[uint64(uint32(v4))+1])
+										v5 = t32
 										if v5 != 0 {
 											goto l15
 										}
-										v13 = v13 + i32(2)
-										goto l16
-									l15:
-										store32(m.memory, uint64(uint32(v0))+416, uint32(v5))
-										v14 = v5
-										v4 = v22
-									l16:
-										t33 := int32(m.memory[uint64(uint32(v13))])
-										v5 = t33
+										v4 = v4 + i32(2)
+										goto l14
 									}
+								l15:
+									store32(m.memory, uint64(uint32(v14)), uint32(v5))
+									v15 = v5
+									v12 = v23
 								l14:
-									v21 = v6 + i32(16)
-									v6 = v4 << 8
-									v4 = v6 | v5
-									if v5 == i32(255) {
-										goto l17
+									v23 = v12 << 8
+									t33 := int64(m.memory[uint64(uint32(v4))])
+									t34 := v23
+									v24 = t33
+									v12 = t34 | v24
+									if v24 == i64(255) {
+										goto l16
 									}
-									v13 = v13 + i32(1)
-									goto l12
-								l17:
+									v4 = v4 + i32(1)
+									goto l17
+								l16:
 									{
-										t34 := int32(m.memory[uint64(uint32(v13))+1])
-										v5 = t34
+										t35 := int32(m.memory[uint64(uint32(v4))+1])
+										v5 = t35
 										if v5 != 0 {
 											goto l18
 										}
-										v13 = v13 + i32(2)
-										goto l12
+										v4 = v4 + i32(2)
+										goto l17
 									}
 								l18:
-									store32(m.memory, uint64(uint32(v0))+416, uint32(v5))
-									v14 = v5
-									v4 = v6
+									store32(m.memory, uint64(uint32(v14)), uint32(v5))
+									v15 = v5
+									v12 = v23
+								l17:
+									v23 = v12 << 8
+									t36 := int64(m.memory[uint64(uint32(v4))])
+									t37 := v23
+									v24 = t36
+									v12 = t37 | v24
+									if v24 == i64(255) {
+										goto l19
+									}
+									v4 = v4 + i32(1)
+									goto l20
+								l19:
+									{
+										t38 := int32(m.memory[uint64(uint32(v4))+1])
+										v5 = t38
+										if v5 != 0 {
+											goto l21
+										}
+										v4 = v4 + i32(2)
+										goto l20
+									}
+								l21:
+									store32(m.memory, uint64(uint32(v14)), uint32(v5))
+									v15 = v5
+									v12 = v23
+								l20:
+									v23 = v12 << 8
+									t39 := int64(m.memory[uint64(uint32(v4))])
+									t40 := v23
+									v24 = t39
+									v12 = t40 | v24
+									if v24 == i64(255) {
+										goto l22
+									}
+									v4 = v4 + i32(1)
+									goto l23
+								l22:
+									{
+										t41 := int32(m.memory[uint64(uint32(v4))+1])
+										v5 = t41
+										if v5 != 0 {
+											goto l24
+										}
+										v4 = v4 + i32(2)
+										goto l23
+									}
+								l24:
+									store32(m.memory, uint64(uint32(v14)), uint32(v5))
+									v15 = v5
+									v12 = v23
+								l23:
+									v23 = v12 << 8
+									t42 := int64(m.memory[uint64(uint32(v4))])
+									t43 := v23
+									v24 = t42
+									v12 = t43 | v24
+									if v24 == i64(255) {
+										goto l25
+									}
+									v4 = v4 + i32(1)
+									goto l26
+								l25:
+									{
+										t44 := int32(m.memory[uint64(uint32(v4))+1])
+										v5 = t44
+										if v5 != 0 {
+											goto l27
+										}
+										v4 = v4 + i32(2)
+										goto l26
+									}
+								l27:
+									store32(m.memory, uint64(uint32(v14)), uint32(v5))
+									v15 = v5
+									v12 = v23
+								l26:
+									v22 = v6 + i32(48)
+									v23 = v12 << 8
+									t45 := int64(m.memory[uint64(uint32(v4))])
+									t46 := v23
+									v24 = t45
+									v12 = t46 | v24
+									if v24 == i64(255) {
+										goto l28
+									}
+									v4 = v4 + i32(1)
+									goto l12
+								l28:
+									{
+										t47 := int32(m.memory[uint64(uint32(v4))+1])
+										v6 = t47
+										if v6 != 0 {
+											goto l29
+										}
+										v4 = v4 + i32(2)
+										goto l12
+									}
+								l29:
+									store32(m.memory, uint64(uint32(v14)), uint32(v6))
+									v15 = v6
+									v12 = v23
 								}
 							l12:
-								t35 := int32(load32(m.memory, uint64(uint32(v20+i32_shr_u(v4, v21+i32(-8))&i32(255)<<2+i32(148)))))
-								t36 := v21
-								v23 = t35
-								v5 = v23 >> 8
-								v6 = t36 - v5
+								t48 := int32(load32(m.memory, uint64(uint32(v21+int32(i64_shr_u(v12, int64(uint32(v22+i32(-8)))))&i32(255)<<2+i32(148)))))
+								t49 := v22
+								v25 = t48
+								v5 = v25 >> 8
+								v6 = t49 - v5
 								{
 									{
-										if v23 >= i32(2304) {
-											goto l19
+										if v25 >= i32(2304) {
+											goto l30
 										}
-										v5 = v23 & i32(255)
-										goto l20
-									l19:
+										v5 = v25 & i32(255)
+										goto l31
+									l30:
 										{
-											v23 = i32_shr_u(v4, v6) & (i32_shl(i32(-1), v5) ^ i32(-1))
-											t37 := v23
-											v22 = v20 + v5<<2
-											t38 := int32(load32(m.memory, uint64(uint32(v22))))
-											if t37 <= t38 {
-												goto l21
+											v25 = int32(i64_shr_u(v12, int64(uint32(v6)))) & (i32_shl(i32(-1), v5) ^ i32(-1))
+											t50 := v25
+											v26 = v21 + v5<<2
+											t51 := int32(load32(m.memory, uint64(uint32(v26))))
+											if t50 <= t51 {
+												goto l32
 											}
 											v6 = i32(0) - v5
-											v5 = v22 + i32(4)
-										l22:
+											v5 = v26 + i32(4)
+										l33:
 											{
-												v22 = v21 + v6
-												t39 := int32(load32(m.memory, uint64(uint32(v5))))
-												v24 = t39
+												v26 = v22 + v6
+												t52 := int32(load32(m.memory, uint64(uint32(v5))))
+												v27 = t52
 												v5 = v5 + i32(4)
 												v6 = v6 + i32(-1)
-												v23 = i32_shr_u(v4, v22+i32(-1))&i32(1) | v23<<1
-												if v23 > v24 {
-													goto l22
+												v25 = int32(i64_shr_u(v12, int64(uint32(v26+i32(-1)))))&i32(1) | v25<<1
+												if v25 > v27 {
+													goto l33
 												}
 											}
 											v5 = i32(0) - v6
-											v6 = v21 + v6
+											v6 = v22 + v6
 										}
-									l21:
-										v22 = i32(0)
+									l32:
+										v26 = i32(0)
 										if v5 > i32(16) {
-											goto l23
+											goto l34
 										}
-										t40 := int32(load32(m.memory, uint64(uint32(v20))+144))
-										t41 := int32(load32(m.memory, uint64(uint32(v20+v5<<2+i32(72)))))
-										t42 := int32(m.memory[uint64(uint32(t40+(t41+v23)&i32(255)+i32(17)))])
-										v5 = t42
+										t53 := int32(load32(m.memory, uint64(uint32(v21))+144))
+										t54 := int32(load32(m.memory, uint64(uint32(v21+v5<<2+i32(72)))))
+										t55 := int32(m.memory[uint64(uint32(t53+(t54+v25)&i32(255)+i32(17)))])
+										v5 = t55
 									}
-								l20:
+								l31:
 									if v5 != 0 {
-										goto l24
+										goto l35
 									}
-									v22 = i32(0)
-									goto l23
-								l24:
+									v26 = i32(0)
+									goto l34
+								l35:
 									{
 										if v6 > i32(16) {
-											goto l25
-										}
-										v24 = v4 << 8
-										t43 := int32(m.memory[uint64(uint32(v13))])
-										t44 := v24
-										v22 = t43
-										v4 = t44 | v22
-										t45 := int32(m.memory[uint64(uint32(v13))+1])
-										v23 = t45
-										{
-											if v22 == i32(255) {
-												goto l26
-											}
-											v13 = v13 + i32(1)
-											goto l27
-										l26:
-											if v23 != 0 {
-												goto l28
-											}
-											v13 = v13 + i32(2)
-											goto l29
-										l28:
-											store32(m.memory, uint64(uint32(v0))+416, uint32(v23))
-											v14 = v23
-											v4 = v24
-										l29:
-											t46 := int32(m.memory[uint64(uint32(v13))])
-											v23 = t46
-										}
-									l27:
-										v6 = v6 + i32(16)
-										v22 = v4 << 8
-										v4 = v22 | v23
-										if v23 == i32(255) {
-											goto l30
-										}
-										v13 = v13 + i32(1)
-										goto l25
-									l30:
-										{
-											t47 := int32(m.memory[uint64(uint32(v13))+1])
-											v23 = t47
-											if v23 != 0 {
-												goto l31
-											}
-											v13 = v13 + i32(2)
-											goto l25
-										}
-									l31:
-										store32(m.memory, uint64(uint32(v0))+416, uint32(v23))
-										v14 = v23
-										v4 = v22
-									}
-								l25:
-									t48 := v4
-									v6 = v6 - v5
-									t49 := i32_shr_u(t48, v6)
-									v23 = i32_shl(i32(-1), v5)
-									v22 = t49 & (v23 ^ i32(-1))
-									v22 = (v22+i32_shl(i32(-1), v5+i32(-1)))>>31&(v23+i32(1)) + v22
-								}
-							l23:
-								{
-									{
-										t50 := int32(load32(m.memory, uint64(uint32(v18+i32(160)))))
-										if t50 == 0 {
-											goto l32
-										}
-										t51 := int32(load32(m.memory, uint64(uint32(v0+v17+i32(360)))))
-										v5 = v2 + i32(24) + t51<<2
-										t52 := int32(load32(m.memory, uint64(uint32(v5))))
-										t53 := v5
-										v5 = t52 + v22
-										store32(m.memory, uint64(uint32(t53)), uint32(v5))
-										if v16 == 0 {
-											goto l33
-										}
-										store16(m.memory, uint64(uint32(v16)), uint16(v5))
-									}
-								l32:
-									t54 := int32(load32(m.memory, uint64(uint32(v18+i32(200)))))
-									if t54 == 0 {
-										goto l33
-									}
-									if v16 != 0 {
-										goto l34
-									}
-								}
-							l33:
-								v16 = v19 + i32(4)
-								v18 = i32(1)
-							l57:
-								{
-									{
-										if v6 <= i32(16) {
-											goto l35
-										}
-										v21 = v6
-										goto l36
-									l35:
-										v22 = v4 << 8
-										t55 := int32(m.memory[uint64(uint32(v13))])
-										t56 := v22
-										v23 = t55
-										v4 = t56 | v23
-										t57 := int32(m.memory[uint64(uint32(v13))+1])
-										v5 = t57
-										{
-											if v23 == i32(255) {
-												goto l37
-											}
-											v13 = v13 + i32(1)
-											goto l38
-										l37:
-											if v5 != 0 {
-												goto l39
-											}
-											v13 = v13 + i32(2)
-											goto l40
-										l39:
-											store32(m.memory, uint64(uint32(v0))+416, uint32(v5))
-											v14 = v5
-											v4 = v22
-										l40:
-											t58 := int32(m.memory[uint64(uint32(v13))])
-											v5 = t58
-										}
-									l38:
-										v21 = v6 + i32(16)
-										v6 = v4 << 8
-										v4 = v6 | v5
-										if v5 == i32(255) {
-											goto l41
-										}
-										v13 = v13 + i32(1)
-										goto l36
-									l41:
-										{
-											t59 := int32(m.memory[uint64(uint32(v13))+1])
-											v5 = t59
-											if v5 != 0 {
-												goto l42
-											}
-											v13 = v13 + i32(2)
 											goto l36
 										}
+										v23 = v12 << 8
+										t56 := int64(m.memory[uint64(uint32(v4))])
+										t57 := v23
+										v24 = t56
+										v12 = t57 | v24
+										if v24 == i64(255) {
+											goto l37
+										}
+										v4 = v4 + i32(1)
+										goto l38
+									l37:
+										{
+											t58 := int32(m.memory[uint64(uint32(v4))+1])
+											v25 = t58
+											if v25 != 0 {
+												goto l39
+											}
+											v4 = v4 + i32(2)
+											goto l38
+										}
+									l39:
+										store32(m.memory, uint64(uint32(v14)), uint32(v25))
+										v15 = v25
+										v12 = v23
+									l38:
+										v23 = v12 << 8
+										t59 := int64(m.memory[uint64(uint32(v4))])
+										t60 := v23
+										v24 = t59
+										v12 = t60 | v24
+										if v24 == i64(255) {
+											goto l40
+										}
+										v4 = v4 + i32(1)
+										goto l41
+									l40:
+										{
+											t61 := int32(m.memory[uint64(uint32(v4))+1])
+											v25 = t61
+											if v25 != 0 {
+												goto l42
+											}
+											v4 = v4 + i32(2)
+											goto l41
+										}
 									l42:
-										store32(m.memory, uint64(uint32(v0))+416, uint32(v5))
-										v14 = v5
-										v4 = v6
-									}
-								l36:
-									t60 := int32(load32(m.memory, uint64(uint32(v19+i32_shr_u(v4, v21+i32(-8))&i32(255)<<2+i32(148)))))
-									t61 := v21
-									v23 = t60
-									v5 = v23 >> 8
-									v6 = t61 - v5
-									{
-										if v23 >= i32(2304) {
+										store32(m.memory, uint64(uint32(v14)), uint32(v25))
+										v15 = v25
+										v12 = v23
+									l41:
+										v23 = v12 << 8
+										t62 := int64(m.memory[uint64(uint32(v4))])
+										t63 := v23
+										v24 = t62
+										v12 = t63 | v24
+										if v24 == i64(255) {
 											goto l43
 										}
-										v5 = v23 & i32(255)
+										v4 = v4 + i32(1)
 										goto l44
 									l43:
 										{
-											v23 = i32_shr_u(v4, v6) & (i32_shl(i32(-1), v5) ^ i32(-1))
-											t62 := v23
-											t63 := v19
-											v22 = v5 << 2
-											t64 := int32(load32(m.memory, uint64(uint32(t63+v22))))
-											if t62 <= t64 {
+											t64 := int32(m.memory[uint64(uint32(v4))+1])
+											v25 = t64
+											if v25 != 0 {
 												goto l45
 											}
-											v6 = i32(0) - v5
-											v5 = v16 + v22
-										l46:
-											{
-												v22 = v21 + v6
-												t65 := int32(load32(m.memory, uint64(uint32(v5))))
-												v24 = t65
-												v5 = v5 + i32(4)
-												v6 = v6 + i32(-1)
-												v23 = i32_shr_u(v4, v22+i32(-1))&i32(1) | v23<<1
-												if v23 > v24 {
-													goto l46
-												}
-											}
-											v5 = i32(0) - v6
-											v6 = v21 + v6
+											v4 = v4 + i32(2)
+											goto l44
 										}
 									l45:
-										if v5 > i32(16) {
-											goto l47
+										store32(m.memory, uint64(uint32(v14)), uint32(v25))
+										v15 = v25
+										v12 = v23
+									l44:
+										v23 = v12 << 8
+										t65 := int64(m.memory[uint64(uint32(v4))])
+										t66 := v23
+										v24 = t65
+										v12 = t66 | v24
+										if v24 == i64(255) {
+											goto l46
 										}
-										t66 := int32(load32(m.memory, uint64(uint32(v19))+144))
-										t67 := int32(load32(m.memory, uint64(uint32(v19+v5<<2+i32(72)))))
-										t68 := int32(m.memory[uint64(uint32(t66+(t67+v23)&i32(255)+i32(17)))])
-										v5 = t68
-									}
-								l44:
-									v23 = int32(uint32(v5) >> 4)
-									{
-										v5 = v5 & i32(15)
-										if v5 == 0 {
-											goto l48
-										}
+										v4 = v4 + i32(1)
+										goto l47
+									l46:
 										{
-											if v6 > i32(16) {
-												goto l49
+											t67 := int32(m.memory[uint64(uint32(v4))+1])
+											v25 = t67
+											if v25 != 0 {
+												goto l48
 											}
-											v21 = v4 << 8
-											t69 := int32(m.memory[uint64(uint32(v13))])
-											t70 := v21
-											v24 = t69
-											v4 = t70 | v24
-											t71 := int32(m.memory[uint64(uint32(v13))+1])
-											v22 = t71
-											{
-												if v24 == i32(255) {
-													goto l50
-												}
-												v13 = v13 + i32(1)
-												goto l51
-											l50:
-												if v22 != 0 {
-													goto l52
-												}
-												v13 = v13 + i32(2)
-												goto l53
-											l52:
-												store32(m.memory, uint64(uint32(v0))+416, uint32(v22))
-												v14 = v22
-												v4 = v21
-											l53:
-												t72 := int32(m.memory[uint64(uint32(v13))])
-												v22 = t72
-											}
-										l51:
-											v6 = v6 + i32(16)
-											v24 = v4 << 8
-											v4 = v24 | v22
-											if v22 == i32(255) {
-												goto l54
-											}
-											v13 = v13 + i32(1)
-											v6 = v6 - v5
-											goto l55
-										l54:
-											{
-												t73 := int32(m.memory[uint64(uint32(v13))+1])
-												v22 = t73
-												if v22 != 0 {
-													goto l56
-												}
-												v13 = v13 + i32(2)
-												v6 = v6 - v5
-												goto l55
-											}
-										l56:
-											store32(m.memory, uint64(uint32(v0))+416, uint32(v22))
-											v14 = v22
-											v4 = v24
-										}
-									l49:
-										v6 = v6 - v5
-										goto l55
-									l48:
-										;
-										var p74 int32
-										if v23 != i32(15) {
-											p74 = 1
-										}
-										v5 = p74
-										v23 = i32(15)
-										if v5 != 0 {
+											v4 = v4 + i32(2)
 											goto l47
 										}
+									l48:
+										store32(m.memory, uint64(uint32(v14)), uint32(v25))
+										v15 = v25
+										v12 = v23
+									l47:
+										v23 = v12 << 8
+										t68 := int64(m.memory[uint64(uint32(v4))])
+										t69 := v23
+										v24 = t68
+										v12 = t69 | v24
+										if v24 == i64(255) {
+											goto l49
+										}
+										v4 = v4 + i32(1)
+										goto l50
+									l49:
+										{
+											t70 := int32(m.memory[uint64(uint32(v4))+1])
+											v25 = t70
+											if v25 != 0 {
+												goto l51
+											}
+											v4 = v4 + i32(2)
+											goto l50
+										}
+									l51:
+										store32(m.memory, uint64(uint32(v14)), uint32(v25))
+										v15 = v25
+										v12 = v23
+									l50:
+										v6 = v6 + i32(48)
+										v23 = v12 << 8
+										t71 := int64(m.memory[uint64(uint32(v4))])
+										t72 := v23
+										v24 = t71
+										v12 = t72 | v24
+										if v24 == i64(255) {
+											goto l52
+										}
+										v4 = v4 + i32(1)
+										goto l36
+									l52:
+										{
+											t73 := int32(m.memory[uint64(uint32(v4))+1])
+											v25 = t73
+											if v25 != 0 {
+												goto l53
+											}
+											v4 = v4 + i32(2)
+											goto l36
+										}
+									l53:
+										store32(m.memory, uint64(uint32(v14)), uint32(v25))
+										v15 = v25
+										v12 = v23
 									}
-								l55:
-									v18 = v18 + v23 + i32(1)
-									if v18 < i32(64) {
-										goto l57
-									}
-									goto l47
+								l36:
+									t74 := v12
+									v6 = v6 - v5
+									t75 := int32(i64_shr_u(t74, int64(uint32(v6))))
+									v25 = i32_shl(i32(-1), v5)
+									v26 = t75 & (v25 ^ i32(-1))
+									v26 = (v26+i32_shl(i32(-1), v5+i32(-1)))>>31&(v25+i32(1)) + v26
 								}
 							l34:
-								v20 = v19 + i32(4)
-								v18 = i32(1)
-							l79:
+								{
+									{
+										t76 := int32(load32(m.memory, uint64(uint32(v19+i32(172)))))
+										if t76 == 0 {
+											goto l54
+										}
+										t77 := int32(load32(m.memory, uint64(uint32(v0+v18+i32(360)))))
+										v5 = v2 + i32(24) + t77<<2
+										t78 := int32(load32(m.memory, uint64(uint32(v5))))
+										t79 := v5
+										v5 = t78 + v26
+										store32(m.memory, uint64(uint32(t79)), uint32(v5))
+										if v17 == 0 {
+											goto l55
+										}
+										store16(m.memory, uint64(uint32(v17)), uint16(v5))
+									}
+								l54:
+									t80 := int32(load32(m.memory, uint64(uint32(v19+i32(212)))))
+									if t80 == 0 {
+										goto l55
+									}
+									if v17 != 0 {
+										goto l56
+									}
+								}
+							l55:
+								v17 = v20 + i32(4)
+								v19 = i32(1)
+							l101:
 								{
 									{
 										if v6 <= i32(16) {
-											goto l58
+											goto l57
 										}
-										v21 = v6
-										goto l59
-									l58:
-										v22 = v4 << 8
-										t75 := int32(m.memory[uint64(uint32(v13))])
-										t76 := v22
-										v23 = t75
-										v4 = t76 | v23
-										t77 := int32(m.memory[uint64(uint32(v13))+1])
-										v5 = t77
-										{
-											if v23 == i32(255) {
-												goto l60
-											}
-											v13 = v13 + i32(1)
-											goto l61
-										l60:
-											if v5 != 0 {
-												goto l62
-											}
-											v13 = v13 + i32(2)
-											goto l63
-										l62:
-											store32(m.memory, uint64(uint32(v0))+416, uint32(v5))
-											v14 = v5
-											v4 = v22
-										l63:
-											t78 := int32(m.memory[uint64(uint32(v13))])
-											v5 = t78
-										}
-									l61:
-										v21 = v6 + i32(16)
-										v6 = v4 << 8
-										v4 = v6 | v5
-										if v5 == i32(255) {
-											goto l64
-										}
-										v13 = v13 + i32(1)
-										goto l59
-									l64:
-										{
-											t79 := int32(m.memory[uint64(uint32(v13))+1])
-											v5 = t79
-											if v5 != 0 {
-												goto l65
-											}
-											v13 = v13 + i32(2)
+										v22 = v6
+										goto l58
+									l57:
+										v23 = v12 << 8
+										t81 := int64(m.memory[uint64(uint32(v4))])
+										t82 := v23
+										v24 = t81
+										v12 = t82 | v24
+										if v24 == i64(255) {
 											goto l59
 										}
+										v4 = v4 + i32(1)
+										goto l60
+									l59:
+										{
+											t83 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t83
+											if v5 != 0 {
+												goto l61
+											}
+											v4 = v4 + i32(2)
+											goto l60
+										}
+									l61:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l60:
+										v23 = v12 << 8
+										t84 := int64(m.memory[uint64(uint32(v4))])
+										t85 := v23
+										v24 = t84
+										v12 = t85 | v24
+										if v24 == i64(255) {
+											goto l62
+										}
+										v4 = v4 + i32(1)
+										goto l63
+									l62:
+										{
+											t86 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t86
+											if v5 != 0 {
+												goto l64
+											}
+											v4 = v4 + i32(2)
+											goto l63
+										}
+									l64:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l63:
+										v23 = v12 << 8
+										t87 := int64(m.memory[uint64(uint32(v4))])
+										t88 := v23
+										v24 = t87
+										v12 = t88 | v24
+										if v24 == i64(255) {
+											goto l65
+										}
+										v4 = v4 + i32(1)
+										goto l66
 									l65:
-										store32(m.memory, uint64(uint32(v0))+416, uint32(v5))
-										v14 = v5
-										v4 = v6
-									}
-								l59:
-									t80 := int32(load32(m.memory, uint64(uint32(v19+i32_shr_u(v4, v21+i32(-8))&i32(255)<<2+i32(148)))))
-									t81 := v21
-									v23 = t80
-									v5 = v23 >> 8
-									v6 = t81 - v5
-									{
-										if v23 >= i32(2304) {
+										{
+											t89 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t89
+											if v5 != 0 {
+												goto l67
+											}
+											v4 = v4 + i32(2)
 											goto l66
 										}
-										v5 = v23 & i32(255)
-										goto l67
+									l67:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
 									l66:
+										v23 = v12 << 8
+										t90 := int64(m.memory[uint64(uint32(v4))])
+										t91 := v23
+										v24 = t90
+										v12 = t91 | v24
+										if v24 == i64(255) {
+											goto l68
+										}
+										v4 = v4 + i32(1)
+										goto l69
+									l68:
 										{
-											v23 = i32_shr_u(v4, v6) & (i32_shl(i32(-1), v5) ^ i32(-1))
-											t82 := v23
-											t83 := v19
-											v22 = v5 << 2
-											t84 := int32(load32(m.memory, uint64(uint32(t83+v22))))
-											if t82 <= t84 {
-												goto l68
+											t92 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t92
+											if v5 != 0 {
+												goto l70
+											}
+											v4 = v4 + i32(2)
+											goto l69
+										}
+									l70:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l69:
+										v23 = v12 << 8
+										t93 := int64(m.memory[uint64(uint32(v4))])
+										t94 := v23
+										v24 = t93
+										v12 = t94 | v24
+										if v24 == i64(255) {
+											goto l71
+										}
+										v4 = v4 + i32(1)
+										goto l72
+									l71:
+										{
+											t95 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t95
+											if v5 != 0 {
+												goto l73
+											}
+											v4 = v4 + i32(2)
+											goto l72
+										}
+									l73:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l72:
+										v22 = v6 + i32(48)
+										v23 = v12 << 8
+										t96 := int64(m.memory[uint64(uint32(v4))])
+										t97 := v23
+										v24 = t96
+										v12 = t97 | v24
+										if v24 == i64(255) {
+											goto l74
+										}
+										v4 = v4 + i32(1)
+										goto l58
+									l74:
+										{
+											t98 := int32(m.memory[uint64(uint32(v4))+1])
+											v6 = t98
+											if v6 != 0 {
+												goto l75
+											}
+											v4 = v4 + i32(2)
+											goto l58
+										}
+									l75:
+										store32(m.memory, uint64(uint32(v14)), uint32(v6))
+										v15 = v6
+										v12 = v23
+									}
+								l58:
+									t99 := int32(load32(m.memory, uint64(uint32(v20+int32(i64_shr_u(v12, int64(uint32(v22+i32(-8)))))&i32(255)<<2+i32(148)))))
+									t100 := v22
+									v25 = t99
+									v5 = v25 >> 8
+									v6 = t100 - v5
+									{
+										if v25 >= i32(2304) {
+											goto l76
+										}
+										v5 = v25 & i32(255)
+										goto l77
+									l76:
+										{
+											v25 = int32(i64_shr_u(v12, int64(uint32(v6)))) & (i32_shl(i32(-1), v5) ^ i32(-1))
+											t101 := v25
+											t102 := v20
+											v26 = v5 << 2
+											t103 := int32(load32(m.memory, uint64(uint32(t102+v26))))
+											if t101 <= t103 {
+												goto l78
 											}
 											v6 = i32(0) - v5
-											v5 = v20 + v22
-										l69:
+											v5 = v17 + v26
+										l79:
 											{
-												v22 = v21 + v6
-												t85 := int32(load32(m.memory, uint64(uint32(v5))))
-												v24 = t85
+												v26 = v22 + v6
+												t104 := int32(load32(m.memory, uint64(uint32(v5))))
+												v27 = t104
 												v5 = v5 + i32(4)
 												v6 = v6 + i32(-1)
-												v23 = i32_shr_u(v4, v22+i32(-1))&i32(1) | v23<<1
-												if v23 > v24 {
-													goto l69
+												v25 = int32(i64_shr_u(v12, int64(uint32(v26+i32(-1)))))&i32(1) | v25<<1
+												if v25 > v27 {
+													goto l79
 												}
 											}
 											v5 = i32(0) - v6
-											v6 = v21 + v6
+											v6 = v22 + v6
 										}
-									l68:
+									l78:
 										if v5 > i32(16) {
-											goto l47
+											goto l80
 										}
-										t86 := int32(load32(m.memory, uint64(uint32(v19))+144))
-										t87 := int32(load32(m.memory, uint64(uint32(v19+v5<<2+i32(72)))))
-										t88 := int32(m.memory[uint64(uint32(t86+(t87+v23)&i32(255)+i32(17)))])
-										v5 = t88
+										t105 := int32(load32(m.memory, uint64(uint32(v20))+144))
+										t106 := int32(load32(m.memory, uint64(uint32(v20+v5<<2+i32(72)))))
+										t107 := int32(m.memory[uint64(uint32(t105+(t106+v25)&i32(255)+i32(17)))])
+										v5 = t107
 									}
-								l67:
-									v22 = int32(uint32(v5) >> 4)
+								l77:
+									v25 = int32(uint32(v5) >> 4)
 									{
-										v23 = v5 & i32(15)
-										if v23 == 0 {
-											goto l70
+										v5 = v5 & i32(15)
+										if v5 == 0 {
+											goto l81
 										}
-										v5 = v22 + v18
 										{
 											if v6 > i32(16) {
-												goto l71
+												goto l82
 											}
-											v21 = v4 << 8
-											t89 := int32(m.memory[uint64(uint32(v13))])
-											t90 := v21
-											v24 = t89
-											v4 = t90 | v24
-											t91 := int32(m.memory[uint64(uint32(v13))+1])
-											v22 = t91
+											v23 = v12 << 8
+											t108 := int64(m.memory[uint64(uint32(v4))])
+											t109 := v23
+											v24 = t108
+											v12 = t109 | v24
+											if v24 == i64(255) {
+												goto l83
+											}
+											v4 = v4 + i32(1)
+											goto l84
+										l83:
 											{
-												if v24 == i32(255) {
-													goto l72
+												t110 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t110
+												if v26 != 0 {
+													goto l85
 												}
-												v13 = v13 + i32(1)
-												goto l73
-											l72:
-												if v22 != 0 {
-													goto l74
-												}
-												v13 = v13 + i32(2)
-												goto l75
-											l74:
-												store32(m.memory, uint64(uint32(v0))+416, uint32(v22))
-												v14 = v22
-												v4 = v21
-											l75:
-												t92 := int32(m.memory[uint64(uint32(v13))])
-												v22 = t92
+												v4 = v4 + i32(2)
+												goto l84
 											}
-										l73:
-											v6 = v6 + i32(16)
-											v24 = v4 << 8
-											v4 = v24 | v22
-											if v22 == i32(255) {
-												goto l76
+										l85:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l84:
+											v23 = v12 << 8
+											t111 := int64(m.memory[uint64(uint32(v4))])
+											t112 := v23
+											v24 = t111
+											v12 = t112 | v24
+											if v24 == i64(255) {
+												goto l86
 											}
-											v13 = v13 + i32(1)
-											goto l71
-										l76:
+											v4 = v4 + i32(1)
+											goto l87
+										l86:
 											{
-												t93 := int32(m.memory[uint64(uint32(v13))+1])
-												v22 = t93
-												if v22 != 0 {
-													goto l77
+												t113 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t113
+												if v26 != 0 {
+													goto l88
 												}
-												v13 = v13 + i32(2)
-												goto l71
+												v4 = v4 + i32(2)
+												goto l87
 											}
-										l77:
-											store32(m.memory, uint64(uint32(v0))+416, uint32(v22))
-											v14 = v22
-											v4 = v24
+										l88:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l87:
+											v23 = v12 << 8
+											t114 := int64(m.memory[uint64(uint32(v4))])
+											t115 := v23
+											v24 = t114
+											v12 = t115 | v24
+											if v24 == i64(255) {
+												goto l89
+											}
+											v4 = v4 + i32(1)
+											goto l90
+										l89:
+											{
+												t116 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t116
+												if v26 != 0 {
+													goto l91
+												}
+												v4 = v4 + i32(2)
+												goto l90
+											}
+										l91:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l90:
+											v23 = v12 << 8
+											t117 := int64(m.memory[uint64(uint32(v4))])
+											t118 := v23
+											v24 = t117
+											v12 = t118 | v24
+											if v24 == i64(255) {
+												goto l92
+											}
+											v4 = v4 + i32(1)
+											goto l93
+										l92:
+											{
+												t119 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t119
+												if v26 != 0 {
+													goto l94
+												}
+												v4 = v4 + i32(2)
+												goto l93
+											}
+										l94:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l93:
+											v23 = v12 << 8
+											t120 := int64(m.memory[uint64(uint32(v4))])
+											t121 := v23
+											v24 = t120
+											v12 = t121 | v24
+											if v24 == i64(255) {
+												goto l95
+											}
+											v4 = v4 + i32(1)
+											goto l96
+										l95:
+											{
+												t122 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t122
+												if v26 != 0 {
+													goto l97
+												}
+												v4 = v4 + i32(2)
+												goto l96
+											}
+										l97:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l96:
+											v6 = v6 + i32(48)
+											v23 = v12 << 8
+											t123 := int64(m.memory[uint64(uint32(v4))])
+											t124 := v23
+											v24 = t123
+											v12 = t124 | v24
+											if v24 == i64(255) {
+												goto l98
+											}
+											v4 = v4 + i32(1)
+											v6 = v6 - v5
+											goto l99
+										l98:
+											{
+												t125 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t125
+												if v26 != 0 {
+													goto l100
+												}
+												v4 = v4 + i32(2)
+												v6 = v6 - v5
+												goto l99
+											}
+										l100:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
 										}
-									l71:
-										t94 := int32(load32(m.memory, uint64(uint32(i32(7968)+v5<<2))))
-										t95 := v16 + t94<<1
-										t96 := v4
-										v6 = v6 - v23
-										t97 := i32_shr_u(t96, v6)
-										v22 = i32_shl(i32(-1), v23)
-										v24 = t97 & (v22 ^ i32(-1))
-										store16(m.memory, uint64(uint32(t95)), uint16((v24+i32_shl(i32(-1), v23+i32(-1)))>>31&(v22|i32(1))+v24))
-										goto l78
+									l82:
+										v6 = v6 - v5
+										goto l99
+									l81:
+										;
+										var p126 int32
+										if v25 != i32(15) {
+											p126 = 1
+										}
+										v5 = p126
+										v25 = i32(15)
+										if v5 != 0 {
+											goto l80
+										}
 									}
-								l70:
-									if v22 != i32(15) {
-										goto l47
+								l99:
+									v19 = v19 + v25 + i32(1)
+									if v19 < i32(64) {
+										goto l101
 									}
-									v5 = v18 + i32(15)
-								l78:
-									v18 = v5 + i32(1)
-									if v5 < i32(63) {
-										goto l79
-									}
-								}
-							l47:
-								v15 = v15 + i32(1)
-								if v15 != v9 {
 									goto l80
 								}
+							l56:
+								v21 = v20 + i32(4)
+								v19 = i32(1)
+							l145:
+								{
+									{
+										if v6 <= i32(16) {
+											goto l102
+										}
+										v22 = v6
+										goto l103
+									l102:
+										v23 = v12 << 8
+										t127 := int64(m.memory[uint64(uint32(v4))])
+										t128 := v23
+										v24 = t127
+										v12 = t128 | v24
+										if v24 == i64(255) {
+											goto l104
+										}
+										v4 = v4 + i32(1)
+										goto l105
+									l104:
+										{
+											t129 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t129
+											if v5 != 0 {
+												goto l106
+											}
+											v4 = v4 + i32(2)
+											goto l105
+										}
+									l106:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l105:
+										v23 = v12 << 8
+										t130 := int64(m.memory[uint64(uint32(v4))])
+										t131 := v23
+										v24 = t130
+										v12 = t131 | v24
+										if v24 == i64(255) {
+											goto l107
+										}
+										v4 = v4 + i32(1)
+										goto l108
+									l107:
+										{
+											t132 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t132
+											if v5 != 0 {
+												goto l109
+											}
+											v4 = v4 + i32(2)
+											goto l108
+										}
+									l109:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l108:
+										v23 = v12 << 8
+										t133 := int64(m.memory[uint64(uint32(v4))])
+										t134 := v23
+										v24 = t133
+										v12 = t134 | v24
+										if v24 == i64(255) {
+											goto l110
+										}
+										v4 = v4 + i32(1)
+										goto l111
+									l110:
+										{
+											t135 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t135
+											if v5 != 0 {
+												goto l112
+											}
+											v4 = v4 + i32(2)
+											goto l111
+										}
+									l112:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l111:
+										v23 = v12 << 8
+										t136 := int64(m.memory[uint64(uint32(v4))])
+										t137 := v23
+										v24 = t136
+										v12 = t137 | v24
+										if v24 == i64(255) {
+											goto l113
+										}
+										v4 = v4 + i32(1)
+										goto l114
+									l113:
+										{
+											t138 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t138
+											if v5 != 0 {
+												goto l115
+											}
+											v4 = v4 + i32(2)
+											goto l114
+										}
+									l115:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l114:
+										v23 = v12 << 8
+										t139 := int64(m.memory[uint64(uint32(v4))])
+										t140 := v23
+										v24 = t139
+										v12 = t140 | v24
+										if v24 == i64(255) {
+											goto l116
+										}
+										v4 = v4 + i32(1)
+										goto l117
+									l116:
+										{
+											t141 := int32(m.memory[uint64(uint32(v4))+1])
+											v5 = t141
+											if v5 != 0 {
+												goto l118
+											}
+											v4 = v4 + i32(2)
+											goto l117
+										}
+									l118:
+										store32(m.memory, uint64(uint32(v14)), uint32(v5))
+										v15 = v5
+										v12 = v23
+									l117:
+										v22 = v6 + i32(48)
+										v23 = v12 << 8
+										t142 := int64(m.memory[uint64(uint32(v4))])
+										t143 := v23
+										v24 = t142
+										v12 = t143 | v24
+										if v24 == i64(255) {
+											goto l119
+										}
+										v4 = v4 + i32(1)
+										goto l103
+									l119:
+										{
+											t144 := int32(m.memory[uint64(uint32(v4))+1])
+											v6 = t144
+											if v6 != 0 {
+												goto l120
+											}
+											v4 = v4 + i32(2)
+											goto l103
+										}
+									l120:
+										store32(m.memory, uint64(uint32(v14)), uint32(v6))
+										v15 = v6
+										v12 = v23
+									}
+								l103:
+									t145 := int32(load32(m.memory, uint64(uint32(v20+int32(i64_shr_u(v12, int64(uint32(v22+i32(-8)))))&i32(255)<<2+i32(148)))))
+									t146 := v22
+									v25 = t145
+									v5 = v25 >> 8
+									v6 = t146 - v5
+									{
+										if v25 >= i32(2304) {
+											goto l121
+										}
+										v5 = v25 & i32(255)
+										goto l122
+									l121:
+										{
+											v25 = int32(i64_shr_u(v12, int64(uint32(v6)))) & (i32_shl(i32(-1), v5) ^ i32(-1))
+											t147 := v25
+											t148 := v20
+											v26 = v5 << 2
+											t149 := int32(load32(m.memory, uint64(uint32(t148+v26))))
+											if t147 <= t149 {
+												goto l123
+											}
+											v6 = i32(0) - v5
+											v5 = v21 + v26
+										l124:
+											{
+												v26 = v22 + v6
+												t150 := int32(load32(m.memory, uint64(uint32(v5))))
+												v27 = t150
+												v5 = v5 + i32(4)
+												v6 = v6 + i32(-1)
+												v25 = int32(i64_shr_u(v12, int64(uint32(v26+i32(-1)))))&i32(1) | v25<<1
+												if v25 > v27 {
+													goto l124
+												}
+											}
+											v5 = i32(0) - v6
+											v6 = v22 + v6
+										}
+									l123:
+										if v5 > i32(16) {
+											goto l80
+										}
+										t151 := int32(load32(m.memory, uint64(uint32(v20))+144))
+										t152 := int32(load32(m.memory, uint64(uint32(v20+v5<<2+i32(72)))))
+										t153 := int32(m.memory[uint64(uint32(t151+(t152+v25)&i32(255)+i32(17)))])
+										v5 = t153
+									}
+								l122:
+									v26 = int32(uint32(v5) >> 4)
+									{
+										v25 = v5 & i32(15)
+										if v25 == 0 {
+											goto l125
+										}
+										v5 = v26 + v19
+										{
+											if v6 > i32(16) {
+												goto l126
+											}
+											v23 = v12 << 8
+											t154 := int64(m.memory[uint64(uint32(v4))])
+											t155 := v23
+											v24 = t154
+											v12 = t155 | v24
+											if v24 == i64(255) {
+												goto l127
+											}
+											v4 = v4 + i32(1)
+											goto l128
+										l127:
+											{
+												t156 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t156
+												if v26 != 0 {
+													goto l129
+												}
+												v4 = v4 + i32(2)
+												goto l128
+											}
+										l129:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l128:
+											v23 = v12 << 8
+											t157 := int64(m.memory[uint64(uint32(v4))])
+											t158 := v23
+											v24 = t157
+											v12 = t158 | v24
+											if v24 == i64(255) {
+												goto l130
+											}
+											v4 = v4 + i32(1)
+											goto l131
+										l130:
+											{
+												t159 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t159
+												if v26 != 0 {
+													goto l132
+												}
+												v4 = v4 + i32(2)
+												goto l131
+											}
+										l132:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l131:
+											v23 = v12 << 8
+											t160 := int64(m.memory[uint64(uint32(v4))])
+											t161 := v23
+											v24 = t160
+											v12 = t161 | v24
+											if v24 == i64(255) {
+												goto l133
+											}
+											v4 = v4 + i32(1)
+											goto l134
+										l133:
+											{
+												t162 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t162
+												if v26 != 0 {
+													goto l135
+												}
+												v4 = v4 + i32(2)
+												goto l134
+											}
+										l135:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l134:
+											v23 = v12 << 8
+											t163 := int64(m.memory[uint64(uint32(v4))])
+											t164 := v23
+											v24 = t163
+											v12 = t164 | v24
+											if v24 == i64(255) {
+												goto l136
+											}
+											v4 = v4 + i32(1)
+											goto l137
+										l136:
+											{
+												t165 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t165
+												if v26 != 0 {
+													goto l138
+												}
+												v4 = v4 + i32(2)
+												goto l137
+											}
+										l138:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l137:
+											v23 = v12 << 8
+											t166 := int64(m.memory[uint64(uint32(v4))])
+											t167 := v23
+											v24 = t166
+											v12 = t167 | v24
+											if v24 == i64(255) {
+												goto l139
+											}
+											v4 = v4 + i32(1)
+											goto l140
+										l139:
+											{
+												t168 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t168
+												if v26 != 0 {
+													goto l141
+												}
+												v4 = v4 + i32(2)
+												goto l140
+											}
+										l141:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										l140:
+											v6 = v6 + i32(48)
+											v23 = v12 << 8
+											t169 := int64(m.memory[uint64(uint32(v4))])
+											t170 := v23
+											v24 = t169
+											v12 = t170 | v24
+											if v24 == i64(255) {
+												goto l142
+											}
+											v4 = v4 + i32(1)
+											goto l126
+										l142:
+											{
+												t171 := int32(m.memory[uint64(uint32(v4))+1])
+												v26 = t171
+												if v26 != 0 {
+													goto l143
+												}
+												v4 = v4 + i32(2)
+												goto l126
+											}
+										l143:
+											store32(m.memory, uint64(uint32(v14)), uint32(v26))
+											v15 = v26
+											v12 = v23
+										}
+									l126:
+										t172 := int32(load32(m.memory, uint64(uint32(i32(7968)+v5<<2))))
+										t173 := v17 + t172<<1
+										t174 := v12
+										v6 = v6 - v25
+										t175 := int32(i64_shr_u(t174, int64(uint32(v6))))
+										v26 = i32_shl(i32(-1), v25)
+										v27 = t175 & (v26 ^ i32(-1))
+										store16(m.memory, uint64(uint32(t173)), uint16((v27+i32_shl(i32(-1), v25+i32(-1)))>>31&(v26|i32(1))+v27))
+										goto l144
+									}
+								l125:
+									if v26 != i32(15) {
+										goto l80
+									}
+									v5 = v19 + i32(15)
+								l144:
+									v19 = v5 + i32(1)
+									if v5 < i32(63) {
+										goto l145
+									}
+								}
+							l80:
+								v16 = v16 + i32(1)
+								if v16 != v9 {
+									goto l146
+								}
 							}
-							if v14 == 0 {
+							if v15 == 0 {
 								goto l9
 							}
-							store32(m.memory, uint64(uint32(v0))+416, uint32(i32(0)))
+							store32(m.memory, uint64(uint32(v14)), uint32(i32(0)))
 							goto l7
 						}
-						v13 = v12
+						v4 = v13
 						goto l9
 					}
 				l5:
-					t98 := int32(load32(m.memory, uint64(uint32(v3))+16))
-					if t98 != 0 {
+					t176 := int32(load32(m.memory, uint64(uint32(v3))+16))
+					if t176 != 0 {
 						goto l6
 					}
 				}
 			l7:
 				v14 = v2 + i32(8) + i32(8)
-				t99 := int32(load32(m.memory, uint64(uint32(v0))+444))
-				t100 := v14
-				v13 = t99
-				t101 := int64(load64(m.memory, uint64(uint32(v13+i32(36)))))
-				store64(m.memory, uint64(uint32(t100)), uint64(t101))
-				store32(m.memory, uint64(uint32(v2))+40, uint32(v0))
+				t177 := int32(load32(m.memory, uint64(uint32(v0))+444))
+				t178 := v14
+				v22 = t177
+				t179 := int64(load64(m.memory, uint64(uint32(v22+i32(48)))))
+				store64(m.memory, uint64(uint32(t178)), uint64(t179))
+				store32(m.memory, uint64(uint32(v2))+44, uint32(v0))
 				store32(m.memory, uint64(uint32(v2))+28, uint32(v8))
-				t102 := int32(load32(m.memory, uint64(uint32(v7))))
-				t103 := v2
-				v4 = t102
-				store32(m.memory, uint64(uint32(t103))+24, uint32(v4))
-				t104 := int64(load64(m.memory, uint64(uint32(v13))+28))
-				store64(m.memory, uint64(uint32(v2))+8, uint64(t104))
-				t105 := int32(load32(m.memory, uint64(uint32(v13+i32(24)))))
-				v6 = t105
-				t106 := int32(load32(m.memory, uint64(uint32(v13))+20))
-				v5 = t106
+				t180 := int32(load32(m.memory, uint64(uint32(v7))))
+				t181 := v2
+				v5 = t180
+				store32(m.memory, uint64(uint32(t181))+24, uint32(v5))
+				t182 := int64(load64(m.memory, uint64(uint32(v22))+40))
+				store64(m.memory, uint64(uint32(v2))+8, uint64(t182))
+				t183 := int32(load32(m.memory, uint64(uint32(v22+i32(32)))))
+				v6 = t183
+				t184 := int64(load64(m.memory, uint64(uint32(v22))+24))
+				v12 = t184
 				{
 					{
 						if v9 < i32(1) {
-							goto l81
+							goto l147
 						}
-						v18 = i32(0)
-					l107:
+						v19 = i32(0)
+					l173:
 						{
-							v21 = i32(0)
+							v27 = i32(0)
 							{
 								if v1 == 0 {
-									goto l82
+									goto l148
 								}
-								t107 := int32(load32(m.memory, uint64(uint32(v1+v18<<2))))
-								v21 = t107
+								t185 := int32(load32(m.memory, uint64(uint32(v1+v19<<2))))
+								v27 = t185
 							}
-						l82:
-							t108 := v13
-							v16 = v18 << 2
-							v22 = t108 + v16
-							t109 := int32(load32(m.memory, uint64(uint32(v22+i32(120)))))
-							v23 = t109
-							t110 := int32(load32(m.memory, uint64(uint32(v22+i32(80)))))
-							v4 = t110
+						l148:
+							t186 := v22
+							v15 = v19 << 2
+							v25 = t186 + v15
+							t187 := int32(load32(m.memory, uint64(uint32(v25+i32(132)))))
+							v4 = t187
+							t188 := int32(load32(m.memory, uint64(uint32(v25+i32(92)))))
+							v5 = t188
 							{
 								{
 									{
 										if v6 > i32(7) {
-											goto l83
+											goto l149
 										}
-										t111 := m.fn77(v2+i32(24), v5, v6, i32(0))
-										if t111 == 0 {
-											goto l84
+										t189 := m.fn77(v2+i32(24), v12, v6, i32(0))
+										if t189 == 0 {
+											goto l150
 										}
-										v24 = i32(1)
-										t112 := int32(load32(m.memory, uint64(uint32(v2))+32))
-										v5 = t112
-										t113 := int32(load32(m.memory, uint64(uint32(v2))+36))
-										v6 = t113
+										v26 = i32(1)
+										t190 := int64(load64(m.memory, uint64(uint32(v2))+32))
+										v12 = t190
+										t191 := int32(load32(m.memory, uint64(uint32(v2))+40))
+										v6 = t191
 										if v6 < i32(8) {
-											goto l85
+											goto l151
 										}
 									}
-								l83:
-									t114 := int32(load32(m.memory, uint64(uint32(v4+i32_shr_u(v5, v6+i32(-8))&i32(255)<<2+i32(148)))))
-									v19 = t114
-									v24 = v19 >> 8
-									if v19 > i32(2303) {
-										goto l85
+								l149:
+									t192 := int32(load32(m.memory, uint64(uint32(v5+int32(i64_shr_u(v12, int64(uint32(v6+i32(-8)))))&i32(255)<<2+i32(148)))))
+									v20 = t192
+									v26 = v20 >> 8
+									if v20 > i32(2303) {
+										goto l151
 									}
-									v4 = v19 & i32(255)
-									v6 = v6 - v24
-									goto l86
+									v5 = v20 & i32(255)
+									v6 = v6 - v26
+									goto l152
 								}
-							l85:
-								t115 := m.fn78(v2+i32(24), v5, v6, v4, v24)
-								v4 = t115
-								if v4 < i32(0) {
-									goto l84
+							l151:
+								t193 := m.fn78(v2+i32(24), v12, v6, v5, v26)
+								v5 = t193
+								if v5 < i32(0) {
+									goto l150
 								}
-								t116 := int32(load32(m.memory, uint64(uint32(v2))+36))
-								v6 = t116
-								t117 := int32(load32(m.memory, uint64(uint32(v2))+32))
-								v5 = t117
+								t194 := int32(load32(m.memory, uint64(uint32(v2))+40))
+								v6 = t194
+								t195 := int64(load64(m.memory, uint64(uint32(v2))+32))
+								v12 = t195
 							}
-						l86:
+						l152:
 							{
-								if v4 != 0 {
-									goto l87
+								if v5 != 0 {
+									goto l153
 								}
-								v4 = i32(0)
-								goto l88
-							l87:
+								v5 = i32(0)
+								goto l154
+							l153:
 								{
-									if v6 >= v4 {
-										goto l89
+									if v6 >= v5 {
+										goto l155
 									}
-									t118 := m.fn77(v2+i32(24), v5, v6, v4)
-									if t118 == 0 {
-										goto l84
+									t196 := m.fn77(v2+i32(24), v12, v6, v5)
+									if t196 == 0 {
+										goto l150
 									}
-									t119 := int32(load32(m.memory, uint64(uint32(v2))+36))
-									v6 = t119
-									t120 := int32(load32(m.memory, uint64(uint32(v2))+32))
-									v5 = t120
+									t197 := int32(load32(m.memory, uint64(uint32(v2))+40))
+									v6 = t197
+									t198 := int64(load64(m.memory, uint64(uint32(v2))+32))
+									v12 = t198
 								}
-							l89:
-								t121 := v5
-								v6 = v6 - v4
-								t122 := i32_shr_u(t121, v6)
-								v24 = i32_shl(i32(-1), v4)
-								v19 = t122 & (v24 ^ i32(-1))
-								v4 = (v19+i32_shl(i32(-1), v4+i32(-1)))>>31&(v24+i32(1)) + v19
+							l155:
+								t199 := v12
+								v6 = v6 - v5
+								t200 := int32(i64_shr_u(t199, int64(uint32(v6))))
+								v26 = i32_shl(i32(-1), v5)
+								v20 = t200 & (v26 ^ i32(-1))
+								v5 = (v20+i32_shl(i32(-1), v5+i32(-1)))>>31&(v26+i32(1)) + v20
 							}
-						l88:
+						l154:
 							{
 								{
-									t123 := int32(load32(m.memory, uint64(uint32(v22+i32(160)))))
-									if t123 == 0 {
-										goto l90
+									t201 := int32(load32(m.memory, uint64(uint32(v25+i32(172)))))
+									if t201 == 0 {
+										goto l156
 									}
-									t124 := int32(load32(m.memory, uint64(uint32(v0+v16+i32(360)))))
-									v24 = v2 + i32(8) + t124<<2
-									t125 := int32(load32(m.memory, uint64(uint32(v24))))
-									t126 := v24
-									v4 = t125 + v4
-									store32(m.memory, uint64(uint32(t126)), uint32(v4))
-									if v21 == 0 {
-										goto l91
+									t202 := int32(load32(m.memory, uint64(uint32(v0+v15+i32(360)))))
+									v26 = v2 + i32(8) + t202<<2
+									t203 := int32(load32(m.memory, uint64(uint32(v26))))
+									t204 := v26
+									v5 = t203 + v5
+									store32(m.memory, uint64(uint32(t204)), uint32(v5))
+									if v27 == 0 {
+										goto l157
 									}
-									store16(m.memory, uint64(uint32(v21)), uint16(v4))
+									store16(m.memory, uint64(uint32(v27)), uint16(v5))
 								}
-							l90:
-								t127 := int32(load32(m.memory, uint64(uint32(v22+i32(200)))))
-								if t127 == 0 {
-									goto l91
+							l156:
+								t205 := int32(load32(m.memory, uint64(uint32(v25+i32(212)))))
+								if t205 == 0 {
+									goto l157
 								}
-								if v21 == 0 {
-									goto l91
+								if v27 == 0 {
+									goto l157
 								}
-								v24 = i32(1)
-							l99:
+								v26 = i32(1)
+							l165:
 								{
 									{
 										{
 											if v6 > i32(7) {
-												goto l92
+												goto l158
 											}
-											t128 := m.fn77(v2+i32(24), v5, v6, i32(0))
-											if t128 == 0 {
-												goto l84
+											t206 := m.fn77(v2+i32(24), v12, v6, i32(0))
+											if t206 == 0 {
+												goto l150
 											}
-											v22 = i32(1)
-											t129 := int32(load32(m.memory, uint64(uint32(v2))+32))
-											v5 = t129
-											t130 := int32(load32(m.memory, uint64(uint32(v2))+36))
-											v6 = t130
+											v25 = i32(1)
+											t207 := int64(load64(m.memory, uint64(uint32(v2))+32))
+											v12 = t207
+											t208 := int32(load32(m.memory, uint64(uint32(v2))+40))
+											v6 = t208
 											if v6 < i32(8) {
-												goto l93
+												goto l159
 											}
 										}
-									l92:
-										t131 := int32(load32(m.memory, uint64(uint32(v23+i32_shr_u(v5, v6+i32(-8))&i32(255)<<2+i32(148)))))
-										v4 = t131
-										v22 = v4 >> 8
-										if v4 > i32(2303) {
-											goto l93
+									l158:
+										t209 := int32(load32(m.memory, uint64(uint32(v4+int32(i64_shr_u(v12, int64(uint32(v6+i32(-8)))))&i32(255)<<2+i32(148)))))
+										v5 = t209
+										v25 = v5 >> 8
+										if v5 > i32(2303) {
+											goto l159
 										}
-										v4 = v4 & i32(255)
-										v6 = v6 - v22
-										goto l94
+										v5 = v5 & i32(255)
+										v6 = v6 - v25
+										goto l160
 									}
-								l93:
-									t132 := m.fn78(v2+i32(24), v5, v6, v23, v22)
-									v4 = t132
-									if v4 < i32(0) {
-										goto l84
+								l159:
+									t210 := m.fn78(v2+i32(24), v12, v6, v4, v25)
+									v5 = t210
+									if v5 < i32(0) {
+										goto l150
 									}
-									t133 := int32(load32(m.memory, uint64(uint32(v2))+36))
-									v6 = t133
-									t134 := int32(load32(m.memory, uint64(uint32(v2))+32))
-									v5 = t134
+									t211 := int32(load32(m.memory, uint64(uint32(v2))+40))
+									v6 = t211
+									t212 := int64(load64(m.memory, uint64(uint32(v2))+32))
+									v12 = t212
 								}
-							l94:
-								v22 = int32(uint32(v4) >> 4)
+							l160:
+								v25 = int32(uint32(v5) >> 4)
 								{
-									v4 = v4 & i32(15)
-									if v4 == 0 {
-										goto l95
+									v5 = v5 & i32(15)
+									if v5 == 0 {
+										goto l161
 									}
 									{
-										if v6 >= v4 {
-											goto l96
+										if v6 >= v5 {
+											goto l162
 										}
-										t135 := m.fn77(v2+i32(24), v5, v6, v4)
-										if t135 == 0 {
-											goto l84
+										t213 := m.fn77(v2+i32(24), v12, v6, v5)
+										if t213 == 0 {
+											goto l150
 										}
-										t136 := int32(load32(m.memory, uint64(uint32(v2))+36))
-										v6 = t136
-										t137 := int32(load32(m.memory, uint64(uint32(v2))+32))
-										v5 = t137
+										t214 := int32(load32(m.memory, uint64(uint32(v2))+40))
+										v6 = t214
+										t215 := int64(load64(m.memory, uint64(uint32(v2))+32))
+										v12 = t215
 									}
-								l96:
-									t138 := v21
-									v22 = v22 + v24
-									t139 := int32(load32(m.memory, uint64(uint32(i32(7968)+v22<<2))))
-									t140 := t138 + t139<<1
-									t141 := v5
-									v6 = v6 - v4
-									t142 := i32_shr_u(t141, v6)
-									v24 = i32_shl(i32(-1), v4)
-									v19 = t142 & (v24 ^ i32(-1))
-									store16(m.memory, uint64(uint32(t140)), uint16((v19+i32_shl(i32(-1), v4+i32(-1)))>>31&(v24|i32(1))+v19))
-									goto l97
+								l162:
+									t216 := v27
+									v25 = v25 + v26
+									t217 := int32(load32(m.memory, uint64(uint32(i32(7968)+v25<<2))))
+									t218 := t216 + t217<<1
+									t219 := v12
+									v6 = v6 - v5
+									t220 := int32(i64_shr_u(t219, int64(uint32(v6))))
+									v26 = i32_shl(i32(-1), v5)
+									v20 = t220 & (v26 ^ i32(-1))
+									store16(m.memory, uint64(uint32(t218)), uint16((v20+i32_shl(i32(-1), v5+i32(-1)))>>31&(v26|i32(1))+v20))
+									goto l163
 								}
-							l95:
-								if v22 != i32(15) {
-									goto l98
+							l161:
+								if v25 != i32(15) {
+									goto l164
 								}
-								v22 = v24 + i32(15)
-							l97:
-								v24 = v22 + i32(1)
-								if v22 < i32(63) {
-									goto l99
+								v25 = v26 + i32(15)
+							l163:
+								v26 = v25 + i32(1)
+								if v25 < i32(63) {
+									goto l165
 								}
-								goto l98
+								goto l164
 							}
-						l91:
-							v24 = i32(1)
-						l106:
+						l157:
+							v26 = i32(1)
+						l172:
 							{
 								{
 									{
 										if v6 > i32(7) {
-											goto l100
+											goto l166
 										}
-										t143 := m.fn77(v2+i32(24), v5, v6, i32(0))
-										if t143 == 0 {
-											goto l84
+										t221 := m.fn77(v2+i32(24), v12, v6, i32(0))
+										if t221 == 0 {
+											goto l150
 										}
-										v22 = i32(1)
-										t144 := int32(load32(m.memory, uint64(uint32(v2))+32))
-										v5 = t144
-										t145 := int32(load32(m.memory, uint64(uint32(v2))+36))
-										v6 = t145
+										v25 = i32(1)
+										t222 := int64(load64(m.memory, uint64(uint32(v2))+32))
+										v12 = t222
+										t223 := int32(load32(m.memory, uint64(uint32(v2))+40))
+										v6 = t223
 										if v6 < i32(8) {
-											goto l101
+											goto l167
 										}
 									}
-								l100:
-									t146 := int32(load32(m.memory, uint64(uint32(v23+i32_shr_u(v5, v6+i32(-8))&i32(255)<<2+i32(148)))))
-									v4 = t146
-									v22 = v4 >> 8
-									if v4 > i32(2303) {
-										goto l101
+								l166:
+									t224 := int32(load32(m.memory, uint64(uint32(v4+int32(i64_shr_u(v12, int64(uint32(v6+i32(-8)))))&i32(255)<<2+i32(148)))))
+									v5 = t224
+									v25 = v5 >> 8
+									if v5 > i32(2303) {
+										goto l167
 									}
-									v4 = v4 & i32(255)
-									v6 = v6 - v22
-									goto l102
+									v5 = v5 & i32(255)
+									v6 = v6 - v25
+									goto l168
 								}
-							l101:
-								t147 := m.fn78(v2+i32(24), v5, v6, v23, v22)
-								v4 = t147
-								if v4 < i32(0) {
-									goto l84
+							l167:
+								t225 := m.fn78(v2+i32(24), v12, v6, v4, v25)
+								v5 = t225
+								if v5 < i32(0) {
+									goto l150
 								}
-								t148 := int32(load32(m.memory, uint64(uint32(v2))+36))
-								v6 = t148
-								t149 := int32(load32(m.memory, uint64(uint32(v2))+32))
-								v5 = t149
+								t226 := int32(load32(m.memory, uint64(uint32(v2))+40))
+								v6 = t226
+								t227 := int64(load64(m.memory, uint64(uint32(v2))+32))
+								v12 = t227
 							}
-						l102:
-							v22 = int32(uint32(v4) >> 4)
-							v4 = v4 & i32(15)
-							if v4 == 0 {
-								goto l103
+						l168:
+							v25 = int32(uint32(v5) >> 4)
+							v5 = v5 & i32(15)
+							if v5 == 0 {
+								goto l169
 							}
 							{
-								if v6 >= v4 {
-									goto l104
+								if v6 >= v5 {
+									goto l170
 								}
-								t150 := m.fn77(v2+i32(24), v5, v6, v4)
-								if t150 == 0 {
-									goto l84
+								t228 := m.fn77(v2+i32(24), v12, v6, v5)
+								if t228 == 0 {
+									goto l150
 								}
-								t151 := int32(load32(m.memory, uint64(uint32(v2))+36))
-								v6 = t151
-								t152 := int32(load32(m.memory, uint64(uint32(v2))+32))
-								v5 = t152
+								t229 := int32(load32(m.memory, uint64(uint32(v2))+40))
+								v6 = t229
+								t230 := int64(load64(m.memory, uint64(uint32(v2))+32))
+								v12 = t230
 							}
-						l104:
-							v6 = v6 - v4
-							goto l105
-						l103:
-							if v22 != i32(15) {
-								goto l98
+						l170:
+							v6 = v6 - v5
+							goto l171
+						l169:
+							if v25 != i32(15) {
+								goto l164
 							}
-						l105:
-							v24 = v24 + v22 + i32(1)
-							if v24 < i32(64) {
-								goto l106
+						l171:
+							v26 = v26 + v25 + i32(1)
+							if v26 < i32(64) {
+								goto l172
 							}
-						l98:
-							v18 = v18 + i32(1)
-							t153 := int32(load32(m.memory, uint64(uint32(v0))+356))
-							if v18 < t153 {
-								goto l107
+						l164:
+							v19 = v19 + i32(1)
+							t231 := int32(load32(m.memory, uint64(uint32(v0))+356))
+							if v19 < t231 {
+								goto l173
 							}
 						}
-						t154 := int32(load32(m.memory, uint64(uint32(v0))+24))
-						v7 = t154
-						t155 := int32(load32(m.memory, uint64(uint32(v2))+28))
-						v8 = t155
-						t156 := int32(load32(m.memory, uint64(uint32(v2))+24))
-						v4 = t156
+						t232 := int32(load32(m.memory, uint64(uint32(v0))+24))
+						v7 = t232
+						t233 := int32(load32(m.memory, uint64(uint32(v2))+28))
+						v8 = t233
+						t234 := int32(load32(m.memory, uint64(uint32(v2))+24))
+						v5 = t234
 					}
-				l81:
+				l147:
 					store32(m.memory, uint64(uint32(v7))+4, uint32(v8))
-					store32(m.memory, uint64(uint32(v7)), uint32(v4))
-					store32(m.memory, uint64(uint32(v13))+24, uint32(v6))
-					store32(m.memory, uint64(uint32(v13))+20, uint32(v5))
-					v6 = v13 + i32(28)
-					t157 := int64(load64(m.memory, uint64(uint32(v2))+8))
-					store64(m.memory, uint64(uint32(v6)), uint64(t157))
-					t158 := int64(load64(m.memory, uint64(uint32(v14))))
-					store64(m.memory, uint64(uint32(v6+i32(8))), uint64(t158))
+					store32(m.memory, uint64(uint32(v7)), uint32(v5))
+					store32(m.memory, uint64(uint32(v22))+32, uint32(v6))
+					store64(m.memory, uint64(uint32(v22))+24, uint64(v12))
+					v6 = v22 + i32(40)
+					t235 := int64(load64(m.memory, uint64(uint32(v2))+8))
+					store64(m.memory, uint64(uint32(v6)), uint64(t235))
+					t236 := int64(load64(m.memory, uint64(uint32(v14))))
+					store64(m.memory, uint64(uint32(v6+i32(8))), uint64(t236))
 					goto l6
 				}
-			l84:
+			l150:
 				v6 = i32(0)
 				goto l2
 			}
 		l9:
-			store32(m.memory, uint64(uint32(v7)), uint32(v13))
-			store32(m.memory, uint64(uint32(v7))+4, uint32(v8+v12-v13))
-			store32(m.memory, uint64(uint32(v11))+24, uint32(v6))
-			store32(m.memory, uint64(uint32(v11))+20, uint32(v4))
-			v6 = v11 + i32(28)
-			t159 := int64(load64(m.memory, uint64(uint32(v2))+24))
-			store64(m.memory, uint64(uint32(v6)), uint64(t159))
-			t160 := int64(load64(m.memory, uint64(uint32(v10))))
-			store64(m.memory, uint64(uint32(v6+i32(8))), uint64(t160))
+			store32(m.memory, uint64(uint32(v7)), uint32(v4))
+			store32(m.memory, uint64(uint32(v7))+4, uint32(v8+v13-v4))
+			store32(m.memory, uint64(uint32(v11))+32, uint32(v6))
+			store64(m.memory, uint64(uint32(v11))+24, uint64(v12))
+			v6 = v11 + i32(40)
+			t237 := int64(load64(m.memory, uint64(uint32(v2))+24))
+			store64(m.memory, uint64(uint32(v6)), uint64(t237))
+			t238 := int64(load64(m.memory, uint64(uint32(v10))))
+			store64(m.memory, uint64(uint32(v6+i32(8))), uint64(t238))
 		}
 	l6:
 		v6 = i32(1)
-		t161 := int32(load32(m.memory, uint64(uint32(v0))+276))
-		if t161 == 0 {
+		t239 := int32(load32(m.memory, uint64(uint32(v0))+276))
+		if t239 == 0 {
 			goto l2
 		}
-		t162 := int32(load32(m.memory, uint64(uint32(v3))+44))
-		store32(m.memory, uint64(uint32(v3))+44, uint32(t162+i32(-1)))
+		t240 := int32(load32(m.memory, uint64(uint32(v3))+56))
+		store32(m.memory, uint64(uint32(v3))+56, uint32(t240+i32(-1)))
 	}
 l2:
 	m.g0 = v2 + i32(48)
@@ -10254,9 +10861,9 @@ l1:
 			t10 := int32(load32(m.memory, uint64(uint32(v4))+20))
 			t11 := v0
 			v4 = t10
-			m.fn76(t11, i32(1), v4, v1+v4<<2+i32(48))
-			m.fn76(v0, i32(0), v5, v1+v5<<2+i32(64))
-			store32(m.memory, uint64(uint32(v1+v2+i32(-304))), uint32(i32(0)))
+			m.fn76(t11, i32(1), v4, v1+v4<<2+i32(60))
+			m.fn76(v0, i32(0), v5, v1+v5<<2+i32(76))
+			store32(m.memory, uint64(uint32(v1+v2+i32(-292))), uint32(i32(0)))
 			v2 = v2 + i32(4)
 			v3 = v3 + i32(1)
 			t12 := int32(load32(m.memory, uint64(uint32(v0))+328))
@@ -10272,7 +10879,7 @@ l2:
 			goto l4
 		}
 		v3 = v0 + i32(360)
-		v2 = v1 + i32(200)
+		v2 = v1 + i32(212)
 		v4 = i32(0)
 	l7:
 		{
@@ -10282,10 +10889,10 @@ l2:
 			t17 := v1
 			v5 = t15
 			t18 := int32(load32(m.memory, uint64(uint32(v5))+20))
-			t19 := int32(load32(m.memory, uint64(uint32(t17+t18<<2+i32(48)))))
+			t19 := int32(load32(m.memory, uint64(uint32(t17+t18<<2+i32(60)))))
 			store32(m.memory, uint64(uint32(t16)), uint32(t19))
 			t20 := int32(load32(m.memory, uint64(uint32(v5))+24))
-			t21 := int32(load32(m.memory, uint64(uint32(v1+t20<<2+i32(64)))))
+			t21 := int32(load32(m.memory, uint64(uint32(v1+t20<<2+i32(76)))))
 			store32(m.memory, uint64(uint32(v2+i32(-80))), uint32(t21))
 			v6 = v2 + i32(-40)
 			{
@@ -10317,10 +10924,11 @@ l2:
 		}
 	}
 l4:
-	store64(m.memory, uint64(uint32(v1))+16, uint64(i64(0)))
-	store32(m.memory, uint64(uint32(v1+i32(24))), uint32(i32(0)))
+	store64(m.memory, uint64(uint32(v1))+24, uint64(i64(0)))
+	store32(m.memory, uint64(uint32(v1))+16, uint32(i32(0)))
+	store32(m.memory, uint64(uint32(v1+i32(32))), uint32(i32(0)))
 	t26 := int32(load32(m.memory, uint64(uint32(v0))+276))
-	store32(m.memory, uint64(uint32(v1))+44, uint32(t26))
+	store32(m.memory, uint64(uint32(v1))+56, uint32(t26))
 }
 func (m *Module) fn83(v0 int32) {
 	var v1 int32
@@ -18607,12 +19215,12 @@ func (m *Module) fn118(v0 int32) {
 	var v1, v2 int32
 	t0 := int32(load32(m.memory, uint64(uint32(v0))+4))
 	t1 := int32(load32(m.memory, uint64(uint32(t0))))
-	t2 := m.t0[uint(t1)].(func(int32, int32, int32) int32)(v0, i32(1), i32(72))
+	t2 := m.t0[uint(t1)].(func(int32, int32, int32) int32)(v0, i32(1), i32(88))
 	t3 := v0
 	v1 = t2
 	store32(m.memory, uint64(uint32(t3))+444, uint32(v1))
-	store64(m.memory, uint64(uint32(v1))+60, uint64(i64(0)))
-	store64(m.memory, uint64(uint32(v1))+52, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+72, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+64, uint64(i64(0)))
 	store32(m.memory, uint64(uint32(v1)), uint32(i32(80)))
 	t4 := int32(load32(m.memory, uint64(uint32(v0))+36))
 	t5 := int32(load32(m.memory, uint64(uint32(v0))+4))
@@ -18928,7 +19536,7 @@ l16:
 				t62 := int32(load32(m.memory, uint64(uint32(v5))+20))
 				t63 := v0
 				v5 = t62
-				m.fn76(t63, i32(1), v5, v4+v5<<2+i32(52))
+				m.fn76(t63, i32(1), v5, v4+v5<<2+i32(64))
 				goto l15
 			}
 		l14:
@@ -18936,13 +19544,13 @@ l16:
 			t65 := v0
 			v5 = t64
 			t66 := v5
-			v5 = v4 + v5<<2 + i32(52)
+			v5 = v4 + v5<<2 + i32(64)
 			m.fn76(t65, i32(0), t66, v5)
 			t67 := int32(load32(m.memory, uint64(uint32(v5))))
-			store32(m.memory, uint64(uint32(v4))+68, uint32(t67))
+			store32(m.memory, uint64(uint32(v4))+80, uint32(t67))
 		}
 	l15:
-		store32(m.memory, uint64(uint32(v4+v1+i32(-300))), uint32(i32(0)))
+		store32(m.memory, uint64(uint32(v4+v1+i32(-288))), uint32(i32(0)))
 		v1 = v1 + i32(4)
 		v3 = v3 + i32(1)
 		t68 := int32(load32(m.memory, uint64(uint32(v0))+328))
@@ -18951,13 +19559,17 @@ l16:
 		}
 	}
 l13:
-	store64(m.memory, uint64(uint32(v4))+16, uint64(i64(0)))
-	store64(m.memory, uint64(uint32(v4+i32(24))), uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v4))+24, uint64(i64(0)))
+	store32(m.memory, uint64(uint32(v4))+40, uint32(i32(0)))
+	store32(m.memory, uint64(uint32(v4))+16, uint32(i32(0)))
+	store32(m.memory, uint64(uint32(v4+i32(32))), uint32(i32(0)))
 	t69 := int32(load32(m.memory, uint64(uint32(v0))+276))
-	store32(m.memory, uint64(uint32(v4))+48, uint32(t69))
+	store32(m.memory, uint64(uint32(v4))+60, uint32(t69))
 }
 func (m *Module) fn120(v0, v1 int32) int32 {
-	var v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13, v14, v15, v16, v17, v18 int32
+	var v2, v3, v4, v5, v6, v7, v8, v9, v10 int32
+	var v11 int64
+	var v12, v13, v14, v15, v16, v17, v18 int32
 	t0 := m.g0
 	v2 = t0 - i32(288)
 	m.g0 = v2
@@ -18978,11 +19590,11 @@ func (m *Module) fn120(v0, v1 int32) int32 {
 			goto l1
 		}
 	l0:
-		t5 := int32(load32(m.memory, uint64(uint32(v5))+48))
+		t5 := int32(load32(m.memory, uint64(uint32(v5))+60))
 		if t5 != 0 {
 			goto l1
 		}
-		v6 = v5 + i32(24)
+		v6 = v5 + i32(32)
 		t6 := int32(load32(m.memory, uint64(uint32(v6))))
 		v7 = t6
 		v8 = i32(0)
@@ -19001,7 +19613,7 @@ func (m *Module) fn120(v0, v1 int32) int32 {
 			if t11 < i32(1) {
 				goto l3
 			}
-			v6 = v5 + i32(32)
+			v6 = v5 + i32(44)
 			v7 = i32(0)
 		l4:
 			{
@@ -19015,11 +19627,11 @@ func (m *Module) fn120(v0, v1 int32) int32 {
 			}
 		}
 	l3:
-		store32(m.memory, uint64(uint32(v5))+28, uint32(i32(0)))
+		store32(m.memory, uint64(uint32(v5))+40, uint32(i32(0)))
 		t13 := int32(load32(m.memory, uint64(uint32(v0))+276))
 		t14 := v5
 		v6 = t13
-		store32(m.memory, uint64(uint32(t14))+48, uint32(v6))
+		store32(m.memory, uint64(uint32(t14))+60, uint32(v6))
 		t15 := int32(load32(m.memory, uint64(uint32(v0))+416))
 		if t15 != 0 {
 			goto l1
@@ -19035,25 +19647,25 @@ l1:
 			}
 			v9 = i32_shl(i32(-1), v3)
 			v10 = i32_shl(i32(1), v3)
-			store32(m.memory, uint64(uint32(v2))+280, uint32(v0))
+			store32(m.memory, uint64(uint32(v2))+284, uint32(v0))
 			t17 := int32(load32(m.memory, uint64(uint32(v0))+24))
 			t18 := int64(load64(m.memory, uint64(uint32(t17))))
 			store64(m.memory, uint64(uint32(v2))+264, uint64(t18))
-			t19 := int32(load32(m.memory, uint64(uint32(v5+i32(24)))))
+			t19 := int32(load32(m.memory, uint64(uint32(v5+i32(32)))))
 			v7 = t19
 			t20 := int32(load32(m.memory, uint64(uint32(v1))))
 			v3 = t20
-			t21 := int32(load32(m.memory, uint64(uint32(v5))+20))
+			t21 := int64(load64(m.memory, uint64(uint32(v5))+24))
 			v11 = t21
 			t22 := int32(load32(m.memory, uint64(uint32(v0))+400))
 			v8 = t22
 			v12 = i32(0)
 			{
-				t23 := int32(load32(m.memory, uint64(uint32(v5))+28))
+				t23 := int32(load32(m.memory, uint64(uint32(v5))+40))
 				v13 = t23
 				if v13 == 0 {
 					if v8 <= v4 {
-						t24 := int32(load32(m.memory, uint64(uint32(v5))+68))
+						t24 := int32(load32(m.memory, uint64(uint32(v5))+80))
 						v15 = t24
 						v14 = i32(0)
 					l27:
@@ -19069,16 +19681,16 @@ l1:
 											goto l10
 										}
 										v1 = i32(1)
-										t26 := int32(load32(m.memory, uint64(uint32(v2))+272))
+										t26 := int64(load64(m.memory, uint64(uint32(v2))+272))
 										v11 = t26
-										t27 := int32(load32(m.memory, uint64(uint32(v2))+276))
+										t27 := int32(load32(m.memory, uint64(uint32(v2))+280))
 										v7 = t27
 										if v7 < i32(8) {
 											goto l11
 										}
 									}
 								l9:
-									t28 := int32(load32(m.memory, uint64(uint32(v15+i32_shr_u(v11, v7+i32(-8))&i32(255)<<2+i32(148)))))
+									t28 := int32(load32(m.memory, uint64(uint32(v15+int32(i64_shr_u(v11, int64(uint32(v7+i32(-8)))))&i32(255)<<2+i32(148)))))
 									v6 = t28
 									v1 = v6 >> 8
 									if v6 > i32(2303) {
@@ -19094,9 +19706,9 @@ l1:
 								if v6 < i32(0) {
 									goto l10
 								}
-								t30 := int32(load32(m.memory, uint64(uint32(v2))+276))
+								t30 := int32(load32(m.memory, uint64(uint32(v2))+280))
 								v7 = t30
-								t31 := int32(load32(m.memory, uint64(uint32(v2))+272))
+								t31 := int64(load64(m.memory, uint64(uint32(v2))+272))
 								v11 = t31
 							}
 						l12:
@@ -19118,18 +19730,18 @@ l1:
 									if t34 == 0 {
 										goto l10
 									}
-									t35 := int32(load32(m.memory, uint64(uint32(v2))+276))
+									t35 := int32(load32(m.memory, uint64(uint32(v2))+280))
 									v7 = t35
-									t36 := int32(load32(m.memory, uint64(uint32(v2))+272))
+									t36 := int64(load64(m.memory, uint64(uint32(v2))+272))
 									v11 = t36
 								}
 							l16:
-								t37 := v10
-								t38 := v9
+								t37 := v9
+								t38 := v10
 								t39 := v11
 								v7 = v7 + i32(-1)
 								p40 := t38
-								if i32_shr_u(t39, v7)&i32(1) != 0 {
+								if i64_shr_u(t39, int64(uint32(v7)))&i64(1) == 0 {
 									p40 = t37
 								}
 								v17 = p40
@@ -19151,65 +19763,66 @@ l1:
 									if t41 == 0 {
 										goto l10
 									}
-									t42 := int32(load32(m.memory, uint64(uint32(v2))+276))
+									t42 := int32(load32(m.memory, uint64(uint32(v2))+280))
 									v7 = t42
-									t43 := int32(load32(m.memory, uint64(uint32(v2))+272))
+									t43 := int64(load64(m.memory, uint64(uint32(v2))+272))
 									v11 = t43
 								}
 							l19:
-								t44 := v11
+								t44 := v13 + i32(-1)
+								t45 := v11
 								v7 = v7 - v16
-								v13 = i32_shr_u(t44, v7)&(v13+i32(-1)) + v13
+								v13 = t44&int32(i64_shr_u(t45, int64(uint32(v7)))) + v13
 								goto l7
 							}
 						l17:
 							v6 = i32(7968) + v8<<2
-							p45 := v4
+							p46 := v4
 							if v8 > v4 {
-								p45 = v8
+								p46 = v8
 							}
-							v13 = p45 + i32(1)
+							v13 = p46 + i32(1)
 						l25:
 							{
 								{
-									t46 := int32(load32(m.memory, uint64(uint32(v6))))
-									v1 = v3 + t46<<1
-									t47 := int32(load16(m.memory, uint64(uint32(v1))))
-									if t47 == 0 {
+									t47 := int32(load32(m.memory, uint64(uint32(v6))))
+									v1 = v3 + t47<<1
+									t48 := int32(load16(m.memory, uint64(uint32(v1))))
+									if t48 == 0 {
 										goto l20
 									}
 									{
 										if v7 > i32(0) {
 											goto l21
 										}
-										t48 := m.fn77(v2+i32(264), v11, v7, i32(1))
-										if t48 == 0 {
+										t49 := m.fn77(v2+i32(264), v11, v7, i32(1))
+										if t49 == 0 {
 											goto l10
 										}
-										t49 := int32(load32(m.memory, uint64(uint32(v2))+276))
-										v7 = t49
-										t50 := int32(load32(m.memory, uint64(uint32(v2))+272))
-										v11 = t50
+										t50 := int32(load32(m.memory, uint64(uint32(v2))+280))
+										v7 = t50
+										t51 := int64(load64(m.memory, uint64(uint32(v2))+272))
+										v11 = t51
 									}
 								l21:
-									t51 := v11
+									t52 := v11
 									v7 = v7 + i32(-1)
-									if i32_shr_u(t51, v7)&i32(1) == 0 {
+									if i64_shr_u(t52, int64(uint32(v7)))&i64(1) == 0 {
 										goto l22
 									}
-									t52 := int32(int16(load16(m.memory, uint64(uint32(v1)))))
-									t53 := v10
-									v18 = t52
-									if t53&v18 != 0 {
+									t53 := int32(int16(load16(m.memory, uint64(uint32(v1)))))
+									t54 := v10
+									v18 = t53
+									if t54&v18 != 0 {
 										goto l22
 									}
-									t55 := v1
-									t56 := v18
-									p54 := v10
+									t56 := v1
+									t57 := v18
+									p55 := v10
 									if v18 < i32(0) {
-										p54 = v9
+										p55 = v9
 									}
-									store16(m.memory, uint64(uint32(t55)), uint16(t56+p54))
+									store16(m.memory, uint64(uint32(t56)), uint16(t57+p55))
 									goto l22
 								}
 							l20:
@@ -19222,9 +19835,9 @@ l1:
 								v16 = v16 + i32(-1)
 							l22:
 								v6 = v6 + i32(4)
-								t57 := v13
+								t58 := v13
 								v8 = v8 + i32(1)
-								if t57 != v8 {
+								if t58 != v8 {
 									goto l25
 								}
 							}
@@ -19233,10 +19846,10 @@ l1:
 								if v17 == 0 {
 									goto l26
 								}
-								t58 := int32(load32(m.memory, uint64(uint32(i32(7968)+v13<<2))))
-								t59 := v2 + v14<<2
-								v6 = t58
-								store32(m.memory, uint64(uint32(t59)), uint32(v6))
+								t59 := int32(load32(m.memory, uint64(uint32(i32(7968)+v13<<2))))
+								t60 := v2 + v14<<2
+								v6 = t59
+								store32(m.memory, uint64(uint32(t60)), uint32(v6))
 								store16(m.memory, uint64(uint32(v3+v6<<1)), uint16(v17))
 								v14 = v14 + i32(1)
 							}
@@ -19267,44 +19880,44 @@ l1:
 			v8 = v4 - v8 + i32(1)
 		l32:
 			{
-				t60 := int32(load32(m.memory, uint64(uint32(v6))))
-				v1 = v3 + t60<<1
-				t61 := int32(load16(m.memory, uint64(uint32(v1))))
-				if t61 == 0 {
+				t61 := int32(load32(m.memory, uint64(uint32(v6))))
+				v1 = v3 + t61<<1
+				t62 := int32(load16(m.memory, uint64(uint32(v1))))
+				if t62 == 0 {
 					goto l30
 				}
 				{
 					if v7 > i32(0) {
 						goto l31
 					}
-					t62 := m.fn77(v2+i32(264), v11, v7, i32(1))
-					if t62 == 0 {
+					t63 := m.fn77(v2+i32(264), v11, v7, i32(1))
+					if t63 == 0 {
 						goto l10
 					}
-					t63 := int32(load32(m.memory, uint64(uint32(v2))+276))
-					v7 = t63
-					t64 := int32(load32(m.memory, uint64(uint32(v2))+272))
-					v11 = t64
+					t64 := int32(load32(m.memory, uint64(uint32(v2))+280))
+					v7 = t64
+					t65 := int64(load64(m.memory, uint64(uint32(v2))+272))
+					v11 = t65
 				}
 			l31:
-				t65 := v11
+				t66 := v11
 				v7 = v7 + i32(-1)
-				if i32_shr_u(t65, v7)&i32(1) == 0 {
+				if i64_shr_u(t66, int64(uint32(v7)))&i64(1) == 0 {
 					goto l30
 				}
-				t66 := int32(int16(load16(m.memory, uint64(uint32(v1)))))
-				t67 := v10
-				v16 = t66
-				if t67&v16 != 0 {
+				t67 := int32(int16(load16(m.memory, uint64(uint32(v1)))))
+				t68 := v10
+				v16 = t67
+				if t68&v16 != 0 {
 					goto l30
 				}
-				t69 := v1
-				t70 := v16
-				p68 := v10
+				t70 := v1
+				t71 := v16
+				p69 := v10
 				if v16 < i32(0) {
-					p68 = v9
+					p69 = v9
 				}
-				store16(m.memory, uint64(uint32(t69)), uint16(t70+p68))
+				store16(m.memory, uint64(uint32(t70)), uint16(t71+p69))
 			}
 		l30:
 			v6 = v6 + i32(4)
@@ -19315,22 +19928,22 @@ l1:
 		l29:
 			v12 = v13 + i32(-1)
 		l28:
-			store32(m.memory, uint64(uint32(v5))+28, uint32(v12))
-			store32(m.memory, uint64(uint32(v5))+24, uint32(v7))
-			store32(m.memory, uint64(uint32(v5))+20, uint32(v11))
-			t71 := int32(load32(m.memory, uint64(uint32(v0))+24))
-			t72 := int64(load64(m.memory, uint64(uint32(v2))+264))
-			store64(m.memory, uint64(uint32(t71)), uint64(t72))
-			t73 := int32(load32(m.memory, uint64(uint32(v0))+276))
-			v6 = t73
+			store32(m.memory, uint64(uint32(v5))+40, uint32(v12))
+			store32(m.memory, uint64(uint32(v5))+32, uint32(v7))
+			store64(m.memory, uint64(uint32(v5))+24, uint64(v11))
+			t72 := int32(load32(m.memory, uint64(uint32(v0))+24))
+			t73 := int64(load64(m.memory, uint64(uint32(v2))+264))
+			store64(m.memory, uint64(uint32(t72)), uint64(t73))
+			t74 := int32(load32(m.memory, uint64(uint32(v0))+276))
+			v6 = t74
 		}
 	l5:
 		v8 = i32(1)
 		if v6 == 0 {
 			goto l2
 		}
-		t74 := int32(load32(m.memory, uint64(uint32(v5))+48))
-		store32(m.memory, uint64(uint32(v5))+48, uint32(t74+i32(-1)))
+		t75 := int32(load32(m.memory, uint64(uint32(v5))+60))
+		store32(m.memory, uint64(uint32(v5))+60, uint32(t75+i32(-1)))
 		goto l2
 	}
 l10:
@@ -19346,8 +19959,8 @@ l10:
 	v6 = v14<<2 + v2 + i32(-4)
 l34:
 	{
-		t75 := int32(load32(m.memory, uint64(uint32(v6))))
-		store16(m.memory, uint64(uint32(v3+t75<<1)), uint16(i32(0)))
+		t76 := int32(load32(m.memory, uint64(uint32(v6))))
+		store16(m.memory, uint64(uint32(v3+t76<<1)), uint16(i32(0)))
 		v6 = v6 + i32(-4)
 		v14 = v14 + i32(-1)
 		v7 = v7 + i32(-1)
@@ -19364,14 +19977,14 @@ l33:
 l35:
 	{
 		v8 = i32(0)
-		t76 := int32(load32(m.memory, uint64(uint32(v6+i32(12)))))
-		store16(m.memory, uint64(uint32(v3+t76<<1)), uint16(i32(0)))
-		t77 := int32(load32(m.memory, uint64(uint32(v6+i32(8)))))
+		t77 := int32(load32(m.memory, uint64(uint32(v6+i32(12)))))
 		store16(m.memory, uint64(uint32(v3+t77<<1)), uint16(i32(0)))
-		t78 := int32(load32(m.memory, uint64(uint32(v6+i32(4)))))
+		t78 := int32(load32(m.memory, uint64(uint32(v6+i32(8)))))
 		store16(m.memory, uint64(uint32(v3+t78<<1)), uint16(i32(0)))
-		t79 := int32(load32(m.memory, uint64(uint32(v6))))
+		t79 := int32(load32(m.memory, uint64(uint32(v6+i32(4)))))
 		store16(m.memory, uint64(uint32(v3+t79<<1)), uint16(i32(0)))
+		t80 := int32(load32(m.memory, uint64(uint32(v6))))
+		store16(m.memory, uint64(uint32(v3+t80<<1)), uint16(i32(0)))
 		v6 = v6 + i32(-16)
 		v7 = v7 + i32(-4)
 		if uint32(v7) > uint32(i32(1)) {
@@ -19383,7 +19996,8 @@ l2:
 	return v8
 }
 func (m *Module) fn121(v0, v1 int32) int32 {
-	var v2, v3, v4, v5, v6, v7, v8, v9, v10 int32
+	var v2, v3, v4, v5, v6, v7, v8, v9 int32
+	var v10 int64
 	t0 := m.g0
 	v2 = t0 - i32(32)
 	m.g0 = v2
@@ -19403,11 +20017,11 @@ func (m *Module) fn121(v0, v1 int32) int32 {
 				goto l1
 			}
 		l0:
-			t4 := int32(load32(m.memory, uint64(uint32(v4))+48))
+			t4 := int32(load32(m.memory, uint64(uint32(v4))+60))
 			if t4 != 0 {
 				goto l1
 			}
-			v6 = v4 + i32(24)
+			v6 = v4 + i32(32)
 			t5 := int32(load32(m.memory, uint64(uint32(v6))))
 			v5 = t5
 			v7 = i32(0)
@@ -19426,7 +20040,7 @@ func (m *Module) fn121(v0, v1 int32) int32 {
 				if t10 < i32(1) {
 					goto l3
 				}
-				v7 = v4 + i32(32)
+				v7 = v4 + i32(44)
 				v6 = i32(0)
 			l4:
 				{
@@ -19440,11 +20054,11 @@ func (m *Module) fn121(v0, v1 int32) int32 {
 				}
 			}
 		l3:
-			store32(m.memory, uint64(uint32(v4))+28, uint32(i32(0)))
+			store32(m.memory, uint64(uint32(v4))+40, uint32(i32(0)))
 			t12 := int32(load32(m.memory, uint64(uint32(v0))+276))
 			t13 := v4
 			v5 = t12
-			store32(m.memory, uint64(uint32(t13))+48, uint32(v5))
+			store32(m.memory, uint64(uint32(t13))+60, uint32(v5))
 			t14 := int32(load32(m.memory, uint64(uint32(v0))+416))
 			if t14 != 0 {
 				goto l1
@@ -19452,7 +20066,7 @@ func (m *Module) fn121(v0, v1 int32) int32 {
 			store32(m.memory, uint64(uint32(v4))+16, uint32(i32(0)))
 		}
 	l1:
-		store32(m.memory, uint64(uint32(v2))+24, uint32(v0))
+		store32(m.memory, uint64(uint32(v2))+28, uint32(v0))
 		t15 := int32(load32(m.memory, uint64(uint32(v0))+24))
 		t16 := v2
 		v6 = t15
@@ -19463,9 +20077,9 @@ func (m *Module) fn121(v0, v1 int32) int32 {
 		t19 := v2
 		v9 = t18
 		store32(m.memory, uint64(uint32(t19))+12, uint32(v9))
-		t20 := int32(load32(m.memory, uint64(uint32(v4+i32(24)))))
+		t20 := int32(load32(m.memory, uint64(uint32(v4+i32(32)))))
 		v7 = t20
-		t21 := int32(load32(m.memory, uint64(uint32(v4))+20))
+		t21 := int64(load64(m.memory, uint64(uint32(v4))+24))
 		v10 = t21
 		{
 			t22 := int32(load32(m.memory, uint64(uint32(v0))+356))
@@ -19491,16 +20105,16 @@ func (m *Module) fn121(v0, v1 int32) int32 {
 						goto l2
 					}
 				l7:
-					t25 := int32(load32(m.memory, uint64(uint32(v2))+20))
+					t25 := int32(load32(m.memory, uint64(uint32(v2))+24))
 					v7 = t25
-					t26 := int32(load32(m.memory, uint64(uint32(v2))+16))
+					t26 := int64(load64(m.memory, uint64(uint32(v2))+16))
 					v10 = t26
 				}
 			l6:
 				{
 					t27 := v10
 					v7 = v7 + i32(-1)
-					if i32_shr_u(t27, v7)&i32(1) == 0 {
+					if i64_shr_u(t27, int64(uint32(v7)))&i64(1) == 0 {
 						goto l8
 					}
 					t28 := int32(load16(m.memory, uint64(uint32(v6))))
@@ -19526,21 +20140,23 @@ func (m *Module) fn121(v0, v1 int32) int32 {
 	l5:
 		store32(m.memory, uint64(uint32(v6))+4, uint32(v9))
 		store32(m.memory, uint64(uint32(v6)), uint32(v8))
-		store32(m.memory, uint64(uint32(v4))+24, uint32(v7))
-		store32(m.memory, uint64(uint32(v4))+20, uint32(v10))
+		store32(m.memory, uint64(uint32(v4))+32, uint32(v7))
+		store64(m.memory, uint64(uint32(v4))+24, uint64(v10))
 		v7 = i32(1)
 		if v5 == 0 {
 			goto l2
 		}
-		t34 := int32(load32(m.memory, uint64(uint32(v4))+48))
-		store32(m.memory, uint64(uint32(v4))+48, uint32(t34+i32(-1)))
+		t34 := int32(load32(m.memory, uint64(uint32(v4))+60))
+		store32(m.memory, uint64(uint32(v4))+60, uint32(t34+i32(-1)))
 	}
 l2:
 	m.g0 = v2 + i32(32)
 	return v7
 }
 func (m *Module) fn122(v0, v1 int32) int32 {
-	var v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12 int32
+	var v2, v3, v4, v5, v6, v7, v8 int32
+	var v9 int64
+	var v10, v11, v12 int32
 	t0 := m.g0
 	v2 = t0 - i32(32)
 	m.g0 = v2
@@ -19562,11 +20178,11 @@ func (m *Module) fn122(v0, v1 int32) int32 {
 				goto l1
 			}
 		l0:
-			t5 := int32(load32(m.memory, uint64(uint32(v5))+48))
+			t5 := int32(load32(m.memory, uint64(uint32(v5))+60))
 			if t5 != 0 {
 				goto l1
 			}
-			v6 = v5 + i32(24)
+			v6 = v5 + i32(32)
 			t6 := int32(load32(m.memory, uint64(uint32(v6))))
 			v7 = t6
 			v8 = i32(0)
@@ -19585,25 +20201,25 @@ func (m *Module) fn122(v0, v1 int32) int32 {
 				if t11 < i32(1) {
 					goto l3
 				}
-				v6 = v5 + i32(32)
-				v7 = i32(0)
+				v6 = v5 + i32(44)
+				v8 = i32(0)
 			l4:
 				{
 					store32(m.memory, uint64(uint32(v6)), uint32(i32(0)))
 					v6 = v6 + i32(4)
-					v7 = v7 + i32(1)
+					v8 = v8 + i32(1)
 					t12 := int32(load32(m.memory, uint64(uint32(v0))+328))
-					if v7 < t12 {
+					if v8 < t12 {
 						goto l4
 					}
 				}
 			}
 		l3:
-			store32(m.memory, uint64(uint32(v5))+28, uint32(i32(0)))
+			store32(m.memory, uint64(uint32(v5))+40, uint32(i32(0)))
 			t13 := int32(load32(m.memory, uint64(uint32(v0))+276))
 			t14 := v5
 			v6 = t13
-			store32(m.memory, uint64(uint32(t14))+48, uint32(v6))
+			store32(m.memory, uint64(uint32(t14))+60, uint32(v6))
 			t15 := int32(load32(m.memory, uint64(uint32(v0))+416))
 			if t15 != 0 {
 				goto l1
@@ -19618,34 +20234,34 @@ func (m *Module) fn122(v0, v1 int32) int32 {
 			}
 			{
 				{
-					t17 := int32(load32(m.memory, uint64(uint32(v5))+28))
-					v7 = t17
-					if v7 == 0 {
+					t17 := int32(load32(m.memory, uint64(uint32(v5))+40))
+					v8 = t17
+					if v8 == 0 {
 						goto l6
 					}
-					v8 = v7 + i32(-1)
+					v8 = v8 + i32(-1)
 					goto l7
 				}
 			l6:
-				store32(m.memory, uint64(uint32(v2))+24, uint32(v0))
+				store32(m.memory, uint64(uint32(v2))+28, uint32(v0))
 				t18 := int32(load32(m.memory, uint64(uint32(v0))+24))
 				t19 := int64(load64(m.memory, uint64(uint32(t18))))
 				store64(m.memory, uint64(uint32(v2))+8, uint64(t19))
-				t20 := int32(load32(m.memory, uint64(uint32(v5+i32(24)))))
+				t20 := int32(load32(m.memory, uint64(uint32(v5+i32(32)))))
 				v6 = t20
-				t21 := int32(load32(m.memory, uint64(uint32(v5))+20))
-				v7 = t21
+				t21 := int64(load64(m.memory, uint64(uint32(v5))+24))
+				v9 = t21
 				v8 = i32(0)
 				{
 					t22 := int32(load32(m.memory, uint64(uint32(v0))+400))
-					v9 = t22
-					if v9 > v4 {
+					v10 = t22
+					if v10 > v4 {
 						goto l8
 					}
-					t23 := int32(load32(m.memory, uint64(uint32(v5))+68))
-					v10 = t23
+					t23 := int32(load32(m.memory, uint64(uint32(v5))+80))
+					v11 = t23
 					t24 := int32(load32(m.memory, uint64(uint32(v1))))
-					v11 = t24
+					v12 = t24
 				l20:
 					{
 						{
@@ -19654,59 +20270,59 @@ func (m *Module) fn122(v0, v1 int32) int32 {
 									goto l9
 								}
 								v8 = i32(0)
-								t25 := m.fn77(v2+i32(8), v7, v6, i32(0))
+								t25 := m.fn77(v2+i32(8), v9, v6, i32(0))
 								if t25 == 0 {
 									goto l2
 								}
-								v12 = i32(1)
-								t26 := int32(load32(m.memory, uint64(uint32(v2))+16))
-								v7 = t26
-								t27 := int32(load32(m.memory, uint64(uint32(v2))+20))
+								v7 = i32(1)
+								t26 := int64(load64(m.memory, uint64(uint32(v2))+16))
+								v9 = t26
+								t27 := int32(load32(m.memory, uint64(uint32(v2))+24))
 								v6 = t27
 								if v6 < i32(8) {
 									goto l10
 								}
 							}
 						l9:
-							t28 := int32(load32(m.memory, uint64(uint32(v10+i32_shr_u(v7, v6+i32(-8))&i32(255)<<2+i32(148)))))
+							t28 := int32(load32(m.memory, uint64(uint32(v11+int32(i64_shr_u(v9, int64(uint32(v6+i32(-8)))))&i32(255)<<2+i32(148)))))
 							v8 = t28
-							v12 = v8 >> 8
+							v7 = v8 >> 8
 							if v8 > i32(2303) {
 								goto l10
 							}
 							v1 = v8 & i32(255)
-							v6 = v6 - v12
+							v6 = v6 - v7
 							goto l11
 						}
 					l10:
 						v8 = i32(0)
-						t29 := m.fn78(v2+i32(8), v7, v6, v10, v12)
+						t29 := m.fn78(v2+i32(8), v9, v6, v11, v7)
 						v1 = t29
 						if v1 < i32(0) {
 							goto l2
 						}
-						t30 := int32(load32(m.memory, uint64(uint32(v2))+20))
+						t30 := int32(load32(m.memory, uint64(uint32(v2))+24))
 						v6 = t30
-						t31 := int32(load32(m.memory, uint64(uint32(v2))+16))
-						v7 = t31
+						t31 := int64(load64(m.memory, uint64(uint32(v2))+16))
+						v9 = t31
 					}
 				l11:
-					v12 = int32(uint32(v1) >> 4)
+					v7 = int32(uint32(v1) >> 4)
 					{
 						v8 = v1 & i32(15)
 						if v8 == 0 {
-							if v12 != i32(15) {
-								v8 = i32_shl(i32(1), v12)
+							if v7 != i32(15) {
+								v8 = i32_shl(i32(1), v7)
 								{
 									if uint32(v1) < uint32(i32(16)) {
 										goto l17
 									}
 									{
-										if v6 >= v12 {
+										if v6 >= v7 {
 											goto l18
 										}
 										{
-											t41 := m.fn77(v2+i32(8), v7, v6, v12)
+											t41 := m.fn77(v2+i32(8), v9, v6, v7)
 											if t41 != 0 {
 												goto l19
 											}
@@ -19714,21 +20330,22 @@ func (m *Module) fn122(v0, v1 int32) int32 {
 											goto l2
 										}
 									l19:
-										t42 := int32(load32(m.memory, uint64(uint32(v2))+20))
+										t42 := int32(load32(m.memory, uint64(uint32(v2))+24))
 										v6 = t42
-										t43 := int32(load32(m.memory, uint64(uint32(v2))+16))
-										v7 = t43
+										t43 := int64(load64(m.memory, uint64(uint32(v2))+16))
+										v9 = t43
 									}
 								l18:
-									t44 := v7
-									v6 = v6 - v12
-									v8 = i32_shr_u(t44, v6)&(v8+i32(-1)) + v8
+									t44 := v8 + i32(-1)
+									t45 := v9
+									v6 = v6 - v7
+									v8 = t44&int32(i64_shr_u(t45, int64(uint32(v6)))) + v8
 								}
 							l17:
 								v8 = v8 + i32(-1)
 								goto l8
 							}
-							v1 = v9 + i32(15)
+							v1 = v10 + i32(15)
 							goto l15
 						}
 						{
@@ -19736,7 +20353,7 @@ func (m *Module) fn122(v0, v1 int32) int32 {
 								goto l13
 							}
 							{
-								t32 := m.fn77(v2+i32(8), v7, v6, v8)
+								t32 := m.fn77(v2+i32(8), v9, v6, v8)
 								if t32 != 0 {
 									goto l14
 								}
@@ -19744,61 +20361,63 @@ func (m *Module) fn122(v0, v1 int32) int32 {
 								goto l2
 							}
 						l14:
-							t33 := int32(load32(m.memory, uint64(uint32(v2))+20))
+							t33 := int32(load32(m.memory, uint64(uint32(v2))+24))
 							v6 = t33
-							t34 := int32(load32(m.memory, uint64(uint32(v2))+16))
-							v7 = t34
+							t34 := int64(load64(m.memory, uint64(uint32(v2))+16))
+							v9 = t34
 						}
 					l13:
-						t35 := v11
-						v1 = v12 + v9
+						t35 := v12
+						v1 = v7 + v10
 						t36 := int32(load32(m.memory, uint64(uint32(i32(7968)+v1<<2))))
 						t37 := t35 + t36<<1
-						v12 = i32_shl(i32(-1), v8)
-						t38 := v12 | i32(1)
-						t39 := v7
+						v7 = i32_shl(i32(-1), v8)
+						t38 := v7 | i32(1)
+						t39 := v9
 						v6 = v6 - v8
-						v12 = i32_shr_u(t39, v6) & (v12 ^ i32(-1))
+						v7 = int32(i64_shr_u(t39, int64(uint32(v6)))) & (v7 ^ i32(-1))
 						p40 := i32(0)
-						if v12 < i32_shl(i32(1), v8+i32(-1)) {
+						if v7 < i32_shl(i32(1), v8+i32(-1)) {
 							p40 = t38
 						}
-						store16(m.memory, uint64(uint32(t37)), uint16(i32_shl(p40+v12, v3)))
+						store16(m.memory, uint64(uint32(t37)), uint16(i32_shl(p40+v7, v3)))
 						goto l15
 					}
 				l15:
-					v9 = v1 + i32(1)
+					v10 = v1 + i32(1)
 					if v1 < v4 {
 						goto l20
 					}
 					v8 = i32(0)
 				}
 			l8:
-				store32(m.memory, uint64(uint32(v5))+24, uint32(v6))
-				store32(m.memory, uint64(uint32(v5))+20, uint32(v7))
-				t45 := int32(load32(m.memory, uint64(uint32(v0))+24))
-				t46 := int64(load64(m.memory, uint64(uint32(v2))+8))
-				store64(m.memory, uint64(uint32(t45)), uint64(t46))
-				t47 := int32(load32(m.memory, uint64(uint32(v0))+276))
-				v6 = t47
+				store32(m.memory, uint64(uint32(v5))+32, uint32(v6))
+				store64(m.memory, uint64(uint32(v5))+24, uint64(v9))
+				t46 := int32(load32(m.memory, uint64(uint32(v0))+24))
+				t47 := int64(load64(m.memory, uint64(uint32(v2))+8))
+				store64(m.memory, uint64(uint32(t46)), uint64(t47))
+				t48 := int32(load32(m.memory, uint64(uint32(v0))+276))
+				v6 = t48
 			}
 		l7:
-			store32(m.memory, uint64(uint32(v5))+28, uint32(v8))
+			store32(m.memory, uint64(uint32(v5))+40, uint32(v8))
 		}
 	l5:
 		v8 = i32(1)
 		if v6 == 0 {
 			goto l2
 		}
-		t48 := int32(load32(m.memory, uint64(uint32(v5))+48))
-		store32(m.memory, uint64(uint32(v5))+48, uint32(t48+i32(-1)))
+		t49 := int32(load32(m.memory, uint64(uint32(v5))+60))
+		store32(m.memory, uint64(uint32(v5))+60, uint32(t49+i32(-1)))
 	}
 l2:
 	m.g0 = v2 + i32(32)
 	return v8
 }
 func (m *Module) fn123(v0, v1 int32) int32 {
-	var v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13, v14, v15 int32
+	var v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 int32
+	var v12 int64
+	var v13, v14, v15 int32
 	t0 := m.g0
 	v2 = t0 - i32(48)
 	m.g0 = v2
@@ -19818,11 +20437,11 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 				goto l1
 			}
 		l0:
-			t4 := int32(load32(m.memory, uint64(uint32(v4))+48))
+			t4 := int32(load32(m.memory, uint64(uint32(v4))+60))
 			if t4 != 0 {
 				goto l1
 			}
-			v5 = v4 + i32(24)
+			v5 = v4 + i32(32)
 			t5 := int32(load32(m.memory, uint64(uint32(v5))))
 			v6 = t5
 			v7 = i32(0)
@@ -19841,7 +20460,7 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 				if t10 < i32(1) {
 					goto l3
 				}
-				v5 = v4 + i32(32)
+				v5 = v4 + i32(44)
 				v6 = i32(0)
 			l4:
 				{
@@ -19855,11 +20474,11 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 				}
 			}
 		l3:
-			store32(m.memory, uint64(uint32(v4))+28, uint32(i32(0)))
+			store32(m.memory, uint64(uint32(v4))+40, uint32(i32(0)))
 			t12 := int32(load32(m.memory, uint64(uint32(v0))+276))
 			t13 := v4
 			v5 = t12
-			store32(m.memory, uint64(uint32(t13))+48, uint32(v5))
+			store32(m.memory, uint64(uint32(t13))+60, uint32(v5))
 			t14 := int32(load32(m.memory, uint64(uint32(v0))+416))
 			if t14 != 0 {
 				goto l1
@@ -19873,14 +20492,14 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 				goto l5
 			}
 			v8 = v2 + i32(8)
-			t16 := int64(load64(m.memory, uint64(uint32(v4+i32(36)))))
+			t16 := int64(load64(m.memory, uint64(uint32(v4+i32(48)))))
 			store64(m.memory, uint64(uint32(v8)), uint64(t16))
 			v9 = v2 + i32(16)
-			t17 := int32(load32(m.memory, uint64(uint32(v4+i32(44)))))
+			t17 := int32(load32(m.memory, uint64(uint32(v4+i32(56)))))
 			store32(m.memory, uint64(uint32(v9)), uint32(t17))
-			t18 := int64(load64(m.memory, uint64(uint32(v4))+28))
+			t18 := int64(load64(m.memory, uint64(uint32(v4))+40))
 			store64(m.memory, uint64(uint32(v2)), uint64(t18))
-			store32(m.memory, uint64(uint32(v2))+40, uint32(v0))
+			store32(m.memory, uint64(uint32(v2))+44, uint32(v0))
 			t19 := int32(load32(m.memory, uint64(uint32(v0))+24))
 			t20 := v2
 			v6 = t19
@@ -19891,9 +20510,9 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 			t23 := v2
 			v11 = t22
 			store32(m.memory, uint64(uint32(t23))+28, uint32(v11))
-			t24 := int32(load32(m.memory, uint64(uint32(v4+i32(24)))))
+			t24 := int32(load32(m.memory, uint64(uint32(v4+i32(32)))))
 			v5 = t24
-			t25 := int32(load32(m.memory, uint64(uint32(v4))+20))
+			t25 := int64(load64(m.memory, uint64(uint32(v4))+24))
 			v12 = t25
 			{
 				t26 := int32(load32(m.memory, uint64(uint32(v0))+356))
@@ -19910,7 +20529,7 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 					v14 = t27 << 2
 					t30 := int32(load32(m.memory, uint64(uint32(t29+v14+i32(332)))))
 					t31 := int32(load32(m.memory, uint64(uint32(t30))+20))
-					t32 := int32(load32(m.memory, uint64(uint32(t28+t31<<2+i32(52)))))
+					t32 := int32(load32(m.memory, uint64(uint32(t28+t31<<2+i32(64)))))
 					v6 = t32
 					t33 := int32(load32(m.memory, uint64(uint32(v1))))
 					v15 = t33
@@ -19926,16 +20545,16 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 									goto l2
 								}
 								v10 = i32(1)
-								t35 := int32(load32(m.memory, uint64(uint32(v2))+32))
+								t35 := int64(load64(m.memory, uint64(uint32(v2))+32))
 								v12 = t35
-								t36 := int32(load32(m.memory, uint64(uint32(v2))+36))
+								t36 := int32(load32(m.memory, uint64(uint32(v2))+40))
 								v5 = t36
 								if v5 < i32(8) {
 									goto l8
 								}
 							}
 						l7:
-							t37 := int32(load32(m.memory, uint64(uint32(v6+i32_shr_u(v12, v5+i32(-8))&i32(255)<<2+i32(148)))))
+							t37 := int32(load32(m.memory, uint64(uint32(v6+int32(i64_shr_u(v12, int64(uint32(v5+i32(-8)))))&i32(255)<<2+i32(148)))))
 							v7 = t37
 							v10 = v7 >> 8
 							if v7 > i32(2303) {
@@ -19952,9 +20571,9 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 						if v6 < i32(0) {
 							goto l2
 						}
-						t39 := int32(load32(m.memory, uint64(uint32(v2))+36))
+						t39 := int32(load32(m.memory, uint64(uint32(v2))+40))
 						v5 = t39
-						t40 := int32(load32(m.memory, uint64(uint32(v2))+32))
+						t40 := int64(load64(m.memory, uint64(uint32(v2))+32))
 						v12 = t40
 					}
 				l9:
@@ -19978,9 +20597,9 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 								goto l2
 							}
 						l13:
-							t42 := int32(load32(m.memory, uint64(uint32(v2))+36))
+							t42 := int32(load32(m.memory, uint64(uint32(v2))+40))
 							v5 = t42
-							t43 := int32(load32(m.memory, uint64(uint32(v2))+32))
+							t43 := int64(load64(m.memory, uint64(uint32(v2))+32))
 							v12 = t43
 						}
 					l12:
@@ -19988,7 +20607,7 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 						t44 := v10 + i32(1)
 						t45 := v12
 						v5 = v5 - v6
-						v10 = i32_shr_u(t45, v5) & (v10 ^ i32(-1))
+						v10 = int32(i64_shr_u(t45, int64(uint32(v5)))) & (v10 ^ i32(-1))
 						p46 := i32(0)
 						if v10 < i32_shl(i32(1), v6+i32(-1)) {
 							p46 = t44
@@ -20045,15 +20664,15 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 		l6:
 			store32(m.memory, uint64(uint32(v6))+4, uint32(v11))
 			store32(m.memory, uint64(uint32(v6)), uint32(v10))
-			v6 = v4 + i32(28)
+			v6 = v4 + i32(40)
 			t55 := int64(load64(m.memory, uint64(uint32(v2))))
 			store64(m.memory, uint64(uint32(v6)), uint64(t55))
 			t56 := int32(load32(m.memory, uint64(uint32(v9))))
 			store32(m.memory, uint64(uint32(v6+i32(16))), uint32(t56))
 			t57 := int64(load64(m.memory, uint64(uint32(v8))))
 			store64(m.memory, uint64(uint32(v6+i32(8))), uint64(t57))
-			store32(m.memory, uint64(uint32(v4))+24, uint32(v5))
-			store32(m.memory, uint64(uint32(v4))+20, uint32(v12))
+			store32(m.memory, uint64(uint32(v4))+32, uint32(v5))
+			store64(m.memory, uint64(uint32(v4))+24, uint64(v12))
 			t58 := int32(load32(m.memory, uint64(uint32(v0))+276))
 			v5 = t58
 		}
@@ -20062,8 +20681,8 @@ func (m *Module) fn123(v0, v1 int32) int32 {
 		if v5 == 0 {
 			goto l2
 		}
-		t59 := int32(load32(m.memory, uint64(uint32(v4))+48))
-		store32(m.memory, uint64(uint32(v4))+48, uint32(t59+i32(-1)))
+		t59 := int32(load32(m.memory, uint64(uint32(v4))+60))
+		store32(m.memory, uint64(uint32(v4))+60, uint32(t59+i32(-1)))
 	}
 l2:
 	m.g0 = v2 + i32(48)
@@ -30501,21 +31120,21 @@ func (m *Module) fn214(v0 int32) {
 	var v1 int32
 	t0 := int32(load32(m.memory, uint64(uint32(v0))+4))
 	t1 := int32(load32(m.memory, uint64(uint32(t0))))
-	t2 := m.t0[uint(t1)].(func(int32, int32, int32) int32)(v0, i32(1), i32(288))
+	t2 := m.t0[uint(t1)].(func(int32, int32, int32) int32)(v0, i32(1), i32(304))
 	t3 := v0
 	v1 = t2
 	store32(m.memory, uint64(uint32(t3))+444, uint32(v1))
 	store32(m.memory, uint64(uint32(v1))+12, uint32(i32(130)))
 	store32(m.memory, uint64(uint32(v1))+8, uint32(i32(131)))
 	store32(m.memory, uint64(uint32(v1)), uint32(i32(132)))
-	store64(m.memory, uint64(uint32(v1))+36, uint64(i64(0)))
-	store64(m.memory, uint64(uint32(v1))+28, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+48, uint64(i64(0)))
+	store64(m.memory, uint64(uint32(v1))+40, uint64(i64(0)))
 }
 func (m *Module) fn215(v0 int32) int32 {
 	var v1, v2, v3, v4 int32
 	t0 := int32(load32(m.memory, uint64(uint32(v0))+444))
 	v1 = t0
-	v2 = v1 + i32(24)
+	v2 = v1 + i32(32)
 	t1 := int32(load32(m.memory, uint64(uint32(v2))))
 	v3 = t1
 	v4 = i32(0)
@@ -30541,7 +31160,8 @@ l0:
 	return v4
 }
 func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
-	var v5, v6, v7, v8, v9, v10, v11, v12 int32
+	var v5, v6, v7, v8, v9, v10, v11 int32
+	var v12 int64
 	t0 := m.g0
 	v5 = t0 - i32(32)
 	m.g0 = v5
@@ -30551,13 +31171,13 @@ func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
 				{
 					t1 := int32(load32(m.memory, uint64(uint32(v0))+444))
 					v6 = t1
-					t2 := int32(load32(m.memory, uint64(uint32(v6))+124))
+					t2 := int32(load32(m.memory, uint64(uint32(v6))+136))
 					v7 = t2
 					if v7 < i32(1) {
 						goto l0
 					}
-					v8 = v6 + i32(84)
-					v9 = v6 + i32(136)
+					v8 = v6 + i32(96)
+					v9 = v6 + i32(148)
 					v10 = v7
 				l1:
 					{
@@ -30581,8 +31201,8 @@ func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
 					if v7 < i32(1) {
 						goto l3
 					}
-					v9 = v6 + i32(136)
-					v8 = v6 + i32(84)
+					v9 = v6 + i32(148)
+					v8 = v6 + i32(96)
 					v1 = v4 << 2
 					v10 = i32(0)
 				l4:
@@ -30593,7 +31213,7 @@ func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
 						v9 = v9 + i32(12)
 						v8 = v8 + i32(4)
 						v10 = v10 + i32(1)
-						t11 := int32(load32(m.memory, uint64(uint32(v6))+124))
+						t11 := int32(load32(m.memory, uint64(uint32(v6))+136))
 						if v10 < t11 {
 							goto l4
 						}
@@ -30607,32 +31227,32 @@ func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
 				}
 			}
 		l2:
-			store32(m.memory, uint64(uint32(v5))+24, uint32(v0))
+			store32(m.memory, uint64(uint32(v5))+28, uint32(v0))
 			t13 := int32(load32(m.memory, uint64(uint32(v0))+24))
 			t14 := v5
 			v10 = t13
 			t15 := int32(load32(m.memory, uint64(uint32(v10))))
-			v2 = t15
-			store32(m.memory, uint64(uint32(t14))+8, uint32(v2))
+			v1 = t15
+			store32(m.memory, uint64(uint32(t14))+8, uint32(v1))
 			t16 := int32(load32(m.memory, uint64(uint32(v10))+4))
 			t17 := v5
-			v3 = t16
-			store32(m.memory, uint64(uint32(t17))+12, uint32(v3))
+			v2 = t16
+			store32(m.memory, uint64(uint32(t17))+12, uint32(v2))
 			if v4 != 0 {
-				v11 = v6 + i32(248)
+				v11 = v6 + i32(260)
 				t18 := int32(load32(m.memory, uint64(uint32(v0))+356))
 				v8 = t18
-				t19 := int32(load32(m.memory, uint64(uint32(v6))+20))
-				v1 = t19
-				t20 := int32(load32(m.memory, uint64(uint32(v6))+24))
+				t19 := int64(load64(m.memory, uint64(uint32(v6))+24))
+				v12 = t19
+				t20 := int32(load32(m.memory, uint64(uint32(v6))+32))
 				v9 = t20
-				v12 = i32(0)
+				v7 = i32(0)
 			l19:
 				{
 					if v8 < i32(1) {
 						goto l7
 					}
-					v3 = i32(0)
+					v2 = i32(0)
 					v10 = v11
 				l18:
 					{
@@ -30645,49 +31265,49 @@ func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
 										goto l8
 									}
 									{
-										t22 := m.fn77(v5+i32(8), v1, v9, i32(0))
+										t22 := m.fn77(v5+i32(8), v12, v9, i32(0))
 										if t22 != 0 {
 											goto l9
 										}
-										v4 = v12
+										v4 = v7
 										goto l6
 									}
 								l9:
-									v2 = i32(1)
-									t23 := int32(load32(m.memory, uint64(uint32(v5))+16))
-									v1 = t23
-									t24 := int32(load32(m.memory, uint64(uint32(v5))+20))
+									v1 = i32(1)
+									t23 := int64(load64(m.memory, uint64(uint32(v5))+16))
+									v12 = t23
+									t24 := int32(load32(m.memory, uint64(uint32(v5))+24))
 									v9 = t24
 									if v9 < i32(8) {
 										goto l10
 									}
 								}
 							l8:
-								t25 := int32(load32(m.memory, uint64(uint32(v8+i32_shr_u(v1, v9+i32(-8))&i32(255)<<2+i32(148)))))
-								v7 = t25
-								v2 = v7 >> 8
-								if v7 > i32(2303) {
+								t25 := int32(load32(m.memory, uint64(uint32(v8+int32(i64_shr_u(v12, int64(uint32(v9+i32(-8)))))&i32(255)<<2+i32(148)))))
+								v3 = t25
+								v1 = v3 >> 8
+								if v3 > i32(2303) {
 									goto l10
 								}
-								v8 = v7 & i32(255)
-								v9 = v9 - v2
+								v8 = v3 & i32(255)
+								v9 = v9 - v1
 								goto l11
 							}
 						l10:
 							{
-								t26 := m.fn78(v5+i32(8), v1, v9, v8, v2)
+								t26 := m.fn78(v5+i32(8), v12, v9, v8, v1)
 								v8 = t26
 								if v8 >= i32(0) {
 									goto l12
 								}
-								v4 = v12
+								v4 = v7
 								goto l6
 							}
 						l12:
-							t27 := int32(load32(m.memory, uint64(uint32(v5))+20))
+							t27 := int32(load32(m.memory, uint64(uint32(v5))+24))
 							v9 = t27
-							t28 := int32(load32(m.memory, uint64(uint32(v5))+16))
-							v1 = t28
+							t28 := int64(load64(m.memory, uint64(uint32(v5))+16))
+							v12 = t28
 						}
 					l11:
 						switch v8 {
@@ -30702,38 +31322,38 @@ func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
 									goto l16
 								}
 								{
-									t29 := m.fn77(v5+i32(8), v1, v9, v8)
+									t29 := m.fn77(v5+i32(8), v12, v9, v8)
 									if t29 != 0 {
 										goto l17
 									}
-									v4 = v12
+									v4 = v7
 									goto l6
 								}
 							l17:
-								t30 := int32(load32(m.memory, uint64(uint32(v5))+20))
+								t30 := int32(load32(m.memory, uint64(uint32(v5))+24))
 								v9 = t30
-								t31 := int32(load32(m.memory, uint64(uint32(v5))+16))
-								v1 = t31
+								t31 := int64(load64(m.memory, uint64(uint32(v5))+16))
+								v12 = t31
 							}
 						l16:
-							t32 := v1
+							t32 := v12
 							v9 = v9 - v8
-							t33 := i32_shr_u(t32, v9)
-							v2 = i32_shl(i32(-1), v8)
-							v7 = t33 & (v2 ^ i32(-1))
-							v8 = (v7+i32_shl(i32(-1), v8+i32(-1)))>>31&(v2+i32(1)) + v7
+							t33 := int32(i64_shr_u(t32, int64(uint32(v9))))
+							v1 = i32_shl(i32(-1), v8)
+							v3 = t33 & (v1 ^ i32(-1))
+							v8 = (v3+i32_shl(i32(-1), v8+i32(-1)))>>31&(v1+i32(1)) + v3
 						}
 					l13:
 						t34 := int32(load32(m.memory, uint64(uint32(v10))))
-						v2 = v6 + t34<<2 + i32(84)
-						t35 := int32(load32(m.memory, uint64(uint32(v2))))
-						v7 = t35
-						store32(m.memory, uint64(uint32(v7)), uint32(v8))
-						store32(m.memory, uint64(uint32(v2)), uint32(v7+i32(4)))
+						v1 = v6 + t34<<2 + i32(96)
+						t35 := int32(load32(m.memory, uint64(uint32(v1))))
+						v3 = t35
+						store32(m.memory, uint64(uint32(v3)), uint32(v8))
+						store32(m.memory, uint64(uint32(v1)), uint32(v3+i32(4)))
 						v10 = v10 + i32(4)
-						v3 = v3 + i32(1)
+						v2 = v2 + i32(1)
 						t36 := int32(load32(m.memory, uint64(uint32(v0))+356))
-						t37 := v3
+						t37 := v2
 						v8 = t36
 						if t37 < v8 {
 							goto l18
@@ -30742,17 +31362,17 @@ func (m *Module) fn216(v0, v1, v2, v3, v4 int32) int32 {
 					t38 := int32(load32(m.memory, uint64(uint32(v0))+24))
 					v10 = t38
 					t39 := int32(load32(m.memory, uint64(uint32(v5))+12))
-					v3 = t39
+					v2 = t39
 					t40 := int32(load32(m.memory, uint64(uint32(v5))+8))
-					v2 = t40
+					v1 = t40
 				}
 			l7:
-				store32(m.memory, uint64(uint32(v10))+4, uint32(v3))
-				store32(m.memory, uint64(uint32(v10)), uint32(v2))
-				store32(m.memory, uint64(uint32(v6))+24, uint32(v9))
-				store32(m.memory, uint64(uint32(v6))+20, uint32(v1))
-				v12 = v12 + i32(1)
-				if v12 != v4 {
+				store32(m.memory, uint64(uint32(v10))+4, uint32(v2))
+				store32(m.memory, uint64(uint32(v10)), uint32(v1))
+				store32(m.memory, uint64(uint32(v6))+32, uint32(v9))
+				store64(m.memory, uint64(uint32(v6))+24, uint64(v12))
+				v7 = v7 + i32(1)
+				if v7 != v4 {
 					goto l19
 				}
 				goto l6
@@ -30805,7 +31425,7 @@ func (m *Module) fn217(v0 int32) {
 				m.t0[uint(t7)].(func(int32))(v0)
 			}
 		l2:
-			m.fn76(v0, i32(1), v4, v1+v4<<2+i32(28))
+			m.fn76(v0, i32(1), v4, v1+v4<<2+i32(40))
 			v2 = v2 + i32(4)
 			v3 = v3 + i32(1)
 			t8 := int32(load32(m.memory, uint64(uint32(v0))+328))
@@ -30822,7 +31442,7 @@ l0:
 		if v4 < i32(1) {
 			goto l4
 		}
-		v6 = v1 + i32(248)
+		v6 = v1 + i32(260)
 		v5 = i32(0)
 		v7 = i32(0)
 	l9:
@@ -30842,9 +31462,9 @@ l0:
 			v10 = i32(0)
 		l8:
 			v4 = v1 + v5*i32(12)
-			store32(m.memory, uint64(uint32(v4+i32(136))), uint32(v9))
-			store32(m.memory, uint64(uint32(v4+i32(132))), uint32(v10))
-			store32(m.memory, uint64(uint32(v4+i32(128))), uint32(v8))
+			store32(m.memory, uint64(uint32(v4+i32(148))), uint32(v9))
+			store32(m.memory, uint64(uint32(v4+i32(144))), uint32(v10))
+			store32(m.memory, uint64(uint32(v4+i32(140))), uint32(v8))
 			{
 				if v9 < i32(1) {
 					goto l6
@@ -30855,7 +31475,7 @@ l0:
 				{
 					store32(m.memory, uint64(uint32(v4)), uint32(v5))
 					t15 := int32(load32(m.memory, uint64(uint32(v3))+20))
-					t16 := int32(load32(m.memory, uint64(uint32(v1+t15<<2+i32(28)))))
+					t16 := int32(load32(m.memory, uint64(uint32(v1+t15<<2+i32(40)))))
 					store32(m.memory, uint64(uint32(v4+i32(-204))), uint32(t16))
 					v4 = v4 + i32(4)
 					v2 = v2 + i32(1)
@@ -30885,9 +31505,10 @@ l0:
 		}
 	}
 l4:
-	store32(m.memory, uint64(uint32(v1))+124, uint32(v5))
-	store64(m.memory, uint64(uint32(v1))+16, uint64(i64(0)))
-	store32(m.memory, uint64(uint32(v1+i32(24))), uint32(i32(0)))
+	store32(m.memory, uint64(uint32(v1))+136, uint32(v5))
+	store64(m.memory, uint64(uint32(v1))+24, uint64(i64(0)))
+	store32(m.memory, uint64(uint32(v1))+16, uint32(i32(0)))
+	store32(m.memory, uint64(uint32(v1+i32(32))), uint32(i32(0)))
 }
 func (m *Module) fn218(v0 int32) {
 	var v1, v2 int32
@@ -34978,6 +35599,16 @@ func i32_shl(x, y int32) int32 {
 //go:nosplit
 func i32_shr_u(x, y int32) int32 {
 	return int32(uint32(x) >> (y & 31))
+}
+
+//go:nosplit
+func i64_shl(x, y int64) int64 {
+	return x << (y & 63)
+}
+
+//go:nosplit
+func i64_shr_u(x, y int64) int64 {
+	return int64(uint64(x) >> (y & 63))
 }
 
 //go:nosplit

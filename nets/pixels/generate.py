@@ -1,4 +1,4 @@
-"""Makes libjpeg/wasm.go and libwebp/wasm.go: libjpeg-turbo's and libwebp's decoders as Go.
+"""Makes libjpeg/wasm.go, libwebp/wasm.go and lcms/wasm.go: what Pillow reads with, as Go.
 
 Each is compiled to WebAssembly and that is translated to Go, so that Pillow's own decoders run in a program without cgo,
 within a memory of their own, and with nothing to compile or to load at start. With --check it compares with what is there.
@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-CRATES = {"turbojpeg-sys": "1.2.0", "libwebp-sys": "0.14.4"}
+CRATES = {"turbojpeg-sys": "1.2.0", "libwebp-sys": "0.14.4", "lcms2-sys": "4.0.7"}
 WASM2GO = "github.com/ncruces/wasm2go@v0.4.21"
 
 JPEG = """jdapimin jdapistd jdarith jaricom jdcoefct jdcolor jddctmgr jdhuff jdinput jdmainct jdmarker jdmaster jdmerge jdphuff
@@ -76,8 +76,9 @@ def build(work, name, flags, files):
 def main():
     with tempfile.TemporaryDirectory() as t:
         work = pathlib.Path(t)
-        turbo, webp = sources(work)
+        turbo, webp, cms = sources(work)
         turbo, webp = turbo / "libjpeg-turbo/src", webp / "vendor"
+        cms = cms / "vendor"
         for file, text in CONFIG.items():
             (work / file).write_text(text)
         made = {
@@ -86,6 +87,7 @@ def main():
                              sorted(glob.glob(f"{webp}/src/dec/*.c") + glob.glob(f"{webp}/src/demux/*.c") + glob.glob(f"{webp}/src/utils/*.c")
                                     + [f for f in glob.glob(f"{webp}/src/dsp/*.c") if not any(
                                         f.endswith(s) for s in ("sse2.c", "sse41.c", "avx2.c", "neon.c", "msa.c", "mips32.c", "mips_dsp_r2.c"))])),
+            "lcms": build(work, "lcms", ["-DCMS_NO_PTHREADS", "-DCMS_NO_REGISTER_KEYWORD", f"-I{cms}/include"], [f for f in sorted(glob.glob(f"{cms}/src/*.c")) if not f.endswith(("cgats.c", "cmsps2.c", "cmscam02.c"))]),
         }
     stale = []
     for name, data in made.items():

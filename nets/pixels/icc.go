@@ -1,5 +1,5 @@
 package pixels
 
-import "errors"
+import "parley/nets/pixels/lcms"
 
-func toSRGB(icc []byte, r *raster) ([]uint8, error) { return nil, errors.New("todo") }
+func toSRGB(icc []byte, r *raster) ([]uint8, error) { return lcms.SRGB(icc, r.pix, r.n) }

@@ -99,16 +99,10 @@ func readGIF(f *file) (*raster, about, error) {
 			}
 			frame := make([]byte, fw*fh)
 			z := lzw.NewReader(bytes.NewReader(blocks()), lzw.LSB, bits)
-			for rest := frame; len(rest) > 0; {
-				n, err := z.Read(rest)
-				rest = rest[n:]
-				if err == io.EOF { // its end is written before the frame is full
-					break
-				} else if err == io.ErrUnexpectedEOF {
-					return nil, a, errShort
-				} else if err != nil {
-					return nil, a, err
-				}
+			if _, err := io.ReadFull(z, frame); err == io.EOF || err == io.ErrUnexpectedEOF {
+				return nil, a, errShort
+			} else if err != nil {
+				return nil, a, err
 			}
 			index := make([]byte, w*h)
 			if transparent > 0 {

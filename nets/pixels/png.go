@@ -40,10 +40,11 @@ func readPNG(f *file) (*raster, about, error) {
 				return nil, a, err
 			}
 			colour = data[9]
+			colours = 1 << min(data[8], 8)
 			keep(name, data)
 		case name == "PLTE" && colour == 3:
-			colours = len(data) / 3
-			keep(name, data)
+			data = append(bytes.Clone(data), make([]byte, max(3*colours-len(data), 0))...) // the rest is black
+			keep(name, data[:3*colours])
 		case name == "tRNS" && colour < 4 && !pixels:
 			if colour == 3 {
 				data = data[:min(len(data), colours)]

@@ -50,6 +50,12 @@ ptx:
 ptx-check:
 	python3 kernels/cuda/ptx.py --check
 
+# Regenerates the picture decoders: nets/pixels/*/wasm.go. Needs Python 3, cargo
+# and Debian's clang with its libraries for WebAssembly.
+.PHONY: decoders
+decoders:
+	python3 nets/pixels/generate.py
+
 # What a machine with a GPU needs to prove and to measure everything: out/gpu, to
 # be carried there; out/gpu/run does it.
 gpu-bundle:

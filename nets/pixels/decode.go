@@ -23,7 +23,7 @@ const DefaultMaxPixels = 2 * 89478485
 
 // MaxScans is how many scans a JPEG may have. Encoders write about ten; each
 // costs time by the picture's area, and may take a few bytes of the file.
-const MaxScans = 100
+const MaxScans = 32
 
 func (o Options) pixels() int {
 	if o.MaxPixels > 0 {
@@ -61,8 +61,8 @@ func (o Options) read(path string) (*Image, error) {
 	return o.decode(f, size)
 }
 
-// Decode reads a PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF or HEIC, of moving ones
-// the first frame on its canvas, of several ones the first. It is turned as its
+// Decode reads a PNG, JPEG, GIF, WebP, BMP or TIFF, of moving ones the first
+// frame on its canvas, of several ones the first. It is turned as its
 // orientation says (Pillow's ImageOps.exif_transpose); transparent pixels lie
 // over white. Of what is no picture only the head is read.
 func (o Options) Decode(r io.Reader) (*Image, error) { return o.decode(r, -1) }
@@ -181,6 +181,10 @@ func sniff(head []byte) (format, error) {
 		what = "JPEG XL, which is not read"
 	case has(4, "jP  "), has(0, "\xff\x4f\xff\x51"):
 		what = "JPEG 2000, which is not read"
+	case has(4, "ftypavif"), has(4, "ftypavis"):
+		what = "AVIF, which is not read"
+	case has(4, "ftyphei"), has(4, "ftyphev"), has(4, "ftypmif1"), has(4, "ftypmsf1"):
+		what = "HEIC, which is not read"
 	case has(4, "ftyp"):
 		what = "a film or another ISO media file"
 	case has(0, "\x1aE\xdf\xa3"), has(0, "RIFF"):
@@ -188,7 +192,7 @@ func sniff(head []byte) (format, error) {
 	case has(0, "PK\x03\x04"), has(0, "\x1f\x8b"):
 		what = "an archive"
 	}
-	const want = "want PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF or HEIC"
+	const want = "want PNG, JPEG, GIF, WebP, BMP or TIFF"
 	if what != "" {
 		return format{}, fmt.Errorf("not a picture but %s; %s", what, want)
 	}

@@ -84,6 +84,8 @@ func TestUnread(t *testing.T) {
 		{"page", []byte("<!DOCTYPE html>"), "an HTML page"},
 		{"LFS", []byte("version https://git-lfs.github.com/spec/v1"), "git lfs pull"},
 		{"film", []byte("\x00\x00\x00\x20ftypisom0000"), "ISO media"},
+		{"HEIC", []byte("\x00\x00\x00\x18ftypheic0000"), "HEIC, which is not read"},
+		{"AVIF", []byte("\x00\x00\x00\x20ftypavif0000"), "AVIF, which is not read"},
 		{"JPEG XL", []byte("\xff\x0a1234"), "JPEG XL"},
 		{"JPEG 2000", []byte("\x00\x00\x00\x0cjP  \r\n\x87\n"), "JPEG 2000"},
 		{"12 bits", twelve, "more than 8 bits"},
@@ -150,11 +152,11 @@ func scans(t *testing.T, n int) []byte {
 
 // TestHostile: small files that would be much work, or that break a decoder.
 func TestHostile(t *testing.T) {
-	if _, err := Decode(bytes.NewReader(scans(t, 50))); err != nil {
-		t.Errorf("60 scans: %v", err)
+	if _, err := Decode(bytes.NewReader(scans(t, MaxScans-9))); err != nil {
+		t.Errorf("%d scans: %v", MaxScans, err)
 	}
-	if _, err := Decode(bytes.NewReader(scans(t, MaxScans+1))); err == nil || !strings.Contains(err.Error(), "too many scans") {
-		t.Errorf("more than %d scans: error %v", MaxScans, err)
+	if _, err := Decode(bytes.NewReader(scans(t, 1000))); err == nil || !strings.Contains(err.Error(), "1009 scans, at most 32") {
+		t.Errorf("1009 scans: error %v", err)
 	}
 	// Strips that all are the file's bytes.
 	tif := &bytes.Buffer{}

@@ -4,7 +4,7 @@ Each is compiled to WebAssembly and that is translated to Go, so that Pillow's o
 within a memory of their own, and with nothing to compile or to load at start. With --check it compares with what is there.
 
 Needs Python 3.11, cargo, Go, and Debian 12's clang, lld, wasi-libc, libclang-rt-14-dev-wasm32 (14.0.6, 20220510).
-The sources are those of the crates turbojpeg-sys 1.2.0 (libjpeg-turbo 3.1.0) and libwebp-sys 0.14.4 (libwebp 1.6.0).
+The sources are those of the crates turbojpeg-sys 1.2.0 (libjpeg-turbo 3.1.0) and libwebp-sys 0.14.4 (libwebp), lcms2-sys 4.0.7 (Little CMS 2.19).
 """
 import glob
 import os

@@ -3,6 +3,7 @@ package pixels
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 
 	"parley/nets/pixels/libjpeg"
 )
@@ -22,6 +23,9 @@ func readJPEG(f *file) (*raster, about, error) {
 		Row: func(samples []byte) { at += copy(r.pix[at:], samples) },
 	}
 	a := jpegAbout(f.data)
+	if n := jpegScans(f.data); n > MaxScans { // before the work of the first ones
+		return nil, a, fmt.Errorf("%d scans, at most %d are read", n, MaxScans)
+	}
 	if err := d.Decode(f.data); err != nil {
 		return nil, a, err
 	}
@@ -77,4 +81,25 @@ func jpegAbout(data []byte) (a about) {
 		}
 	}
 	return a
+}
+
+// jpegScans counts a file's scans up to its end.
+func jpegScans(data []byte) (n int) {
+	for i := 2; i+4 <= len(data); {
+		kind := data[i+1]
+		switch {
+		case data[i] != 0xff || kind == 0xff:
+			i++
+		case kind == 0xd9:
+			return n
+		case kind == 0 || kind == 0x01 || kind >= 0xd0 && kind <= 0xd8: // within a scan, or of no length
+			i += 2
+		default:
+			if kind == 0xda {
+				n++
+			}
+			i += 2 + max(int(binary.BigEndian.Uint16(data[i+2:])), 2)
+		}
+	}
+	return n
 }

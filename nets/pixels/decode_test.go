@@ -181,7 +181,9 @@ func TestHostile(t *testing.T) {
 		t.Errorf("strips of the same bytes: error %v", err)
 	}
 	// No byte of a moving WebP makes the decoder panic, or the test would end.
-	for _, file := range []string{"moving-alpha.webp", "files/cmyk-subsampled.jpg", "files/offset.gif", "files/rle4.bmp", "files/p-tiff_lzw.tif"} {
+	for _, file := range []string{
+		"moving-alpha.webp", "files/cmyk-subsampled.jpg", "files/offset.gif", "files/rle4.bmp", "files/p-tiff_lzw.tif",
+	} {
 		whole := data(t, file)
 		for i := range whole {
 			d := bytes.Clone(whole)

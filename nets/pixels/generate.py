@@ -4,7 +4,8 @@ Each is compiled to WebAssembly and that is translated to Go, so that Pillow's o
 within a memory of their own, and with nothing to compile or to load at start. With --check it compares with what is there.
 
 Needs Python 3.11, cargo, Go, and Debian 12's clang, lld, wasi-libc, libclang-rt-14-dev-wasm32 (14.0.6, 20220510).
-The sources are those of the crates turbojpeg-sys 1.2.0 (libjpeg-turbo 3.1.0) and libwebp-sys 0.14.4 (libwebp), lcms2-sys 4.0.7 (Little CMS 2.19).
+The sources are those of the crates turbojpeg-sys 1.2.0 (libjpeg-turbo 3.1.0), libwebp-sys 0.14.4
+(libwebp) and lcms2-sys 4.0.7 (Little CMS 2.19).
 """
 import glob
 import os
@@ -87,7 +88,7 @@ def main():
                              sorted(glob.glob(f"{webp}/src/dec/*.c") + glob.glob(f"{webp}/src/demux/*.c") + glob.glob(f"{webp}/src/utils/*.c")
                                     + [f for f in glob.glob(f"{webp}/src/dsp/*.c") if not any(
                                         f.endswith(s) for s in ("sse2.c", "sse41.c", "avx2.c", "neon.c", "msa.c", "mips32.c", "mips_dsp_r2.c"))])),
-            "lcms": build(work, "lcms", ["-DCMS_NO_PTHREADS", "-DCMS_NO_REGISTER_KEYWORD", f"-I{cms}/include"], [f for f in sorted(glob.glob(f"{cms}/src/*.c")) if not f.endswith(("cgats.c", "cmsps2.c", "cmscam02.c"))]),
+            "lcms": build(work, "lcms", ["-Os", "-DCMS_NO_PTHREADS", "-DCMS_NO_REGISTER_KEYWORD", f"-I{cms}/include"], [f for f in sorted(glob.glob(f"{cms}/src/*.c")) if not f.endswith(("cgats.c", "cmsps2.c", "cmscam02.c"))]),
         }
     stale = []
     for name, data in made.items():

@@ -113,7 +113,9 @@ func (t *tiff) header() error {
 	}
 	want := map[int]int{whiteIsZero: 1, blackIsZero: 1, photoRGB: 3, photoPalette: 1, photoCMYK: 4, photoYCbCr: 3}[t.photo]
 	if want == 0 {
-		name := map[int]string{4: " (a mask)", 8: " (CIE L*a*b*)", 9: " (CIE L*a*b*)", 32803: " (a camera's raw samples)", 32844: " (LogL)", 32845: " (LogLuv)"}[t.photo]
+		name := map[int]string{
+			4: " (a mask)", 8: " (CIE L*a*b*)", 9: " (CIE L*a*b*)", 32803: " (a camera's raw samples)", 32844: " (LogL)", 32845: " (LogLuv)",
+		}[t.photo]
 		return fmt.Errorf("photometric interpretation %d%s is not read", t.photo, name)
 	}
 	if t.photo == photoYCbCr && t.samples == 1 {
@@ -269,7 +271,9 @@ func (t *tiff) block(out, packed []byte, w, h, n int) ([]byte, error) {
 	case packJPEG:
 		return out, t.jpeg(out, append(bytes.Clone(t.tables), packed...), w, h, n)
 	default:
-		name := map[int]string{2: " (fax without ends of lines)", 34712: " (JPEG 2000)", 34925: " (LZMA)", 50000: " (Zstandard)", 50001: " (WebP)"}[t.pack]
+		name := map[int]string{
+			2: " (fax without ends of lines)", 34712: " (JPEG 2000)", 34925: " (LZMA)", 50000: " (Zstandard)", 50001: " (WebP)",
+		}[t.pack]
 		return nil, fmt.Errorf("compression %d%s is not read", t.pack, name)
 	}
 	if _, err := io.ReadFull(r, out); err == io.EOF || err == io.ErrUnexpectedEOF {

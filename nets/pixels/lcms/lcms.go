@@ -6,6 +6,8 @@ package lcms
 import (
 	"errors"
 	"fmt"
+
+	"parley/nets/pixels/trap"
 )
 
 // batch is how many pixels go through the module's memory at a time.
@@ -15,21 +17,13 @@ const batch = 1 << 14
 // profile to red, green and blue. A profile for RGB takes grey too.
 func SRGB(icc, samples []byte, n int) (rgb []byte, err error) {
 	h := &host{}
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case stop:
-			rgb, err = nil, fmt.Errorf("its ICC profile: %w", p.error)
-		default: // a trap of the module, whose memory goes with it
-			rgb, err = nil, fmt.Errorf("its ICC profile: %v", p)
-		}
-	}()
+	defer trap.Catch("lcms", &err)
 	h.m = New(h)
 	m := h.m
 	alloc := func(n int) int32 {
 		at := m.Xalloc(int32(n))
 		if at == 0 {
-			panic(stop{errors.New("out of memory")})
+			trap.Stop(errors.New("out of memory"))
 		}
 		return at
 	}
@@ -38,7 +32,7 @@ func SRGB(icc, samples []byte, n int) (rgb []byte, err error) {
 	transform := m.Xopen(profile, int32(len(icc)), wants)
 	takes := int(m.memory[wants])
 	if takes != n && !(takes == 3 && n == 1) {
-		return nil, fmt.Errorf("its ICC profile is for %d samples a pixel, it has %d", takes, n)
+		return nil, fmt.Errorf("it is for %d samples a pixel, the picture has %d", takes, n)
 	}
 	pixels := len(samples) / n
 	rgb = make([]byte, 3*pixels)
@@ -62,14 +56,4 @@ func SRGB(icc, samples []byte, n int) (rgb []byte, err error) {
 // host is what the module calls.
 type host struct{ m *Module }
 
-// stop unwinds the module's stack.
-type stop struct{ error }
-
-func (h *host) Xfail(at int32) {
-	text := h.m.memory[uint32(at):]
-	n := 0
-	for n < len(text) && text[n] != 0 {
-		n++
-	}
-	panic(stop{errors.New(string(text[:n]))})
-}
+func (h *host) Xfail(at int32) { trap.Fail(h.m.memory, at) }

@@ -6,7 +6,8 @@ package libjpeg
 
 import (
 	"errors"
-	"fmt"
+
+	"parley/nets/pixels/trap"
 )
 
 // Decoder takes a picture as it is read.
@@ -28,15 +29,7 @@ type Decoder struct {
 // Decode reads a file.
 func (d *Decoder) Decode(data []byte) (err error) {
 	h := &host{Decoder: d}
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case stop:
-			err = p.error
-		default: // a trap of the module, whose memory goes with it
-			err = fmt.Errorf("libjpeg: %v", p)
-		}
-	}()
+	defer trap.Catch("libjpeg", &err)
 	h.m = New(h)
 	at := h.m.Xalloc(int32(len(data)))
 	if at == 0 {
@@ -58,23 +51,13 @@ type host struct {
 	row int // bytes
 }
 
-// stop unwinds the module's stack.
-type stop struct{ error }
-
 func (h *host) Xsize(w, height, components int32) {
 	h.row = int(w) * int(components)
 	if err := h.Size(int(w), int(height), int(components)); err != nil {
-		panic(stop{err})
+		trap.Stop(err)
 	}
 }
 
 func (h *host) Xrow(at int32) { h.Row(h.m.memory[uint32(at):][:h.row]) }
 
-func (h *host) Xfail(at int32) {
-	text := h.m.memory[uint32(at):]
-	n := 0
-	for n < len(text) && text[n] != 0 {
-		n++
-	}
-	panic(stop{errors.New(string(text[:n]))})
-}
+func (h *host) Xfail(at int32) { trap.Fail(h.m.memory, at) }

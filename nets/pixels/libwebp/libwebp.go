@@ -5,7 +5,8 @@ package libwebp
 
 import (
 	"errors"
-	"fmt"
+
+	"parley/nets/pixels/trap"
 )
 
 // Decode reads a file and gives its first frame on its canvas, which is
@@ -14,15 +15,7 @@ import (
 // of its ends the work.
 func Decode(data []byte, size func(w, h int, alpha bool) error) (rgba []byte, err error) {
 	h := &host{size: size}
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case stop:
-			rgba, err = nil, p.error
-		default: // a trap of the module, whose memory goes with it
-			rgba, err = nil, fmt.Errorf("libwebp: %v", p)
-		}
-	}()
+	defer trap.Catch("libwebp", &err)
 	h.m = New(h)
 	at := h.m.Xalloc(int32(len(data)))
 	if at == 0 {
@@ -39,21 +32,11 @@ type host struct {
 	bytes int
 }
 
-// stop unwinds the module's stack.
-type stop struct{ error }
-
 func (h *host) Xsize(w, height, alpha int32) {
 	h.bytes = 4 * int(w) * int(height)
 	if err := h.size(int(w), int(height), alpha != 0); err != nil {
-		panic(stop{err})
+		trap.Stop(err)
 	}
 }
 
-func (h *host) Xfail(at int32) {
-	text := h.m.memory[uint32(at):]
-	n := 0
-	for n < len(text) && text[n] != 0 {
-		n++
-	}
-	panic(stop{errors.New(string(text[:n]))})
-}
+func (h *host) Xfail(at int32) { trap.Fail(h.m.memory, at) }

@@ -104,6 +104,12 @@ format: $(clang-format)
 format-check: $(clang-format)
 	$< --dry-run -Werror $(cuda-sources)
 
+# Regenerates the picture decoders: nets/pixels/*/wasm.go. Needs Python 3, cargo
+# and Debian's clang with its libraries for WebAssembly.
+.PHONY: decoders
+decoders:
+	python3 nets/pixels/generate.py
+
 # What a machine with a GPU needs beside a checkout to prove and to measure
 # everything: out/gpu.tar.gz (bench/results/README.md). Fails where both are too large
 # to be carried.

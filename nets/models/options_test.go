@@ -19,6 +19,7 @@ import (
 	"parley/nets/pixels"
 	"parley/nets/rerank"
 	"parley/weights/mini"
+	"parley/weights/vocab"
 )
 
 // scenes are the first n held-out pictures.
@@ -144,6 +145,62 @@ func TestCaptionWithoutItsPrompt(t *testing.T) {
 			if got := strings.Split(captions(begun), "\n")[0]; got != rest {
 				t.Errorf("behind %q: %q, want %q", begun.Prompt, got, rest)
 			}
+		}
+	}
+}
+
+// TestCaptionAsGenerated: a caption is what the net writes behind [DEC] and the
+// prompt's words, of the picture as its preprocessor makes it, with the net's own
+// end and the score of what was written.
+func TestCaptionAsGenerated(t *testing.T) {
+	dev := host.New(2)
+	c, err := models.OpenBLIP(models.Embedded("blip"), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	process, err := pixels.ReadProcessor(mini.FS(), "blip", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	words, err := vocab.LoadBERT(mini.FS(), "blip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := engine.NewRun(t.Context()).On(dev)
+	for _, o := range []models.CaptionOptions{models.Beam(), models.Nucleus(), {Prompt: "two", Options: decode.Options{MaxLength: 12}}, {Options: decode.Options{MaxLength: 9}}} {
+		for i, picture := range scenes(t, 3) {
+			have, err := c.Caption(run, []pixels.Picture{picture}, 1, []uint64{uint64(i)}, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := run.Stream()
+			x, err := process.Apply(s, []pixels.Picture{picture})
+			if err != nil {
+				t.Fatal(err)
+			}
+			hidden, err := c.Net.Vision.Forward(s, x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := words.Encode(o.Prompt)
+			prompt := append([]int32{c.Net.Text.BOS}, all[1:len(all)-1]...)
+			cache, err := c.Net.Text.Start(s, hidden, o.Rows(1), o.MaxLength)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := o.Options
+			g.EOS, g.Pad, g.Seed = c.Net.Text.Sep, c.Net.Text.PadID, uint64(i)
+			want, err := decode.Generate(s, cache, [][]int32{prompt}, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := strings.TrimSpace(words.Decode(want[0].IDs[len(prompt):]))
+			if have[0][0].Text != text || math.Abs(have[0][0].Score-want[0].Score) > 1e-6 {
+				t.Errorf("prompt %q, picture %d: %+v, want %q of %v", o.Prompt, i, have[0][0], text, want[0].Score)
+			}
+			cache.Free(s)
+			s.Close()
 		}
 	}
 }
@@ -310,9 +367,11 @@ func TestBatchFitsMemory(t *testing.T) {
 			t.Errorf("%d drawings need %d bytes, %d need %d", n, need[n], n-1, need[n-1])
 		}
 	}
+	var first []string
 	for n := 1; n < len(need); n++ {
 		bounded := run
 		bounded.Memory = need[n]
+		pictures := make([]string, len(texts))
 		var sizes []int
 		var numbers []int
 		o.Step = func(st diffusion.Step) ([]int, error) {
@@ -329,8 +388,27 @@ func TestBatchFitsMemory(t *testing.T) {
 			}
 			done, total = d, all
 		}
-		if err := p.Draw(bounded, texts, seeds, o, func(int, rerank.Drawing) { handed++ }); err != nil {
+		if err := p.Draw(bounded, texts, seeds, o, func(i int, d rerank.Drawing) {
+			m, err := d.Picture.Host()
+			if err != nil {
+				t.Fatal(err)
+			}
+			handed++
+			pictures[i] = string(m.Pix)
+		}); err != nil {
 			t.Fatal(err)
+		}
+		if first == nil {
+			first = pictures
+		}
+		for i, p := range pictures {
+			worst := 0
+			for j := range len(p) {
+				worst = max(worst, int(p[j])-int(first[i][j]), int(first[i][j])-int(p[j]))
+			}
+			if worst > 1 { // products of other sizes round otherwise
+				t.Errorf("drawing %d in batches of %d is not that of batches of one: bytes differ by up to %d", i, n, worst)
+			}
 		}
 		var want []int
 		for left := 5; left > 0; left -= n {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -511,5 +513,64 @@ func TestJudgeTakesItsOptions(t *testing.T) {
 		}
 		near("picture", numbers(j.ScoreImages(run, source(images, 3), pictures)), images, 3)
 		near("text", numbers(j.ScoreTexts(run, source(words, 2), texts)), words, 2)
+	}
+}
+
+// TestDefaults: the paper's ways to captions, and what a checkpoint is drawn with.
+func TestDefaults(t *testing.T) {
+	if o := models.Nucleus(); !o.Sample || o.TopP != 0.9 || o.RepetitionPenalty != 1.1 || o.MinLength != 5 || o.MaxLength != 20 ||
+		o.TopK != 0 || o.Temperature != 0 || o.Beams != 0 || o.Prompt != "a picture of " {
+		t.Errorf("nucleus: %+v", o)
+	}
+	if o := models.Beam(); o.Sample || o.Beams != 3 || o.MinLength != 5 || o.MaxLength != 20 || o.EarlyStopping || o.RepetitionPenalty != 0 ||
+		o.LengthPenalty != 0 || o.NoLengthPenalty || o.Prompt != "a picture of " {
+		t.Errorf("beam: %+v", o)
+	}
+	p, err := models.OpenStableDiffusion(at(t, "testdata/sd"), host.New(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, want := p.Defaults, 8*p.VAE.Factor; o.Steps != 50 || o.Guidance != 7.5 || o.Width != want || o.Height != want || o.Scheduler != "" {
+		t.Errorf("a checkpoint is drawn with %+v", o)
+	}
+	p.Close()
+	// A UNet of pictures that are no squares says its height first.
+	dir := filepath.Join(t.TempDir(), "sd")
+	if err := os.CopyFS(dir, os.DirFS("testdata/sd")); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "unet", "config.json")
+	data, err := os.ReadFile(config)
+	if err == nil {
+		err = os.WriteFile(config, bytes.Replace(data, []byte(`"sample_size": 8`), []byte(`"sample_size": [8, 16]`), 1), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err = models.OpenStableDiffusion(at(t, dir), host.New(1)); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if o := p.Defaults; o.Height != 8*p.VAE.Factor || o.Width != 16*p.VAE.Factor {
+		t.Errorf("latents of 8 rows of 16 make pictures %d wide, %d high", o.Width, o.Height)
+	}
+}
+
+// TestCosines: a row for each of the first, a column for each of the second.
+func TestCosines(t *testing.T) {
+	rows := func(n int, v ...float32) *tensor.Dense {
+		return tensor.New(tensor.WithShape(n, 2), tensor.WithBacking(v))
+	}
+	have := models.Cosines(rows(3, 1, 0, 0, 1, 0.6, 0.8), rows(2, 0.8, 0.6, -1, 0))
+	want := [][]float64{{0.8, -1}, {0.6, 0}, {0.96, -0.6}}
+	if len(have) != 3 {
+		t.Fatalf("%d rows", len(have))
+	}
+	for i, row := range want {
+		for j, w := range row {
+			if len(have[i]) != 2 || math.Abs(have[i][j]-w) > 1e-6 {
+				t.Errorf("row %d: %v, want %v", i, have[i], row)
+			}
+		}
 	}
 }

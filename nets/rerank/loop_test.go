@@ -92,6 +92,18 @@ func TestTies(t *testing.T) {
 	if r.Candidates[0].Text != "30" {
 		t.Error("ranking has moved the candidates")
 	}
+	// Of two drawings of a caption that are alike, those of seeds i and 7+i, the first
+	// counts.
+	toy.captions = []string{"1", "2", "3", "4", "5", "6", "7"}
+	l.K, l.Drawings = 7, 2
+	if r, err = l.One(background, rerank.Source{Name: "x", Picture: grey(30)}); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range r.Candidates {
+		if c.Seed != uint64(i) {
+			t.Errorf("candidate %d is the drawing of seed %d", i, c.Seed)
+		}
+	}
 }
 
 // TestSeeds: every drawing has its own seed, the first ones whatever K and Drawings
@@ -301,16 +313,16 @@ func TestRun(t *testing.T) {
 func TestSomeDrawingsFail(t *testing.T) {
 	c := &half{toys: toys{captions: []string{"20", "40"}}}
 	l := rerank.Loop{Captioner: c, Painter: c, Judge: c, K: 2, Drawings: 3}
-	r, err := l.One(background, rerank.Source{Name: "x", Picture: grey(25)})
+	r, err := l.One(background, rerank.Source{Name: "x", Picture: grey(25), Seed: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Seeds 0, 2, 4 of the first: 20, 22 and 24; odd ones fail, so that all of the
+	// Seeds 10, 12, 14 of the first: 23, 25 and 20; odd ones fail, so that all of the
 	// second do.
-	if a := r.Candidates[0]; a.Err != nil || a.Picture.Pix[0] != 24 || a.Seed != 4 || a.Rank != 1 {
+	if a := r.Candidates[0]; a.Err != nil || a.Picture.Pix[0] != 25 || a.Seed != 12 || a.Rank != 1 {
 		t.Errorf("the first candidate: %+v", a)
 	}
-	if b := r.Candidates[1]; b.Err == nil || b.Picture != nil || b.Rank != 0 {
+	if b := r.Candidates[1]; b.Err == nil || b.Picture != nil || b.Rank != 0 || b.Seed != 11 {
 		t.Errorf("the second candidate: %+v", b)
 	}
 }

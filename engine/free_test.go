@@ -63,6 +63,12 @@ func TestViews(t *testing.T) {
 	if !x.Shape().Equal(engine.Shape{3, 2, 2}) {
 		t.Errorf("a view has changed its tensor: %v", x.Shape())
 	}
+	far := engine.NewTensor(engine.F16, engine.Memory{Addr: 4096}, 5, 3)
+	for name, v := range map[string]*engine.Tensor{"of the tensor": far.Rows(2, 4), "of the stream": s.Rows(far, 2, 4)} {
+		if v.Memory().Addr != 4096+2*3*2 || v.Bytes() != 12 {
+			t.Errorf("rows %s on another device: at %d, %d bytes", name, v.Memory().Addr, v.Bytes())
+		}
+	}
 	long := engine.FromU8(make([]uint8, 12), 3, 1, 2, 1, 2)
 	if v := long.Rows(1, 2); !v.Shape().Equal(engine.Shape{1, 1, 2, 1, 2}) || !long.Shape().Equal(engine.Shape{3, 1, 2, 1, 2}) || v.Bytes() != 4 {
 		t.Errorf("rows of five dimensions: %v of %v", v.Shape(), long.Shape())

@@ -63,28 +63,42 @@ type lowered struct {
 }
 
 // onHost convolves n samples.
-func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matmul.Epilogue) {
+func (g *geometry) onHost(h *host.Device, s *engine.Stream, n int, w *Weights, y []float32, e matmul.Epilogue) {
 	l := host.Scratch[lowered](h)
 	*l = lowered{*g, h, w.mat.Gemm()}
-	l.run(n, w, y, e)
+	l.run(s, n, w, y, e)
 	*l = lowered{}
 	host.Recycle(h, l)
 }
 
-func (l *lowered) run(n int, w *Weights, y []float32, e matmul.Epilogue) {
+func (l *lowered) run(s *engine.Stream, n int, w *Weights, y []float32, e matmul.Epilogue) {
 	m := n * l.oh * l.ow
 	if l.h.Precision() != host.Exact && l.k.Format == simd.F32 {
 		choose := host.Owned(l.h, func() chooser { return plan })
 		if t := choose(n, &l.geometry, w.In, w.Out); t != nil {
 			c := host.Scratch[winograd](l.h)
 			*c = winograd{d: l.h, g: &l.geometry, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
-			c.run(n)
+			s.Took(c.name())
+			s.Uses(c.run(n))
 			*c = winograd{}
 			host.Recycle(l.h, c)
 			return
 		}
 	}
-	matmul.Run(l.h, m, w.mat, y, e, l)
+	switch {
+	case l.pointwise():
+	case l.aligned():
+		s.Took("implicit im2col")
+	default:
+		s.Took("im2col")
+	}
+	s.Took(l.k.String())
+	s.Uses(matmul.Run(l.h, m, w.mat, y, e, l))
+}
+
+// aligned reports whether the channels of a patch are whole blocks of a panel.
+func (l *lowered) aligned() bool {
+	return l.k.Format != simd.F32 && l.c%l.k.KR == 0 && l.more%l.k.KR == 0
 }
 
 // Pack implements matmul.Operand.
@@ -92,7 +106,7 @@ func (l *lowered) Pack(dst []float32, row, rows, at, kc int) {
 	switch k := l.k; {
 	case l.pointwise():
 		k.PackA(dst, l.x[row*l.c+at:], l.c, rows, kc)
-	case k.Format != simd.F32 && l.c%k.KR == 0 && l.more%k.KR == 0:
+	case l.aligned():
 		l.direct(l.h, k, dst, row, rows, at, kc)
 	default:
 		l.gather(l.h, k, dst, row, rows, at, kc)

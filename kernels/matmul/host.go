@@ -47,11 +47,12 @@ type Operand interface {
 	Pack(dst []float32, row, rows, k, kc int)
 }
 
-// Run multiplies m rows of a with w into c [m, Out].
-func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) {
+// Run multiplies m rows of a with w into c [m, Out], and returns the bytes of the
+// panels of a that it takes for it.
+func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) (workspace int) {
 	g := w.gemm
 	if m == 0 {
-		return
+		return 0
 	}
 	// Blocks of about the same number of panels, of which every worker gets as
 	// many; where there are few, columns are split too.
@@ -69,16 +70,21 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) 
 	var mem engine.Memory
 	if m <= g.MR {
 		p.step = w.In
-		mem, _ = d.Alloc(4 * g.SizeA(m, w.In))
+		workspace = 4 * g.SizeA(m, w.In)
+		mem, _ = d.Alloc(workspace)
 		p.whole = mem.F32()
 		for k := 0; k < w.In; k += most {
 			a.Pack(p.whole[g.LenA(k):], 0, m, k, min(most, w.In-k))
 		}
+	} else {
+		rows := (p.panels + p.mBlocks - 1) / p.mBlocks * g.MR
+		workspace = min(d.Workers(), p.mBlocks*p.nBlocks) * 4 * g.SizeA(min(rows, m), min(w.In, p.step))
 	}
 	d.Run(p.mBlocks*p.nBlocks, p)
 	d.Free(mem)
 	*p = product{}
 	host.Recycle(d, p)
+	return workspace
 }
 
 // product is one Run.
@@ -182,21 +188,22 @@ func (r *rows) Pack(dst []float32, row, n, k, kc int) {
 	r.g.PackA(dst, r.x[(r.first+row)*r.in+k:], r.in, n, kc)
 }
 
-// onHost multiplies m rows of x.
-func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) {
+// onHost multiplies m rows of x, and returns the bytes of its workspace.
+func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) (workspace int) {
 	a := host.Scratch[rows](h)
 	*a = rows{g: w.gemm, x: x, in: w.In}
 	if e.GEGLU {
-		gegluOnHost(h, m, a, w, y, e)
+		workspace = gegluOnHost(h, m, a, w, y, e)
 	} else {
-		Run(h, m, w, y, e, a)
+		workspace = Run(h, m, w, y, e, a)
 	}
 	*a = rows{}
 	host.Recycle(h, a)
+	return workspace
 }
 
 // gegluOnHost halves the product while it is in the third-level cache.
-func gegluOnHost(h *host.Device, m int, a *rows, w *Weights, y []float32, e Epilogue) {
+func gegluOnHost(h *host.Device, m int, a *rows, w *Weights, y []float32, e Epilogue) (workspace int) {
 	_, third := simd.Caches()
 	most := max(1, min(m, min(third/4, 8<<20)/(4*w.Out)))
 	mem, _ := h.Alloc(4 * most * w.Out)
@@ -206,12 +213,13 @@ func gegluOnHost(h *host.Device, m int, a *rows, w *Weights, y []float32, e Epil
 		i0, i1 := b*m/blocks, (b+1)*m/blocks
 		a.first = i0
 		*gate = gated{y: y, wide: mem.F32(), first: i0, c: w.Out / 2}
-		Run(h, i1-i0, w, gate.wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, a)
+		workspace = max(workspace, Run(h, i1-i0, w, gate.wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, a))
 		h.RunRange(i1-i0, 1+16384/w.Out, gate)
 	}
 	h.Free(mem)
 	*gate = gated{}
 	host.Recycle(h, gate)
+	return workspace + 4*most*w.Out
 }
 
 // gated makes rows of y, from first on, of rows of twice their width c.

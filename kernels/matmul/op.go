@@ -47,7 +47,11 @@ type Weights struct {
 	packed  []float32
 	gemm    simd.Kernel
 	rows    *engine.Tensor
+	bytes   int
 }
+
+// Bytes is what the weights take on their device, or would take.
+func (w *Weights) Bytes() int { return w.bytes }
 
 // Pack brings a row-major matrix w of [out, in], as linear layers store it, to
 // a device.
@@ -57,7 +61,10 @@ func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
 
 // PackFor is Pack for a kernel of the host's.
 func PackFor(d engine.Device, g simd.Kernel, w []float32, out, in int) (*Weights, error) {
-	p := &Weights{Out: out, In: in, gemm: g}
+	p := &Weights{Out: out, In: in, gemm: g, bytes: out * ((in + 7) / 8 * 8) * d.Float().Size()}
+	if d.Local() {
+		p.bytes = 4 * g.SizeB(in, out)
+	}
 	if engine.IsDryRun(d) {
 		return p, nil
 	}
@@ -120,6 +127,17 @@ func (e Epilogue) scale() float64 {
 	return e.Scale
 }
 
+// Bytes is what the epilogue reads.
+func (e Epilogue) Bytes() int64 {
+	n := 0
+	for _, t := range [...]*engine.Tensor{e.Bias, e.SampleBias, e.Residual} {
+		if t != nil {
+			n += t.Bytes()
+		}
+	}
+	return int64(n)
+}
+
 // Fits says what of the epilogue does not fit a result, if anything. It keeps no y,
 // which can be its caller's array.
 func (e Epilogue) Fits(y engine.Shape) error {
@@ -166,9 +184,10 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	}
 	y := s.New(dtype, dims...)
 	m := x.Elems() / w.In
-	size := int64(s.Float().Size())
-	work := engine.Work{Op: "linear", Out: y, FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),
-		Bytes: int64(y.Bytes()) + size*(int64(m)*int64(w.In)+int64(w.In)*int64(w.Out))}
+	work := engine.Work{Op: "linear", Out: y, In: engine.Inputs{x, e.SampleBias, e.Residual},
+		Dims:  engine.Dims{{Name: "m", Size: m}, {Name: "n", Size: w.Out}, {Name: "k", Size: w.In}},
+		FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),
+		Bytes: int64(x.Bytes()+w.Bytes()+y.Bytes()) + e.Bytes()}
 	var p Plan
 	var partials *engine.Tensor
 	if !s.Device().Local() && m > 0 {
@@ -178,8 +197,15 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 		}
 	}
 	s.Do(work, func(d engine.Device) {
+		if partials != nil {
+			s.Uses(partials.Bytes())
+		}
 		if h, ok := host.On(d); ok {
-			onHost(h, m, x.F32(), w, y.F32(), e)
+			s.Took(w.gemm.String())
+			if e.GEGLU {
+				s.Took("gate")
+			}
+			s.Uses(onHost(h, m, x.F32(), w, y.F32(), e))
 		}
 		if c, ok := cuda.On(d); ok && m > 0 {
 			onCUDA(c, s, p, m, w.In, x, w.rows, y, e, partials)

@@ -9,19 +9,19 @@ import (
 	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
+	"parley/kernels/storage"
 )
 
-// Weights is a bank of filters on a device: a matrix whose depth is ordered as
-// (row, column, channel).
+// Weights is a bank of filters on a device: a matrix whose K is ordered as (row,
+// column, channel).
 type Weights struct {
 	KH, KW, In, Out int
 	mat             *matmul.Weights
 }
 
 // Pack brings filters w of [out, in, kh, kw], as torch stores them, to a
-// device.
-func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
-	depth := kh * kw * in
+// device, some at a time.
+func Pack(d engine.Device, w storage.Source, out, in, kh, kw int) (*Weights, error) {
 	g := matmul.Gemm(d)
 	// Minimal filtering, which is float32's, saves more than a format that is
 	// not several times as fast.
@@ -30,10 +30,10 @@ func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 			g = simd.Gemm(simd.F32)
 		}
 	}
-	if !engine.IsDryRun(d) {
-		w = channelsLast(d, w, out, in, kh*kw)
+	if kh*kw > 1 {
+		w = channelsLast{w, in, kh * kw}
 	}
-	mat, err := matmul.PackFor(d, g, w, out, depth)
+	mat, err := matmul.PackFor(d, g, w, out, kh*kw*in)
 	return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/simd"
+	"parley/kernels/storage"
 )
 
 // blockSizes are the panels of rows, the depth and the columns of what is multiplied
@@ -58,7 +59,7 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) 
 	// many; where there are few, columns are split too.
 	rowBlock, most, colBlock := blockSizes(g)
 	p := host.Scratch[product](d)
-	*p = product{d: d, m: m, w: w, c: c, e: e, a: a}
+	*p = product{d: d, m: m, w: w, weights: w.panels.Words(), c: c, e: e, a: a}
 	p.panels = (m + g.MR - 1) / g.MR
 	p.mBlocks = (p.panels + rowBlock - 1) / rowBlock
 	p.mBlocks = min(p.panels, (p.mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
@@ -92,6 +93,7 @@ type product struct {
 	d                                   *host.Device
 	m                                   int
 	w                                   *Weights
+	weights                             []float32
 	c                                   []float32
 	e                                   Epilogue
 	a                                   Operand
@@ -127,7 +129,7 @@ func (p *product) Do(job int) {
 		if k == 0 {
 			product = g.Set
 		}
-		product(kc, a, g.LenA(kc), p.w.packed[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
+		product(kc, a, g.LenA(kc), p.weights[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
 	}
 	for i := i0; i < i0+rows; i++ {
 		row := c[i*n+j0 : i*n+j1]
@@ -148,23 +150,35 @@ func Peak(d *host.Device, length time.Duration) float64 {
 	return float64(flops.Load()) / time.Since(start).Seconds()
 }
 
-// packPanels packs rows of weights, on all workers.
-func packPanels(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
-	nr := g.NR
-	packed := make([]float32, g.SizeB(in, out))
-	host.Huge(packed)
+// packPanels packs rows of weights on all workers, each some panels at a time.
+func packPanels(d engine.Device, p *Weights, w storage.Source) (storage.Panels, error) {
+	g, in, nr := p.gemm, p.In, p.gemm.NR
+	panels := storage.NewPanels(p.Format, p.elems)
+	words := panels.Words()
+	host.Huge(words)
+	var failed atomic.Pointer[error]
 	pack := func(lo, hi int) {
-		if rows := min(hi*nr, out) - lo*nr; rows > 0 {
-			g.PackBT(packed[lo*g.LenB(in):], w[lo*nr*in:], in, rows, in)
+		step := 1 + 1<<18/(nr*max(in, 1))
+		part := make([]float32, min(step, hi-lo)*nr*in)
+		for i := lo; i < hi; i += step {
+			rows := min(min(i+step, hi)*nr, p.Out) - i*nr
+			if err := w.F32(part[:rows*in], i*nr*in); err != nil {
+				failed.Store(&err)
+				return
+			}
+			g.PackBT(words[i*g.LenB(in):], part, in, rows, in)
 		}
 	}
-	n := (out + nr - 1) / nr
+	n := (p.Out + nr - 1) / nr
 	if h, ok := host.On(d); ok {
 		h.Range(n, 1+1<<16/(nr*max(in, 1)), pack)
 	} else {
 		pack(0, n)
 	}
-	return packed
+	if err := failed.Load(); err != nil {
+		return storage.Panels{}, *err
+	}
+	return panels, nil
 }
 
 // Gemm is the host's kernel for which w is packed.
@@ -173,7 +187,7 @@ func (w *Weights) Gemm() simd.Kernel { return w.gemm }
 // Panel is one panel of columns, as the host's kernel reads it.
 func (w *Weights) Panel(i int) []float32 {
 	n := w.gemm.LenB(w.In)
-	return w.packed[i*n : (i+1)*n]
+	return w.panels.Words()[i*n : (i+1)*n]
 }
 
 // rows are those of a matrix [., in], from row first on.

@@ -233,7 +233,9 @@ func (s *Stream) Set(dst, t *Tensor) {
 }
 
 func (s *Stream) upload(dst, t *Tensor) {
-	s.Do(Work{Op: "upload", Out: dst, Bytes: int64(t.Bytes())}, func(d Device) {
+	work := Work{Op: "upload", Out: dst, In: Inputs{t}, Dims: Dims{{"elements", t.Elems()}}, Bytes: int64(t.Bytes() + dst.Bytes())}
+	s.Do(work, func(d Device) {
+		s.moves("memcpy HtoD")
 		if err := d.Upload(dst, t.mem.Host); err != nil {
 			s.Fail(s.wrap(err, "upload of", t))
 		}
@@ -242,7 +244,9 @@ func (s *Stream) upload(dst, t *Tensor) {
 
 // Copy copies the values of one tensor of the device to another of its size.
 func (s *Stream) Copy(dst, src *Tensor) {
-	s.Do(Work{Op: "copy", Out: dst, In: [4]*Tensor{src}, Bytes: 2 * int64(src.Bytes())}, func(d Device) {
+	work := Work{Op: "copy", Out: dst, In: Inputs{src}, Dims: Dims{{"elements", src.Elems()}}, Bytes: 2 * int64(src.Bytes())}
+	s.Do(work, func(d Device) {
+		s.moves("memcpy DtoD")
 		c, ok := As[Copier](d)
 		if !ok {
 			return // a dry run
@@ -260,7 +264,9 @@ func (s *Stream) Get(t *Tensor) (*Tensor, error) {
 	}
 	out := NewTensor(t.dtype, Memory{Host: make([]byte, t.Bytes())}, t.Shape()...)
 	var err error
-	s.Do(Work{Op: "download", Out: t, Bytes: int64(t.Bytes())}, func(d Device) {
+	work := Work{Op: "download", Out: t, In: Inputs{t}, Dims: Dims{{"elements", t.Elems()}}, Bytes: 2 * int64(t.Bytes())}
+	s.Do(work, func(d Device) {
+		s.moves("memcpy DtoH")
 		if e := d.Download(out.mem.Host, t); e != nil {
 			err = s.wrap(e, "download of", t)
 		}
@@ -285,6 +291,14 @@ func (s *Stream) Synchronize() error {
 	}
 	s.flush()
 	return s.Err()
+}
+
+// moves names a copy as profilers do.
+func (s *Stream) moves(name string) {
+	if s.run.Device.Local() {
+		name = "memcpy"
+	}
+	s.Took(name)
 }
 
 // Path is where the stream is: the run's path and the names of the open scopes.
@@ -315,7 +329,9 @@ func (s *Stream) Leave(out *Tensor) *Tensor {
 }
 
 // Do runs an operation, unless the stream has failed, and returns w.Out. run
-// looks at the device's type; a device that it does not know only counts.
+// looks at the device's type; a device that it does not know only counts. An
+// operation that run does in its course has a span of its own, and its workspace
+// is a part of w's.
 func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 	if s.Err() != nil {
 		return w.Out
@@ -324,10 +340,12 @@ func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 		run(s.run.Device)
 		return w.Out
 	}
+	kernel, inner := s.kernel, s.inner
 	s.kernel, s.inner = "", 0
 	from := s.mark()
 	run(s.run.Device)
 	s.record(Span{Path: join(s.Path(), w.Op), Work: w, Kernel: s.kernel, Workspace: s.inner}, from)
+	s.kernel, s.inner = kernel, inner+s.inner
 	return w.Out
 }
 
@@ -343,8 +361,9 @@ func (s *Stream) Took(kernel string) {
 	}
 }
 
-// Uses counts bytes that the operation under way takes beside tensors of New:
-// a worker's packed panels.
+// Uses counts bytes that the operation under way takes beside tensors that New
+// gives it in its course: the workers' packed panels, or a workspace that was
+// allocated before.
 func (s *Stream) Uses(bytes int) { s.inner += bytes }
 
 // mark is now.

@@ -44,7 +44,7 @@ type EmbedOptions struct {
 func OpenCLIP(src Source, dev engine.Device) (_ *CLIP, err error) {
 	f := src.open()
 	defer f.closeUnless(&err)
-	if err := f.fits(dev, map[string]string{"clip": convert.CLIP}, nil); err != nil {
+	if err := f.fits(dev, weighs(f, "clip", convert.CLIP, clip.Load)); err != nil {
 		return nil, err
 	}
 	on, scope := engine.Scope(dev)

@@ -8,7 +8,6 @@ import (
 	"parley/engine"
 	"parley/weights"
 	"parley/weights/convert"
-	"parley/weights/safetensors"
 )
 
 // files are a source whose checkpoint files have been opened, each once: to be
@@ -123,6 +122,7 @@ func Load[T any](src Source, dev engine.Device, folder, part string, build func(
 	f := src.open()
 	defer f.closeUnless(&err)
 	on, scope := engine.Scope(dev)
+	defer freeUnless(scope, &err)
 	net, err = load(f, on, folder, part, build)
 	return net, func() {
 		scope.FreeAll()
@@ -130,44 +130,52 @@ func Load[T any](src Source, dev engine.Device, folder, part string, build func(
 	}, err
 }
 
-// weigh is what nets of the source take on a device, in bytes, by the shapes in
-// the files.
-func (f *files) weigh(dev engine.Device, parts map[string]string) (int, error) {
-	sum := 0
-	for folder, part := range parts {
-		_, set, err := f.part(folder, part)
-		if err != nil {
-			return 0, err
-		}
-		for _, e := range set.Entries() {
-			if safetensors.Width(e.DType) > 0 {
-				sum += e.Shape.Elems() * dev.Float().Size()
-			}
-		}
-	}
-	return sum, nil
+// scale is a dry run that weighs what is allocated on it.
+type scale struct {
+	engine.DryRun
+	bytes int
 }
 
-// fits refuses nets that a GPU has no room for, before they are loaded. work
-// says what the nets, opened on a dry run, need beside their weights of what is
-// then free.
-func (f *files) fits(dev engine.Device, parts map[string]string, work func(dry engine.Device, free int) error) error {
+// Unwrap tells others that the device is a dry run.
+func (s *scale) Unwrap() engine.Device { return s.DryRun }
+
+// Alloc implements engine.Device.
+func (s *scale) Alloc(n int) (engine.Memory, error) {
+	s.bytes += n
+	return engine.Memory{}, nil
+}
+
+// fits refuses nets that a GPU has no room for, before they are loaded. open builds
+// them on a dry run, which weighs their tensors as they would be stored and packed;
+// what it returns, if anything, says what the nets need beside them of what is then
+// free.
+func (f *files) fits(dev engine.Device, open func(dry engine.Device) (work func(free int) error, err error)) error {
 	if dev.Local() || engine.IsDryRun(dev) {
 		return nil
 	}
-	weights, err := f.weigh(dev, parts)
+	dry := &scale{DryRun: engine.DryRunOf(dev)}
+	work, err := open(dry)
 	if err != nil {
 		return err
 	}
 	free := engine.FreeMemory(dev)
-	if weights > free {
-		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: weights, Free: free})
+	if dry.bytes > free {
+		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: dry.bytes, Free: free})
 	}
 	if work == nil {
 		return nil
 	}
-	if err := work(engine.DryRunOf(dev), free-weights); err != nil {
-		return fmt.Errorf("%s, beside %v of weights: %w", dev.Name(), engine.Bytes(weights), err)
+	if err := work(free - dry.bytes); err != nil {
+		return fmt.Errorf("%s, beside %v of weights: %w", dev.Name(), engine.Bytes(dry.bytes), err)
 	}
 	return nil
+}
+
+// weighs is what fits takes of one net, with nothing beside its weights.
+func weighs[T any](f *files, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) func(engine.Device) (
+	func(int) error, error) {
+	return func(dry engine.Device) (func(int) error, error) {
+		_, err := load(f, dry, folder, part, build)
+		return nil, err
+	}
 }

@@ -55,9 +55,6 @@ type DrawOptions struct {
 	Progress func(done, total int)
 }
 
-// parts are the nets of a Stable Diffusion, by their folders.
-var sdParts = map[string]string{"unet": convert.UNet, "vae": convert.VAE, "text_encoder": convert.TextEncoder}
-
 // OpenStableDiffusion loads a Stable Diffusion 1 or 2.
 func OpenStableDiffusion(src Source, dev engine.Device) (_ *StableDiffusion, err error) {
 	if s, ok := src.in("sd"); ok {
@@ -65,16 +62,18 @@ func OpenStableDiffusion(src Source, dev engine.Device) (_ *StableDiffusion, err
 	}
 	f := src.open()
 	defer f.closeUnless(&err)
-	if err := f.fits(dev, sdParts, func(dry engine.Device, free int) error {
+	if err := f.fits(dev, func(dry engine.Device) (func(free int) error, error) {
 		p, err := f.stableDiffusion(dry, dry)
 		if err != nil {
+			return nil, err
+		}
+		return func(free int) error {
+			plan, err := p.Pipeline.Plan(p.Defaults.Options)
+			if err == nil {
+				_, err = plan.Batch(dev, 1, free)
+			}
 			return err
-		}
-		plan, err := p.Pipeline.Plan(p.Defaults.Options)
-		if err == nil {
-			_, err = plan.Batch(dev, 1, free)
-		}
-		return err
+		}, nil
 	}); err != nil {
 		return nil, err
 	}

@@ -79,7 +79,9 @@ func (p *Plan) tooLarge(dev engine.Device, need, memory int) error {
 
 // Need is the memory that k drawings take together beside the weights, in bytes.
 // Where that is more than memory, it may be less than all.
-func (p *Plan) Need(dev engine.Device, k, memory int) (int, error) { return p.need(dev, k, p.h, p.w, memory) }
+func (p *Plan) Need(dev engine.Device, k, memory int) (int, error) {
+	return p.need(dev, k, p.h, p.w, memory)
+}
 
 // need is the most memory that k drawings of h x w latents take together beside
 // the weights, in bytes, by a dry run. Where that is more than memory, it may be

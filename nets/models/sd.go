@@ -3,6 +3,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"sync"
@@ -268,6 +269,25 @@ func (p *StableDiffusion) budget(run engine.Run) int {
 		return run.Memory
 	}
 	return p.memory
+}
+
+// SizeOf is the size of a drawing that starts from a picture and keeps its shape: its
+// own in multiples of the VAE's factor, as diffusers takes it, within the area that
+// the UNet was trained at. A width or height that is not 0 is kept; the other one
+// follows it.
+func (p *StableDiffusion) SizeOf(m *pixels.Image, width, height int) (w, h int) {
+	whole := func(v float64) int { return max(1, int(v)/p.VAE.Factor) * p.VAE.Factor }
+	switch iw, ih := float64(m.W), float64(m.H); {
+	case width > 0 && height > 0:
+		return width, height
+	case width > 0:
+		return width, whole(float64(width) * ih / iw)
+	case height > 0:
+		return whole(float64(height) * iw / ih), height
+	default:
+		shrink := min(1, math.Sqrt(float64(p.Defaults.Width*p.Defaults.Height)/(iw*ih)))
+		return whole(iw * shrink), whole(ih * shrink)
+	}
 }
 
 // Fits refuses n drawings at once that a run's memory has no room for, and decides

@@ -21,7 +21,7 @@ func (a *app) draw() *cobra.Command {
 	var strength float64
 	c := &cobra.Command{Use: "draw TEXT…", Short: "Draw texts", Args: cobra.MinimumNArgs(1),
 		Example: "  parley draw \"two red apples on the grass\"\n  parley draw -k 4 --steps 20 --out pictures \"a cat\"\n  parley draw --from sketch.png --strength 0.6 \"a dog at night\"",
-		Long:    "Draws each text k times, with the seeds seed, seed+1, … JSON: [{\"text\", \"seed\", \"image\"}]."}
+		Long:    "Draws each text k times, with the seeds seed, seed+1, … On the CPU a drawing's bytes do not depend on k, nor on what is drawn beside it; on a GPU the matrix kernels follow the size of the batch, so that pixels may differ by rounding. JSON: [{\"text\", \"seed\", \"image\"}]."}
 	f.add(c)
 	c.Flags().Uint64Var(&seed, "seed", 0, "of the first drawing; the same as torch's CPU generator")
 	c.Flags().IntVarP(&k, "k", "k", 1, "drawings of each text")

@@ -182,7 +182,7 @@ func spoiled(s *engine.Stream, logits *engine.Tensor) []int {
 	return bad
 }
 
-func notFinite() error { return &finite.Error{Net: "language model"} }
+func notFinite() error { return &finite.Error{Net: "the language model"} }
 
 // tokens chooses the next token of each row, those of one seed together.
 func (o Options) tokens(s *engine.Stream, logits *engine.Tensor, ids [][]int32, c sampling.Options) ([]sampling.Token, error) {

@@ -31,7 +31,7 @@ func (p *Plan) EncodeImage(run engine.Run, m pixels.Picture) (*Moments, error) {
 		return nil, err
 	}
 	if !allFinite(moments.F32()) {
-		return nil, finite.Find(run, "VAE", func(run engine.Run) error {
+		return nil, finite.Find(run, "the VAE", func(run engine.Run) error {
 			s := run.In("vae").Stream()
 			defer s.Close()
 			_, err := p.p.VAE.Moments(s, x)
@@ -108,7 +108,7 @@ func (p *Plan) Decode(s *engine.Stream, latents *engine.Tensor, failed []error) 
 				return nil, err
 			}
 			if x == nil {
-				failed[i] = finite.Find(run, "VAE", func(run engine.Run) error {
+				failed[i] = finite.Find(run, "the VAE", func(run engine.Run) error {
 					_, err := p.decodeIn(run.In("vae"), vae, z, nil)
 					return err
 				})

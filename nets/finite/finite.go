@@ -16,12 +16,12 @@ import (
 
 // Error says that a net gave numbers that are not finite.
 type Error struct {
-	Net   string // what a person calls it: "UNet"
+	Net   string // what a person calls it: "the UNet"
 	Layer string // the first whose output has one: "unet.conv_in"; "" where none could be told
 }
 
 func (e *Error) Error() string {
-	s := fmt.Sprintf("the %s's output is not finite (NaN or infinity)", e.Net)
+	s := fmt.Sprintf("%s's output is not finite (NaN or infinity)", e.Net)
 	if e.Layer != "" {
 		s += ": the first layer that gives one is " + e.Layer
 	}
@@ -95,7 +95,7 @@ func Find(run engine.Run, net string, again func(engine.Run) error) error {
 
 // nets are what people call the nets whose paths begin so.
 func nets() map[string]string {
-	return map[string]string{"text_encoder": "text encoder", "unet": "UNet", "vae": "VAE"}
+	return map[string]string{"text_encoder": "the text encoder", "unet": "the UNet", "vae": "the VAE"}
 }
 
 // watch ends a run behind the first operation whose output is not finite.

@@ -425,7 +425,7 @@ func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion
 	}
 	failed := make([]error, len(samples))
 	for _, j := range finite.Rows(s, z) {
-		failed[j] = finite.Find(run, "UNet", func(run engine.Run) error {
+		failed[j] = finite.Find(run, "the UNet", func(run engine.Run) error {
 			s := run.Stream()
 			defer s.Close()
 			_, _, err := plan.Latents(s, without(again(samples[j])))

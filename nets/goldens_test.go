@@ -291,6 +291,8 @@ var models = []struct {
 	{"unet_flip", convert.UNet, loadUNet, "down_blocks.0.resnets.0.conv2.weight"},
 	{"unet_middleless", convert.UNet, loadUNet, "down_blocks.0.resnets.0.conv2.weight"},
 	{"unet_plain", convert.UNet, loadUNet, "mid_block.resnets.0.conv1.weight"},
+	{"unet_ragged", convert.UNet, loadUNet, "up_blocks.0.upsamplers.0.conv.weight"},
+	{"unet_dropped", convert.UNet, loadUNet, "up_blocks.0.upsamplers.0.conv.bias"},
 	{"unet_deep", convert.UNet, loadUNet, "up_blocks.2.upsamplers.0.conv.weight"},
 	{"vae_three", convert.VAE, loadVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
 	{"vae_old", convert.VAE, loadVAE, "decoder.mid_block.attentions.0.to_v.weight"},
@@ -642,7 +644,7 @@ func TestMemory(t *testing.T) {
 // TestOneSampleForManyTexts holds a UNet that is given each latents once against
 // itself with latents for each text.
 func TestOneSampleForManyTexts(t *testing.T) {
-	for _, name := range []string{"unet_sd1", "unet_sd2", "unet_odd", "unet_deep", "unet_middleless", "unet_plain"} {
+	for _, name := range []string{"unet_sd1", "unet_sd2", "unet_odd", "unet_deep", "unet_middleless", "unet_plain", "unet_ragged"} {
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name, convert.UNet)
 			manyTexts(t, g, host.New(2), bounds[engine.F32])

@@ -29,7 +29,6 @@ func (*toy) Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 
 func (*toy) Size() (int, int) { return 1, 1 }
 func (*toy) Channels() int    { return 2 }
-func (*toy) Multiple() int    { return 2 }
 
 type toyConditions struct{ by []float32 }
 

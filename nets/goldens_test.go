@@ -525,8 +525,8 @@ func TestInputsRefused(t *testing.T) {
 			_, err := b.Text.Start(s, zeros(1, 5, 39), 2, 3)
 			return err
 		}},
-		{"odd latents", "sample has shape [1 8 6 4], want [N H W 4] with H and W multiples of 4", func(s *engine.Stream) error {
-			_, err := u.Forward(s, zeros(1, 8, 6, 4), []float64{1}, zeros(1, 3, 15))
+		{"wide latents", "sample has shape [1 8 4 5], want [N H W 4]", func(s *engine.Stream) error {
+			_, err := u.Forward(s, zeros(1, 8, 4, 5), []float64{1}, zeros(1, 3, 15))
 			return err
 		}},
 		{"wide context", "encoder_hidden_states has shape [1 3 16], want [N L 15]", func(s *engine.Stream) error {

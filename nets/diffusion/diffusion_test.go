@@ -169,7 +169,7 @@ func TestPlanRefuses(t *testing.T) {
 	p := &diffusion.Pipeline{Text: &toy{}, Denoiser: &toy{}, VAE: &toy{}, Scheduler: config}
 	fine := diffusion.Options{Steps: 4, Scheduler: "ddim", Width: 4, Height: 6}
 	for name, edit := range map[string]func(*diffusion.Options){
-		"width": func(o *diffusion.Options) { o.Width = 5 }, "height": func(o *diffusion.Options) { o.Height = 3 },
+		"width": func(o *diffusion.Options) { o.Width = -4 }, "height": func(o *diffusion.Options) { o.Height = 0 },
 		"none": func(o *diffusion.Options) { o.Width = 0 }, "steps": func(o *diffusion.Options) { o.Steps = 0 },
 		"strength": func(o *diffusion.Options) { o.Strength = 1.5 }, "little": func(o *diffusion.Options) { o.Strength = 0.1 },
 		"sampler": func(o *diffusion.Options) { o.Scheduler = "x" }, "prediction": func(o *diffusion.Options) { o.Prediction = "x" },

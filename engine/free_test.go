@@ -70,7 +70,8 @@ func TestViews(t *testing.T) {
 		}
 	}
 	long := engine.FromU8(make([]uint8, 12), 3, 1, 2, 1, 2)
-	if v := long.Rows(1, 2); !v.Shape().Equal(engine.Shape{1, 1, 2, 1, 2}) || !long.Shape().Equal(engine.Shape{3, 1, 2, 1, 2}) || v.Bytes() != 4 {
+	if v := long.Rows(1, 2); !v.Shape().Equal(engine.Shape{1, 1, 2, 1, 2}) || v.Bytes() != 4 ||
+		!long.Shape().Equal(engine.Shape{3, 1, 2, 1, 2}) {
 		t.Errorf("rows of five dimensions: %v of %v", v.Shape(), long.Shape())
 	}
 	for name, f := range map[string]func(){

@@ -143,8 +143,8 @@ func TestCallback(t *testing.T) {
 	var last []float32
 	next := 0
 	z, samples, told, err := run(func(st diffusion.Step) ([]int, error) {
-		if st.Index != next || st.Count != 4 || !slices.Equal(st.Samples, []int{0, 1, 2}) || !st.Latents.Shape().Equal(engine.Shape{3, 6, 4, 2}) ||
-			slices.Equal(last, st.Latents.F32()) {
+		if st.Index != next || st.Count != 4 || !slices.Equal(st.Samples, []int{0, 1, 2}) ||
+			!st.Latents.Shape().Equal(engine.Shape{3, 6, 4, 2}) || slices.Equal(last, st.Latents.F32()) {
 			t.Errorf("step %d: %+v", next, st)
 		}
 		next++

@@ -170,7 +170,8 @@ func TestCaptionAsGenerated(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := engine.NewRun(t.Context()).On(dev)
-	for _, o := range []models.CaptionOptions{models.Beam(), models.Nucleus(), {Prompt: "two", Options: decode.Options{MaxLength: 12}}, {Options: decode.Options{MaxLength: 9}}} {
+	for _, o := range []models.CaptionOptions{models.Beam(), models.Nucleus(),
+		{Prompt: "two", Options: decode.Options{MaxLength: 12}}, {Options: decode.Options{MaxLength: 9}}} {
 		for i, picture := range scenes(t, 3) {
 			have, err := c.Caption(run, []pixels.Picture{picture}, 1, []uint64{uint64(i)}, o)
 			if err != nil {

@@ -134,7 +134,8 @@ func TestSeeds(t *testing.T) {
 	l = rerank.Loop{Captioner: c, Painter: c, Judge: c, K: 3}
 	c.toys.captions, src = nil, rerank.Source{Name: "100", Seed: 50}
 	c.drawn, c.seeds = nil, nil
-	if _, err := l.One(background, src); err != nil || !slices.Equal(c.drawn, []uint64{50, 51, 52}) || !slices.Equal(c.seeds, []uint64{50, 50, 50}) {
+	if _, err := l.One(background, src); err != nil || !slices.Equal(c.drawn, []uint64{50, 51, 52}) ||
+		!slices.Equal(c.seeds, []uint64{50, 50, 50}) {
 		t.Errorf("a text's drawings have the seeds %v, their captions %v; %v", c.drawn, c.seeds, err)
 	}
 	if rerank.SourceSeed(9, 0) != 9 || rerank.SourceSeed(9, 3) != 3_000_009 {

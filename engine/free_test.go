@@ -54,6 +54,9 @@ func TestViews(t *testing.T) {
 		}
 		x.I32()[9] = 9
 	}
+	if v := x.Rows(0, 2).Rows(0, 1); len(v.Memory().Host) != 16 || cap(v.Memory().Host) != 16 {
+		t.Errorf("a row of 16 bytes reaches over %d of %d", len(v.Memory().Host), cap(v.Memory().Host))
+	}
 	if v := s.View(x.Rows(2, 3), 4); v.I32()[3] != 11 || v.Dim(-1) != 4 {
 		t.Errorf("reshaped rows: %v", v.I32())
 	}

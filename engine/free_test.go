@@ -32,6 +32,18 @@ func TestFreedOnce(t *testing.T) {
 		if s.New(engine.F32, 1); s.Peak() != 808 {
 			t.Errorf("%s: peak of %d bytes, want 808", dev.Name(), s.Peak())
 		}
+		// Each tensor gives back its own bytes.
+		r := engine.NewStream(t.Context(), dev)
+		e, f := r.New(engine.F32, 100), r.New(engine.F32, 10)
+		r.Free(e)
+		if e = r.New(engine.F32, 100); r.Peak() != 440 {
+			t.Errorf("%s: peak of %d bytes, want 440", dev.Name(), r.Peak())
+		}
+		r.Free(f)
+		if r.New(engine.F32, 11); r.Peak() != 444 {
+			t.Errorf("%s: peak of %d bytes, want 444, beside %v", dev.Name(), r.Peak(), e.Shape())
+		}
+		r.Close()
 		s.Close()
 		if c, ok := dev.(*counting); ok && c.taken != 0 {
 			t.Errorf("%d blocks are taken after Close", c.taken)

@@ -138,6 +138,15 @@ func TestViewOfAView(t *testing.T) {
 			t.Errorf("at %q: have %s %v %q, want %q", offset, w.DType, w.Shape, w.Data, want)
 		}
 	}
+	// As torch before 1.6 keeps it: elements 2 to 6 of a storage, of which the tensor
+	// has the second and the third.
+	old := archive(t, zip.Store, "a/data.pkl",
+		"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"+
+			"ctorch\nByteStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x08(X\x01\x00\x00\x00vK\x02K\x05ttQK\x01K\x02\x85K\x01\x85\x89"+
+			"ccollections\nOrderedDict\n)RtRs.", "a/data/0", "\x00\x01\x02\x03\x04\x05\x06\x07")
+	if w := byName(t, "f.pt", old)["w"]; string(w.Data) != "\x03\x04" {
+		t.Errorf("of a view of the storage: %q", w.Data)
+	}
 	if _, err := Parse("f.pt", view("\x03")); err == nil || !strings.Contains(err.Error(), "reaches over its storage of 8 elements") {
 		t.Errorf("have %v", err)
 	}

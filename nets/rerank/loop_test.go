@@ -326,6 +326,17 @@ func TestSomeDrawingsFail(t *testing.T) {
 	if b := r.Candidates[1]; b.Err == nil || b.Picture != nil || b.Rank != 0 || b.Seed != 11 {
 		t.Errorf("the second candidate: %+v", b)
 	}
+	// One that failed is no reproach to the other, whichever came first.
+	l.K, l.Drawings, c.captions = 1, 2, c.captions[:1]
+	for _, seed := range []uint64{10, 11} {
+		r, err := l.One(background, rerank.Source{Name: "x", Picture: grey(25), Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := r.Candidates[0]; a.Err != nil || a.Rank != 1 || a.Seed%2 != 0 || a.Picture == nil || a.Time.Judge <= 0 {
+			t.Errorf("seed %d: %+v", seed, a)
+		}
+	}
 }
 
 // half fails to draw odd seeds.

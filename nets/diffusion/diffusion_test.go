@@ -12,6 +12,7 @@ import (
 	"parley/engine/host"
 	"parley/kernels/elementwise"
 	"parley/nets/diffusion"
+	"parley/nets/schedule"
 	"parley/weights"
 )
 
@@ -142,8 +143,8 @@ func TestCallback(t *testing.T) {
 	var last []float32
 	next := 0
 	z, samples, told, err := run(func(st diffusion.Step) ([]int, error) {
-		if st.Index != next || st.Count != 4 || !slices.Equal(st.Samples, []int{0, 1, 2}) || !st.Latents.Shape().Equal(engine.Shape{3, 6, 4, 2}) ||
-			slices.Equal(last, st.Latents.F32()) {
+		if st.Index != next || st.Count != 4 || !slices.Equal(st.Samples, []int{0, 1, 2}) ||
+			!st.Latents.Shape().Equal(engine.Shape{3, 6, 4, 2}) || slices.Equal(last, st.Latents.F32()) {
 			t.Errorf("step %d: %+v", next, st)
 		}
 		next++
@@ -212,6 +213,38 @@ func TestAllSamplesEnd(t *testing.T) {
 		return nil, nil
 	}); len(left) != 0 || steps != 4 {
 		t.Errorf("%d samples are left after %d steps, want none after 4", len(left), steps)
+	}
+}
+
+// TestPredictedOfEachStep: by the same formula, of the latents before each step and
+// the net's output for them.
+func TestPredictedOfEachStep(t *testing.T) {
+	alphas, product := make([]float64, 1000), 1.0
+	for i := range alphas {
+		root := math.Sqrt(0.00085) + (math.Sqrt(0.012)-math.Sqrt(0.00085))*float64(i)/999
+		product *= 1 - root*root
+		alphas[i] = product
+	}
+	const by = 4
+	for _, kind := range []string{"pndm", "ddim", "lcm"} {
+		sch, err := schedule.New(config, kind, 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before []float32
+		draw(t, &toy{}, diffusion.Options{Steps: 6, Scheduler: kind, Guidance: 1}, []int32{by}, func(st diffusion.Step) ([]int, error) {
+			x := st.Predicted()
+			a := alphas[int(sch.Timestep(st.Index))]
+			for i, v := range before {
+				want := (float64(v) - math.Sqrt(1-a)*by/10*float64(v)) / math.Sqrt(a)
+				if have := float64(x.F32()[i]); math.Abs(have-want) > 1e-3*(1+math.Abs(want)) {
+					t.Fatalf("%s, step %d: element %d is %v, want %v", kind, st.Index, i, have, want)
+				}
+			}
+			before = slices.Clone(st.Latents.F32())
+			st.Stream.Free(x)
+			return nil, st.Stream.Err()
+		})
 	}
 }
 

@@ -170,7 +170,8 @@ func TestCaptionAsGenerated(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := engine.NewRun(t.Context()).On(dev)
-	for _, o := range []models.CaptionOptions{models.Beam(), models.Nucleus(), {Prompt: "two", Options: decode.Options{MaxLength: 12}}, {Options: decode.Options{MaxLength: 9}}} {
+	for _, o := range []models.CaptionOptions{models.Beam(), models.Nucleus(),
+		{Prompt: "two", Options: decode.Options{MaxLength: 12}}, {Options: decode.Options{MaxLength: 9}}} {
 		for i, picture := range scenes(t, 3) {
 			have, err := c.Caption(run, []pixels.Picture{picture}, 1, []uint64{uint64(i)}, o)
 			if err != nil {
@@ -427,6 +428,38 @@ func TestBatchFitsMemory(t *testing.T) {
 	bounded.Memory = need[1] - 1
 	if err := p.Draw(bounded, texts, seeds, o, nil); err == nil || !strings.Contains(err.Error(), "a drawing of 16 x 16 pixels needs") {
 		t.Errorf("in too little memory: %v", err)
+	}
+}
+
+// TestDecoderFitsMemory: of a picture whose decoding takes more than its steps, the
+// bound is that of the decoder.
+func TestDecoderFitsMemory(t *testing.T) {
+	p := openSD(t)
+	dev := host.New(2)
+	o := p.Defaults.Options
+	o.Width, o.Height, o.Steps, o.Guidance = 96, 64, 1, 1
+	plan, err := p.Pipeline.Plan(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := engine.NewRun(t.Context()).On(dev).Stream()
+	defer s.Close()
+	z, _, err := plan.Latents(s, diffusion.Batch{IDs: p.Encode([]string{"a cat"}), Noise: diffusion.OneGenerator(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := s.Peak()
+	if _, err := p.Pipeline.Decode(s, z); err != nil {
+		t.Fatal(err)
+	}
+	if s.Peak() <= steps {
+		t.Fatalf("decoding takes %d bytes, the steps %d", s.Peak(), steps)
+	}
+	if n, err := plan.Batch(dev, 1, s.Peak()-1); err == nil {
+		t.Errorf("%d drawings are allowed in less than the %d bytes that one takes", n, s.Peak())
+	}
+	if _, err := plan.Batch(dev, 1, 2*s.Peak()); err != nil {
+		t.Errorf("in twice what it takes: %v", err)
 	}
 }
 

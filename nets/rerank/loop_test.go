@@ -134,7 +134,8 @@ func TestSeeds(t *testing.T) {
 	l = rerank.Loop{Captioner: c, Painter: c, Judge: c, K: 3}
 	c.toys.captions, src = nil, rerank.Source{Name: "100", Seed: 50}
 	c.drawn, c.seeds = nil, nil
-	if _, err := l.One(background, src); err != nil || !slices.Equal(c.drawn, []uint64{50, 51, 52}) || !slices.Equal(c.seeds, []uint64{50, 50, 50}) {
+	if _, err := l.One(background, src); err != nil || !slices.Equal(c.drawn, []uint64{50, 51, 52}) ||
+		!slices.Equal(c.seeds, []uint64{50, 50, 50}) {
 		t.Errorf("a text's drawings have the seeds %v, their captions %v; %v", c.drawn, c.seeds, err)
 	}
 	if rerank.SourceSeed(9, 0) != 9 || rerank.SourceSeed(9, 3) != 3_000_009 {
@@ -324,6 +325,17 @@ func TestSomeDrawingsFail(t *testing.T) {
 	}
 	if b := r.Candidates[1]; b.Err == nil || b.Picture != nil || b.Rank != 0 || b.Seed != 11 {
 		t.Errorf("the second candidate: %+v", b)
+	}
+	// One that failed is no reproach to the other, whichever came first.
+	l.K, l.Drawings, c.captions = 1, 2, c.captions[:1]
+	for _, seed := range []uint64{10, 11} {
+		r, err := l.One(background, rerank.Source{Name: "x", Picture: grey(25), Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := r.Candidates[0]; a.Err != nil || a.Rank != 1 || a.Seed%2 != 0 || a.Picture == nil || a.Time.Judge <= 0 {
+			t.Errorf("seed %d: %+v", seed, a)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ func (a *app) demo() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.reconstructAll(cmd, f, func(yield func(rerank.Source, error) bool) {
+		return a.reconstructAll(cmd, f, true, func(yield func(rerank.Source, error) bool) {
 			for i, n := range []int{4, 17, 31, 8, 50} {
 				src, err := rerank.Source{Name: scenes[n].File, Seed: rerank.SourceSeed(f.seed, i)}, error(nil)
 				if i < 3 {

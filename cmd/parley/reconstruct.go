@@ -67,7 +67,7 @@ Writes the pictures, a contact sheet (sheet.png) and result.json to --out. JSON:
 "seed", "seconds", "timing", "error"}], "error"}]; selected is an index in candidates, rank 1 the
 best, score the cosine of CLIP's embeddings.`
 		sub.RunE = func(cmd *cobra.Command, args []string) error {
-			return a.reconstructAll(cmd, f, func(yield func(rerank.Source, error) bool) {
+			return a.reconstructAll(cmd, f, sub == image, func(yield func(rerank.Source, error) bool) {
 				for i, arg := range args {
 					src, err := rerank.Source{Name: arg, Seed: rerank.SourceSeed(f.seed, i)}, error(nil)
 					if sub == image {
@@ -87,7 +87,7 @@ best, score the cosine of CLIP's embeddings.`
 
 // reconstructAll runs a loop for each source. One that fails is told at the end,
 // and the others go on.
-func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2[rerank.Source, error]) (err error) {
+func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, sources iter.Seq2[rerank.Source, error]) (err error) {
 	if err := f.check(cmd); err != nil {
 		return err
 	}
@@ -110,6 +110,9 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 		return err
 	}
 	defer clip.Close()
+	if err := clip.Ready(pictures, !pictures); err != nil {
+		return err
+	}
 	draw := f.draw.options(cmd, sd.Defaults)
 	draw.Note = func(text string) { a.note(text + "; --vae-tiling decides") }
 	draw.Progress = terminal.Progress(a.errs, "drawing")

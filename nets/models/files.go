@@ -6,6 +6,7 @@ import (
 	"path"
 
 	"parley/engine"
+	"parley/kernels/matmul"
 	"parley/weights"
 	"parley/weights/convert"
 	"parley/weights/safetensors"
@@ -130,8 +131,20 @@ func Load[T any](src Source, dev engine.Device, folder, part string, build func(
 	}, err
 }
 
-// weigh is what nets of the source take on a device, in bytes, by the shapes in
-// the files.
+// weigh is what a tensor of a file takes on a device, in bytes: on the CPU, as its
+// products read weights.
+func weigh(dev engine.Device, e weights.Entry) int {
+	if safetensors.Width(e.DType) == 0 {
+		return 0
+	}
+	size := dev.Float().Size()
+	if g := matmul.Gemm(dev); dev.Local() && len(e.Shape) > 1 {
+		return e.Shape.Elems() * size * g.LenB(g.KR) / (g.KR * g.NR)
+	}
+	return e.Shape.Elems() * size
+}
+
+// weigh is what nets of the source take on a device, in bytes.
 func (f *files) weigh(dev engine.Device, parts map[string]string) (int, error) {
 	sum := 0
 	for folder, part := range parts {
@@ -140,32 +153,41 @@ func (f *files) weigh(dev engine.Device, parts map[string]string) (int, error) {
 			return 0, err
 		}
 		for _, e := range set.Entries() {
-			if safetensors.Width(e.DType) > 0 {
-				sum += e.Shape.Elems() * dev.Float().Size()
-			}
+			sum += weigh(dev, e)
 		}
 	}
 	return sum, nil
 }
 
-// fits refuses nets that a GPU has no room for, before they are loaded. work
-// says what the nets, opened on a dry run, need beside their weights of what is
-// then free.
+// room refuses weights of so many bytes that a device has no room for.
+func (f *files) room(dev engine.Device, need int) error {
+	if engine.IsDryRun(dev) {
+		return nil
+	}
+	if free := engine.FreeMemory(dev); need > free && free > 0 {
+		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: need, Free: free})
+	}
+	return nil
+}
+
+// fits refuses nets that a device has no room for, before they are loaded. work
+// says what the nets, opened on a dry run, need on a GPU beside their weights of
+// what is then free; on the CPU a drawing says it when its size is known.
 func (f *files) fits(dev engine.Device, parts map[string]string, work func(dry engine.Device, free int) error) error {
-	if dev.Local() || engine.IsDryRun(dev) {
+	if engine.IsDryRun(dev) {
 		return nil
 	}
 	weights, err := f.weigh(dev, parts)
 	if err != nil {
 		return err
 	}
-	free := engine.FreeMemory(dev)
-	if weights > free {
-		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: weights, Free: free})
+	if err := f.room(dev, weights); err != nil {
+		return err
 	}
-	if work == nil {
+	if work == nil || dev.Local() {
 		return nil
 	}
+	free := engine.FreeMemory(dev)
 	if err := work(engine.DryRunOf(dev), free-weights); err != nil {
 		return fmt.Errorf("%s, beside %v of weights: %w", dev.Name(), engine.Bytes(weights), err)
 	}

@@ -15,7 +15,7 @@ func (a *app) demo() *cobra.Command {
 	c := &cobra.Command{Use: "demo", Short: "See both reconstructions on the embedded models", Args: cobra.NoArgs,
 		Example: "  parley demo\n  parley demo --seed 7 -k 8",
 		Long:    "Takes three held-out pictures and two texts of the miniature world. JSON as reconstruct's."}
-	f.add(c, 6)
+	f.add(a, c, 6)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		scenes, err := mini.Test()
 		if err != nil {

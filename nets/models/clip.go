@@ -141,6 +141,24 @@ func (c *CLIP) Ready(pictures, texts bool) error {
 	return nil
 }
 
+// Lost is the part of a text that the text tower does not see, since it takes no more
+// tokens than its Length; "" where it sees all.
+func (c *CLIP) Lost(ctx context.Context, text string) (string, error) {
+	t, err := c.Text()
+	if err != nil {
+		return "", err
+	}
+	words, err := c.tokens()
+	if err != nil {
+		return "", err
+	}
+	e, err := words.Tokenize(ctx, text, t.Length)
+	if err != nil {
+		return "", err
+	}
+	return e.Lost(), nil
+}
+
 // Close gives back the weights and what ReleaseGraphs does. The model is of no
 // use after it.
 func (c *CLIP) Close() {

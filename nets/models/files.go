@@ -3,12 +3,16 @@ package models
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
+	"strings"
 
 	"parley/engine"
 	"parley/kernels/matmul"
 	"parley/weights"
 	"parley/weights/convert"
+	"parley/weights/inversion"
 	"parley/weights/safetensors"
 )
 
@@ -19,6 +23,9 @@ type files struct {
 	src  Source
 	sets map[string]checkpoint // by path
 	all  []*weights.Set
+
+	others     map[string]Source      // parts that come from elsewhere
+	embeddings []*inversion.Embedding // what is put behind the text encoder's words
 }
 
 // checkpoint is a file or folder with its parts.
@@ -56,10 +63,13 @@ func freeUnless(scope *engine.AllocationScope, err *error) {
 // part is one net of the checkpoint: its configuration and its tensors, from the
 // folder of the name, or from the source itself.
 func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) {
-	s := f.src
+	s, other := f.others[part]
+	if !other {
+		s = f.src
+	}
 	if in, ok := s.in(folder); ok {
 		s = in
-	} else if s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
+	} else if !other && s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
 		return nil, nil, fmt.Errorf("%s: no %s: there is no folder %s/", s, part, folder)
 	}
 	key := path.Join(s.path, s.dir)
@@ -129,6 +139,40 @@ func Load[T any](src Source, dev engine.Device, folder, part string, build func(
 		scope.FreeAll()
 		_ = f.Close()
 	}, err
+}
+
+// learned puts the vectors of textual inversion behind the rows of a text encoder's
+// embedding, and says how many words it had before.
+func (f *files) learned(c weights.Config, l *weights.Loader) (weights.Config, *weights.Loader, int, error) {
+	const suffix = "embeddings.token_embedding.weight"
+	entries := l.Set().Entries()
+	i := slices.IndexFunc(entries, func(e weights.Entry) bool { return strings.HasSuffix(e.Name, suffix) && len(e.Shape) == 2 })
+	if i < 0 || len(f.embeddings) == 0 {
+		return c, l, 0, nil // what is missing, the net will say
+	}
+	e := entries[i]
+	words, width := e.Shape[0], e.Shape[1]
+	all, err := weights.F32(e)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	for _, x := range f.embeddings {
+		if err := x.Fits(width); err != nil {
+			return nil, nil, 0, err
+		}
+		all = append(all, x.Vectors...)
+	}
+	t := engine.FromF32(all, len(all)/width, width)
+	e.DType, e.Shape, e.Data = "F32", t.Shape(), t.Memory().Host
+	entries[i] = e
+	if c.Has("text_config") {
+		if c, err = c.Sub("text_config"); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	c = maps.Clone(c)
+	c["vocab_size"] = float64(len(all) / width)
+	return c, l.Set().With(entries).Loader(l.Device()), words, nil
 }
 
 // weigh is what a tensor of a file takes on a device, in bytes: on the CPU, as its

@@ -14,6 +14,7 @@ import (
 	"parley/engine/device"
 	"parley/engine/host"
 	"parley/nets/models"
+	"parley/weights/vocab"
 )
 
 // app is what all commands share: the global flags, and the device.
@@ -23,6 +24,7 @@ type app struct {
 	json                           bool
 	models, blip, sd, clip, device string
 	precision                      string
+	clean                          vocab.Cleaning
 	threads                        int
 	dev                            engine.Device
 }
@@ -56,7 +58,9 @@ func (a *app) source(name, own string) (models.Source, error) {
 	flag := "--" + name
 	if own == "" {
 		if a.models == "" {
-			return models.Embedded(name), nil
+			src := models.Embedded(name)
+			src.Clean = a.clean
+			return src, nil
 		}
 		own, flag = filepath.Join(a.models, name), "--models"
 	}
@@ -64,7 +68,7 @@ func (a *app) source(name, own string) (models.Source, error) {
 	if err != nil {
 		return src, fmt.Errorf("%s: %w", flag, err)
 	}
-	src.Note = a.note
+	src.Note, src.Clean = a.note, a.clean
 	return src, nil
 }
 
@@ -95,8 +99,13 @@ func opened[T any](a *app, name, own string, open func(models.Source, engine.Dev
 
 func (a *app) openBLIP() (*models.BLIP, error) { return opened(a, "blip", a.blip, models.OpenBLIP) }
 
-func (a *app) openSD() (*models.StableDiffusion, error) {
-	return opened(a, "sd", a.sd, models.OpenStableDiffusion)
+func (a *app) openSD(x models.Extras) (*models.StableDiffusion, error) {
+	return opened(a, "sd", a.sd, func(src models.Source, dev engine.Device) (*models.StableDiffusion, error) {
+		if x.VAE != nil {
+			x.VAE.Variant, x.VAE.Note = src.Variant, a.note
+		}
+		return models.OpenStableDiffusionWith(src, dev, x)
+	})
 }
 
 func (a *app) openCLIP() (*models.CLIP, error) { return opened(a, "clip", a.clip, models.OpenCLIP) }

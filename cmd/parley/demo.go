@@ -15,13 +15,13 @@ func (a *app) demo() *cobra.Command {
 	c := &cobra.Command{Use: "demo", Short: "See both reconstructions on the embedded models", Args: cobra.NoArgs,
 		Example: "  parley demo\n  parley demo --seed 7 -k 8",
 		Long:    "Takes three held-out pictures and two texts of the miniature world. JSON as reconstruct's."}
-	f.add(c, 6)
+	f.add(a, c, 6)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		scenes, err := mini.Test()
 		if err != nil {
 			return err
 		}
-		return a.reconstructAll(cmd, f, func(yield func(rerank.Source, error) bool) {
+		return a.reconstructAll(cmd, f, true, func(yield func(rerank.Source, error) bool) {
 			for i, n := range []int{4, 17, 31, 8, 50} {
 				src, err := rerank.Source{Name: scenes[n].File, Seed: rerank.SourceSeed(f.seed, i)}, error(nil)
 				if i < 3 {

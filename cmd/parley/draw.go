@@ -15,14 +15,16 @@ import (
 
 func (a *app) draw() *cobra.Command {
 	var f drawFlags
+	var words promptFlags
 	var seed uint64
 	var k int
 	var dir, from string
 	var strength float64
 	c := &cobra.Command{Use: "draw TEXT…", Short: "Draw texts", Args: cobra.MinimumNArgs(1),
 		Example: "  parley draw \"two red apples on the grass\"\n  parley draw -k 4 --steps 20 --out pictures \"a cat\"\n  parley draw --from sketch.png --strength 0.6 \"a dog at night\"",
-		Long:    "Draws each text k times, with the seeds seed, seed+1, … On the CPU a drawing's bytes do not depend on k, nor on what is drawn beside it; on a GPU the matrix kernels follow the size of the batch, so that pixels may differ by rounding. JSON: [{\"text\", \"seed\", \"image\"}]."}
+		Long:    "Draws each text k times, with the seeds seed, seed+1, … On the CPU a drawing's bytes do not depend on k, nor on what is drawn beside it; on a GPU the matrix kernels follow the size of the batch, so that pixels may differ by rounding. JSON: [{\"text\", \"seed\", \"image\", \"lost\"}], lost where the end of a prompt was cut."}
 	f.add(c)
+	words.add(a, c)
 	c.Flags().Uint64Var(&seed, "seed", 0, "of the first drawing; the same as torch's CPU generator")
 	c.Flags().IntVarP(&k, "k", "k", 1, "drawings of each text")
 	c.Flags().StringVarP(&dir, "out", "o", "out", "folder of the pictures")
@@ -38,12 +40,31 @@ func (a *app) draw() *cobra.Command {
 		if !(strength > 0 && strength <= 1) {
 			return usage("--strength %v: want more than 0, at most 1", strength)
 		}
-		p, err := a.openSD()
+		if err := errors.Join(words.check(), a.checkClean()); err != nil {
+			return err
+		}
+		x, err := words.extras()
+		if err != nil {
+			return err
+		}
+		p, err := a.openSD(x)
 		if err != nil {
 			return err
 		}
 		defer p.Close()
 		o := f.options(cmd, p.Defaults)
+		o.Chunks = words.long == "chunks"
+		lost := make([]string, len(lines)) // of each text
+		if !o.Chunks {
+			if _, err := a.lost(cmd, p.Lost, "--negative", o.Negative, inChunks); err != nil {
+				return err
+			}
+			for i, t := range lines {
+				if lost[i], err = a.lost(cmd, p.Lost, fmt.Sprintf("the prompt %.40q", t), t, inChunks); err != nil {
+					return err
+				}
+			}
+		}
 		if from != "" {
 			if o.Init, err = pixels.Read(from); err != nil {
 				return err
@@ -62,6 +83,7 @@ func (a *app) draw() *cobra.Command {
 			Text  string `json:"text"`
 			Seed  uint64 `json:"seed"`
 			Image string `json:"image"`
+			Lost  string `json:"lost,omitempty"`
 			Error string `json:"error,omitempty"`
 		}
 		out := []entry{}
@@ -70,7 +92,7 @@ func (a *app) draw() *cobra.Command {
 		for i, t := range lines {
 			for j := range k {
 				texts, seeds = append(texts, t), append(seeds, seed+uint64(j))
-				out = append(out, entry{t, seed + uint64(j), filepath.Join(dir, fmt.Sprintf("%02d-%02d.png", i, j)), ""})
+				out = append(out, entry{t, seed + uint64(j), filepath.Join(dir, fmt.Sprintf("%02d-%02d.png", i, j)), lost[i], ""})
 			}
 		}
 		o.Progress = terminal.Progress(a.errs, "drawing")

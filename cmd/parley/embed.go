@@ -17,13 +17,17 @@ func (a *app) embed() *cobra.Command {
 	var pooled bool
 	c := &cobra.Command{Use: "embed [FILE…] [--text TEXT]…", Short: "Embed pictures and texts with CLIP",
 		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"",
-		Long:    "Embeddings have length 1. JSON: [{\"file\" or \"text\", \"embedding\", \"error\"}], where a file that could not be read has an error and the others go on."}
+		Long:    "Embeddings have length 1. JSON: [{\"file\" or \"text\", \"embedding\", \"lost\", \"error\"}], lost where the end of a text was cut; a file that could not be read has an error and the others go on."}
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.Flags().BoolVar(&pooled, "pooled", false, "before the projection, as the paper's authors did")
+	addClean(a, c)
 	c.RunE = func(cmd *cobra.Command, files []string) error {
 		files, lines := apart(files, lines)
 		if len(files)+len(lines) == 0 {
 			return usage("embed: name picture files, or texts with --text")
+		}
+		if err := a.checkClean(); err != nil {
+			return err
 		}
 		j, err := a.openCLIP()
 		if err != nil {
@@ -35,6 +39,7 @@ func (a *app) embed() *cobra.Command {
 			File      string    `json:"file,omitempty"`
 			Text      *string   `json:"text,omitempty"`
 			Embedding []float32 `json:"embedding"`
+			Lost      string    `json:"lost,omitempty"`
 			Error     string    `json:"error,omitempty"`
 		}
 		out := []entry{}
@@ -69,7 +74,11 @@ func (a *app) embed() *cobra.Command {
 					wrong = errors.Join(wrong, fmt.Errorf("%q: %w", lines[i], some[i]))
 					continue
 				}
-				out = append(out, entry{Text: &lines[i], Embedding: row(m.Data().([]float32), len(lines), i)})
+				rest, err := a.lost(cmd, j.Lost, fmt.Sprintf("the text %.40q", lines[i]), lines[i], "")
+				if err != nil {
+					return err
+				}
+				out = append(out, entry{Text: &lines[i], Lost: rest, Embedding: row(m.Data().([]float32), len(lines), i)})
 			}
 		}
 		failed = errors.Join(failed, wrong)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -11,6 +13,8 @@ import (
 	"parley/nets/models"
 	"parley/nets/schedule"
 	"parley/weights/convert"
+	"parley/weights/inversion"
+	"parley/weights/vocab"
 )
 
 // drawFlags are the options of drawing; zero means the model's own.
@@ -19,6 +23,7 @@ type drawFlags struct {
 	guidance             float64
 	scheduler, negative  string
 	prediction, tiling   string
+	skip                 int
 }
 
 func (f *drawFlags) add(c *cobra.Command) {
@@ -29,8 +34,89 @@ func (f *drawFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
 	c.Flags().StringVar(&f.negative, "negative", "", "negative prompt: what to stay away from")
 	c.Flags().StringVar(&f.tiling, "vae-tiling", "auto", "decode in tiles, in less memory, to a picture that differs a little: "+strings.Join(diffusion.Tilings(), ", ")+" (auto: where the whole does not fit)")
+	c.Flags().IntVar(&f.skip, "clip-skip", 0, "last layers of the text encoder to leave out, as diffusers counts: 1 is what the webui calls 2")
 	addPrediction(c, &f.prediction)
 }
+
+// promptFlags are what texts and nets of drawing can be changed by.
+type promptFlags struct {
+	long, vae  string
+	embeddings []string
+}
+
+func (f *promptFlags) add(a *app, c *cobra.Command) {
+	c.Flags().StringVar(&f.long, "long-prompt", "cut", "what a prompt beyond the text encoder's tokens becomes: cut, with a word about it; or chunks, with weights as (word:1.3), [word] and BREAK, as AUTOMATIC1111's webui reads them")
+	c.Flags().StringVar(&f.vae, "vae", "", "another autoencoder: a folder or file of one, or a whole checkpoint")
+	c.Flags().StringArrayVar(&f.embeddings, "embedding", nil, "[NAME=]FILE of textual inversion; may be repeated")
+	addClean(a, c)
+}
+
+// addClean is the flag of what happens to texts before CLIP's words are looked for.
+func addClean(a *app, c *cobra.Command) {
+	c.Flags().StringVar((*string)(&a.clean), "clean", "", "what is done to texts before CLIP's words are looked for: "+cleanings()+" (the checkpoint's: transformers, or lower of open_clip's folders)")
+}
+
+func cleanings() string {
+	var names []string
+	for _, c := range vocab.Cleanings() {
+		names = append(names, string(c))
+	}
+	return strings.Join(names, ", ")
+}
+
+func (a *app) checkClean() error {
+	if a.clean != "" && !slices.Contains(vocab.Cleanings(), a.clean) {
+		return usage("--clean %s: choose one of %s", a.clean, cleanings())
+	}
+	return nil
+}
+
+// check says what no model can do, before one is loaded.
+func (f *promptFlags) check() error {
+	if f.long != "cut" && f.long != "chunks" {
+		return usage("--long-prompt %s: choose cut or chunks", f.long)
+	}
+	return nil
+}
+
+// extras reads the files that the flags name.
+func (f *promptFlags) extras() (x models.Extras, err error) {
+	if f.vae != "" {
+		src, err := models.At(f.vae)
+		if err != nil {
+			return x, fmt.Errorf("--vae: %w", err)
+		}
+		x.VAE = &src
+	}
+	for _, e := range f.embeddings {
+		name, file, named := strings.Cut(e, "=")
+		if !named {
+			name, file = "", e
+		} else if name == "" {
+			return x, usage("--embedding %s: want a name before =", e)
+		}
+		v, err := inversion.Open(file, name)
+		if err != nil {
+			return x, fmt.Errorf("--embedding: %w", err)
+		}
+		x.Embeddings = append(x.Embeddings, v)
+	}
+	return x, nil
+}
+
+// lost tells of a text of which a text encoder sees a part alone, and returns the
+// rest. more is how all of it is taken, where there is a way.
+func (a *app) lost(cmd *cobra.Command, lost func(context.Context, string) (string, error), what, text, more string) (string, error) {
+	rest, err := lost(cmd.Context(), text)
+	if err == nil && strings.TrimSpace(rest) != "" {
+		a.note(fmt.Sprintf("%s is longer than the text encoder takes, and is cut before %q%s", what, rest, more))
+		return rest, nil
+	}
+	return "", err
+}
+
+// inChunks is what takes all of a prompt.
+const inChunks = "; --long-prompt chunks takes all of it"
 
 func addPrediction(c *cobra.Command, to *string) {
 	c.Flags().StringVar(to, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions, ", ")+" (the checkpoint's)")
@@ -53,6 +139,8 @@ func (f *drawFlags) check(c *cobra.Command) error {
 		return usage("--guidance %v: want 0 or more", f.guidance)
 	case f.scheduler != "" && !slices.Contains(schedule.Kinds, f.scheduler):
 		return usage("--scheduler %s: choose one of %s", f.scheduler, strings.Join(schedule.Kinds, ", "))
+	case f.skip < 0 || f.skip > 1000:
+		return usage("--clip-skip %d: want 0 to the text encoder's layers less 1", f.skip)
 	case !slices.Contains(diffusion.Tilings(), f.tiling):
 		return usage("--vae-tiling %s: choose one of %s", f.tiling, strings.Join(diffusion.Tilings(), ", "))
 	case changed("width") && f.width < 1 || changed("height") && f.height < 1:
@@ -80,6 +168,7 @@ func (f *drawFlags) options(c *cobra.Command, o models.DrawOptions) models.DrawO
 		o.Height = f.height
 	}
 	o.Negative, o.Prediction, o.Tiling = f.negative, f.prediction, diffusion.Tiling(f.tiling)
+	o.ClipSkip = f.skip
 	return o
 }
 

@@ -17,6 +17,7 @@ import (
 // loopFlags are the options of both reconstructions.
 type loopFlags struct {
 	draw     drawFlags
+	words    promptFlags
 	caption  captionFlags
 	k        int
 	seed     uint64
@@ -26,8 +27,9 @@ type loopFlags struct {
 	drawings int
 }
 
-func (f *loopFlags) add(c *cobra.Command, k int) {
+func (f *loopFlags) add(a *app, c *cobra.Command, k int) {
 	f.draw.add(c)
+	f.words.add(a, c)
 	f.caption.add(c)
 	c.Flags().IntVarP(&f.k, "k", "k", k, "candidates")
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "of all randomness; that of the next source is a million higher")
@@ -42,7 +44,7 @@ func (f *loopFlags) check(cmd *cobra.Command) error {
 	if f.k < 1 || f.k > mostK {
 		return usage("-k %d: want 1 to %d", f.k, mostK)
 	}
-	if err := errors.Join(f.draw.check(cmd), f.caption.check()); err != nil {
+	if err := errors.Join(f.draw.check(cmd), f.words.check(), f.caption.check()); err != nil {
 		return err
 	}
 	if f.drawings < 1 || f.drawings > mostK {
@@ -59,7 +61,7 @@ func (a *app) reconstruct() *cobra.Command {
 		Example: "  parley reconstruct text \"two red apples on the grass\" -k 8"}
 	for _, sub := range []*cobra.Command{image, text} {
 		f := &loopFlags{}
-		f.add(sub, 10)
+		f.add(a, sub, 10)
 		sub.Long = sub.Short + `.
 
 Writes the pictures, a contact sheet (sheet.png) and result.json to --out. JSON:
@@ -67,7 +69,7 @@ Writes the pictures, a contact sheet (sheet.png) and result.json to --out. JSON:
 "seed", "seconds", "timing", "error"}], "error"}]; selected is an index in candidates, rank 1 the
 best, score the cosine of CLIP's embeddings.`
 		sub.RunE = func(cmd *cobra.Command, args []string) error {
-			return a.reconstructAll(cmd, f, func(yield func(rerank.Source, error) bool) {
+			return a.reconstructAll(cmd, f, sub == image, func(yield func(rerank.Source, error) bool) {
 				for i, arg := range args {
 					src, err := rerank.Source{Name: arg, Seed: rerank.SourceSeed(f.seed, i)}, error(nil)
 					if sub == image {
@@ -87,8 +89,12 @@ best, score the cosine of CLIP's embeddings.`
 
 // reconstructAll runs a loop for each source. One that fails is told at the end,
 // and the others go on.
-func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2[rerank.Source, error]) (err error) {
-	if err := f.check(cmd); err != nil {
+func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, sources iter.Seq2[rerank.Source, error]) (err error) {
+	if err := errors.Join(f.check(cmd), a.checkClean()); err != nil {
+		return err
+	}
+	x, err := f.words.extras()
+	if err != nil {
 		return err
 	}
 	folder, err := results.NewFolder(f.dir)
@@ -100,7 +106,7 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 		return err
 	}
 	defer blip.Close()
-	sd, err := a.openSD()
+	sd, err := a.openSD(x)
 	if err != nil {
 		return err
 	}
@@ -110,7 +116,16 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 		return err
 	}
 	defer clip.Close()
+	if err := clip.Ready(pictures, !pictures); err != nil {
+		return err
+	}
 	draw := f.draw.options(cmd, sd.Defaults)
+	draw.Chunks = f.words.long == "chunks"
+	if !draw.Chunks {
+		if _, err := a.lost(cmd, sd.Lost, "--negative", draw.Negative, inChunks); err != nil {
+			return err
+		}
+	}
 	draw.Note = func(text string) { a.note(text + "; --vae-tiling decides") }
 	draw.Progress = terminal.Progress(a.errs, "drawing")
 	l := &rerank.Loop{
@@ -123,6 +138,11 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 	var failed error
 	err = l.Run(a.run(cmd), sources, func(r *rerank.Result, err error) error {
 		failed = errors.Join(failed, err)
+		if !pictures && !draw.Chunks {
+			if _, err := a.lost(cmd, sd.Lost, fmt.Sprintf("the prompt %.40q", r.Source.Name), r.Source.Name, inChunks); err != nil {
+				return err
+			}
+		}
 		if _, err := folder.Append(r, err); err != nil || a.json || r.Candidates == nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -16,12 +17,16 @@ func (a *app) score() *cobra.Command {
 	var lines []string
 	c := &cobra.Command{Use: "score FILE… --text TEXT…", Short: "Hold pictures against texts with CLIP", Args: cobra.MinimumNArgs(1),
 		Example: "  parley score cat.jpg dog.jpg --text \"a cat\" --text \"a dog\"",
-		Long:    "The cosine of each picture with each text. JSON: {\"files\", \"texts\", \"scores\": [[…]]}, a row for each file; one that is not a finite number is null, and \"error\" says why."}
+		Long:    "The cosine of each picture with each text. JSON: {\"files\", \"texts\", \"scores\": [[…]]}, a row for each file; one that is not a finite number is null, and \"error\" says why; \"lost\" has for each text the end that was cut, where one was."}
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
+	addClean(a, c)
 	c.RunE = func(cmd *cobra.Command, files []string) error {
 		files, lines := apart(files, lines)
 		if len(lines) == 0 || len(files) == 0 {
 			return usage("score: name picture files, and texts with --text")
+		}
+		if err := a.checkClean(); err != nil {
+			return err
 		}
 		j, err := a.openCLIP()
 		if err != nil {
@@ -41,6 +46,12 @@ func (a *app) score() *cobra.Command {
 		badTexts, err := items(err)
 		if err != nil {
 			return err
+		}
+		lost := make([]string, len(lines))
+		for i, t := range lines {
+			if lost[i], err = a.lost(cmd, j.Lost, fmt.Sprintf("the text %.40q", t), t, ""); err != nil {
+				return err
+			}
 		}
 		var failed error
 		for i, f := range files {
@@ -64,6 +75,9 @@ func (a *app) score() *cobra.Command {
 		}
 		if a.json {
 			v := map[string]any{"files": files, "texts": lines, "scores": scores}
+			if strings.Join(lost, "") != "" {
+				v["lost"] = lost
+			}
 			if failed != nil {
 				v["error"] = failed.Error()
 			}

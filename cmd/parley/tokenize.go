@@ -17,12 +17,13 @@ func (a *app) tokenize() *cobra.Command {
 	var length int
 	c := &cobra.Command{Use: "tokenize --clip|--bert TEXT…", Short: "Show how texts become ids",
 		Example: "  parley tokenize --clip \"a cat\"\n  printf 'a cat\\na dog\\n' | parley tokenize --bert --json",
-		Long: `Texts are arguments, or lines of the standard input. JSON: [{"text", "ids", "tokens"}].
+		Long: `Texts are arguments, or lines of the standard input. JSON: [{"text", "ids", "tokens", "lost"}], lost where --length cuts.
 Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 	c.Flags().BoolVar(&bert, "bert", false, "BERT's tokens, of BLIP")
 	c.Flags().IntVar(&length, "length", 0, "with --clip: cut or pad to so many ids")
 	// Here --clip is a choice; elsewhere it names a model.
 	c.Flags().BoolVar(&clip, "clip", false, "CLIP's tokens")
+	addClean(a, c)
 	c.RunE = func(cmd *cobra.Command, lines []string) error {
 		if bert == clip {
 			return usage("tokenize: choose --clip or --bert")
@@ -32,6 +33,12 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 		}
 		if bert && length > 0 {
 			return usage("--length: only with --clip")
+		}
+		if err := a.checkClean(); err != nil {
+			return err
+		}
+		if bert && a.clean != "" {
+			return usage("--clean: only with --clip")
 		}
 		if len(lines) == 0 {
 			s := bufio.NewScanner(cmd.InOrStdin())
@@ -47,6 +54,7 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 			Text   string   `json:"text"`
 			IDs    []int32  `json:"ids"`
 			Tokens []string `json:"tokens"`
+			Lost   string   `json:"lost,omitempty"`
 		}
 		out := []entry{}
 		if bert {
@@ -55,7 +63,7 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 				return err
 			}
 			for _, l := range lines {
-				out = append(out, entry{l, t.Encode(l), t.Tokens(l)})
+				out = append(out, entry{l, t.Encode(l), t.Tokens(l), ""})
 			}
 		} else {
 			t, err := a.clipTokenizer()
@@ -63,7 +71,11 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 				return err
 			}
 			for _, l := range lines {
-				out = append(out, entry{l, t.Encode(l, length), t.Tokens(l)})
+				e, err := t.Tokenize(cmd.Context(), l, length)
+				if err != nil {
+					return err
+				}
+				out = append(out, entry{l, e.IDs, t.Tokens(l), e.Lost()})
 			}
 		}
 		if a.json {
@@ -89,8 +101,12 @@ func (a *app) bertTokenizer() (*vocab.BERT, error) {
 }
 
 func (a *app) clipTokenizer() (*vocab.CLIP, error) {
-	if a.models == "" {
-		return vocab.DefaultCLIP(vocab.PadCLIP)
+	t, err := vocab.DefaultCLIP(vocab.PadCLIP)
+	if a.models != "" {
+		t, err = vocab.LoadCLIP(os.DirFS(filepath.Join(a.models, "clip")), ".")
 	}
-	return vocab.LoadCLIP(os.DirFS(filepath.Join(a.models, "clip")), ".")
+	if err != nil || a.clean == "" {
+		return t, err
+	}
+	return t.Cleaned(a.clean)
 }

@@ -16,8 +16,11 @@ import (
 
 // TextEncoder gives a denoiser the hidden states that it attends to.
 type TextEncoder interface {
-	// Encode maps rows of token ids [N, L] to [N, L, Width].
-	Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error)
+	// Encode maps rows of token ids [N, L] to [N, L, Width]. L is a multiple of
+	// Size's length: longer rows are chunks of it. weights [N, L], unless they are
+	// nil, are what the tokens' states are multiplied with; those of a row may be nil.
+	// skip is how many of the last layers are left out (diffusers' clip_skip).
+	Encode(s *engine.Stream, ids [][]int32, weights [][]float32, skip int) (*engine.Tensor, error)
 	Size() (length, width int) // of a row of ids, and of a hidden state
 }
 
@@ -79,6 +82,8 @@ type Options struct {
 	Prediction    string  // epsilon, v_prediction or sample; "" is the checkpoint's own
 	Width, Height int     // in pixels
 	Tiling        Tiling
+	ClipSkip      int // last layers of the text encoder that are left out
+	Tokens        int // of a row of ids; 0: as many as the text encoder takes at once
 	// Strength is how much of an init image is drawn anew, 0 to 1; 0: there is no
 	// init image, and latents start as noise.
 	Strength float64
@@ -119,10 +124,13 @@ type Callback func(Step) (keep []int, err error)
 // Batch is what is drawn together.
 type Batch struct {
 	IDs, Negative [][]int32 // token ids of the prompts and, in a guided plan, the negative prompts, [N, L]
-	Noise         Noise
-	Init          *Moments // what an init image's latents are drawn from; nil where the plan has none
-	Step          Callback // told of every step, unless it is nil
-	Progress      func()   // told of every step, unless it is nil, and shown nothing
+	// Weights and NegativeWeights are what their tokens' states are multiplied with;
+	// nil is 1.
+	Weights, NegativeWeights [][]float32
+	Noise                    Noise
+	Init                     *Moments // what an init image's latents are drawn from; nil where the plan has none
+	Step                     Callback // told of every step, unless it is nil
+	Progress                 func()   // told of every step, unless it is nil, and shown nothing
 }
 
 // Plan is a drawing that has been checked: its schedule and its sizes. It serves

@@ -20,7 +20,7 @@ import (
 // and the net predicts the latents times it.
 type toy struct{ conditioned int }
 
-func (*toy) Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+func (*toy) Encode(s *engine.Stream, ids [][]int32, _ [][]float32, _ int) (*engine.Tensor, error) {
 	x := make([]float32, len(ids))
 	for i, row := range ids {
 		x[i] = float32(row[0])

@@ -49,15 +49,21 @@ func (p *Plan) Batch(dev engine.Device, n, memory int) (int, error) {
 	return min(n, 1+(memory-one)/max(1, two-one)), nil
 }
 
-// shortest is the shorter side of what is proposed in place of a picture that does
-// not fit, in latents: less is no picture any more.
-const shortest = 8
+// What is proposed in place of a picture that does not fit: its shorter side in
+// latents, and how many times as long the other one is. Beyond, nobody would want it.
+const (
+	shortest = 8
+	longest  = 16
+)
 
 // tooLarge says which size of the same shape would fit instead.
 func (p *Plan) tooLarge(dev engine.Device, need, memory int) error {
 	err := &engine.MemoryError{What: fmt.Sprintf("a drawing of %d x %d pixels", p.o.Width, p.o.Height), Need: need, Free: memory}
 	// Of the shorter side, in latents; the longer one follows it.
-	short := min(p.h, p.w)
+	short, long := min(p.h, p.w), max(p.h, p.w)
+	if long > longest*short {
+		return err
+	}
 	size := func(side int) (h, w int) { return p.h * side / short, p.w * side / short }
 	lo, hi := shortest-1, short
 	for hi-lo > 1 {
@@ -95,6 +101,7 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 		texts *= 2
 	}
 	length, width := p.p.Text.Size()
+	length = max(length, p.o.Tokens)
 	c, err := p.p.Denoiser.Condition(s, make([]float64, max(p.schedule.Steps(), 1)), s.New(s.Float(), texts, length, width))
 	if err != nil {
 		return 0, err

@@ -47,7 +47,7 @@ func Beam() CaptionOptions {
 func OpenBLIP(src Source, dev engine.Device) (_ *BLIP, err error) {
 	f := src.open()
 	defer f.closeUnless(&err)
-	if err := f.fits(dev, weighs(f, "blip", convert.BLIP, blip.Load)); err != nil {
+	if err := f.fits(dev, map[string]string{"blip": convert.BLIP}, nil); err != nil {
 		return nil, err
 	}
 	on, scope := engine.Scope(dev)

@@ -3,11 +3,17 @@ package models
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
+	"strings"
 
 	"parley/engine"
+	"parley/kernels/matmul"
 	"parley/weights"
 	"parley/weights/convert"
+	"parley/weights/inversion"
+	"parley/weights/safetensors"
 )
 
 // files are a source whose checkpoint files have been opened, each once: to be
@@ -17,6 +23,9 @@ type files struct {
 	src  Source
 	sets map[string]checkpoint // by path
 	all  []*weights.Set
+
+	others     map[string]Source      // parts that come from elsewhere
+	embeddings []*inversion.Embedding // what is put behind the text encoder's words
 }
 
 // checkpoint is a file or folder with its parts.
@@ -54,10 +63,13 @@ func freeUnless(scope *engine.AllocationScope, err *error) {
 // part is one net of the checkpoint: its configuration and its tensors, from the
 // folder of the name, or from the source itself.
 func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) {
-	s := f.src
+	s, other := f.others[part]
+	if !other {
+		s = f.src
+	}
 	if in, ok := s.in(folder); ok {
 		s = in
-	} else if s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
+	} else if !other && s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
 		return nil, nil, fmt.Errorf("%s: no %s: there is no folder %s/", s, part, folder)
 	}
 	key := path.Join(s.path, s.dir)
@@ -130,52 +142,99 @@ func Load[T any](src Source, dev engine.Device, folder, part string, build func(
 	}, err
 }
 
-// scale is a dry run that weighs what is allocated on it.
-type scale struct {
-	engine.DryRun
-	bytes int
-}
-
-// Unwrap tells others that the device is a dry run.
-func (s *scale) Unwrap() engine.Device { return s.DryRun }
-
-// Alloc implements engine.Device.
-func (s *scale) Alloc(n int) (engine.Memory, error) {
-	s.bytes += n
-	return engine.Memory{}, nil
-}
-
-// fits refuses nets that a GPU has no room for, before they are loaded. open builds
-// them on a dry run, which weighs their tensors as they would be stored and packed;
-// what it returns, if anything, says what the nets need beside them of what is then
-// free.
-func (f *files) fits(dev engine.Device, open func(dry engine.Device) (work func(free int) error, err error)) error {
-	if dev.Local() || engine.IsDryRun(dev) {
-		return nil
+// learned puts the vectors of textual inversion behind the rows of a text encoder's
+// embedding, and says how many words it had before.
+func (f *files) learned(c weights.Config, l *weights.Loader) (weights.Config, *weights.Loader, int, error) {
+	const suffix = "embeddings.token_embedding.weight"
+	entries := l.Set().Entries()
+	i := slices.IndexFunc(entries, func(e weights.Entry) bool { return strings.HasSuffix(e.Name, suffix) && len(e.Shape) == 2 })
+	if i < 0 || len(f.embeddings) == 0 {
+		return c, l, 0, nil // what is missing, the net will say
 	}
-	dry := &scale{DryRun: engine.DryRunOf(dev)}
-	work, err := open(dry)
+	e := entries[i]
+	words, width := e.Shape[0], e.Shape[1]
+	all, err := weights.F32(e)
 	if err != nil {
-		return err
+		return nil, nil, 0, err
 	}
-	free := engine.FreeMemory(dev)
-	if dry.bytes > free {
-		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: dry.bytes, Free: free})
+	for _, x := range f.embeddings {
+		if err := x.Fits(width); err != nil {
+			return nil, nil, 0, err
+		}
+		all = append(all, x.Vectors...)
 	}
-	if work == nil {
+	t := engine.FromF32(all, len(all)/width, width)
+	e.DType, e.Shape, e.Data = "F32", t.Shape(), t.Memory().Host
+	entries[i] = e
+	if c.Has("text_config") {
+		if c, err = c.Sub("text_config"); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	c = maps.Clone(c)
+	c["vocab_size"] = float64(len(all) / width)
+	return c, l.Set().With(entries).Loader(l.Device()), words, nil
+}
+
+// weigh is what a tensor of a file takes on a device, in bytes: on the CPU, as its
+// products read weights.
+func weigh(dev engine.Device, e weights.Entry) int {
+	if safetensors.Width(e.DType) == 0 {
+		return 0
+	}
+	size := dev.Float().Size()
+	if g := matmul.Gemm(dev); dev.Local() && len(e.Shape) > 1 {
+		return e.Shape.Elems() * size * g.LenB(g.KR) / (g.KR * g.NR)
+	}
+	return e.Shape.Elems() * size
+}
+
+// weigh is what nets of the source take on a device, in bytes.
+func (f *files) weigh(dev engine.Device, parts map[string]string) (int, error) {
+	sum := 0
+	for folder, part := range parts {
+		_, set, err := f.part(folder, part)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range set.Entries() {
+			sum += weigh(dev, e)
+		}
+	}
+	return sum, nil
+}
+
+// room refuses weights of so many bytes that a device has no room for.
+func (f *files) room(dev engine.Device, need int) error {
+	if engine.IsDryRun(dev) {
 		return nil
 	}
-	if err := work(free - dry.bytes); err != nil {
-		return fmt.Errorf("%s, beside %v of weights: %w", dev.Name(), engine.Bytes(dry.bytes), err)
+	if free := engine.FreeMemory(dev); need > free && free > 0 {
+		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: need, Free: free})
 	}
 	return nil
 }
 
-// weighs is what fits takes of one net, with nothing beside its weights.
-func weighs[T any](f *files, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) func(engine.Device) (
-	func(int) error, error) {
-	return func(dry engine.Device) (func(int) error, error) {
-		_, err := load(f, dry, folder, part, build)
-		return nil, err
+// fits refuses nets that a device has no room for, before they are loaded. work
+// says what the nets, opened on a dry run, need on a GPU beside their weights of
+// what is then free; on the CPU a drawing says it when its size is known.
+func (f *files) fits(dev engine.Device, parts map[string]string, work func(dry engine.Device, free int) error) error {
+	if engine.IsDryRun(dev) {
+		return nil
 	}
+	weights, err := f.weigh(dev, parts)
+	if err != nil {
+		return err
+	}
+	if err := f.room(dev, weights); err != nil {
+		return err
+	}
+	if work == nil || dev.Local() {
+		return nil
+	}
+	free := engine.FreeMemory(dev)
+	if err := work(engine.DryRunOf(dev), free-weights); err != nil {
+		return fmt.Errorf("%s, beside %v of weights: %w", dev.Name(), engine.Bytes(weights), err)
+	}
+	return nil
 }

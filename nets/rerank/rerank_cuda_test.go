@@ -177,7 +177,7 @@ func TestWhatLeavesTheDevice(t *testing.T) {
 	dev := w.dev
 	defer dev.Close()
 	const picture, score, flag, answer = 3 * 16 * 16, 8 + 4, 4, 16
-	source := 4 * w.clip.Net.Projection
+	source := 4 * w.clip.Projection
 	for _, image := range []bool{true, false} {
 		var left []int
 		dev.WatchDownloads(func(bytes int) { left = append(left, bytes) })

@@ -165,7 +165,8 @@ func smallText() clip.TextConfig {
 // SmallCLIP has the parts of ViT-B/32.
 func SmallCLIP() clip.Config {
 	return clip.Config{Projection: 24, Text: smallText(),
-		Vision: clip.VisionConfig{Width: 48, Layers: 1, Heads: 2, Inner: 96, Image: 32, Patch: 8, Channels: 3, Act: matmul.QuickGELU, Eps: 1e-5}}
+		Vision: clip.VisionConfig{Width: 48, Layers: 1, Heads: 2, Inner: 96, Image: 32, Patch: 8, Channels: 3,
+			Act: matmul.QuickGELU, Eps: 1e-5}}
 }
 
 // SmallBLIP has the parts of BLIP base.

@@ -52,7 +52,7 @@ func plan(n int, g *geometry, in, out int) *simd.Winograd {
 		return nil
 	}
 	const (
-		call      = 8  // of depth, for the tile of sums that begins and ends a product
+		call      = 8  // of K, for the tile of sums that begins and ends a product
 		transform = 16 // for each position of a tile and channel, in or out
 		filters   = 8  // for each position and pair of channels, once a block of tiles
 	)
@@ -200,7 +200,7 @@ func (g *geometry) row(dst []float32, n, y, x, c0, ch int) {
 			k = copy(dst[:ch], g.x[at*g.c+c0:(at+1)*g.c])
 		}
 		if k < ch {
-			copy(dst[k:ch], g.concat[at*g.more+c0+k-g.c:])
+			copy(dst[k:ch], g.concat[at*g.c2+c0+k-g.c:])
 		}
 	}
 }

@@ -165,3 +165,28 @@ func TestUnwatchedOperationsAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations an operation, want none", n)
 	}
 }
+
+// TestAnOperationWithinAnother has a span of its own, and leaves the outer one its
+// method and the sum of both workspaces.
+func TestAnOperationWithinAnother(t *testing.T) {
+	var rec spans
+	r := engine.NewRun(t.Context()).On(host.New(1))
+	r.Recorder = &rec
+	s := r.Stream()
+	x := s.New(engine.U8, 3)
+	s.Do(engine.Work{Op: "outer", Out: x, Dims: engine.Dims{{Name: "n", Size: 3}}}, func(engine.Device) {
+		s.Took("first")
+		s.Uses(5)
+		if _, err := s.Get(x); err != nil {
+			t.Error(err)
+		}
+		s.Do(engine.Work{Op: "inner", Out: x}, func(engine.Device) { s.Took("other"); s.Uses(7) })
+		s.Took("second")
+	})
+	if len(rec) != 3 || rec[0].Kernel != "memcpy" || rec[0].In[0] != x || rec[1].Kernel != "other" || rec[1].Workspace != 7 {
+		t.Fatalf("%+v", rec)
+	}
+	if o := rec[2]; o.Kernel != "first + second" || o.Workspace != 12 || o.Dims.Of("n") != 3 || o.Dims.Of("m") != 0 {
+		t.Errorf("%+v", o)
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
+	"parley/kernels/matmul"
 	"parley/weights/safetensors"
 )
 
@@ -307,7 +308,8 @@ func TestRounding(t *testing.T) {
 // loaded is one error that names it; what was read before stays.
 func TestCutUnderALoader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.safetensors")
-	big := Entry{Name: "big", DType: "F32", Shape: engine.Shape{1 << 16}, Data: make([]byte, 4<<16)}
+	big := Entry{Name: "big", DType: "F32", Shape: engine.Shape{1 << 20}, Data: make([]byte, 4<<20)}
+	cut := false
 	load := func(harm func()) ([]float32, error) {
 		t.Helper()
 		write(t, path, big, one("one", "F32", "\x00\x00\x80\x3f", 1))
@@ -320,15 +322,22 @@ func TestCutUnderALoader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		l := s.With(s.Entries()).Loader(host.New(1)).In("")
-		first := l.F32("one", 1)
+		l := s.With(s.Entries()).Loader(host.New(4)).In("")
+		first, matrix := l.F32("one", 1), l.Source("big", 1<<20)
 		harm()
-		l.F32("big", 1<<16)
+		l.F32("big", 1<<20)
+		// Workers find the pages gone, each for itself.
+		_, err = matmul.Pack(l.Device(), matrix, 1<<10, 1<<10)
+		var fault *safetensors.FaultError
+		if errors.As(err, &fault) != cut || !cut && err != nil {
+			t.Errorf("packing, cut %t: %v", cut, err)
+		}
 		return first, l.Err()
 	}
 	if first, err := load(func() {}); err != nil || first[0] != 1 {
 		t.Fatalf("have %v, %v", first, err)
 	}
+	cut = true
 	first, err := load(func() {
 		if err := os.Truncate(path, 64); err != nil {
 			t.Fatal(err)
@@ -341,6 +350,7 @@ func TestCutUnderALoader(t *testing.T) {
 	if first[0] != 1 {
 		t.Errorf("what was read has become %v", first[0])
 	}
+	cut = false
 	_, err = load(func() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {

@@ -32,6 +32,7 @@ type Set struct {
 
 	entries map[string]Entry
 	names   []string
+	maker   Maker // of what is not among the entries, if there is one
 	closers []io.Closer
 	files   []file // that the entries' data are mapped from
 	notes   *notes
@@ -63,6 +64,23 @@ func NewSet(entries []Entry, closers ...io.Closer) *Set {
 		}
 	}
 	sort.Strings(s.names)
+	return s
+}
+
+// Maker makes tensors for a net of which there is no checkpoint, such as random
+// ones.
+type Maker interface {
+	// Has reports whether there is a tensor of the name, or where it ends in a dot,
+	// any that begins so.
+	Has(name string) bool
+	// Make gives a tensor the shape that the net asks for.
+	Make(name string, shape engine.Shape) storage.Source
+}
+
+// Made is a set of what a maker makes. It has no names to list.
+func Made(m Maker) *Set {
+	s := NewSet(nil)
+	s.maker = m
 	return s
 }
 
@@ -232,14 +250,17 @@ func (l *Loader) Place(dtype engine.DType, values []float32, dims ...int) *engin
 // Has reports whether there is such a tensor.
 func (l *Loader) Has(name string) bool {
 	_, ok := l.set.entries[l.prefix+name]
-	return ok
+	return ok || l.makes(l.prefix+name)
 }
+
+// makes reports whether a maker makes tensors of a name.
+func (l *Loader) makes(name string) bool { return l.set.maker != nil && l.set.maker.Has(name) }
 
 // HasIn reports whether any tensor's name begins with "name.".
 func (l *Loader) HasIn(name string) bool {
 	p := l.In(name).prefix
 	i := sort.SearchStrings(l.set.names, p)
-	return i < len(l.set.names) && strings.HasPrefix(l.set.names[i], p)
+	return i < len(l.set.names) && strings.HasPrefix(l.set.names[i], p) || l.makes(p)
 }
 
 // Shape is the shape of a tensor, if there is one.
@@ -268,6 +289,9 @@ func (l *Loader) entry(name string, want engine.Shape) (Entry, bool) {
 // comes after that. When the tensor is missing, has another shape or is not of
 // floating-point numbers, the error is kept and the source is nil.
 func (l *Loader) Source(name string, dims ...int) storage.Source {
+	if l.makes(l.prefix + name) {
+		return l.set.maker.Make(l.prefix+name, clone(dims))
+	}
 	e, ok := l.entry(name, dims)
 	if !ok {
 		return nil
@@ -285,6 +309,14 @@ func (l *Loader) Source(name string, dims ...int) storage.Source {
 // the net's. When the tensor is missing or has another shape, the error is kept
 // and the slice is nil.
 func (l *Loader) F32(name string, dims ...int) []float32 {
+	if l.makes(l.prefix + name) {
+		s := l.Source(name, dims...)
+		data := make([]float32, engine.Shape(dims).Elems())
+		if !engine.IsDryRun(l.dev) {
+			l.Fail(s.F32(data, 0))
+		}
+		return data
+	}
 	e, ok := l.entry(name, dims)
 	if !ok {
 		return nil

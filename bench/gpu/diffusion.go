@@ -14,7 +14,7 @@ import (
 
 // painter loads a Stable Diffusion 1.5 of random weights. loaded is what of the
 // device's memory is taken then, in bytes.
-func (b *bench) painter() (p *random.SD, size random.Diffusion, loaded int, err error) {
+func (b *bench) painter() (p *random.SD, loaded int, err error) {
 	size, steps := random.SD15(), 50
 	if b.small {
 		size, steps = random.SmallSD(), 3
@@ -26,7 +26,7 @@ func (b *bench) painter() (p *random.SD, size random.Diffusion, loaded int, err 
 	if err != nil {
 		return
 	}
-	if p, err = random.StableDiffusion(size, b.dev, false); err != nil {
+	if p, err = random.StableDiffusion(size, b.dev); err != nil {
 		return
 	}
 	p.Steps = steps
@@ -45,19 +45,19 @@ func (b *bench) used() (int, error) {
 // stableDiffusion is Stable Diffusion 1.5 at 512 x 512, by its parts, as a whole, and a
 // step by its launches.
 func stableDiffusion(b *bench) error {
-	p, size, loaded, err := b.painter()
+	p, loaded, err := b.painter()
 	if err != nil {
 		return err
 	}
-	if err := b.batch(p, size, 1, loaded); err != nil {
+	if err := b.batch(p, 1, loaded); err != nil {
 		b.Fail("one picture: %v", err)
 	}
-	return b.step(p, size)
+	return b.step(p)
 }
 
 // batches is the same for several pictures at once.
 func batches(b *bench) error {
-	p, size, loaded, err := b.painter()
+	p, loaded, err := b.painter()
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func batches(b *bench) error {
 		sizes = []int{2}
 	}
 	for _, n := range sizes {
-		if err := b.batch(p, size, n, loaded); err != nil {
+		if err := b.batch(p, n, loaded); err != nil {
 			b.Fail("batch %d: %v", n, err)
 		}
 		b.dev.Trim()
@@ -75,10 +75,10 @@ func batches(b *bench) error {
 }
 
 // batch measures n pictures at once.
-func (b *bench) batch(p *random.SD, size random.Diffusion, n, loaded int) error {
+func (b *bench) batch(p *random.SD, n, loaded int) error {
 	name := func(s string) string { return fmt.Sprintf("batch %d, %s", n, s) }
 	t := b.timer()
-	step, err := b.guided(t, p, size, n)
+	step, err := b.guided(t, p, n)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (b *bench) batch(p *random.SD, size random.Diffusion, n, loaded int) error 
 
 	s := engine.NewStream(b.ctx, b.dev)
 	defer s.Close()
-	z := s.Put(random.Normal(5, 1, 1, size.Side, size.Side, 4))
+	z := s.Put(p.Latents(1))
 	decode, err := t.Repeated(s, 1, func(int) error {
 		x, err := p.VAE.Decode(s, z)
 		s.Free(x)
@@ -100,7 +100,7 @@ func (b *bench) batch(p *random.SD, size random.Diffusion, n, loaded int) error 
 	b.Figure(name("vae decode of a picture"), 1e3*decode.Median, "ms", decode.Between(1e3)...)
 	s.Free(z)
 
-	ids, none := size.Text.IDs(n), size.Text.IDs(n)
+	ids, none := random.IDs(p.Config.Text, n), random.IDs(p.Config.Text, n)
 	var picture *engine.Tensor
 	rounds := 2
 	if b.small {
@@ -143,10 +143,10 @@ func (b *bench) batch(p *random.SD, size random.Diffusion, n, loaded int) error 
 }
 
 // guided is the time of the UNet for n pictures, each with and without its text.
-func (b *bench) guided(t *timing.Timer, p *random.SD, size random.Diffusion, n int) (timing.Time, error) {
+func (b *bench) guided(t *timing.Timer, p *random.SD, n int) (timing.Time, error) {
 	s := engine.NewStream(b.ctx, b.dev)
 	defer s.Close()
-	run, err := random.GuidedStep(s, p, size, n)
+	run, err := p.GuidedStep(s, n)
 	if err != nil {
 		return timing.Time{}, err
 	}
@@ -164,10 +164,10 @@ type tally struct {
 // step times each launch of a guided step by itself, and says what the sum is
 // beside the whole. The table has each launch that differs, with what the model
 // predicts for it where it knows the chip.
-func (b *bench) step(p *random.SD, size random.Diffusion) error {
+func (b *bench) step(p *random.SD) error {
 	s := engine.NewStream(b.ctx, b.dev)
 	defer s.Close()
-	run, err := random.GuidedStep(s, p, size, 1)
+	run, err := p.GuidedStep(s, 1)
 	if err != nil {
 		return err
 	}

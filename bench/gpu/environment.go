@@ -115,24 +115,23 @@ func said(ctx context.Context, c ...string) string {
 // rooms are nets that between them launch kernels of every room that the product
 // has.
 func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
-	sd := random.SmallSD()
 	return []func(s *engine.Stream) (func() error, error){
 		func(s *engine.Stream) (func() error, error) {
-			p, err := random.StableDiffusion(sd, s.Device(), false)
+			p, err := random.StableDiffusion(random.SmallSD(), s.Device())
 			if err != nil {
 				return nil, err
 			}
 			p.Steps = 2
-			ids := sd.Text.IDs(1)
+			ids := random.IDs(p.Config.Text, 1)
 			return func() error {
-				step, err := random.GuidedStep(s, p, sd, 1)
+				step, err := p.GuidedStep(s, 1)
 				if err == nil {
 					err = step()
 				}
 				if err != nil {
 					return err
 				}
-				x, err := p.VAE.Decode(s, s.Put(random.Normal(5, 1, 1, sd.Side, sd.Side, 4)))
+				x, err := p.VAE.Decode(s, s.Put(p.Latents(1)))
 				s.Free(x)
 				if err == nil {
 					_, err = p.Text.Forward(s, ids, clip.TextOptions{})
@@ -142,7 +141,7 @@ func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
 		},
 		func(s *engine.Stream) (func() error, error) {
 			size := random.SmallBLIP()
-			n, err := size.Load(s.Device())
+			n, err := random.BLIP(size, s.Device())
 			if err != nil {
 				return nil, err
 			}
@@ -155,8 +154,8 @@ func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
 				if err != nil {
 					return err
 				}
-				_, err = decode.Generate(s, cache, [][]int32{{int32(size.BOS), 5}}, decode.Options{Sample: true, TopP: 0.9, MinLength: 8, MaxLength: 8,
-					EOS: int32(size.SEP), Subsequences: []int{0}})
+				_, err = decode.Generate(s, cache, [][]int32{{int32(size.Text.BOS), 5}}, decode.Options{Sample: true, TopP: 0.9, MinLength: 8, MaxLength: 8,
+					EOS: int32(size.Text.Sep), Subsequences: []int{0}})
 				return err
 			}, nil
 		},
@@ -281,14 +280,14 @@ func mainLaunches(ctx context.Context, o options) error {
 		return err
 	}
 	defer b.dev.Close()
-	p, err := random.StableDiffusion(size, b.dev, false)
+	p, err := random.StableDiffusion(size, b.dev)
 	if err != nil {
 		return err
 	}
 	s := engine.NewStream(ctx, b.dev)
 	defer s.Close()
 	b.dev.Watch(func(cuda.Launched) bool { return false })
-	run, err := random.GuidedStep(s, p, size, 1)
+	run, err := p.GuidedStep(s, 1)
 	if err != nil {
 		return err
 	}

@@ -243,13 +243,13 @@ func TestDryStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.dev.Close()
-	p, err := random.StableDiffusion(random.SmallSD(), b.dev, false)
+	p, err := random.StableDiffusion(random.SmallSD(), b.dev)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := engine.NewStream(t.Context(), b.dev)
 	defer s.Close()
-	run, err := random.GuidedStep(s, p, random.SmallSD(), 1)
+	run, err := p.GuidedStep(s, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"parley/bench/random"
 	"parley/engine"
+	"parley/nets/blip"
 	"parley/nets/clip"
 	"parley/nets/decode"
 )
@@ -20,14 +21,14 @@ func (b *bench) rounds(n int) int {
 // captions is BLIP base: K nucleus captions of a picture, 20 ids each with the
 // prompt's.
 func captions(b *bench) error {
-	size, ks := random.BLIPBase(), []int{1, 10}
+	size, ks := blip.Base(), []int{1, 10}
 	if b.small {
 		size, ks = random.SmallBLIP(), []int{2}
 	}
 	if err := b.open(engine.F16); err != nil {
 		return err
 	}
-	net, err := size.Load(b.dev)
+	net, err := random.BLIP(size, b.dev)
 	if err != nil {
 		return err
 	}
@@ -49,8 +50,8 @@ func captions(b *bench) error {
 		b.Figure(fmt.Sprintf("vision, batch %d", n), float64(n)/t.Median, "pictures/s", t.Rates(float64(n))...)
 	}
 	for _, k := range ks {
-		o := decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 20, MaxLength: 20, EOS: int32(size.SEP), Seed: 1}
-		prompt := []int32{int32(size.BOS), 5, 6, 7}
+		o := decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 20, MaxLength: 20, EOS: int32(size.Text.Sep), Seed: 1}
+		prompt := []int32{int32(size.Text.BOS), 5, 6, 7}
 		var prompts [][]int32
 		for i := range k {
 			prompts, o.Subsequences = append(prompts, prompt), append(o.Subsequences, i)
@@ -89,14 +90,14 @@ func captions(b *bench) error {
 
 // embeddings is CLIP B/32.
 func embeddings(b *bench) error {
-	size, batches := random.CLIPB32(), []int{1, 4, 16, 64, 256}
+	size, batches := clip.B32(), []int{1, 4, 16, 64, 256}
 	if b.small {
 		size, batches = random.SmallCLIP(), []int{1, 3}
 	}
 	if err := b.open(engine.F16); err != nil {
 		return err
 	}
-	net, err := size.Load(b.dev)
+	net, err := random.CLIP(size, b.dev)
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func embeddings(b *bench) error {
 			return fmt.Errorf("%d images: %w", n, err)
 		}
 		// Ids are brought to the device in the call, so this is the host's clock.
-		ids := size.Text.IDs(n)
+		ids := random.IDs(size.Text, n)
 		t, err = b.timer().Host(b.rounds(7), func() error {
 			s := engine.NewStream(b.ctx, b.dev)
 			defer s.Close()

@@ -14,6 +14,8 @@ import (
 	"parley/engine"
 	"parley/engine/cuda"
 	"parley/kernels/matmul"
+	"parley/nets/blip"
+	"parley/nets/clip"
 )
 
 // tune times every plan of every product that the nets have, and every variant of
@@ -46,27 +48,27 @@ type net struct {
 
 // nets are those of the loop, what takes longest first.
 func (b *bench) nets() []net {
-	sd, blip, clip, pairs := random.SD15(), random.BLIPBase(), random.CLIPB32(), 10
+	sd, captioner, judge, pairs := random.SD15(), blip.Base(), clip.B32(), 10
 	if b.small {
-		sd, blip, clip, pairs = random.SmallSD(), random.SmallBLIP(), random.SmallCLIP(), 2
+		sd, captioner, judge, pairs = random.SmallSD(), random.SmallBLIP(), random.SmallCLIP(), 2
 	}
 	step := func(n int) func(s *engine.Stream) (func() error, error) {
 		return func(s *engine.Stream) (func() error, error) {
-			p, err := random.StableDiffusion(sd, b.dev, false)
+			p, err := random.StableDiffusion(sd, b.dev)
 			if err != nil {
 				return nil, err
 			}
-			return random.GuidedStep(s, p, sd, n)
+			return p.GuidedStep(s, n)
 		}
 	}
 	l := []net{
 		{"unet, 1 picture", step(1)},
 		{"vae", func(s *engine.Stream) (func() error, error) {
-			p, err := random.StableDiffusion(sd, b.dev, false)
+			p, err := random.StableDiffusion(sd, b.dev)
 			if err != nil {
 				return nil, err
 			}
-			z := s.Put(random.Normal(5, 1, 1, sd.Side, sd.Side, 4))
+			z := s.Put(p.Latents(1))
 			return func() error {
 				x, err := p.VAE.Decode(s, z)
 				s.Free(x)
@@ -75,11 +77,11 @@ func (b *bench) nets() []net {
 		}},
 		{fmt.Sprintf("unet, %d pictures", pairs), step(pairs)},
 		{"blip vision", func(s *engine.Stream) (func() error, error) {
-			n, err := blip.Load(b.dev)
+			n, err := random.BLIP(captioner, b.dev)
 			if err != nil {
 				return nil, err
 			}
-			x := s.Put(random.Normal(1, 1, 1, blip.Vision.Image, blip.Vision.Image, 3))
+			x := s.Put(random.Normal(1, 1, 1, captioner.Vision.Image, captioner.Vision.Image, 3))
 			return func() error {
 				y, err := n.Vision.Forward(s, x)
 				s.Free(y)
@@ -87,11 +89,11 @@ func (b *bench) nets() []net {
 			}, nil
 		}},
 		{"clip vision, 16 pictures", func(s *engine.Stream) (func() error, error) {
-			n, err := clip.Load(b.dev)
+			n, err := random.CLIP(judge, b.dev)
 			if err != nil {
 				return nil, err
 			}
-			x := s.Put(random.Normal(1, 1, 16, clip.Vision.Image, clip.Vision.Image, 3))
+			x := s.Put(random.Normal(1, 1, 16, judge.Vision.Image, judge.Vision.Image, 3))
 			return func() error {
 				o, err := n.Vision.Forward(s, x)
 				s.Free(o.Hidden, o.Pooled, o.Embeds)

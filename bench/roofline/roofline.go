@@ -242,12 +242,12 @@ func (c Chip) Predict(r Resources, o Operation, i int) (f Forecast, err error) {
 
 // DryStep is the operations of a guided step of n pictures, with the launches that
 // the device would get.
-func DryStep(size random.Diffusion, n int) ([]Operation, error) {
-	p, err := random.StableDiffusion(size, engine.DryRun{Elem: engine.F16}, true)
+func DryStep(c random.Diffusion, n int) ([]Operation, error) {
+	p, err := random.StableDiffusion(c, engine.DryRun{Elem: engine.F16})
 	if err != nil {
 		return nil, err
 	}
-	return Dry(func(s *engine.Stream) (func() error, error) { return random.GuidedStep(s, p, size, n) })
+	return Dry(func(s *engine.Stream) (func() error, error) { return p.GuidedStep(s, n) })
 }
 
 // Tables are what a guided step of that many pictures should take on each chip of

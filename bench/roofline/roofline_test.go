@@ -26,6 +26,11 @@ func TestRoofline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, o := range ops {
+		if o.Out == nil || o.In[0] == nil || o.Dims[0].Name == "" || o.Kernel == "" || o.Bytes <= 0 {
+			t.Errorf("%s: in %v, %v, kernel %q, %d bytes", o.Path, o.In, o.Dims, o.Kernel, o.Bytes)
+		}
+	}
 	times := map[string]float64{}
 	for _, c := range Chips() {
 		var all sum

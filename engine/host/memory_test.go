@@ -44,7 +44,8 @@ func TestMemory(t *testing.T) {
 			"proc/self/mountinfo":              mount(mount2, "/", "/sys/fs/cgroup"),
 			"sys/fs/cgroup/app/memory.max":     "1073741824\n",
 			"sys/fs/cgroup/app/memory.current": "734003200\n", // 700 MiB
-			"sys/fs/cgroup/app/memory.stat":    "anon 209715200\nfile 524288000\nshmem 104857600\ninactive_file 314572800\nactive_file 104857600\n",
+			"sys/fs/cgroup/app/memory.stat": "anon 209715200\nfile 524288000\nshmem 104857600\n" +
+				"inactive_file 314572800\nactive_file 104857600\n",
 		}, (1024 - 700 + 400) * mib, 1024 * mib},
 		{"a container's own namespace, version 2", map[string]string{
 			"proc/self/cgroup":             "0::/\n",
@@ -80,8 +81,8 @@ func TestMemory(t *testing.T) {
 				mount(mount2, "/", "/sys/fs/cgroup/unified"),
 			"sys/fs/cgroup/memory/app/memory.limit_in_bytes": "1073741824\n",
 			"sys/fs/cgroup/memory/app/memory.usage_in_bytes": "734003200\n",
-			"sys/fs/cgroup/memory/app/memory.stat": "inactive_file 1\nactive_file 1\ntotal_inactive_file 314572800\ntotal_active_file " +
-				"104857600\n",
+			"sys/fs/cgroup/memory/app/memory.stat": "inactive_file 1\nactive_file 1\n" +
+				"total_inactive_file 314572800\ntotal_active_file 104857600\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
 			"sys/fs/cgroup/memory/memory.usage_in_bytes": "20000000000\n",
 		}, (1024 - 700 + 400) * mib, 1024 * mib},

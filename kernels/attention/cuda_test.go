@@ -124,7 +124,8 @@ func run(t *testing.T, r *kernel.Room, c call, f16 bool, names ...string) (last 
 			if strings.Contains(name, "_h2") {
 				heads, block = kernel.Blocks(heads, 2), 256
 			}
-			last = r.Run(name, kernel.Dim{kernel.Blocks(c.lq, queries), heads, c.n}, kernel.Dim{block}, shared, append(shape(c.keys), nil)...)
+			last = r.Run(name, kernel.Dim{kernel.Blocks(c.lq, queries), heads, c.n}, kernel.Dim{block}, shared,
+				append(shape(c.keys), nil)...)
 		}
 		more := max(1, spread/2)
 		if !f16 {
@@ -266,7 +267,8 @@ func TestCounts(t *testing.T) {
 			name += "_h2"
 		}
 		check(name, call{n: 1, share: 1, lq: 128, room: 128, keys: 128, heads: 4, dim: dim})
-		check(name, call{n: 1, share: 1, lq: 128, room: 128, keys: 128, heads: 4, dim: dim, stride: 12 * dim}) // queries, keys and values in one
+		// Queries, keys and values in one.
+		check(name, call{n: 1, share: 1, lq: 128, room: 128, keys: 128, heads: 4, dim: dim, stride: 12 * dim})
 	}
 	for _, c := range []struct {
 		name string

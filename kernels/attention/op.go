@@ -18,11 +18,11 @@ type Options struct {
 	Scale  float64 // 0 means 1/sqrt(head dim)
 	Causal bool    // the last query sees every key, the one before all but one; each sees one at least
 	Keys   int     // only the first Keys rows of k and v; 0 means all
-	// More, unless it is nil, is a number on the device that is added to Keys,
+	// Offset, unless it is nil, is a number on the device that is added to Keys,
 	// so that one captured graph serves every length. The caller sees to it that the
 	// rows are there. An operation's record counts it on the host; elsewhere, where
 	// the host does not know it, the record counts Keys alone.
-	More *engine.Tensor
+	Offset *engine.Tensor
 }
 
 // pairs is how many pairs of a query and a key one head of one sample has, of lq
@@ -107,10 +107,10 @@ func attend(s *engine.Stream, q, k, v part, width int, o Options) *engine.Tensor
 		o.Scale = 1 / math.Sqrt(float64(width/o.Heads))
 	}
 	y := s.New(s.Float(), n, lq, width)
-	if _, ok := host.On(s.Device()); ok && o.More != nil && s.Err() == nil {
-		keys += int(o.More.I32()[0])
+	if _, ok := host.On(s.Device()); ok && o.Offset != nil && s.Err() == nil {
+		keys += int(o.Offset.I32()[0])
 	}
-	in := engine.Inputs{q.t, nil, nil, o.More}
+	in := engine.Inputs{q.t, nil, nil, o.Offset}
 	if k.t != q.t {
 		in[1] = k.t
 	}

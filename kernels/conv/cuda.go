@@ -13,38 +13,38 @@ var image string
 
 var module = cuda.NewModule("conv", image)
 
-// view is how the kernels see a geometry: with a stride along rows of its
-// own.
-type view struct {
+// strided is a geometry as the kernels take it: with a stride along rows of its own,
+// beside that of columns.
+type strided struct {
 	geometry
-	across int
+	strideW int
 }
 
 // The patches of a patch embedding are runs of a row: [h, w/kw, kw c] under filters
 // of one column. Pixels of three channels are not aligned to 16 bytes, runs of
 // sixteen of them are.
-func (g geometry) view() view {
-	if g.kw > 1 && g.stride == g.kw && g.pad == (Pad{}) && g.shift == 0 && g.more == 0 && g.w%g.kw == 0 {
+func (g geometry) strided() strided {
+	if g.kw > 1 && g.stride == g.kw && g.pad == (Pad{}) && g.shift == 0 && g.c2 == 0 && g.w%g.kw == 0 {
 		g.w, g.c, g.kw = g.w/g.kw, g.c*g.kw, 1
-		return view{g, 1}
+		return strided{g, 1}
 	}
-	return view{g, g.stride}
+	return strided{g, g.stride}
 }
 
-func (g view) plan(m, n int, dtype engine.DType) matmul.Plan {
+func (g strided) plan(m, n int, dtype engine.DType) matmul.Plan {
 	chunk := 16 / dtype.Size()
-	return matmul.NewPlan("conv", m, n, g.kh*g.kw*(g.c+g.more), dtype, g.c%chunk == 0 && g.more%chunk == 0)
+	return matmul.NewPlan("conv", m, n, g.kh*g.kw*(g.c+g.c2), dtype, g.c%chunk == 0 && g.c2%chunk == 0)
 }
 
 // onCUDA launches the kernel of a plan for m output pixels. partials is the
 // workspace for its Partials.
-func (g view) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int,
+func (g strided) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int,
 	x, concat, w, y *engine.Tensor, e matmul.Epilogue, partials *engine.Tensor) {
 	n, rowsPerSample := y.Dim(3), 1
 	if e.SampleBias != nil {
 		rowsPerSample = m * n / e.SampleBias.Elems()
 	}
 	d.Launch(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
-		y, x, concat, w, e.Bias, e.SampleBias, rowsPerSample, e.Residual, partials, m, n, g.h, g.w, g.c, g.more, g.oh, g.ow,
-		g.kh, g.kw, g.stride, g.across, g.pad.Top, g.pad.Left, g.shift, int(e.Act))
+		y, x, concat, w, e.Bias, e.SampleBias, rowsPerSample, e.Residual, partials, m, n, g.h, g.w, g.c, g.c2, g.oh, g.ow,
+		g.kh, g.kw, g.stride, g.strideW, g.pad.Top, g.pad.Left, g.shift, int(e.Act))
 }

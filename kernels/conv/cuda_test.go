@@ -190,7 +190,9 @@ func TestCounts(t *testing.T) {
 			}
 			for _, c := range []convolution{
 				same(1, side, side, 64, e.cols, 3).with(func(c *convolution) { c.bias = true }),
-				same(1, side, side, 32, 2*e.cols, 3).with(func(c *convolution) { c.c2, c.residual, c.sampleBias, c.act = 64, true, true, matmul.SiLU }),
+				same(1, side, side, 32, 2*e.cols, 3).with(func(c *convolution) {
+					c.c2, c.residual, c.sampleBias, c.act = 64, true, true, matmul.SiLU
+				}),
 				same(1, side/2, side/2, 64, e.cols, 3).with(func(c *convolution) { c.shift, c.splits = 1, 3 }),
 				same(1, 2*side, 2*side, 32, e.cols, 3).with(func(c *convolution) { c.strideY, c.strideX = 2, 2 }),
 				same(1, side, side, 128, e.cols, 1),

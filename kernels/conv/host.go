@@ -10,8 +10,8 @@ import (
 
 // geometry finds the patch under each output pixel.
 type geometry struct {
-	x, concat             []float32 // of c channels, and of more channels
-	h, w, c, more, oh, ow int
+	x, concat             []float32 // of c channels, and of c2
+	h, w, c, c2, oh, ow   int
 	kh, kw, stride, shift int
 	pad                   Pad
 }
@@ -98,7 +98,7 @@ func (l *lowered) run(s *engine.Stream, n int, w *Weights, y []float32, e matmul
 
 // aligned reports whether the channels of a patch are whole blocks of a panel.
 func (l *lowered) aligned() bool {
-	return l.k.Format != simd.F32 && l.c%l.k.KR == 0 && l.more%l.k.KR == 0
+	return l.k.Format != simd.F32 && l.c%l.k.KR == 0 && l.c2%l.k.KR == 0
 }
 
 // Pack implements matmul.Operand.
@@ -115,7 +115,7 @@ func (l *lowered) Pack(dst []float32, row, rows, at, kc int) {
 
 // pointwise reports whether a patch is a pixel of x alone.
 func (g *geometry) pointwise() bool {
-	return g.kh == 1 && g.kw == 1 && g.stride == 1 && g.shift == 0 && g.more == 0 && g.pad == Pad{}
+	return g.kh == 1 && g.kw == 1 && g.stride == 1 && g.shift == 0 && g.c2 == 0 && g.pad == Pad{}
 }
 
 // gather packs columns at to at+kc of the patches of output pixels row to
@@ -198,11 +198,11 @@ func (p *patches) next() bool {
 	if p.q >= p.length {
 		return false
 	}
-	tap, c := (p.at+p.q)/(g.c+g.more), (p.at+p.q)%(g.c+g.more)
+	tap, c := (p.at+p.q)/(g.c+g.c2), (p.at+p.q)%(g.c+g.c2)
 	p.concat = c >= g.c
 	width := g.c
 	if p.concat {
-		width, c = g.more, c-g.c
+		width, c = g.c2, c-g.c
 	}
 	p.run = min(width-c, p.length-p.q)
 	for r := range p.n {

@@ -71,7 +71,7 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 	}
 	o.Stride = max(o.Stride, 1)
 	g := geometry{
-		h: x.Dim(1), w: x.Dim(2), c: x.Dim(3), more: w.In - x.Dim(3),
+		h: x.Dim(1), w: x.Dim(2), c: x.Dim(3), c2: w.In - x.Dim(3),
 		kh: w.KH, kw: w.KW, stride: o.Stride, pad: o.Pad,
 	}
 	if o.Upsample {
@@ -95,7 +95,7 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 		Bytes: int64(x.Elems()/x.Dim(3)*w.In*x.DType().Size()+w.mat.Bytes()+y.Bytes()) + o.Epilogue.Bytes()}
 	var p matmul.Plan
 	var partials *engine.Tensor
-	v := g.view()
+	v := g.strided()
 	if !s.Device().Local() && m > 0 {
 		p = v.plan(m, w.Out, s.Float())
 		if p.Splits > 1 {

@@ -56,7 +56,7 @@ func plan(g *geometry, in, out int) *simd.Winograd {
 		return nil
 	}
 	const (
-		call      = 8  // of depth, for the tile of sums that begins and ends a product
+		call      = 8  // of K, for the tile of sums that begins and ends a product
 		transform = 16 // for each position of a tile and channel, in or out
 		filters   = 8  // for each position and pair of channels, once a block of tiles
 	)
@@ -117,8 +117,9 @@ func (c *winograd) run(n int) (workspace int) {
 		parts := max((c.panels*mr+tileBlock-1)/tileBlock, (2*c.d.Workers()+filterPanels-1)/filterPanels)
 		c.parts = min(parts, c.panels)
 		c.d.Run(c.parts*filterPanels, c)
-		_, _, _, job := c.sizes(0, (c.panels+c.parts-1)/c.parts)
-		workspace = max(workspace, kept+4*job*min(c.d.Workers(), c.parts*filterPanels))
+		_, _, _, product := c.sizes(0, (c.panels+c.parts-1)/c.parts)
+		pass := max(c.inputSize(min(chunk, c.in))*min(c.d.Workers(), c.panels*chunks), product*min(c.d.Workers(), c.parts*filterPanels))
+		workspace = max(workspace, kept+4*pass)
 	}
 	return workspace
 }
@@ -152,13 +153,20 @@ func (c *winograd) where(tile int) (n, y, x int) {
 	return tile / (c.ty * c.tx), tile / c.tx % c.ty * c.m, tile % c.tx * c.m
 }
 
+// inputSize is the length, in float32, of what a panel's transform of so many
+// channels keeps.
+func (c *winograd) inputSize(channels int) int {
+	mr := c.kernel.MR
+	return c.a * channels * (2*(mr*c.m+2) + c.a*mr)
+}
+
 // input transforms a panel's pixels, of a chunk of channels.
 func (c *winograd) input(panel, part int) {
 	mr, a, m := c.kernel.MR, c.a, c.m
 	c0 := part * chunk
 	ch := min(chunk, c.in-c0)
 	room := a * (mr*m + 2) * ch
-	mem, _ := c.d.Alloc(4 * (2*room + a*a*mr*ch))
+	mem, _ := c.d.Alloc(4 * c.inputSize(ch))
 	defer c.d.Free(mem)
 	buf := mem.F32()
 	pixels, down, both := buf[:room], buf[room:2*room], buf[2*room:]
@@ -204,7 +212,7 @@ func (g *geometry) row(dst []float32, n, y, x, c0, ch int) {
 			k = copy(dst[:ch], g.x[at*g.c+c0:(at+1)*g.c])
 		}
 		if k < ch {
-			copy(dst[k:ch], g.concat[at*g.more+c0+k-g.c:])
+			copy(dst[k:ch], g.concat[at*g.c2+c0+k-g.c:])
 		}
 	}
 }

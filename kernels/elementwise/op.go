@@ -58,7 +58,8 @@ func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
 // device.
 func Finite(s *engine.Stream, x *engine.Tensor) bool {
 	finite := true
-	work := engine.Work{Op: "finite", Out: x, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "elements", Size: x.Elems()}}, Bytes: int64(x.Bytes())}
+	work := engine.Work{Op: "finite", Out: x, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "elements", Size: x.Elems()}},
+		Bytes: int64(x.Bytes())}
 	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			finite = finiteOnCUDA(g, s, x)

@@ -28,12 +28,12 @@ func rowsOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, y *engine.Tensor) 
 		table, ids, y, c, int64(c), int64(c))
 }
 
-func tokensOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, positions, y *engine.Tensor, at int, more *engine.Tensor) {
+func tokensOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, positions, y *engine.Tensor, at int, offset *engine.Tensor) {
 	if y.Elems() == 0 {
 		return
 	}
 	d.Launch(s, module, "tokens_"+y.DType().String(), blocks(ids.Elems(), 0), cuda.Dim{X: threads}, 0,
-		table, ids, positions, y, ids.Dim(1), y.Dim(-1), at, more)
+		table, ids, positions, y, ids.Dim(1), y.Dim(-1), at, offset)
 }
 
 func patchesOnCUDA(d *cuda.Device, s *engine.Stream, patches, class, positions, y *engine.Tensor) {
@@ -45,7 +45,7 @@ func patchesOnCUDA(d *cuda.Device, s *engine.Stream, patches, class, positions, 
 		patches, class, positions, y, rows, c)
 }
 
-func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.Tensor) {
+func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, at int, offset *engine.Tensor) {
 	if rows.Elems() == 0 || cache.Elems() == 0 {
 		return
 	}
@@ -53,7 +53,7 @@ func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, 
 	from := rows.Memory()
 	from.Addr += uintptr((wide - c) * rows.DType().Size())
 	d.Launch(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
-		engine.NewTensor(rows.DType(), from), cache, rows.Dim(1), c, wide, cache.Dim(1), at, more)
+		engine.NewTensor(rows.DType(), from), cache, rows.Dim(1), c, wide, cache.Dim(1), at, offset)
 }
 
 func selectOnCUDA(d *cuda.Device, s *engine.Stream, cache, ids, y *engine.Tensor) {

@@ -87,7 +87,8 @@ func TestKernels(t *testing.T) {
 			r.Close(fmt.Sprintf("patches %+v", c), r.Floats(y), want, f16, 1)
 		}
 		for _, c := range []struct{ rows, length, width, stride, capacity, used int }{
-			{1, 1, 1, 1, 1, 0}, {3, 2, 24, 72, 9, 4}, {3, 2, 24, 24, 9, 7}, {2, 1, 7, 7, 5, 2}, {2, 3, 7, 8, 6, 1}, {10, 1, 768, 2304, 4, 1},
+			{1, 1, 1, 1, 1, 0}, {3, 2, 24, 72, 9, 4}, {3, 2, 24, 24, 9, 7}, {2, 1, 7, 7, 5, 2},
+			{2, 3, 7, 8, 6, 1}, {10, 1, 768, 2304, 4, 1},
 		} {
 			rows, cache := randoms(c.rows*c.length*c.stride), randoms(c.rows*c.capacity*c.width)
 			rs, cs := r.Float(f16, rows), r.Float(f16, cache)
@@ -104,7 +105,8 @@ func TestKernels(t *testing.T) {
 				if !device {
 					at, used = nil, c.used
 				}
-				r.Run("append_"+typ, kernel.Dim{c.rows * c.length}, kernel.Dim{128}, 0, rs, cs, c.length, c.width, c.stride, c.capacity, used, at)
+				r.Run("append_"+typ, kernel.Dim{c.rows * c.length}, kernel.Dim{128}, 0,
+					rs, cs, c.length, c.width, c.stride, c.capacity, used, at)
 				exact(fmt.Sprintf("append %+v, on the device %t", c, device), r.Floats(cs), cache)
 			}
 		}

@@ -18,7 +18,8 @@ func Rows(s *engine.Stream, table, ids *engine.Tensor) *engine.Tensor {
 	c := table.Elems() / max(table.Dim(0), 1)
 	dims := append([]int{ids.Elems()}, table.Shape()[1:]...)
 	y := s.New(table.DType(), dims...)
-	work := engine.Work{Op: "rows", Out: y, In: engine.Inputs{ids}, Dims: engine.Dims{{Name: "rows", Size: ids.Elems()}, {Name: "channels", Size: c}},
+	work := engine.Work{Op: "rows", Out: y, In: engine.Inputs{ids},
+		Dims:  engine.Dims{{Name: "rows", Size: ids.Elems()}, {Name: "channels", Size: c}},
 		Bytes: int64(ids.Bytes() + 2*y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
@@ -47,27 +48,27 @@ func inside(s *engine.Stream, table, ids *engine.Tensor) bool {
 }
 
 // Tokens returns table[ids] + positions from row at on as [N, L, C], for ids of
-// [N, L] and positions of [P, C]. more, unless it is nil, is a number on the
+// [N, L] and positions of [P, C]. offset, unless it is nil, is a number on the
 // device that is added to at, so that one captured graph serves every
 // position; the caller sees to it that the rows are there.
-func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor, at int, more *engine.Tensor) *engine.Tensor {
+func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor, at int, offset *engine.Tensor) *engine.Tensor {
 	c := table.Dim(-1)
 	if len(ids.Shape()) != 2 || at < 0 || at+ids.Dim(1) > positions.Dim(0) || positions.Dim(-1) != c {
 		s.Fail(fmt.Errorf("embed: %s: ids %v at %d, table %v, positions %v", s.Path(), ids.Shape(), at, table.Shape(), positions.Shape()))
 		return s.New(s.Float(), 1, 1, c)
 	}
 	y := s.New(s.Float(), ids.Dim(0), ids.Dim(1), c)
-	work := engine.Work{Op: "tokens", Out: y, In: engine.Inputs{ids, more},
+	work := engine.Work{Op: "tokens", Out: y, In: engine.Inputs{ids, offset},
 		Dims:  engine.Dims{{Name: "n", Size: ids.Dim(0)}, {Name: "tokens", Size: ids.Dim(1)}, {Name: "channels", Size: c}},
 		FLOPs: int64(y.Elems()), Bytes: int64(ids.Bytes()+ids.Dim(1)*c*positions.DType().Size()) + 2*int64(y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
-			tokensOnCUDA(g, s, table, ids, positions, y, at, more)
+			tokensOnCUDA(g, s, table, ids, positions, y, at, offset)
 			return
 		}
 		if _, ok := host.On(d); ok && inside(s, table, ids) {
 			s.Took(simd.Vector())
-			ts, ps, ys := table.F32(), positions.F32()[plus(at, more)*c:], y.F32()
+			ts, ps, ys := table.F32(), positions.F32()[plus(at, offset)*c:], y.F32()
 			for i, id := range ids.I32() {
 				simd.Add(ys[i*c:(i+1)*c], ts[int(id)*c:(int(id)+1)*c], ps[i%ids.Dim(1)*c:][:c])
 			}
@@ -76,9 +77,9 @@ func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor, at int, more
 }
 
 // plus is at with a number of the host's memory; nil is none.
-func plus(at int, more *engine.Tensor) int {
-	if more != nil {
-		at += int(more.I32()[0])
+func plus(at int, offset *engine.Tensor) int {
+	if offset != nil {
+		at += int(offset.I32()[0])
 	}
 	return at
 }
@@ -112,24 +113,24 @@ func Patches(s *engine.Stream, patches, class, positions *engine.Tensor) *engine
 }
 
 // Append writes the last C columns of rows [N, L, C or more] to a cache [N,
-// capacity, C], from row at of each sample on. more is as in Tokens.
-func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.Tensor) {
+// capacity, C], from row at of each sample on. offset is as in Tokens.
+func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, offset *engine.Tensor) {
 	n, capacity, c, length, wide := cache.Dim(0), cache.Dim(1), cache.Dim(2), rows.Dim(1), rows.Dim(2)
 	if rows.Dim(0) != n || wide < c || at < 0 || at+length > capacity {
 		s.Fail(fmt.Errorf("embed: %s: rows %v at %d of a cache of %v", s.Path(), rows.Shape(), at, cache.Shape()))
 		return
 	}
-	work := engine.Work{Op: "append", Out: cache, In: engine.Inputs{rows, more},
+	work := engine.Work{Op: "append", Out: cache, In: engine.Inputs{rows, offset},
 		Dims:  engine.Dims{{Name: "n", Size: n}, {Name: "tokens", Size: length}, {Name: "channels", Size: c}},
 		Bytes: 2 * int64(n*length*c*cache.DType().Size())}
 	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
-			appendOnCUDA(g, s, cache, rows, at, more)
+			appendOnCUDA(g, s, cache, rows, at, offset)
 			return
 		}
 		if _, ok := host.On(d); ok {
 			s.Took("copy")
-			at := plus(at, more)
+			at := plus(at, offset)
 			for b := range n {
 				for i := range length {
 					copy(cache.F32()[(b*capacity+at+i)*c:][:c], rows.F32()[(b*length+i+1)*wide-c:])

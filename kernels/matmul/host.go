@@ -10,13 +10,13 @@ import (
 	"parley/kernels/storage"
 )
 
-// blockSizes are the panels of rows, the depth and the columns of what is multiplied
-// at a time: the left operand's block stays in the second-level cache while the
+// blockSizes are the panels of rows, the K and the columns of what is multiplied at
+// a time: the left operand's block stays in the second-level cache while the
 // panels of weights pass through the first, and so does its result. Tiles of
-// bfloat16 are so fast that to begin and end one costs as much as the depth of 768
-// saves, and that the cache has to feed them both operands. Run asks gather for
-// depth columns at most.
-func blockSizes(g simd.Kernel) (rows, depth, cols int) {
+// bfloat16 are so fast that to begin and end one costs as much as a K of 768 saves,
+// and that the cache has to feed them both operands. Run asks gather for
+// k columns at most.
+func blockSizes(g simd.Kernel) (rows, k, cols int) {
 	if g.Format == simd.F32 {
 		return 8, 384, 1024
 	}
@@ -97,30 +97,30 @@ type product struct {
 	e                                   Epilogue
 	a                                   Operand
 	panels, mBlocks, colPanels, nBlocks int
-	step                                int       // of the depth: the same for any m, whose bits do not depend on it
+	step                                int       // of K: the same for any m, whose bits do not depend on it
 	whole                               []float32 // the left operand, where all jobs take the same rows
 }
 
 // Do multiplies one block of rows and columns.
 func (p *product) Do(job int) {
 	g, c := p.w.gemm, p.c
-	n, depth := p.w.Out, p.w.In
+	n, in := p.w.Out, p.w.In
 	block := job / p.nBlocks
 	i0 := block * p.panels / p.mBlocks * g.MR
 	rows := min((block+1)*p.panels/p.mBlocks*g.MR, p.m) - i0
 	s0, s1 := job%p.nBlocks*p.colPanels/p.nBlocks, (job%p.nBlocks+1)*p.colPanels/p.nBlocks
 	j0, j1 := s0*g.NR, min(s1*g.NR, n)
-	if depth == 0 {
+	if in == 0 {
 		g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
 	}
 	var a []float32
 	if p.whole == nil {
-		mem, _ := p.d.Alloc(4 * g.SizeA(rows, min(depth, p.step)))
+		mem, _ := p.d.Alloc(4 * g.SizeA(rows, min(in, p.step)))
 		defer p.d.Free(mem)
 		a = mem.F32()
 	}
-	for k := 0; k < depth; k += p.step {
-		kc := min(p.step, depth-k)
+	for k := 0; k < in; k += p.step {
+		kc := min(p.step, in-k)
 		if p.whole == nil {
 			p.a.Pack(a, i0, rows, k, kc)
 		} else {
@@ -130,7 +130,7 @@ func (p *product) Do(job int) {
 		if k == 0 {
 			product = g.Set
 		}
-		product(kc, a, g.LenA(kc), p.weights[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
+		product(kc, a, g.LenA(kc), p.weights[s0*g.LenB(in)+g.LenB(k):], g.LenB(in), c[i0*n+j0:], n, rows, j1-j0)
 	}
 	for i := i0; i < i0+rows; i++ {
 		row := c[i*n+j0 : i*n+j1]

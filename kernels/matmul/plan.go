@@ -58,7 +58,7 @@ const (
 )
 
 // NewPlan chooses the tile and the split that should take the fewest cycles for
-// op (linear, geglu or conv), m x n with depth k. The largest tiles read the
+// op (linear, geglu or conv), m x n with K k. The largest tiles read the
 // fewest bytes a FLOP, the smallest leave no multiprocessor idle, and splits make
 // more blocks for the price of f32 partial sums that are written and read once
 // more, at the end by the few blocks that came last. Rows that are not aligned to

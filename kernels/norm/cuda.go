@@ -43,13 +43,14 @@ func aligned(ts ...*engine.Tensor) bool {
 	return true
 }
 
-// layout is how a group norm is cut: into bundles of groups and slabs, that many
-// of each sample's positions. Bundle 0: a block a group, element by element.
-type layout struct{ bundle, slabs int }
+// layout is how a group norm is cut among blocks: so many groups each, and the
+// positions of a sample in so many chunks (op.cu's bundle and slabs). With 0 groups a
+// block takes one, element by element.
+type layout struct{ groups, chunks int }
 
 // Bytes: of a memory sector, of a map's columns that one block takes alone, and
-// of the slabs of a longer one.
-const sector, alone, slab = 32, 96 << 10, 48 << 10
+// of the chunks of a longer one.
+const sector, alone, chunk = 32, 96 << 10, 48 << 10
 
 // own is what op.cu's kernels have of shared memory beside what is kept of a map:
 // so many bytes at most.
@@ -58,13 +59,13 @@ const own = 42 << 10
 // cut chooses the layout for maps of so many positions and channels of size
 // bytes, of two tensors of width and rest channels.
 func cut(positions, width, rest, groups, size int) layout {
-	const most, widest, parts = 64, 1024, 128 // groups and channels of a block, and slabs, in op.cu
+	const most, widest, parts = 64, 1024, 128 // groups and channels of a block, and chunks, in op.cu
 	vec := 16 / size
 	if groups < 1 || width%vec != 0 || rest%vec != 0 {
-		return layout{slabs: 1}
+		return layout{chunks: 1}
 	}
 	per := (width + rest) / groups
-	// The narrowest bundle of whole sectors; of a large map, of four.
+	// The fewest groups that are whole sectors; of a large map, four sectors.
 	fit := func(bytes int) int {
 		for b := 1; b <= min(groups, most); b++ {
 			if groups%b == 0 && b*per*size%bytes == 0 && b*per <= widest {
@@ -78,20 +79,20 @@ func cut(positions, width, rest, groups, size int) layout {
 		b = fit(16)
 	}
 	if b == 0 {
-		return layout{slabs: 1}
+		return layout{chunks: 1}
 	}
 	if wide := fit(4 * sector); wide > 0 && positions*b*per*size > alone {
 		b = wide
 	}
-	l := layout{bundle: b, slabs: 1}
+	l := layout{groups: b, chunks: 1}
 	if bytes := positions * b * per * size; bytes > alone {
-		l.slabs = min(parts, positions, (bytes+slab-1)/slab)
+		l.chunks = min(parts, positions, (bytes+chunk-1)/chunk)
 	}
 	return l
 }
 
 // groupOnCUDA normalises x and the channels of concat behind it. part is [n,
-// groups, slabs, 2] in f32, nil where the layout has one slab.
+// groups, chunks, 2] in f32, nil where the layout has one chunk.
 func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, concat *engine.Tensor, groups int,
 	gamma, beta, y, part *engine.Tensor, eps float64, silu bool) {
 	if y.Elems() == 0 {
@@ -107,25 +108,25 @@ func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, concat *engine.T
 		act = 1
 	}
 	typ, block := x.DType().String(), cuda.Dim{X: 512}
-	if l.bundle == 0 || !aligned(x, concat, y) {
+	if l.groups == 0 || !aligned(x, concat, y) {
 		d.Launch(s, module, "group_"+typ+"_any", cuda.Dim{X: n * groups}, block, 0,
 			x, concat, gamma, beta, y, positions, width, rest, groups, float32(eps), act)
 		return
 	}
 	// Each block keeps what it reads of the map, as far as there is room.
-	items := n * groups / l.bundle * l.slabs
+	items := n * groups / l.groups * l.chunks
 	blocks := items
-	if l.slabs > 1 {
+	if l.chunks > 1 {
 		blocks = min(items, d.SMs())
 	}
-	bytes := (positions + l.slabs - 1) / l.slabs * (width + rest) / (groups / l.bundle) * x.DType().Size()
+	bytes := (positions + l.chunks - 1) / l.chunks * (width + rest) / (groups / l.groups) * x.DType().Size()
 	kept := min((items+blocks-1)/blocks, (d.MaxShared()-own)/bytes)
 	launch, name := d.Launch, "group_"+typ
-	if l.slabs > 1 {
+	if l.chunks > 1 {
 		launch, name = d.LaunchCooperative, "group_slabs_"+typ
 	}
 	launch(s, module, name, cuda.Dim{X: blocks}, block, kept*bytes,
-		x, concat, gamma, beta, y, part, n, positions, width, rest, groups, l.bundle, l.slabs, kept, float32(eps), act)
+		x, concat, gamma, beta, y, part, n, positions, width, rest, groups, l.groups, l.chunks, kept, float32(eps), act)
 }
 
 func l2OnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {

@@ -91,7 +91,8 @@ func TestGroupKernels(t *testing.T) {
 		{n: 2, positions: 1, width: 5, groups: 1},
 		{n: 1, positions: 3, width: 9000, groups: 30}, {n: 1, positions: 500, width: 64, groups: 32, bundle: 16, mean: -100},
 		{n: 2, positions: 30, width: 1280, groups: 32, bundle: 2}, {n: 1, positions: 600, width: 32, groups: 4, bundle: 4, mean: 3},
-		{n: 2, positions: 33, width: 64, rest: 32, groups: 32, bundle: 8}, {n: 2, positions: 33, width: 48, rest: 32, groups: 10, bundle: 5},
+		{n: 2, positions: 33, width: 64, rest: 32, groups: 32, bundle: 8},
+		{n: 2, positions: 33, width: 48, rest: 32, groups: 10, bundle: 5},
 		{n: 2, positions: 5, width: 7, rest: 2, groups: 3},
 		{n: 1, positions: 130, width: 64, groups: 32, bundle: 16, mean: 1000},
 	} {
@@ -133,11 +134,13 @@ func TestGroupKernels(t *testing.T) {
 						}
 					}
 				}
-				name := fmt.Sprintf("%s: [%d %d %d+%d] in %d, %d a block, mean %g, silu %d", kernel.Type(f16), c.n, c.positions, c.width, c.rest,
+				name := fmt.Sprintf("%s: [%d %d %d+%d] in %d, %d a block, mean %g, silu %d",
+					kernel.Type(f16), c.n, c.positions, c.width, c.rest,
 					c.groups, c.bundle, c.mean, silu)
 				if silu == 0 || c.bundle == 0 {
 					y := r.New(len(want), kernel.Size(f16))
-					r.Run("group_"+kernel.Type(f16)+"_any", kernel.Dim{c.n * c.groups}, kernel.Dim{512}, 0, xs, ms, gs, bs, y, c.positions, c.width,
+					r.Run("group_"+kernel.Type(f16)+"_any", kernel.Dim{c.n * c.groups}, kernel.Dim{512}, 0,
+						xs, ms, gs, bs, y, c.positions, c.width,
 						c.rest, c.groups, float32(eps), silu)
 					r.Close("any "+name, r.Floats(y), want, f16, 1)
 				}
@@ -223,20 +226,23 @@ func TestCounts(t *testing.T) {
 	for _, f16 := range []bool{true, false} {
 		size := kernel.Size(f16)
 		const rows, c = 16, 768
-		x, g, b, y := r.Float(f16, randoms(rng, rows*c, 0, 1)), r.Put(randoms(rng, c, 0, 1)), r.Put(randoms(rng, c, 0, 1)), r.New(rows*c, size)
+		x, y := r.Float(f16, randoms(rng, rows*c, 0, 1)), r.New(rows*c, size)
+		g, b := r.Put(randoms(rng, c, 0, 1)), r.Put(randoms(rng, c, 0, 1))
 		n := r.Run(fmt.Sprintf("layer_%s_v8", kernel.Type(f16)), kernel.Dim{4}, kernel.Dim{128}, 0, x, g, b, y, rows, c, float32(1e-5))
 		check("layer "+kernel.Type(f16), n, rows*c*(size+8), rows*c*size)
 		const positions, ch = 240, 320
 		x, g, b, y = r.Float(f16, randoms(rng, positions*ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)), r.Put(randoms(rng, ch, 0, 1)),
 			r.New(positions*ch, size)
 		for _, kept := range []int{0, 1} { // the map is read twice, or once
-			n = r.Run("group_"+kernel.Type(f16), kernel.Dim{4}, kernel.Dim{512}, kept*positions*ch/4*size, x, nil, g, b, y, nil, 1, positions,
+			n = r.Run("group_"+kernel.Type(f16), kernel.Dim{4}, kernel.Dim{512}, kept*positions*ch/4*size,
+				x, nil, g, b, y, nil, 1, positions,
 				ch, 0, 32, 8, 1, kept, float32(1e-5), 1)
 			check("group "+kernel.Type(f16), n, (2-kept)*positions*ch*size, positions*ch*size)
 			const slabs, bundle = 8, 32
 			part := r.New(32*slabs, 8)
 			// How often a block looks whether the others are there is the machine's.
-			n = r.Together("group_slabs_"+kernel.Type(f16), kernel.Dim{slabs}, kernel.Dim{512}, kept*positions*ch/slabs*size, x, nil, g, b, y,
+			n = r.Together("group_slabs_"+kernel.Type(f16), kernel.Dim{slabs}, kernel.Dim{512}, kept*positions*ch/slabs*size,
+				x, nil, g, b, y,
 				part, 1, positions, ch, 0, 32, bundle, slabs, kept, float32(1e-5), 1)
 			for _, l := range n.Lines {
 				if strings.HasPrefix(l.Instruction, "ld.volatile") {
@@ -244,7 +250,8 @@ func TestCounts(t *testing.T) {
 					n.Load.Sectors -= l.Load.Sectors
 				}
 			}
-			check("group in slabs "+kernel.Type(f16), n, (2-kept)*positions*ch*size+slabs*(32*slabs*8+ch*(8+size)), positions*ch*size+slabs*(32*8+4))
+			check("group in slabs "+kernel.Type(f16), n, (2-kept)*positions*ch*size+slabs*(32*slabs*8+ch*(8+size)),
+				positions*ch*size+slabs*(32*8+4))
 		}
 	}
 }

@@ -60,16 +60,16 @@ func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *
 	dims[lead] = c
 	y := s.New(s.Float(), dims...)
 	var l layout
-	var part *engine.Tensor // sums of a GPU's slabs of positions
+	var part *engine.Tensor // sums of a GPU's chunks of positions
 	if n := x.Dim(0); !s.Device().Local() && y.Elems() > 0 {
 		l = cut(y.Elems()/n/c, x.Dim(-1), c-x.Dim(-1), groups, s.Float().Size())
-		if l.slabs > 1 {
-			part = s.New(engine.F32, n, groups, l.slabs, 2)
+		if l.chunks > 1 {
+			part = s.New(engine.F32, n, groups, l.chunks, 2)
 		}
 	}
 	work := engine.Work{Op: "groupnorm", Out: y, In: engine.Inputs{x, concat},
-		Dims: engine.Dims{{Name: "n", Size: x.Dim(0)}, {Name: "positions", Size: y.Elems() / max(x.Dim(0)*c, 1)}, {Name: "channels", Size: c},
-			{Name: "groups", Size: groups}},
+		Dims: engine.Dims{{Name: "n", Size: x.Dim(0)}, {Name: "positions", Size: y.Elems() / max(x.Dim(0)*c, 1)},
+			{Name: "channels", Size: c}, {Name: "groups", Size: groups}},
 		FLOPs: 8 * int64(y.Elems()), Bytes: 2*int64(y.Bytes()) + int64(gamma.Bytes()+beta.Bytes())}
 	if silu {
 		work.FLOPs += 4 * int64(y.Elems())

@@ -141,7 +141,7 @@ func Attend(t *testing.T, dev engine.Device) {
 		if c.keys > 2 && c.lq == 1 && c.dim%8 == 0 {
 			u.want(name+", two of them counted on the device", y, max(c.more, 1), func(s *engine.Stream) *engine.Tensor {
 				return attention.Attend(s, s.Put(q), s.Put(k), s.Put(v), attention.Options{Heads: c.heads, Scale: c.scale, Causal: c.causal,
-					Keys: c.keys - 2, More: ids(s, []int32{2}, 1)})
+					Keys: c.keys - 2, Offset: ids(s, []int32{2}, 1)})
 			})
 		}
 	}

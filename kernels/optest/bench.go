@@ -165,7 +165,8 @@ func BenchEmbed(b *testing.B, dev engine.Device) {
 		defer s.Free(at)
 		return embed.Tokens(s, x[0], at, x[1], 0, nil)
 	})
-	bench(b, "patches 4x577x768", dev, [][]int{{4, 576, 768}, {768}, {577, 768}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
+	shapes := [][]int{{4, 576, 768}, {768}, {577, 768}}
+	bench(b, "patches 4x577x768", dev, shapes, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
 		return embed.Patches(s, x[0], x[1], x[2])
 	})
 	bench(b, "select 12 of a cache 12x20x1536", dev, [][]int{{12, 20, 1536}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {

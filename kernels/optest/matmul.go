@@ -40,7 +40,8 @@ func Linear(t *testing.T, dev engine.Device) {
 		if !exact(dev) { // rounded factors lose of each term, whatever is left of the sum
 			more = max(1, math.Sqrt(squares)/norm2(y.v))
 		}
-		u.want(fmt.Sprintf("%s [%d %d] [%d %d] act %s bias %t residual %t", name, m, k, n, k, acts[e.act].name, e.bias, e.residual), y, more,
+		u.want(fmt.Sprintf("%s [%d %d] [%d %d] act %s bias %t residual %t", name, m, k, n, k, acts[e.act].name,
+			e.bias, e.residual), y, more,
 			func(s *engine.Stream) *engine.Tensor {
 				return matmul.Linear(s, put(s, x), must(matmul.Pack(u.dev, storage.Values(w.F32()), n, k)),
 					matmul.Epilogue{Bias: vector(s, bias), Act: acts[e.act].act, Residual: put(s, residual)})
@@ -86,7 +87,8 @@ func Linear(t *testing.T, dev engine.Device) {
 		return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), matmul.Epilogue{})
 	})
 	u.want("one dimension", result{engine.Shape{4}, y.v[:4]}, 1, func(s *engine.Stream) *engine.Tensor {
-		return matmul.Linear(s, s.Put(x.Reshape(6, 5).Rows(0, 1).Reshape(5)), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), matmul.Epilogue{})
+		one := x.Reshape(6, 5).Rows(0, 1).Reshape(5)
+		return matmul.Linear(s, s.Put(one), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), matmul.Epilogue{})
 	})
 	u.want("no rows", zeros(0, 4), 1, func(s *engine.Stream) *engine.Tensor {
 		return matmul.Linear(s, s.New(engine.F32, 0, 5), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), matmul.Epilogue{})
@@ -125,7 +127,8 @@ func Linear(t *testing.T, dev engine.Device) {
 			y.v[i] = row[i%c.n] * activation(matmul.GELU, row[c.n+i%c.n])
 		}
 		u.want(fmt.Sprintf("geglu [%d %d] [%d %d]", c.m, c.k, 2*c.n, c.k), y, 1, func(s *engine.Stream) *engine.Tensor {
-			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, storage.Values(w.F32()), 2*c.n, c.k)), matmul.Epilogue{Bias: vector(s, bias), GEGLU: true})
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, storage.Values(w.F32()), 2*c.n, c.k)),
+				matmul.Epilogue{Bias: vector(s, bias), GEGLU: true})
 		})
 	}
 	u.want("logits", zeros(3, 4), 1, func(s *engine.Stream) *engine.Tensor {
@@ -170,7 +173,8 @@ func Linear(t *testing.T, dev engine.Device) {
 	u.refuses([]refusal{
 		{"width", "matmul: net: x [2 6], weights [4 5]", linear(matmul.Epilogue{}, 2, 6)},
 		{"bias", "matmul: net: a bias of [5] for a result of [2 4]", linear(matmul.Epilogue{Bias: u.random(5)}, 2, 5)},
-		{"sample bias", "matmul: net: a sample bias of [3 4] for a result of [2 4]", linear(matmul.Epilogue{SampleBias: u.random(3, 4)}, 2, 5)},
+		{"sample bias", "matmul: net: a sample bias of [3 4] for a result of [2 4]",
+			linear(matmul.Epilogue{SampleBias: u.random(3, 4)}, 2, 5)},
 		{"geglu", "matmul: net: geglu with another activation or a sum", linear(matmul.Epilogue{GEGLU: true, Act: matmul.SiLU}, 2, 5)},
 		{"residual", "matmul: net: a residual of [4 4] for a result of [2 4]", linear(matmul.Epilogue{Residual: u.random(4, 4)}, 2, 5)},
 	})
@@ -204,7 +208,8 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		{name: "stride 2 1x1", n: 1, h: 7, w: 6, in: 5, out: 4, k: 1, o: conv.Options{Stride: 2}, bias: true},
 		{name: "stride 2 symmetric", n: 2, h: 8, w: 6, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: same3}, bias: true},
 		{name: "stride 2 symmetric odd", n: 1, h: 7, w: 9, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: same3}},
-		{name: "stride 2 bottom right", n: 2, h: 8, w: 6, in: 5, out: 7, k: 3, o: conv.Options{Stride: 2, Pad: conv.Pad{Bottom: 1, Right: 1}},
+		{name: "stride 2 bottom right", n: 2, h: 8, w: 6, in: 5, out: 7, k: 3,
+			o:    conv.Options{Stride: 2, Pad: conv.Pad{Bottom: 1, Right: 1}},
 			bias: true},
 		{name: "stride 2 bottom right odd", n: 1, h: 7, w: 9, in: 5, out: 7, k: 3,
 			o: conv.Options{Stride: 2, Pad: conv.Pad{Bottom: 1, Right: 1}}},
@@ -259,7 +264,8 @@ func Conv2D(t *testing.T, dev engine.Device) {
 									continue
 								}
 								for ch := range c.in {
-									y.v[at] += float64(x.F32()[((n*c.h+py/up)*c.w+px/up)*c.in+ch]) * float64(w.F32()[((o*c.in+ch)*c.k+a)*c.k+b])
+									y.v[at] += float64(x.F32()[((n*c.h+py/up)*c.w+px/up)*c.in+ch]) *
+										float64(w.F32()[((o*c.in+ch)*c.k+a)*c.k+b])
 								}
 							}
 						}
@@ -286,7 +292,8 @@ func Conv2D(t *testing.T, dev engine.Device) {
 		u.want(c.name, y, 1, func(s *engine.Stream) *engine.Tensor {
 			o := c.o
 			o.Concat = put(s, right)
-			o.Epilogue = matmul.Epilogue{Bias: vector(s, bias), SampleBias: put(s, sampleBias), Act: acts[c.act].act, Residual: put(s, residual)}
+			o.Epilogue = matmul.Epilogue{Bias: vector(s, bias), SampleBias: put(s, sampleBias),
+				Act: acts[c.act].act, Residual: put(s, residual)}
 			return conv.Conv2D(s, s.Put(left), must(conv.Pack(u.dev, storage.Values(w.F32()), c.out, c.in, c.k, c.k)), o)
 		})
 	}

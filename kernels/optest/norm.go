@@ -46,7 +46,8 @@ func Norm(t *testing.T, dev engine.Device) {
 				y.v[i+j] = (float64(x.F32()[i+j])-mean)*rstd*float64(g.F32()[j]) + float64(b.F32()[j])
 			}
 		}
-		u.want(fmt.Sprintf("layer %v, mean %g, spread %g", c.dims, c.offset, cmp.Or(c.spread, 1)), y, 1, func(s *engine.Stream) *engine.Tensor {
+		name := fmt.Sprintf("layer %v, mean %g, spread %g", c.dims, c.offset, cmp.Or(c.spread, 1))
+		u.want(name, y, 1, func(s *engine.Stream) *engine.Tensor {
 			return norm.Layer(s, s.Put(x), vector(s, g), vector(s, b), c.eps)
 		})
 	}

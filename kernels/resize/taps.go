@@ -57,7 +57,8 @@ func weigh(f Filter, in, out, lo, hi int) taps {
 		// Pillow adds the steps up, with their rounding.
 		for i, at := 0, scale/2; i < hi; i, at = i+1, at+scale {
 			if i >= lo {
-				t.first, t.count, t.weights = append(t.first, int32(min(int(at), in-1))), append(t.count, 1), append(t.weights, 1<<precision)
+				t.first = append(t.first, int32(min(int(at), in-1)))
+				t.count, t.weights = append(t.count, 1), append(t.weights, 1<<precision)
 			}
 		}
 		return t

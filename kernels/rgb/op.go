@@ -22,7 +22,8 @@ func Normalise(s *engine.Stream, y, x *engine.Tensor, part resize.Window, levels
 		s.Fail(fmt.Errorf("rgb: %s: %+v of pictures %v %v in %v", s.Path(), part, x.Shape(), x.DType(), y.Shape()))
 		return
 	}
-	work := engine.Work{Op: "normalise", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: x.Dim(0)}, {Name: "h", Size: part.H}, {Name: "w", Size: part.W}},
+	work := engine.Work{Op: "normalise", Out: y, In: engine.Inputs{x},
+		Dims:  engine.Dims{{Name: "n", Size: x.Dim(0)}, {Name: "h", Size: part.H}, {Name: "w", Size: part.W}},
 		Bytes: int64(y.Elems() + y.Bytes())}
 	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {

@@ -71,7 +71,8 @@ func TestTokenKernels(t *testing.T) {
 			ids, flat, counts := sequences(rng, rows, room, vocab)
 			all := []Options{{}, {RepetitionPenalty: 1.3, Suppress: true, Suppressed: int32(vocab - 1)}, {Sample: true},
 				{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1},
-				{Sample: true, TopP: 0.3, Temperature: 0.7}, {Sample: true, TopK: 1}, {Sample: true, TopK: 5}, {Sample: true, TopK: 40, TopP: 0.5},
+				{Sample: true, TopP: 0.3, Temperature: 0.7}, {Sample: true, TopK: 1}, {Sample: true, TopK: 5},
+				{Sample: true, TopK: 40, TopP: 0.5},
 				{Sample: true, TopP: 1e-9}, {Sample: true, Temperature: 3}, {Sample: true, TopK: 1 << 20, TopP: 0.999}}
 			if vocab == 1 {
 				all = all[:1]

@@ -25,7 +25,8 @@ func TestEmulated(t *testing.T) {
 			{},
 			{RepetitionPenalty: 1.4, Suppress: true, Suppressed: 9},
 			{Sample: true, TopP: 0.9, Seed: 3, Offset: 5, Subsequences: []uint64{4, 3, 2, 1}},
-			{Sample: true, TopK: 12, TopP: 0.7, Temperature: 1.3, RepetitionPenalty: 1.1, Seed: 1 << 60, Subsequences: []uint64{0, 1, 2, 3}},
+			{Sample: true, TopK: 12, TopP: 0.7, Temperature: 1.3, RepetitionPenalty: 1.1, Seed: 1 << 60,
+				Subsequences: []uint64{0, 1, 2, 3}},
 		} {
 			want, err := sampling.Tokens(p.CPU, logits, ids, o)
 			if err != nil {

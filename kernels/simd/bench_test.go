@@ -44,7 +44,8 @@ func BenchmarkPeak(b *testing.B) {
 func BenchmarkTile(b *testing.B) {
 	benchKernels(b, func(b *testing.B, g Kernel) {
 		const k = 384
-		for _, s := range [][2]int{{g.MR, g.NR}, {g.MR, g.NR - 1}, {g.MR / 2, g.NR}, {g.MR, g.NR / 2}, {g.MR / 2, g.NR / 2}, {8 * g.MR, g.NR}} {
+		shapes := [][2]int{{g.MR, g.NR}, {g.MR, g.NR - 1}, {g.MR / 2, g.NR}, {g.MR, g.NR / 2}, {g.MR / 2, g.NR / 2}, {8 * g.MR, g.NR}}
+		for _, s := range shapes {
 			b.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], k), func(b *testing.B) {
 				a, x, c := random(b, 8*g.LenA(k)), random(b, g.LenB(k)), random(b, 8*g.MR*320)
 				for b.Loop() {

@@ -23,7 +23,7 @@ func (f Format) String() string { return [...]string{"f32", "bf16x3", "bf16"}[f]
 // Kernel is a matrix product's innermost tiles: MR rows by NR columns whose
 // sums stay in registers while k runs. Its methods pack operands into panels of
 // MR rows of the left one, A, and NR columns of the right one, B, of which it
-// reads KR of k at a time: a panel's depth is filled up to a multiple of KR with
+// reads KR of k at a time: a panel's K is filled up to a multiple of KR with
 // zeros.
 //
 // A panel is [k][MR] or [k][NR] of F32. Of the other formats it holds bfloat16,
@@ -62,7 +62,7 @@ func Gemm(f Format) Kernel {
 	return g
 }
 
-// LenA is the length of one panel of A of depth k, or where depth k begins in
+// LenA is the length of one panel of A for k of K, or where the k-th begins in
 // one, which is a multiple of KR then.
 func (g Kernel) LenA(k int) int { return g.length(k, g.MR) }
 

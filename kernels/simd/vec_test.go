@@ -238,7 +238,8 @@ func TestFunctions(t *testing.T) {
 						want = math.Inf(1)
 					}
 					near(t, fmt.Sprintf("%g", v), y[i], want, math.Abs(want)*eps*(c.ulps+c.grow*math.Abs(float64(v)))+tiny, 1)
-					if e := math.Abs(float64(y[i])-want) / (math.Abs(want) * eps); math.Abs(float64(v)) < 4 && math.Abs(want) > tiny && e > worst {
+					e := math.Abs(float64(y[i])-want) / (math.Abs(want) * eps)
+					if math.Abs(float64(v)) < 4 && math.Abs(want) > tiny && e > worst {
 						worst, where = e, v
 					}
 				}

@@ -50,7 +50,9 @@ func TestWinogradLines(t *testing.T) {
 				{"input", w.M + 2, w.M + 2, w.Input, w.inputGo},
 				{"filter", 3, w.M + 2, w.Filter, w.filterGo},
 				{"output", w.M + 2, w.M, w.Output, w.outputGo},
-				{"row", 3, 1, func(dst, src Lines, n, count int) { w.FilterRow(row, dst, src, n, count) }, func(dst, src Lines, n, count int) {
+				{"row", 3, 1, func(dst, src Lines, n, count int) {
+					w.FilterRow(row, dst, src, n, count)
+				}, func(dst, src Lines, n, count int) {
 					all := Lines{make([]float32, count*(w.M+2)*n), n, (w.M + 2) * n}
 					w.filterGo(all, src, n, count)
 					for r := range count {

@@ -56,7 +56,8 @@ func NewPanels(f Format, n int) Panels {
 func (p Panels) Words() []float32 { return engine.Memory{Host: p.Data}.F32() }
 
 // Source is a tensor of weights to pack, row-major: an entry of a checkpoint's file,
-// of which a part is converted at a time, or values in memory.
+// of which a part is converted at a time, or values in memory. A packer that keeps a
+// file's own blocks asks a source for their bytes by one more interface.
 type Source interface {
 	Name() string        // for messages
 	DType() string       // as a file has it: "BF16"

@@ -24,7 +24,8 @@ func boxOnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor, n, h, widt
 		return
 	}
 	if n*h*width > cuda.MaxIndex {
-		s.Fail(fmt.Errorf("tiles: %s: %d elements of %v: at most %d at a time on %s", s.Path(), n*h*width, x.Shape(), cuda.MaxIndex, d.Name()))
+		s.Fail(fmt.Errorf("tiles: %s: %d elements of %v: at most %d at a time on %s",
+			s.Path(), n*h*width, x.Shape(), cuda.MaxIndex, d.Name()))
 		return
 	}
 	d.Launch(s, module, "box_"+x.DType().String(), cuda.Blocks(n*h*width, threads), cuda.Dim{X: threads}, 0, x, y, n, h, width,

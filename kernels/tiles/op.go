@@ -17,7 +17,8 @@ func Crop(s *engine.Stream, x *engine.Tensor, top, left, h, w int) *engine.Tenso
 		s.Fail(fmt.Errorf("tiles: %s: crop of %d x %d at %d, %d from %v", s.Path(), h, w, top, left, x.Shape()))
 	}
 	y := s.New(x.DType(), n, h, w, c)
-	work := engine.Work{Op: "crop", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: n}, {Name: "h", Size: h}, {Name: "w", Size: w}, {Name: "channels", Size: c}},
+	work := engine.Work{Op: "crop", Out: y, In: engine.Inputs{x},
+		Dims:  engine.Dims{{Name: "n", Size: n}, {Name: "h", Size: h}, {Name: "w", Size: w}, {Name: "channels", Size: c}},
 		Bytes: 2 * int64(y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
@@ -40,7 +41,8 @@ func Paste(s *engine.Stream, y, x *engine.Tensor, top, left, h, w int) {
 		return
 	}
 	n, c := x.Dim(0), x.Dim(3)
-	work := engine.Work{Op: "paste", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: n}, {Name: "h", Size: h}, {Name: "w", Size: w}, {Name: "channels", Size: c}},
+	work := engine.Work{Op: "paste", Out: y, In: engine.Inputs{x},
+		Dims:  engine.Dims{{Name: "n", Size: n}, {Name: "h", Size: h}, {Name: "w", Size: w}, {Name: "channels", Size: c}},
 		Bytes: 2 * int64(n*h*w*c*y.DType().Size())}
 	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
@@ -66,7 +68,8 @@ func Fade(s *engine.Stream, a, b *engine.Tensor, extent int, down bool) {
 		return
 	}
 	elements := extent * b.Elems() / max(b.Dim(axis), 1)
-	work := engine.Work{Op: "fade", Out: b, In: engine.Inputs{a, b}, Dims: engine.Dims{{Name: "elements", Size: elements}, {Name: "extent", Size: extent}},
+	work := engine.Work{Op: "fade", Out: b, In: engine.Inputs{a, b},
+		Dims:  engine.Dims{{Name: "elements", Size: elements}, {Name: "extent", Size: extent}},
 		FLOPs: 3 * int64(elements), Bytes: 3 * int64(elements*b.DType().Size())}
 	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {

@@ -100,7 +100,7 @@ func (a Attention) Cached(s *engine.Stream, x, cache, residual *engine.Tensor, a
 	s.Enter(a.fused(matmul.None, residual))
 	qkv := a.in.Forward(s, x)
 	embed.Append(s, cache, qkv, at, offset)
-	y := attention.Cached(s, qkv, cache, attention.Options{Heads: a.heads, Causal: true, Keys: at + x.Dim(1), More: offset})
+	y := attention.Cached(s, qkv, cache, attention.Options{Heads: a.heads, Causal: true, Keys: at + x.Dim(1), Offset: offset})
 	s.Free(qkv)
 	return s.Leave(a.back(s, y, residual))
 }

@@ -130,7 +130,8 @@ func load[T any](f *files, dev engine.Device, folder, part string, build func(we
 
 // Load builds one part of a checkpoint, one of convert's, from the folder of a
 // name or from the source itself. close gives back its weights and its files.
-func Load[T any](src Source, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (net T, close func(), err error) {
+func Load[T any](src Source, dev engine.Device, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) (
+	net T, close func(), err error) {
 	f := src.open()
 	defer f.closeUnless(&err)
 	on, scope := engine.Scope(dev)

@@ -188,7 +188,8 @@ func (v isa) transpose(rows int) {
 		}
 	}
 	times := func(base reg.Register, n int, s, s3 reg.Register) Mem {
-		return [4]Mem{{Base: base}, {Base: base, Index: s, Scale: 1}, {Base: base, Index: s, Scale: 2}, {Base: base, Index: s3, Scale: 1}}[n]
+		return [4]Mem{{Base: base}, {Base: base, Index: s, Scale: 1}, {Base: base, Index: s, Scale: 2},
+			{Base: base, Index: s3, Scale: 1}}[n]
 	}
 	Label("group")
 	var x [4]vec

@@ -70,9 +70,10 @@ func (a *app) draw() *cobra.Command {
 				return err
 			}
 			o.Strength = strength
-			if w, h := p.SizeOf(o.Init, f.width, f.height); w != o.Width || h != o.Height || f.width == 0 && f.height == 0 {
-				o.Width, o.Height = w, h
-				a.note(fmt.Sprintf("--from %s, %d x %d pixels: drawn as %d x %d; --width and --height choose another size", from, o.Init.W, o.Init.H, w, h))
+			if f.width == 0 || f.height == 0 {
+				o.Width, o.Height = p.SizeOf(o.Init, f.width, f.height)
+				a.note(fmt.Sprintf("--from %s, %d x %d pixels: drawn as %d x %d; --width and --height choose another size",
+					from, o.Init.W, o.Init.H, o.Width, o.Height))
 			}
 		}
 		o.Note = func(text string) { a.note(text + "; --vae-tiling decides") }

@@ -108,6 +108,9 @@ func (f *promptFlags) extras() (x models.Extras, err error) {
 // rest. more is how all of it is taken, where there is a way.
 func (a *app) lost(cmd *cobra.Command, lost func(context.Context, string) (string, error), what, text, more string) (string, error) {
 	rest, err := lost(cmd.Context(), text)
+	if cmd.Context().Err() != nil {
+		return "", nil // the work itself says that it was stopped
+	}
 	if err == nil && strings.TrimSpace(rest) != "" {
 		a.note(fmt.Sprintf("%s is longer than the text encoder takes, and is cut before %q%s", what, rest, more))
 		return rest, nil

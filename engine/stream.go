@@ -17,8 +17,9 @@ type Stream struct {
 	path []string // the open scopes
 
 	used, peak int
-	live       map[uintptr]Memory // what New has given and Free has not taken back
-	slab       []Tensor           // from which New takes tensors
+	live       map[uintptr]block // what New has given and Free has not taken back, by Memory.at
+	counted    uintptr           // where the next block lies of a device that only counts
+	slab       []Tensor          // from which New takes tensors
 
 	// What a recorder needs; all of it is empty without one.
 	scopes  []mark
@@ -26,6 +27,12 @@ type Stream struct {
 	inner   int    // bytes allocated since the operation under way began
 	pending []timed
 	timer   EventTimer
+}
+
+// block is the memory of a tensor of so many bytes.
+type block struct {
+	Memory
+	bytes int
 }
 
 // mark is a moment: by the host's clock, and on the device's own.
@@ -107,9 +114,7 @@ func (s *Stream) New(dtype DType, dims ...int) *Tensor {
 	t := s.tensor()
 	t.set(dtype, Memory{}, dims)
 	n := t.Bytes()
-	s.used += n
 	s.inner += n
-	s.peak = max(s.peak, s.used)
 	if s.Err() != nil {
 		return t
 	}
@@ -118,12 +123,18 @@ func (s *Stream) New(dtype DType, dims ...int) *Tensor {
 		s.Fail(s.wrap(err, "a tensor of", t))
 		return t
 	}
+	if mem.at() == 0 && n > 0 { // a device that only counts: the address tells tensors apart
+		mem.Addr = s.counted + 1
+		s.counted += uintptr(n)
+	}
 	t.mem = mem
 	if at := mem.at(); at != 0 {
 		if s.live == nil {
-			s.live = map[uintptr]Memory{}
+			s.live = map[uintptr]block{}
 		}
-		s.live[at] = mem
+		s.live[at] = block{mem, n}
+		s.used += n
+		s.peak = max(s.peak, s.used)
 	}
 	return t
 }
@@ -169,10 +180,10 @@ func (s *Stream) wrap(err error, what string, t *Tensor) error {
 func (s *Stream) Close() {
 	s.flush()
 	s.forget()
-	for _, m := range s.live {
-		s.run.Device.Free(m)
+	for _, b := range s.live {
+		s.run.Device.Free(b.Memory)
 	}
-	s.live = nil
+	s.live, s.used = nil, 0
 }
 
 // Free gives tensors of New back before the stream ends. Views of them are
@@ -183,10 +194,10 @@ func (s *Stream) Free(ts ...*Tensor) {
 		if t == nil {
 			continue
 		}
-		s.used -= t.Bytes()
-		if m, ok := s.live[t.mem.at()]; ok {
-			s.run.Device.Free(m)
-			delete(s.live, m.at())
+		if b, ok := s.live[t.mem.at()]; ok {
+			s.run.Device.Free(b.Memory)
+			delete(s.live, b.at())
+			s.used -= b.bytes
 		}
 		t.mem = Memory{}
 	}

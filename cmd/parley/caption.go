@@ -44,15 +44,23 @@ func (a *app) caption() *cobra.Command {
 			Error    string    `json:"error,omitempty"`
 		}
 		out := []entry{}
+		var wrong error // of single pictures, of which the others go on
 		failed := a.each(cmd.Context(), files, func(names []string, pictures []pixels.Picture) error {
 			all, err := m.Caption(a.run(cmd), pictures, k, slices.Repeat([]uint64{seed}, len(pictures)), o)
 			if err != nil {
 				return err
 			}
 			for i, list := range all {
-				e := entry{File: names[i]}
+				e := entry{File: names[i], Captions: []caption{}}
 				for _, c := range list {
-					e.Captions = append(e.Captions, caption(c))
+					if c.Err != nil {
+						if e.Error == "" {
+							e.Error = c.Err.Error()
+							wrong = errors.Join(wrong, fmt.Errorf("%s: %w", names[i], c.Err))
+						}
+						continue
+					}
+					e.Captions = append(e.Captions, caption{c.Text, c.Score})
 					if a.json {
 						continue
 					}
@@ -65,6 +73,7 @@ func (a *app) caption() *cobra.Command {
 			}
 			return nil
 		}, func(name string, err error) { out = append(out, entry{name, []caption{}, err.Error()}) })
+		failed = errors.Join(failed, wrong)
 		if a.json {
 			return errors.Join(a.print(out), failed)
 		}

@@ -21,7 +21,7 @@ func (a *app) draw() *cobra.Command {
 	var strength float64
 	c := &cobra.Command{Use: "draw TEXT…", Short: "Draw texts", Args: cobra.MinimumNArgs(1),
 		Example: "  parley draw \"two red apples on the grass\"\n  parley draw -k 4 --steps 20 --out pictures \"a cat\"\n  parley draw --from sketch.png --strength 0.6 \"a dog at night\"",
-		Long:    "Draws each text k times, with the seeds seed, seed+1, … JSON: [{\"text\", \"seed\", \"image\"}]."}
+		Long:    "Draws each text k times, with the seeds seed, seed+1, … On the CPU a drawing's bytes do not depend on k, nor on what is drawn beside it; on a GPU the matrix kernels follow the size of the batch, so that pixels may differ by rounding. JSON: [{\"text\", \"seed\", \"image\"}]."}
 	f.add(c)
 	c.Flags().Uint64Var(&seed, "seed", 0, "of the first drawing; the same as torch's CPU generator")
 	c.Flags().IntVarP(&k, "k", "k", 1, "drawings of each text")
@@ -49,7 +49,12 @@ func (a *app) draw() *cobra.Command {
 				return err
 			}
 			o.Strength = strength
+			if w, h := p.SizeOf(o.Init, f.width, f.height); w != o.Width || h != o.Height || f.width == 0 && f.height == 0 {
+				o.Width, o.Height = w, h
+				a.note(fmt.Sprintf("--from %s, %d x %d pixels: drawn as %d x %d; --width and --height choose another size", from, o.Init.W, o.Init.H, w, h))
+			}
 		}
+		o.Note = func(text string) { a.note(text + "; --vae-tiling decides") }
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"parley/cmd/parley/terminal"
+	"parley/nets/finite"
 	"parley/nets/models"
 	"parley/nets/pixels"
 )
@@ -37,12 +38,19 @@ func (a *app) embed() *cobra.Command {
 			Error     string    `json:"error,omitempty"`
 		}
 		out := []entry{}
+		var wrong error // of single items, of which the others go on
 		failed := a.each(cmd.Context(), files, func(names []string, pictures []pixels.Picture) error {
 			m, err := j.EmbedImages(a.run(cmd), pictures, o)
+			some, err := items(err)
 			if err != nil {
 				return err
 			}
 			for i, f := range names {
+				if some[i] != nil {
+					out = append(out, entry{File: f, Embedding: []float32{}, Error: some[i].Error()})
+					wrong = errors.Join(wrong, fmt.Errorf("%s: %w", f, some[i]))
+					continue
+				}
 				out = append(out, entry{File: f, Embedding: row(m.Data().([]float32), len(names), i)})
 			}
 			return nil
@@ -51,13 +59,20 @@ func (a *app) embed() *cobra.Command {
 		})
 		if len(lines) > 0 && cmd.Context().Err() == nil {
 			m, err := j.EmbedTexts(a.run(cmd), lines, o)
+			some, err := items(err)
 			if err != nil {
 				return err
 			}
 			for i := range lines {
+				if some[i] != nil {
+					out = append(out, entry{Text: &lines[i], Embedding: []float32{}, Error: some[i].Error()})
+					wrong = errors.Join(wrong, fmt.Errorf("%q: %w", lines[i], some[i]))
+					continue
+				}
 				out = append(out, entry{Text: &lines[i], Embedding: row(m.Data().([]float32), len(lines), i)})
 			}
 		}
+		failed = errors.Join(failed, wrong)
 		if a.json {
 			return errors.Join(a.print(out), failed)
 		}
@@ -78,6 +93,15 @@ func (a *app) embed() *cobra.Command {
 		return failed
 	}
 	return c
+}
+
+// items tells errors of single items from one of all.
+func items(err error) (finite.Items, error) {
+	var some finite.Items
+	if errors.As(err, &some) {
+		return some, nil
+	}
+	return nil, err
 }
 
 func row(data []float32, n, i int) []float32 {

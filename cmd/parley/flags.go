@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/schedule"
 	"parley/weights/convert"
@@ -17,7 +18,7 @@ type drawFlags struct {
 	steps, width, height int
 	guidance             float64
 	scheduler, negative  string
-	prediction           string
+	prediction, tiling   string
 }
 
 func (f *drawFlags) add(c *cobra.Command) {
@@ -27,6 +28,7 @@ func (f *drawFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
 	c.Flags().StringVar(&f.negative, "negative", "", "negative prompt: what to stay away from")
+	c.Flags().StringVar(&f.tiling, "vae-tiling", "auto", "decode in tiles, in less memory, to a picture that differs a little: "+strings.Join(diffusion.Tilings(), ", ")+" (auto: where the whole does not fit)")
 	addPrediction(c, &f.prediction)
 }
 
@@ -51,6 +53,8 @@ func (f *drawFlags) check(c *cobra.Command) error {
 		return usage("--guidance %v: want 0 or more", f.guidance)
 	case f.scheduler != "" && !slices.Contains(schedule.Kinds, f.scheduler):
 		return usage("--scheduler %s: choose one of %s", f.scheduler, strings.Join(schedule.Kinds, ", "))
+	case !slices.Contains(diffusion.Tilings(), f.tiling):
+		return usage("--vae-tiling %s: choose one of %s", f.tiling, strings.Join(diffusion.Tilings(), ", "))
 	case changed("width") && f.width < 1 || changed("height") && f.height < 1:
 		return usage("%d x %d pixels: want 1 or more", f.width, f.height)
 	}
@@ -75,7 +79,7 @@ func (f *drawFlags) options(c *cobra.Command, o models.DrawOptions) models.DrawO
 	if changed("height") {
 		o.Height = f.height
 	}
-	o.Negative, o.Prediction = f.negative, f.prediction
+	o.Negative, o.Prediction, o.Tiling = f.negative, f.prediction, diffusion.Tiling(f.tiling)
 	return o
 }
 

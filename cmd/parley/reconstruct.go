@@ -111,6 +111,7 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 	}
 	defer clip.Close()
 	draw := f.draw.options(cmd, sd.Defaults)
+	draw.Note = func(text string) { a.note(text + "; --vae-tiling decides") }
 	draw.Progress = terminal.Progress(a.errs, "drawing")
 	l := &rerank.Loop{
 		Captioner: blip.Captioner(f.caption.options(cmd, false)),

@@ -52,7 +52,7 @@ func (c channelsLast) F32(dst []float32, at int) error {
 
 // chooser finds the minimal filtering that a convolution is done by, nil for none.
 // It is plan; a test's device owns another one.
-type chooser func(n int, g *geometry, in, out int) *simd.Winograd
+type chooser func(g *geometry, in, out int) *simd.Winograd
 
 // lowered is a convolution as a product, whose left operand has a row of patches for
 // each output pixel.
@@ -75,7 +75,7 @@ func (l *lowered) run(s *engine.Stream, n int, w *Weights, y []float32, e matmul
 	m := n * l.oh * l.ow
 	if l.h.Precision() != host.Exact && l.k.Format == simd.F32 {
 		choose := host.Owned(l.h, func() chooser { return plan })
-		if t := choose(n, &l.geometry, w.In, w.Out); t != nil {
+		if t := choose(&l.geometry, w.In, w.Out); t != nil {
 			c := host.Scratch[winograd](l.h)
 			*c = winograd{d: l.h, g: &l.geometry, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
 			s.Took(c.name())

@@ -44,10 +44,14 @@ const (
 	piece  = 16
 )
 
-// plan returns the transforms that should convolve n samples of g fastest with
+// samples is how many a plan is made for, however many there are: a sample's bits
+// do not depend on what is convolved beside it. Guidance makes two of a drawing.
+const samples = 2
+
+// plan returns the transforms that should convolve samples of g fastest with
 // filters from in to out channels, or nil for the plain sum. The costs are in
 // multiply-adds, with what else was measured to take as long.
-func plan(n int, g *geometry, in, out int) *simd.Winograd {
+func plan(g *geometry, in, out int) *simd.Winograd {
 	if g.kh != 3 || g.kw != 3 || g.stride != 1 {
 		return nil
 	}
@@ -59,10 +63,10 @@ func plan(n int, g *geometry, in, out int) *simd.Winograd {
 	k := simd.Gemm(simd.F32)
 	up := func(x, unit int) float64 { return float64((x + unit - 1) / unit * unit) }
 	cols := up(out, k.NR/2)
-	least := 0.9 * up(n*g.oh*g.ow, k.MR/2) * float64(9*in+call) * cols
+	least := 0.9 * up(samples*g.oh*g.ow, k.MR/2) * float64(9*in+call) * cols
 	var best *simd.Winograd
 	for _, t := range []*simd.Winograd{simd.Winograd4, simd.Winograd6} {
-		tiles := n * ((g.oh + t.M - 1) / t.M) * ((g.ow + t.M - 1) / t.M)
+		tiles := samples * ((g.oh + t.M - 1) / t.M) * ((g.ow + t.M - 1) / t.M)
 		positions := float64((t.M + 2) * (t.M + 2))
 		cost := positions * (up(tiles, k.MR/2)*float64(in+call)*cols +
 			transform*float64(tiles*(in+out)) + filters*up(tiles, tileBlock)/tileBlock*float64(in)*cols)

@@ -70,7 +70,6 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) 
 	p.step = (p.step + g.KR - 1) / g.KR * g.KR
 	var mem engine.Memory
 	if m <= g.MR {
-		p.step = w.In
 		workspace = 4 * g.SizeA(m, w.In)
 		mem, _ = d.Alloc(workspace)
 		p.whole = mem.F32()
@@ -98,7 +97,7 @@ type product struct {
 	e                                   Epilogue
 	a                                   Operand
 	panels, mBlocks, colPanels, nBlocks int
-	step                                int       // of K
+	step                                int       // of K: the same for any m, whose bits do not depend on it
 	whole                               []float32 // the left operand, where all jobs take the same rows
 }
 
@@ -114,8 +113,8 @@ func (p *product) Do(job int) {
 	if in == 0 {
 		g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
 	}
-	a := p.whole
-	if a == nil {
+	var a []float32
+	if p.whole == nil {
 		mem, _ := p.d.Alloc(4 * g.SizeA(rows, min(in, p.step)))
 		defer p.d.Free(mem)
 		a = mem.F32()
@@ -124,6 +123,8 @@ func (p *product) Do(job int) {
 		kc := min(p.step, in-k)
 		if p.whole == nil {
 			p.a.Pack(a, i0, rows, k, kc)
+		} else {
+			a = p.whole[g.LenA(k):]
 		}
 		product := g.Tile
 		if k == 0 {

@@ -6,6 +6,7 @@ package diffusion
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"parley/engine"
 	"parley/kernels/random"
@@ -27,7 +28,6 @@ type Denoiser interface {
 	// states [N, L, Width] alone, for all steps of a drawing.
 	Condition(s *engine.Stream, timesteps []float64, text *engine.Tensor) (Conditions, error)
 	Channels() int // of the latents
-	Multiple() int // what the latents' height and width have to be a multiple of
 }
 
 // Conditions are what the steps of a drawing share.
@@ -78,10 +78,25 @@ type Options struct {
 	Scheduler     string  // one of schedule.Kinds; "" is the checkpoint's own
 	Prediction    string  // epsilon, v_prediction or sample; "" is the checkpoint's own
 	Width, Height int     // in pixels
+	Tiling        Tiling
 	// Strength is how much of an init image is drawn anew, 0 to 1; 0: there is no
 	// init image, and latents start as noise.
 	Strength float64
 }
+
+// Tiling says when the autoencoder decodes in tiles, in less memory and to a
+// picture that is close to the whole one's, not equal.
+type Tiling string
+
+// The ways to tile.
+const (
+	TilingAuto Tiling = "auto" // where the whole picture does not fit in memory; so is ""
+	TilingOn   Tiling = "on"
+	TilingOff  Tiling = "off"
+)
+
+// Tilings lists the ways to tile.
+func Tilings() []string { return []string{string(TilingAuto), string(TilingOn), string(TilingOff)} }
 
 // Step is what a Callback sees.
 type Step struct {
@@ -110,7 +125,8 @@ type Batch struct {
 	Progress      func()   // told of every step, unless it is nil, and shown nothing
 }
 
-// Plan is a drawing that has been checked: its schedule and its sizes.
+// Plan is a drawing that has been checked: its schedule and its sizes. It serves
+// one drawing at a time.
 type Plan struct {
 	p        *Pipeline
 	o        Options
@@ -118,14 +134,22 @@ type Plan struct {
 	h, w     int     // of the latents
 	picture  float64 // what an init image's latents and the noise are multiplied with
 	noise    float64
+	tiled    bool   // Decode works in tiles
+	note     string // why, where no option says it
 }
+
+// Note is what Batch has decided that changes the picture and that no option says;
+// "" where there is nothing.
+func (p *Plan) Note() string { return p.note }
 
 // Plan checks options, and makes the schedule.
 func (p *Pipeline) Plan(o Options) (*Plan, error) {
 	g := p.VAE.Geometry()
-	step := g.Factor * p.Denoiser.Multiple()
-	if o.Width < step || o.Height < step || o.Width%step != 0 || o.Height%step != 0 {
+	if step := g.Factor; o.Width < step || o.Height < step || o.Width%step != 0 || o.Height%step != 0 {
 		return nil, fmt.Errorf("%d x %d pixels: width and height have to be multiples of %d", o.Width, o.Height, step)
+	}
+	if o.Tiling != "" && !slices.Contains(Tilings(), string(o.Tiling)) {
+		return nil, fmt.Errorf("tiling %q: want one of %v", o.Tiling, Tilings())
 	}
 	c := p.Scheduler
 	if o.Prediction != "" {
@@ -136,7 +160,8 @@ func (p *Pipeline) Plan(o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	pl := &Plan{p: p, o: o, schedule: sch, h: o.Height / g.Factor, w: o.Width / g.Factor, noise: sch.InitSigma()}
+	pl := &Plan{p: p, o: o, schedule: sch, h: o.Height / g.Factor, w: o.Width / g.Factor, noise: sch.InitSigma(),
+		tiled: o.Tiling == TilingOn}
 	if o.Strength != 0 {
 		if pl.schedule, pl.picture, pl.noise, err = sch.StartingAt(o.Strength); err != nil {
 			return nil, err

@@ -36,6 +36,12 @@ func LoadConv(l *weights.Loader, name string, in, out, k int, o conv.Options) Co
 	return c
 }
 
+// Enlarged is the convolution of what was enlarged before it.
+func (c Conv) Enlarged() Conv {
+	c.opt.Upsample = false
+	return c
+}
+
 // Forward convolves x [N, H, W, in], and adds residual, of the result's shape,
 // unless it is nil.
 func (c Conv) Forward(s *engine.Stream, x, residual *engine.Tensor) *engine.Tensor {

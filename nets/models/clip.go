@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"gorgonia.org/tensor"
@@ -11,6 +12,7 @@ import (
 	"parley/kernels/cosine"
 	"parley/kernels/norm"
 	"parley/nets/clip"
+	"parley/nets/finite"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
 	"parley/weights/convert"
@@ -95,12 +97,14 @@ func (c *CLIP) ReleaseGraphs() {
 	c.programs = nil
 }
 
-// EmbedImages gives an embedding of each picture, [N, D], of length 1.
+// EmbedImages gives an embedding of each picture, [N, D], of length 1. Where some
+// are not finite, the error is finite.Items beside the others, and their rows are
+// zeros.
 func (c *CLIP) EmbedImages(run engine.Run, pictures []pixels.Picture, o EmbedOptions) (*tensor.Dense, error) {
 	return c.embed(run, len(pictures), c.images(pictures), o)
 }
 
-// EmbedTexts gives an embedding of each text, [N, D], of length 1.
+// EmbedTexts is EmbedImages for texts.
 func (c *CLIP) EmbedTexts(run engine.Run, texts []string, o EmbedOptions) (*tensor.Dense, error) {
 	return c.embed(run, len(texts), c.texts(texts), o)
 }
@@ -177,7 +181,19 @@ func (c *CLIP) embed(run engine.Run, n int, t tower, o EmbedOptions) (*tensor.De
 	if n == 0 {
 		return tensor.New(tensor.WithShape(0, c.Net.Projection), tensor.Of(tensor.Float32)), nil
 	}
-	return tensor.New(tensor.WithShape(n, len(all)/n), tensor.WithBacking(all)), nil
+	failed := finite.Items{}
+	for i := range n {
+		row := all[i*len(all)/n : (i+1)*len(all)/n]
+		if slices.ContainsFunc(row, func(v float32) bool { return v-v != 0 }) {
+			failed[i] = c.find(run, t, i, o)
+			clear(row)
+		}
+	}
+	m := tensor.New(tensor.WithShape(n, len(all)/n), tensor.WithBacking(all))
+	if len(failed) > 0 {
+		return m, failed
+	}
+	return m, nil
 }
 
 func (c *CLIP) score(run engine.Run, source *tensor.Dense, n int, t tower, o EmbedOptions) ([]float64, error) {
@@ -193,7 +209,33 @@ func (c *CLIP) score(run engine.Run, source *tensor.Dense, n int, t tower, o Emb
 		all = append(all, scores...)
 		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	failed := finite.Items{}
+	for i, v := range all {
+		if v-v != 0 {
+			failed[i] = c.find(run, t, i, o)
+			all[i] = 0
+		}
+	}
+	if len(failed) > 0 {
+		return all, failed
+	}
+	return all, nil
+}
+
+// find says why item i is not finite.
+func (c *CLIP) find(run engine.Run, t tower, i int, o EmbedOptions) error {
+	return finite.Find(run.On(c.device), "CLIP", func(run engine.Run) error {
+		s := run.Stream()
+		defer s.Close()
+		in, err := t.inputs(s, i, i+1)
+		if err == nil {
+			_, err = forward(s, t, in, o)
+		}
+		return err
+	})
 }
 
 // batches hands on the embeddings of n items, some at a time, where they were

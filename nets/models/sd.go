@@ -1,7 +1,9 @@
 package models
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"parley/kernels/rgb"
 	"parley/nets/clip"
 	"parley/nets/diffusion"
+	"parley/nets/finite"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
 	"parley/nets/unet"
@@ -53,6 +56,9 @@ type DrawOptions struct {
 	Step diffusion.Callback
 	// Progress, if any, is told of every step of the net, of all that a Draw does.
 	Progress func(done, total int)
+	// Note, if any, is told what was decided that changes the pictures and that no
+	// option says, such as tiles for want of memory.
+	Note func(string)
 }
 
 // OpenStableDiffusion loads a Stable Diffusion 1 or 2.
@@ -264,6 +270,40 @@ func (p *StableDiffusion) budget(run engine.Run) int {
 	return p.memory
 }
 
+// SizeOf is the size of a drawing that starts from a picture and keeps its shape: its
+// own in multiples of the VAE's factor, as diffusers takes it, within the area that
+// the UNet was trained at. A width or height that is not 0 is kept; the other one
+// follows it.
+func (p *StableDiffusion) SizeOf(m *pixels.Image, width, height int) (w, h int) {
+	whole := func(v float64) int { return max(1, int(v)/p.VAE.Factor) * p.VAE.Factor }
+	switch iw, ih := float64(m.W), float64(m.H); {
+	case width > 0 && height > 0:
+		return width, height
+	case width > 0:
+		return width, whole(float64(width) * ih / iw)
+	case height > 0:
+		return whole(float64(height) * iw / ih), height
+	default:
+		shrink := min(1, math.Sqrt(float64(p.Defaults.Width*p.Defaults.Height)/(iw*ih)))
+		return whole(iw * shrink), whole(ih * shrink)
+	}
+}
+
+// Fits refuses n drawings at once that a run's memory has no room for, and decides
+// what a plan leaves to it.
+func (p *StableDiffusion) Fits(run engine.Run, plan *diffusion.Plan, n int) error {
+	memory := p.budget(run)
+	batch, err := plan.Batch(p.device, n, memory)
+	if err != nil || batch >= n || memory == 0 {
+		return err
+	}
+	need, err := plan.Need(p.device, n, memory)
+	if err == nil && need > memory {
+		err = &engine.MemoryError{What: fmt.Sprintf("%d drawings at once", n), Need: need, Free: memory, Fits: fmt.Sprintf("%d would fit", batch)}
+	}
+	return err
+}
+
 // Draw draws each text from its own seed, as many at once as fit in memory, and
 // hands each drawing on when its batch is done: it lies on the device until each
 // returns. A batch that fails is reported in the place of its drawings.
@@ -283,6 +323,9 @@ func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o
 	if err != nil {
 		return err
 	}
+	if n := plan.Note(); n != "" && o.Note != nil {
+		o.Note(n)
+	}
 	var init *diffusion.Moments
 	if o.Init != nil {
 		if init, err = plan.EncodeImage(run, o.Init); err != nil {
@@ -292,7 +335,10 @@ func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o
 	done, total := 0, plan.Steps()*((len(texts)+max(batch, 1)-1)/max(batch, 1))
 	for lo := 0; lo < len(texts); lo += batch {
 		hi := min(lo+batch, len(texts))
-		b := diffusion.Batch{IDs: p.Encode(texts[lo:hi]), Noise: diffusion.Generators(seeds[lo:hi]), Init: init}
+		some := func(lo, hi int) diffusion.Batch {
+			return diffusion.Batch{IDs: p.Encode(texts[lo:hi]), Noise: diffusion.Generators(seeds[lo:hi]), Init: init}
+		}
+		b := some(lo, hi)
 		if o.Step != nil {
 			b.Step = func(st diffusion.Step) ([]int, error) {
 				st.Samples = slices.Clone(st.Samples)
@@ -310,9 +356,14 @@ func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o
 		}
 		start := time.Now()
 		took := func() time.Duration { return time.Since(start) / time.Duration(hi-lo) }
-		err := p.draw(run, plan, b, o.Negative, func(_ *engine.Stream, samples []int, bytes *engine.Tensor) error {
+		again := func(i int) diffusion.Batch { return some(lo+i, lo+i+1) }
+		err := p.draw(run, plan, b, o.Negative, again, func(_ *engine.Stream, samples []int, bytes *engine.Tensor, failed []error) error {
 			t := took()
 			for j, i := range samples {
+				if failed[j] != nil {
+					each(lo+i, rerank.Drawing{Err: failed[j], Time: t})
+					continue
+				}
 				d := pixels.NewDrawn(p.device, bytes.Rows(j, j+1))
 				each(lo+i, rerank.Drawing{Picture: d, Time: t})
 				d.Release()
@@ -341,30 +392,46 @@ func (p *StableDiffusion) DrawTogether(run engine.Run, texts []string, seed uint
 		return nil, err
 	}
 	var pictures []*pixels.Image
-	b := diffusion.Batch{IDs: p.Encode(texts), Noise: diffusion.OneGenerator(seed)}
-	err = p.draw(run.On(p.device), plan, b, o.Negative, func(s *engine.Stream, _ []int, bytes *engine.Tensor) error {
+	all := func(int) diffusion.Batch {
+		return diffusion.Batch{IDs: p.Encode(texts), Noise: diffusion.OneGenerator(seed)}
+	}
+	err = p.draw(run.On(p.device), plan, all(0), o.Negative, all, func(s *engine.Stream, _ []int, bytes *engine.Tensor, failed []error) error {
 		host, err := s.Get(bytes)
 		if err == nil {
 			pictures = pixels.Images(host)
 		}
-		return err
+		return errors.Join(err, errors.Join(failed...))
 	})
 	return pictures, err
 }
 
 // draw draws a batch and hands its bytes on, [N, H, W, 3] of u8 on the device.
-func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion.Batch, negative string,
-	use func(s *engine.Stream, samples []int, bytes *engine.Tensor) error) error {
-	for range b.IDs {
-		b.Negative = append(b.Negative, p.tokens.Encode(negative, p.Text.Length))
+// Those whose numbers were not finite have an error in failed, [N]; again is a
+// batch that gives such a one once more.
+func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion.Batch, negative string, again func(i int) diffusion.Batch,
+	use func(s *engine.Stream, samples []int, bytes *engine.Tensor, failed []error) error) error {
+	without := func(b diffusion.Batch) diffusion.Batch {
+		for range b.IDs {
+			b.Negative = append(b.Negative, p.tokens.Encode(negative, p.Text.Length))
+		}
+		return b
 	}
 	s := run.Stream()
 	defer s.Close()
-	z, samples, err := plan.Latents(s, b)
+	z, samples, err := plan.Latents(s, without(b))
 	if err != nil || z == nil {
 		return err
 	}
-	x, err := p.Pipeline.Decode(s, z)
+	failed := make([]error, len(samples))
+	for _, j := range finite.Rows(s, z) {
+		failed[j] = finite.Find(run, "the UNet", func(run engine.Run) error {
+			s := run.Stream()
+			defer s.Close()
+			_, _, err := plan.Latents(s, without(again(samples[j])))
+			return err
+		})
+	}
+	x, err := plan.Decode(s, z, failed)
 	if err != nil {
 		return err
 	}
@@ -373,7 +440,7 @@ func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion
 	if err := s.Synchronize(); err != nil { // what fails, fails here, and takes its own time
 		return err
 	}
-	return use(s, samples, bytes)
+	return use(s, samples, bytes, failed)
 }
 
 // Painter is the model with options, as the reconstructions take it.

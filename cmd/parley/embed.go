@@ -14,13 +14,18 @@ import (
 func (a *app) embed() *cobra.Command {
 	var lines []string
 	var pooled bool
+	var where find
 	c := &cobra.Command{Use: "embed [FILE…] [--text TEXT]…", Short: "Embed pictures and texts with CLIP",
-		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"",
-		Long:    "Embeddings have length 1. JSON: [{\"file\" or \"text\", \"embedding\", \"error\"}], where a file that could not be read has an error and the others go on."}
+		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"\n  parley embed --jsonl --recursive photos",
+		Long: "Embeddings have length 1." + finding + `
+
+JSON: [{"file" or "text", "embedding", "error"}]. A name that is not UTF-8 has its
+bytes in "file_bytes", in base64.`}
+	where.add(c)
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.Flags().BoolVar(&pooled, "pooled", false, "before the projection, as the paper's authors did")
-	c.RunE = func(cmd *cobra.Command, files []string) error {
-		files, lines := apart(files, lines)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		files, lines := apart(args, lines)
 		if len(files)+len(lines) == 0 {
 			return usage("embed: name picture files, or texts with --text")
 		}
@@ -32,55 +37,53 @@ func (a *app) embed() *cobra.Command {
 		o := models.EmbedOptions{Pooled: pooled}
 		type entry struct {
 			File      string    `json:"file,omitempty"`
+			FileBytes []byte    `json:"file_bytes,omitempty"`
 			Text      *string   `json:"text,omitempty"`
 			Embedding []float32 `json:"embedding"`
 			Error     string    `json:"error,omitempty"`
 		}
-		out := []entry{}
-		failed := a.each(cmd.Context(), files, func(names []string, pictures []pixels.Picture) error {
+		out := list{a: a}
+		add := func(e entry) error {
+			if name := e.File; !a.json && e.Error == "" {
+				if e.Text != nil {
+					name = *e.Text
+				}
+				fmt.Fprintf(a.out, "%s\t%d numbers:", terminal.Plain(name), len(e.Embedding))
+				for _, v := range e.Embedding[:min(4, len(e.Embedding))] {
+					fmt.Fprintf(a.out, " %.4f", v)
+				}
+				fmt.Fprintln(a.out, " … (--json has them all)")
+			}
+			return out.add(e)
+		}
+		failed := eachPicture(cmd.Context(), a, where.sources(cmd, files), func(pictures []pixels.Picture) ([][]float32, error) {
 			m, err := j.EmbedImages(a.run(cmd), pictures, o)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			for i, f := range names {
-				out = append(out, entry{File: f, Embedding: row(m.Data().([]float32), len(names), i)})
-			}
-			return nil
-		}, func(name string, err error) {
-			out = append(out, entry{File: name, Embedding: []float32{}, Error: err.Error()})
-		})
-		if len(lines) > 0 && cmd.Context().Err() == nil {
-			m, err := j.EmbedTexts(a.run(cmd), lines, o)
+			return models.Rows(m), nil
+		}, func(name string, embedding []float32, err error) error {
+			e := entry{File: name, FileBytes: raw(name), Embedding: embedding}
 			if err != nil {
-				return err
+				e.Embedding, e.Error = []float32{}, err.Error()
 			}
-			for i := range lines {
-				out = append(out, entry{Text: &lines[i], Embedding: row(m.Data().([]float32), len(lines), i)})
+			return add(e)
+		})
+		const size = 64 // texts at once
+		for lo := 0; lo < len(lines) && cmd.Context().Err() == nil && a.out.err == nil; lo += size {
+			some := lines[lo:min(lo+size, len(lines))]
+			m, err := j.EmbedTexts(a.run(cmd), some, o)
+			if err != nil {
+				failed = errors.Join(failed, err)
+				break
+			}
+			for i, embedding := range models.Rows(m) {
+				if err := add(entry{Text: &some[i], Embedding: embedding}); err != nil {
+					return err
+				}
 			}
 		}
-		if a.json {
-			return errors.Join(a.print(out), failed)
-		}
-		for _, e := range out {
-			name := e.File
-			if e.Text != nil {
-				name = *e.Text
-			}
-			if e.Error != "" {
-				continue // told at the end
-			}
-			fmt.Fprintf(a.out, "%s\t%d numbers:", terminal.Plain(name), len(e.Embedding))
-			for _, v := range e.Embedding[:min(4, len(e.Embedding))] {
-				fmt.Fprintf(a.out, " %.4f", v)
-			}
-			fmt.Fprintln(a.out, " … (--json has them all)")
-		}
-		return failed
+		return errors.Join(out.end(), failed)
 	}
 	return c
-}
-
-func row(data []float32, n, i int) []float32 {
-	d := len(data) / n
-	return data[i*d : (i+1)*d]
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"math"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,12 +10,12 @@ import (
 	"parley/weights/convert"
 )
 
-// drawFlags are the options of drawing; zero means the model's own.
+// drawFlags are the options of drawing; zero means the model's own. Their ranges
+// are in limits.
 type drawFlags struct {
 	steps, width, height int
 	guidance             float64
 	scheduler, negative  string
-	prediction           string
 }
 
 func (f *drawFlags) add(c *cobra.Command) {
@@ -27,38 +25,15 @@ func (f *drawFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
 	c.Flags().StringVar(&f.negative, "negative", "", "negative prompt: what to stay away from")
-	addPrediction(c, &f.prediction)
 }
 
-func addPrediction(c *cobra.Command, to *string) {
-	c.Flags().StringVar(to, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions, ", ")+" (the checkpoint's)")
-}
-
-func checkPrediction(p string) error {
-	if p != "" && !slices.Contains(convert.Predictions, p) {
-		return usage("--prediction %s: choose one of %s", p, strings.Join(convert.Predictions, ", "))
-	}
-	return nil
-}
-
-// check says what no model can do, before one is loaded.
-func (f *drawFlags) check(c *cobra.Command) error {
-	changed := c.Flags().Changed
-	switch {
-	case changed("steps") && f.steps < 1:
-		return usage("--steps %d: at least 1 is needed", f.steps)
-	case changed("guidance") && !(f.guidance >= 0 && f.guidance <= math.MaxFloat32):
-		return usage("--guidance %v: want 0 or more", f.guidance)
-	case f.scheduler != "" && !slices.Contains(schedule.Kinds, f.scheduler):
-		return usage("--scheduler %s: choose one of %s", f.scheduler, strings.Join(schedule.Kinds, ", "))
-	case changed("width") && f.width < 1 || changed("height") && f.height < 1:
-		return usage("%d x %d pixels: want 1 or more", f.width, f.height)
-	}
-	return checkPrediction(f.prediction)
+// addPrediction is what goes to both the checkpoint and the sampler.
+func (a *app) addPrediction(c *cobra.Command) {
+	c.Flags().StringVar(&a.assume.Prediction, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions, ", ")+" (the checkpoint's)")
 }
 
 // options are the model's own with what the flags say.
-func (f *drawFlags) options(c *cobra.Command, o models.DrawOptions) models.DrawOptions {
+func (f *drawFlags) options(a *app, c *cobra.Command, o models.DrawOptions) models.DrawOptions {
 	changed := c.Flags().Changed
 	if changed("steps") {
 		o.Steps = f.steps
@@ -75,7 +50,7 @@ func (f *drawFlags) options(c *cobra.Command, o models.DrawOptions) models.DrawO
 	if changed("height") {
 		o.Height = f.height
 	}
-	o.Negative, o.Prediction = f.negative, f.prediction
+	o.Negative, o.Prediction = f.negative, a.assume.Prediction
 	return o
 }
 
@@ -84,6 +59,7 @@ type captionFlags struct {
 	beam, low, high, topK     int
 	topP, temperature, repeat float64
 	prompt                    string
+	keep                      bool
 }
 
 func (f *captionFlags) add(c *cobra.Command) {
@@ -94,22 +70,8 @@ func (f *captionFlags) add(c *cobra.Command) {
 	c.Flags().Float64Var(&f.repeat, "repetition-penalty", 1.1, "above 1 discourages tokens that are there (1 with --beam)")
 	c.Flags().IntVar(&f.low, "min-length", 5, "tokens at least, the prompt's included")
 	c.Flags().IntVar(&f.high, "max-length", 20, "tokens at most, the prompt's included")
-	c.Flags().StringVar(&f.prompt, "prompt", "a picture of ", "what captions begin with")
-}
-
-// check says what no model can do, before one is loaded.
-func (f *captionFlags) check() error {
-	switch {
-	case f.beam < 0 || f.topK < 0 || f.low < 0 || f.high < 0:
-		return usage("--beam %d --top-k %d --min-length %d --max-length %d: none may be negative", f.beam, f.topK, f.low, f.high)
-	case !(f.topP > 0 && f.topP <= 1):
-		return usage("--top-p %v: want more than 0, at most 1", f.topP)
-	case !(f.temperature > 0 && f.temperature <= math.MaxFloat32):
-		return usage("--temperature %v: want more than 0", f.temperature)
-	case !(f.repeat > 0 && f.repeat <= math.MaxFloat32):
-		return usage("--repetition-penalty %v: want more than 0", f.repeat)
-	}
-	return nil
+	c.Flags().StringVar(&f.prompt, "prompt", "a picture of ", "what captions begin with; it is left out of them unless --keep-prompt is set")
+	c.Flags().BoolVar(&f.keep, "keep-prompt", false, "captions keep the prompt that they begin with")
 }
 
 // options choose between beam search and sampling; search says which where no
@@ -129,6 +91,6 @@ func (f *captionFlags) options(cmd *cobra.Command, search bool) models.CaptionOp
 			o.RepetitionPenalty = f.repeat
 		}
 	}
-	o.Prompt, o.MinLength, o.MaxLength = f.prompt, f.low, f.high
+	o.Prompt, o.KeepPrompt, o.MinLength, o.MaxLength = f.prompt, f.keep, f.low, f.high
 	return o
 }

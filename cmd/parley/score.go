@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"text/tabwriter"
+	"io"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -13,12 +19,20 @@ import (
 
 func (a *app) score() *cobra.Command {
 	var lines []string
+	var where find
 	c := &cobra.Command{Use: "score FILE… --text TEXT…", Short: "Hold pictures against texts with CLIP", Args: cobra.MinimumNArgs(1),
-		Example: "  parley score cat.jpg dog.jpg --text \"a cat\" --text \"a dog\"",
-		Long:    "The cosine of each picture with each text. JSON: {\"files\", \"texts\", \"scores\": [[…]]}, a row for each file."}
+		Example: "  parley score cat.jpg dog.jpg --text \"a cat\" --text \"a dog\"\n  parley score --jsonl --recursive photos --text \"a cat\"",
+		Long: "The cosine of each picture with each text." + finding + `
+
+JSON: {"texts", "scores": [[…]], "files", "errors": [{"file", "error"}]}, a row of
+scores for each file, null for one with an error. --jsonl: a line {"file",
+"scores", "error"} for each file, in which the scores are in the order of the
+texts. Names that are not UTF-8 have their bytes, in base64, in "files_bytes" (a
+line's "file_bytes").`}
+	where.add(c)
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
-	c.RunE = func(cmd *cobra.Command, files []string) error {
-		files, lines := apart(files, lines)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		files, lines := apart(args, lines)
 		if len(lines) == 0 || len(files) == 0 {
 			return usage("score: name picture files, and texts with --text")
 		}
@@ -27,48 +41,130 @@ func (a *app) score() *cobra.Command {
 			return err
 		}
 		defer j.Close()
-		pictures, err := read(files)
-		if err != nil {
-			return err
-		}
-		images, err := j.EmbedImages(a.run(cmd), pictures, models.EmbedOptions{})
-		if err != nil {
-			return err
-		}
 		texts, err := j.EmbedTexts(a.run(cmd), lines, models.EmbedOptions{})
 		if err != nil {
 			return err
 		}
-		scores := models.Cosines(images, texts)
-		if a.json {
-			return a.print(map[string]any{"files": files, "texts": lines, "scores": scores})
-		}
-		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-		for _, l := range lines {
-			fmt.Fprint(w, "\t"+terminal.Plain(l))
-		}
-		fmt.Fprintln(w)
-		for i, f := range files {
-			fmt.Fprint(w, terminal.Plain(f))
-			for _, v := range scores[i] {
-				fmt.Fprintf(w, "\t%.3f", v)
+		rows := a.scoreRows(lines)
+		err = eachPicture(cmd.Context(), a, where.sources(cmd, files), func(pictures []pixels.Picture) ([][]float64, error) {
+			images, err := j.EmbedImages(a.run(cmd), pictures, models.EmbedOptions{})
+			if err != nil {
+				return nil, err
 			}
-			fmt.Fprintln(w)
-		}
-		return w.Flush()
+			return models.Cosines(images, texts), nil
+		}, rows.add)
+		return errors.Join(rows.end(), err)
 	}
 	return c
 }
 
-// read reads every file.
-func read(files []string) ([]pixels.Picture, error) {
-	var out []pixels.Picture
-	for _, f := range files {
-		m, err := pixels.Read(f)
-		if err != nil {
-			return nil, err
+// scoreRows prints rows of scores as they come.
+type scoreRows struct {
+	a      *app
+	texts  []string
+	list   list
+	files  []string // all that is kept of a row that is printed
+	errors []scoreError
+}
+
+type scoreError struct {
+	File  string `json:"file"`
+	Error string `json:"error"`
+}
+
+func (a *app) scoreRows(texts []string) *scoreRows {
+	r := &scoreRows{a: a, texts: texts, list: list{a: a}}
+	if !a.json {
+		for _, t := range texts {
+			fmt.Fprintf(a.out, "%s  ", pad(terminal.Plain(t)))
 		}
-		out = append(out, m)
+		fmt.Fprintln(a.out)
 	}
-	return out, nil
+	return r
+}
+
+// pad makes a text as wide as a score.
+func pad(s string) string {
+	return s + strings.Repeat(" ", max(0, len("-0.123")-utf8.RuneCountInString(s)))
+}
+
+func (r *scoreRows) add(name string, scores []float64, err error) error {
+	switch {
+	case r.a.jsonl:
+		line := struct {
+			File      string    `json:"file"`
+			FileBytes []byte    `json:"file_bytes,omitempty"`
+			Scores    []float64 `json:"scores"`
+			Error     string    `json:"error,omitempty"`
+		}{File: name, FileBytes: raw(name), Scores: scores}
+		if err != nil {
+			line.Error = err.Error()
+		}
+		return r.list.add(line)
+	case r.a.json:
+		return r.row(name, scores, err)
+	case err != nil:
+		return nil // told already
+	}
+	for i, v := range scores {
+		width := utf8.RuneCountInString(pad(terminal.Plain(r.texts[i])))
+		fmt.Fprintf(r.a.out, "%*s  ", -width, fmt.Sprintf("%6.3f", v))
+	}
+	fmt.Fprintln(r.a.out, terminal.Plain(name))
+	return nil
+}
+
+// row prints a row of the matrix of --json.
+func (r *scoreRows) row(name string, scores []float64, err error) error {
+	begin := ",\n    "
+	if len(r.files) == 0 {
+		begin = r.head()
+	}
+	r.files = append(r.files, name)
+	if err != nil {
+		r.errors = append(r.errors, scoreError{name, err.Error()})
+	}
+	data, err := json.Marshal(scores)
+	if err == nil {
+		_, err = r.a.out.Write(append([]byte(begin), data...))
+	}
+	return err
+}
+
+// head is the JSON before the first row.
+func (r *scoreRows) head() string {
+	texts, err := r.a.asJSON(r.texts, "  ")
+	if err != nil { // strings always have a JSON form
+		panic(err)
+	}
+	return fmt.Sprintf("{\n  \"texts\": %s,\n  \"scores\": [\n    ", bytes.TrimSpace(texts))
+}
+
+func (r *scoreRows) end() error {
+	if !r.a.json || r.a.jsonl {
+		return nil
+	}
+	var head string
+	if len(r.files) == 0 {
+		head, r.files = r.head(), []string{}
+	}
+	tail := struct {
+		Files  []string     `json:"files"`
+		Bytes  [][]byte     `json:"files_bytes,omitempty"`
+		Errors []scoreError `json:"errors,omitempty"`
+	}{Files: r.files, Errors: r.errors}
+	for i, f := range r.files {
+		if raw(f) != nil && tail.Bytes == nil {
+			tail.Bytes = make([][]byte, len(r.files))
+		}
+		if tail.Bytes != nil {
+			tail.Bytes[i] = raw(f)
+		}
+	}
+	data, err := r.a.asJSON(tail, "")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(r.a.out, head+"\n  ],"+strings.TrimPrefix(string(data), "{"))
+	return cmp.Or(err, r.a.out.err)
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,54 +29,55 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 		if bert == clip {
 			return usage("tokenize: choose --clip or --bert")
 		}
-		if length < 0 || length == 1 || length > 1<<16 {
-			return usage("--length %d: want 0, or 2 and more", length)
-		}
 		if bert && length > 0 {
 			return usage("--length: only with --clip")
-		}
-		if len(lines) == 0 {
-			s := bufio.NewScanner(cmd.InOrStdin())
-			s.Buffer(nil, 1<<26)
-			for s.Scan() {
-				lines = append(lines, s.Text())
-			}
-			if err := s.Err(); err != nil {
-				return err
-			}
 		}
 		type entry struct {
 			Text   string   `json:"text"`
 			IDs    []int32  `json:"ids"`
 			Tokens []string `json:"tokens"`
 		}
-		out := []entry{}
-		if bert {
-			t, err := a.bertTokenizer()
-			if err != nil {
-				return err
+		encode, err := a.encoder(bert, length)
+		if err != nil {
+			return err
+		}
+		out := list{a: a}
+		add := func(text string) error {
+			e := entry{Text: text}
+			e.IDs, e.Tokens = encode(text)
+			if !a.json {
+				fmt.Fprintf(a.out, "%q\n  %s\n  %v\n", e.Text, strings.Join(e.Tokens, " "), e.IDs)
 			}
-			for _, l := range lines {
-				out = append(out, entry{l, t.Encode(l), t.Tokens(l)})
-			}
-		} else {
-			t, err := a.clipTokenizer()
-			if err != nil {
-				return err
-			}
-			for _, l := range lines {
-				out = append(out, entry{l, t.Encode(l, length), t.Tokens(l)})
+			return cmp.Or(out.add(e), cmd.Context().Err())
+		}
+		for _, l := range lines {
+			if err := add(l); err != nil {
+				return errors.Join(out.end(), err)
 			}
 		}
-		if a.json {
-			return a.print(out)
+		if len(lines) > 0 {
+			return out.end()
 		}
-		for _, e := range out {
-			fmt.Fprintf(a.out, "%q\n  %s\n  %v\n", e.Text, strings.Join(e.Tokens, " "), e.IDs)
+		s := bufio.NewScanner(cmd.InOrStdin())
+		s.Buffer(nil, 1<<26)
+		for s.Scan() {
+			if err = add(s.Text()); err != nil {
+				break
+			}
 		}
-		return nil
+		return errors.Join(out.end(), cmp.Or(err, s.Err()))
 	}
 	return c
+}
+
+// encoder gives the ids and the tokens of texts.
+func (a *app) encoder(bert bool, length int) (func(string) ([]int32, []string), error) {
+	if bert {
+		t, err := a.bertTokenizer()
+		return func(s string) ([]int32, []string) { return t.Encode(s), t.Tokens(s) }, err
+	}
+	t, err := a.clipTokenizer()
+	return func(s string) ([]int32, []string) { return t.Encode(s, length), t.Tokens(s) }, err
 }
 
 func (a *app) bertTokenizer() (*vocab.BERT, error) {

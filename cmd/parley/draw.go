@@ -39,6 +39,7 @@ tell.
 JSON: [{"text", "seed", "image", "error"}]. A name that is not UTF-8 has its bytes
 in "image_bytes", in base64.`}
 	f.add(c)
+	f.addNegative(c)
 	a.addPrediction(c)
 	addSeed(c.Flags(), &first, "of the first drawing; the same as torch's CPU generator")
 	c.Flags().IntVarP(&k, "k", "k", 1, "drawings of each text")

@@ -70,7 +70,7 @@ func (d *drawings) options() output.Options {
 
 // checkFiles fails where a file is in the way.
 func (d *drawings) checkFiles(n int) error {
-	if err := output.Sweep(filepath.Dir(d.to)); err != nil {
+	if err := output.MakeFolder(filepath.Dir(d.to)); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
 	for i := range n {

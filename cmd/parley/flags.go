@@ -24,6 +24,9 @@ func (f *drawFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.scheduler, "scheduler", "", strings.Join(schedule.Kinds, ", ")+" (the checkpoint's)")
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
+}
+
+func (f *drawFlags) addNegative(c *cobra.Command) {
 	c.Flags().StringVar(&f.negative, "negative", "", "negative prompt: what to stay away from")
 }
 

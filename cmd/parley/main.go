@@ -69,8 +69,8 @@ func runOn(ctx context.Context, args []string, in io.Reader, stdout, errs io.Wri
 	root.SetOut(out)
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
-	if out.err != nil && !errors.Is(err, out.err) {
-		err = errors.Join(err, out.err)
+	if out.err != nil {
+		err = out.err // whatever came of it
 	}
 	var wrong usageError
 	switch {

@@ -33,6 +33,7 @@ type loopFlags struct {
 
 func (f *loopFlags) add(a *app, c *cobra.Command, k int) {
 	f.draw.add(c)
+	f.draw.addNegative(c)
 	a.addPrediction(c)
 	f.caption.add(c)
 	c.Flags().IntVarP(&f.k, "k", "k", k, "candidates")

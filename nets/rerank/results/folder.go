@@ -94,8 +94,7 @@ var (
 // results of own sources alone.
 func vacant(dir string, own []string) error {
 	refuse := func(name string) error {
-		return &fs.PathError{Op: "write results to", Path: dir,
-			Err: fmt.Errorf("%s of an earlier run is there: name another folder with --out, or write over it with --force (%w)", name, fs.ErrExist)}
+		return &output.ExistsError{Path: dir, Why: fmt.Sprintf("a folder with an earlier run's %s: name another, or write over it with --force", name)}
 	}
 	ours := map[string]bool{} // pictures of own sources
 	results := 0

@@ -46,12 +46,13 @@ vet:
 
 # What reads the code, with pinned versions, and builds of other systems. It
 # downloads the tools and govulncheck's data base.
-staticcheck := go run honnef.co/go/tools/cmd/staticcheck@2025.1.1
-govulncheck := go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
+staticcheck := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+govulncheck := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 check: vet cross
-	$(staticcheck) ./...
 ifneq (,$(compiler))
 	$(cuda) $(staticcheck) $(tags) ./...
+else
+	$(staticcheck) ./...
 endif
 	$(govulncheck) ./...
 
@@ -102,6 +103,12 @@ format: $(clang-format)
 
 format-check: $(clang-format)
 	$< --dry-run -Werror $(cuda-sources)
+
+# Regenerates the picture decoders: nets/pixels/*/wasm.go. Needs Python 3, cargo
+# and Debian's clang with its libraries for WebAssembly.
+.PHONY: decoders
+decoders:
+	python3 nets/pixels/generate.py
 
 # What a machine with a GPU needs beside a checkout to prove and to measure
 # everything: out/gpu.tar.gz (bench/results/README.md). Fails where both are too large

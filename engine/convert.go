@@ -11,7 +11,9 @@ import (
 // host tensor of that type is returned as it is where host memory is the device's.
 func Place(d Device, dtype DType, t *Tensor) (*Tensor, error) {
 	if IsDryRun(d) {
-		return NewTensor(dtype, Memory{}, t.Shape()...), nil
+		out := NewTensor(dtype, Memory{}, t.Shape()...)
+		_, err := d.Alloc(out.Bytes())
+		return out, err
 	}
 	t = Convert(dtype, t)
 	if d.Local() {

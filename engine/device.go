@@ -36,6 +36,26 @@ func As[T any](d Device) (T, bool) {
 	}
 }
 
+// SameMemory reports whether two devices work on one memory, so that a tensor of
+// one is a tensor of the other.
+func SameMemory(a, b Device) bool {
+	if a.Local() || b.Local() {
+		return a.Local() && b.Local()
+	}
+	return behind(a) == behind(b)
+}
+
+// behind is the device that d and all its wrappers stand in front of.
+func behind(d Device) Device {
+	for {
+		u, ok := d.(interface{ Unwrap() Device })
+		if !ok {
+			return d
+		}
+		d = u.Unwrap()
+	}
+}
+
 // Copier copies between tensors of the device, of one size. A graph may hold it.
 type Copier interface{ Copy(dst, src *Tensor) error }
 

@@ -83,13 +83,16 @@ type Span struct {
 
 // Work describes an operation to the recorder.
 type Work struct {
-	Op    string     // the operation's name: "conv"
-	Out   *Tensor    // what it gives; nil for a scope without a result
-	In    [4]*Tensor // what it reads beside weights; unused places are nil
-	Dims  Dims       // the sizes that its cost depends on
-	FLOPs int64      // a multiply-add counts as two
-	Bytes int64      // read and written, at least
+	Op    string  // the operation's name: "conv"
+	Out   *Tensor // what it gives or changes; nil for a scope without a result
+	In    Inputs  // what it reads beside weights
+	Dims  Dims    // the sizes that its cost depends on
+	FLOPs int64   // of the method in the textbook; a multiply-add counts as two
+	Bytes int64   // read and written at least, weights as they are stored
 }
+
+// Inputs are tensors that an operation reads. Unused places are nil.
+type Inputs [8]*Tensor
 
 // Dim is a size by its usual name: "m", "heads", "keys".
 type Dim struct {
@@ -98,4 +101,14 @@ type Dim struct {
 }
 
 // Dims are the sizes of an operation. Unused places have no name.
-type Dims [6]Dim
+type Dims [8]Dim
+
+// Of is the size of a name, 0 where there is none.
+func (d *Dims) Of(name string) int {
+	for _, e := range d {
+		if e.Name == name {
+			return e.Size
+		}
+	}
+	return 0
+}

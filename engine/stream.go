@@ -17,8 +17,9 @@ type Stream struct {
 	path []string // the open scopes
 
 	used, peak int
-	live       map[uintptr]Memory // what New has given and Free has not taken back
-	slab       []Tensor           // from which New takes tensors
+	live       map[uintptr]block // what New has given and Free has not taken back, by Memory.at
+	counted    uintptr           // where the next block lies of a device that only counts
+	slab       []Tensor          // from which New takes tensors
 
 	// What a recorder needs; all of it is empty without one.
 	scopes  []mark
@@ -26,6 +27,12 @@ type Stream struct {
 	inner   int    // bytes allocated since the operation under way began
 	pending []timed
 	timer   EventTimer
+}
+
+// block is the memory of a tensor of so many bytes.
+type block struct {
+	Memory
+	bytes int
 }
 
 // mark is a moment: by the host's clock, and on the device's own.
@@ -107,9 +114,7 @@ func (s *Stream) New(dtype DType, dims ...int) *Tensor {
 	t := s.tensor()
 	t.set(dtype, Memory{}, dims)
 	n := t.Bytes()
-	s.used += n
 	s.inner += n
-	s.peak = max(s.peak, s.used)
 	if s.Err() != nil {
 		return t
 	}
@@ -118,12 +123,18 @@ func (s *Stream) New(dtype DType, dims ...int) *Tensor {
 		s.Fail(s.wrap(err, "a tensor of", t))
 		return t
 	}
+	if mem.at() == 0 && n > 0 { // a device that only counts: the address tells tensors apart
+		mem.Addr = s.counted + 1
+		s.counted += uintptr(n)
+	}
 	t.mem = mem
 	if at := mem.at(); at != 0 {
 		if s.live == nil {
-			s.live = map[uintptr]Memory{}
+			s.live = map[uintptr]block{}
 		}
-		s.live[at] = mem
+		s.live[at] = block{mem, n}
+		s.used += n
+		s.peak = max(s.peak, s.used)
 	}
 	return t
 }
@@ -169,10 +180,10 @@ func (s *Stream) wrap(err error, what string, t *Tensor) error {
 func (s *Stream) Close() {
 	s.flush()
 	s.forget()
-	for _, m := range s.live {
-		s.run.Device.Free(m)
+	for _, b := range s.live {
+		s.run.Device.Free(b.Memory)
 	}
-	s.live = nil
+	s.live, s.used = nil, 0
 }
 
 // Free gives tensors of New back before the stream ends. Views of them are
@@ -183,10 +194,10 @@ func (s *Stream) Free(ts ...*Tensor) {
 		if t == nil {
 			continue
 		}
-		s.used -= t.Bytes()
-		if m, ok := s.live[t.mem.at()]; ok {
-			s.run.Device.Free(m)
-			delete(s.live, m.at())
+		if b, ok := s.live[t.mem.at()]; ok {
+			s.run.Device.Free(b.Memory)
+			delete(s.live, b.at())
+			s.used -= b.bytes
 		}
 		t.mem = Memory{}
 	}
@@ -222,7 +233,9 @@ func (s *Stream) Set(dst, t *Tensor) {
 }
 
 func (s *Stream) upload(dst, t *Tensor) {
-	s.Do(Work{Op: "upload", Out: dst, Bytes: int64(t.Bytes())}, func(d Device) {
+	work := Work{Op: "upload", Out: dst, In: Inputs{t}, Dims: Dims{{"elements", t.Elems()}}, Bytes: int64(t.Bytes() + dst.Bytes())}
+	s.Do(work, func(d Device) {
+		s.moves("memcpy HtoD")
 		if err := d.Upload(dst, t.mem.Host); err != nil {
 			s.Fail(s.wrap(err, "upload of", t))
 		}
@@ -231,7 +244,9 @@ func (s *Stream) upload(dst, t *Tensor) {
 
 // Copy copies the values of one tensor of the device to another of its size.
 func (s *Stream) Copy(dst, src *Tensor) {
-	s.Do(Work{Op: "copy", Out: dst, In: [4]*Tensor{src}, Bytes: 2 * int64(src.Bytes())}, func(d Device) {
+	work := Work{Op: "copy", Out: dst, In: Inputs{src}, Dims: Dims{{"elements", src.Elems()}}, Bytes: 2 * int64(src.Bytes())}
+	s.Do(work, func(d Device) {
+		s.moves("memcpy DtoD")
 		c, ok := As[Copier](d)
 		if !ok {
 			return // a dry run
@@ -249,7 +264,9 @@ func (s *Stream) Get(t *Tensor) (*Tensor, error) {
 	}
 	out := NewTensor(t.dtype, Memory{Host: make([]byte, t.Bytes())}, t.Shape()...)
 	var err error
-	s.Do(Work{Op: "download", Out: t, Bytes: int64(t.Bytes())}, func(d Device) {
+	work := Work{Op: "download", Out: t, In: Inputs{t}, Dims: Dims{{"elements", t.Elems()}}, Bytes: 2 * int64(t.Bytes())}
+	s.Do(work, func(d Device) {
+		s.moves("memcpy DtoH")
 		if e := d.Download(out.mem.Host, t); e != nil {
 			err = s.wrap(e, "download of", t)
 		}
@@ -274,6 +291,14 @@ func (s *Stream) Synchronize() error {
 	}
 	s.flush()
 	return s.Err()
+}
+
+// moves names a copy as profilers do.
+func (s *Stream) moves(name string) {
+	if s.run.Device.Local() {
+		name = "memcpy"
+	}
+	s.Took(name)
 }
 
 // Path is where the stream is: the run's path and the names of the open scopes.
@@ -304,7 +329,9 @@ func (s *Stream) Leave(out *Tensor) *Tensor {
 }
 
 // Do runs an operation, unless the stream has failed, and returns w.Out. run
-// looks at the device's type; a device that it does not know only counts.
+// looks at the device's type; a device that it does not know only counts. An
+// operation that run does in its course has a span of its own, and its workspace
+// is a part of w's.
 func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 	if s.Err() != nil {
 		return w.Out
@@ -313,10 +340,12 @@ func (s *Stream) Do(w Work, run func(Device)) *Tensor {
 		run(s.run.Device)
 		return w.Out
 	}
+	kernel, inner := s.kernel, s.inner
 	s.kernel, s.inner = "", 0
 	from := s.mark()
 	run(s.run.Device)
 	s.record(Span{Path: join(s.Path(), w.Op), Work: w, Kernel: s.kernel, Workspace: s.inner}, from)
+	s.kernel, s.inner = kernel, inner+s.inner
 	return w.Out
 }
 
@@ -332,8 +361,9 @@ func (s *Stream) Took(kernel string) {
 	}
 }
 
-// Uses counts bytes that the operation under way takes beside tensors of New:
-// a worker's packed panels.
+// Uses counts bytes that the operation under way takes beside tensors that New
+// gives it in its course: the workers' packed panels, or a workspace that was
+// allocated before.
 func (s *Stream) Uses(bytes int) { s.inner += bytes }
 
 // mark is now.

@@ -105,7 +105,8 @@ func (t *Tensor) set(dtype DType, mem Memory, dims []int) {
 }
 
 // Memory is a block of a device's memory: Host for the CPU, Addr elsewhere.
-// Both are empty on a device that only counts.
+// On a device that only counts, a stream gives its tensors addresses that tell them
+// apart, and other tensors have neither.
 type Memory struct {
 	Host []byte
 	Addr uintptr

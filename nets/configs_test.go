@@ -2,6 +2,7 @@ package nets_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -360,6 +361,40 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	if rows < 350 {
+		t.Errorf("only %d rows", rows)
+	}
+}
+
+// TestDefaultKeys: a key that is not there has the default of its class, each by
+// itself.
+func TestDefaultKeys(t *testing.T) {
+	all, err := weights.ReadConfig(os.DirFS("testdata"), "keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Those of diffusers' autoencoder are a toy's.
+	other := map[string]bool{"AutoencoderKL block_out_channels": true, "AutoencoderKL layers_per_block": true}
+	rows := 0
+	for name, c := range classes() {
+		keys, err := all.Sub(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key := range c.obeyed {
+			if !keys.Has(key) {
+				continue // no default
+			}
+			base, err1 := c.parse(besides(name, key))
+			config := besides(name, key)
+			config[key] = keys[key]
+			have, err2 := c.parse(config)
+			if err := errors.Join(err1, err2); err != nil || reflect.DeepEqual(have, base) == other[name+" "+key] {
+				t.Errorf("%s: without %s: %+v; with its default, %v: %+v, %v", name, key, base, keys[key], have, err)
+			}
+			rows++
+		}
+	}
+	if rows < 100 {
 		t.Errorf("only %d rows", rows)
 	}
 }

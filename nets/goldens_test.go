@@ -291,6 +291,8 @@ var models = []struct {
 	{"unet_flip", convert.UNet, loadUNet, "down_blocks.0.resnets.0.conv2.weight"},
 	{"unet_middleless", convert.UNet, loadUNet, "down_blocks.0.resnets.0.conv2.weight"},
 	{"unet_plain", convert.UNet, loadUNet, "mid_block.resnets.0.conv1.weight"},
+	{"unet_ragged", convert.UNet, loadUNet, "up_blocks.0.upsamplers.0.conv.weight"},
+	{"unet_dropped", convert.UNet, loadUNet, "up_blocks.0.upsamplers.0.conv.bias"},
 	{"unet_deep", convert.UNet, loadUNet, "up_blocks.2.upsamplers.0.conv.weight"},
 	{"vae_three", convert.VAE, loadVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
 	{"vae_old", convert.VAE, loadVAE, "decoder.mid_block.attentions.0.to_v.weight"},
@@ -523,8 +525,8 @@ func TestInputsRefused(t *testing.T) {
 			_, err := b.Text.Start(s, zeros(1, 5, 39), 2, 3)
 			return err
 		}},
-		{"odd latents", "sample has shape [1 8 6 4], want [N H W 4] with H and W multiples of 4", func(s *engine.Stream) error {
-			_, err := u.Forward(s, zeros(1, 8, 6, 4), []float64{1}, zeros(1, 3, 15))
+		{"wide latents", "sample has shape [1 8 4 5], want [N H W 4]", func(s *engine.Stream) error {
+			_, err := u.Forward(s, zeros(1, 8, 4, 5), []float64{1}, zeros(1, 3, 15))
 			return err
 		}},
 		{"wide context", "encoder_hidden_states has shape [1 3 16], want [N L 15]", func(s *engine.Stream) error {
@@ -642,7 +644,7 @@ func TestMemory(t *testing.T) {
 // TestOneSampleForManyTexts holds a UNet that is given each latents once against
 // itself with latents for each text.
 func TestOneSampleForManyTexts(t *testing.T) {
-	for _, name := range []string{"unet_sd1", "unet_sd2", "unet_odd", "unet_deep", "unet_middleless", "unet_plain"} {
+	for _, name := range []string{"unet_sd1", "unet_sd2", "unet_odd", "unet_deep", "unet_middleless", "unet_plain", "unet_ragged"} {
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name, convert.UNet)
 			manyTexts(t, g, host.New(2), bounds[engine.F32])

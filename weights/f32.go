@@ -9,6 +9,7 @@ import (
 
 	"github.com/x448/float16"
 
+	"parley/engine"
 	"parley/kernels/simd"
 	"parley/weights/safetensors"
 )
@@ -60,9 +61,39 @@ func float8(dtype string) (table [256]float32) {
 	return table
 }
 
+// source is an entry as kernels pack it.
+type source struct{ e Entry }
+
+// Name implements storage.Source, as do the others.
+func (s source) Name() string { return s.e.Name }
+
+// DType is the file's.
+func (s source) DType() string { return s.e.DType }
+
+// Shape is the file's.
+func (s source) Shape() engine.Shape { return s.e.Shape }
+
+// F32 converts a part of the tensor, which readable has looked at.
+func (s source) F32(dst []float32, at int) error {
+	part, width := s.e, safetensors.Width(s.e.DType)
+	part.Data = part.Data[at*width : (at+len(dst))*width]
+	return safetensors.Reading(part.File, func() error { return toF32(dst, part) })
+}
+
+// readable fails where F32 would, whatever becomes of the file.
+func readable(e Entry) error {
+	if err := fills(e); err != nil {
+		return err
+	}
+	if !isFloat(e.DType) && e.Shape.Elems() > 0 {
+		return fmt.Errorf("%s: have %s, want a floating-point tensor%s", e.Name, e.DType, in(e.File))
+	}
+	return nil
+}
+
 // F32 converts an entry to f32, a copy.
 func F32(e Entry) ([]float32, error) {
-	if err := fills(e); err != nil {
+	if err := readable(e); err != nil {
 		return nil, err
 	}
 	out := make([]float32, e.Shape.Elems())
@@ -81,7 +112,7 @@ func fills(e Entry) error {
 	return nil
 }
 
-// toF32 converts as many elements of e as out has.
+// toF32 converts as many elements of e, which is readable, as out has.
 func toF32(out []float32, e Entry) error {
 	if len(out) == 0 {
 		return nil
@@ -118,9 +149,6 @@ func toF32(out []float32, e Entry) error {
 			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(d[8*i:])))
 		}
 	default:
-		if !isFloat(e.DType) {
-			return fmt.Errorf("%s: have %s, want a floating-point tensor%s", e.Name, e.DType, in(e.File))
-		}
 		table := float8(e.DType)
 		for i := range out {
 			out[i] = table[d[i]]

@@ -246,6 +246,63 @@ func TestWriteAs(t *testing.T) {
 	}
 }
 
+// TestRounding: formats of two bytes take the nearest number, the even one of two
+// that are equally near, and keep what is infinite or no number.
+func TestRounding(t *testing.T) {
+	nan := math.Float32bits(float32(math.NaN()))
+	bits := map[string]map[uint32]uint16{ // f32 to
+		"BF16": {0x3f800000: 0x3f80, 0x3f807fff: 0x3f80, 0x3f808000: 0x3f80, 0x3f808001: 0x3f81, 0x3f818000: 0x3f82, 0x3f81ffff: 0x3f82,
+			0xbf818000: 0xbf82, 0x3fffffff: 0x4000, 0x7f7fffff: 0x7f80, 0x7f800000: 0x7f80, 0xff800000: 0xff80, nan: 0x7fc0, 0x7f800001: 0x7fc0,
+			0xffffffff: 0xffff, 0x80000000: 0x8000, 0x00000001: 0},
+		"F16": {0x3f800000: 0x3c00, 0x3f801000: 0x3c00, 0x3f803000: 0x3c02, 0x3f801001: 0x3c01, 0x477fefff: 0x7bff, 0x477ff000: 0x7c00,
+			0x7f800000: 0x7c00, 0x33800000: 1, 0x33000000: 0, 0x33000001: 1, 0x80000000: 0x8000},
+	}
+	for dtype, pairs := range bits {
+		for from, want := range pairs {
+			var out sink
+			e := Entry{Name: "x", DType: "F32", Shape: engine.Shape{1}, Data: binary.LittleEndian.AppendUint32(nil, from)}
+			if err := WriteAs(&out, e, dtype); err != nil {
+				t.Fatal(err)
+			}
+			if have := binary.LittleEndian.Uint16(out); have != want {
+				t.Errorf("%s of %08x: %04x, want %04x", dtype, from, have, want)
+			}
+		}
+	}
+	// The ways there and back meet, and do not depend on where the bytes lie.
+	for _, dtype := range []string{"F16", "BF16"} {
+		data := make([]byte, 0, 1<<17+1)
+		for v := range 1 << 16 {
+			data = binary.LittleEndian.AppendUint16(data, uint16(v))
+		}
+		odd := append(make([]byte, 1, 1<<17+1), data...)[1:]
+		a, err := F32(Entry{Name: "x", DType: dtype, Shape: engine.Shape{1 << 16}, Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := F32(Entry{Name: "x", DType: dtype, Shape: engine.Shape{1 << 16}, Data: odd})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wide := make([]byte, 0, 4<<16)
+		for i, v := range a {
+			if v != b[i] && v == v {
+				t.Fatalf("%s %04x is %v or %v", dtype, i, v, b[i])
+			}
+			wide = binary.LittleEndian.AppendUint32(wide, math.Float32bits(v))
+		}
+		var out sink
+		if err := WriteAs(&out, Entry{Name: "x", DType: "F32", Shape: engine.Shape{1 << 16}, Data: wide}, dtype); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range a {
+			if have := binary.LittleEndian.Uint16(out[2*i:]); v == v && int(have) != i {
+				t.Fatalf("%s %04x comes back as %04x", dtype, i, have)
+			}
+		}
+	}
+}
+
 // TestCutUnderALoader: a checkpoint that is cut or written to while a net is
 // loaded is one error that names it; what was read before stays.
 func TestCutUnderALoader(t *testing.T) {

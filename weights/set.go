@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"parley/engine"
+	"parley/kernels/storage"
 	"parley/weights/safetensors"
 )
 
@@ -172,7 +173,7 @@ type faults struct {
 	mu    sync.Mutex
 	errs  []error
 	count int
-	read  map[string]bool // names that F32 was asked for
+	read  map[string]bool // names that were asked for
 }
 
 // In is the loader of a part: its tensors' names begin with "name.". It shares
@@ -194,8 +195,8 @@ func (l *Loader) Set() *Set { return l.set }
 // Device is where the net's weights are to lie.
 func (l *Loader) Device() engine.Device { return l.dev }
 
-// Done says that what F32 gave of tensors has been copied: their pages of the
-// file leave the process' memory.
+// Done says that what is wanted of tensors has been copied: their pages of the file
+// leave the process' memory.
 func (l *Loader) Done(names ...string) {
 	for _, name := range names {
 		safetensors.Forget(l.set.entries[l.prefix+name].Data)
@@ -247,23 +248,49 @@ func (l *Loader) Shape(name string) (engine.Shape, bool) {
 	return e.Shape, ok
 }
 
-// F32 reads a tensor as f32, a copy: whoever cuts the file later cuts nothing of
-// the net's. When the tensor is missing or has another shape, the error is kept
-// and the slice is nil.
-func (l *Loader) F32(name string, dims ...int) []float32 {
-	want := engine.Shape(dims)
+// entry finds a tensor. When it is missing or has another shape, the error is
+// kept.
+func (l *Loader) entry(name string, want engine.Shape) (Entry, bool) {
 	l.faults.note(l.prefix + name)
 	e, ok := l.set.entries[l.prefix+name]
 	if !ok {
 		l.Fail(&MissingError{Name: l.prefix + name, File: l.set.origin, Want: clone(want)})
-		return nil
+		return e, false
 	}
 	if !e.Shape.Equal(want) {
 		l.Fail(&ShapeError{Name: e.Name, File: e.File, Have: e.Shape, Want: clone(want)})
+		return e, false
+	}
+	return e, true
+}
+
+// Source finds a tensor for a kernel to pack, which reads it while it packs: Done
+// comes after that. When the tensor is missing, has another shape or is not of
+// floating-point numbers, the error is kept and the source is nil.
+func (l *Loader) Source(name string, dims ...int) storage.Source {
+	e, ok := l.entry(name, dims)
+	if !ok {
+		return nil
+	}
+	if !engine.IsDryRun(l.dev) {
+		if err := readable(e); err != nil {
+			l.Fail(err)
+			return nil
+		}
+	}
+	return source{e}
+}
+
+// F32 reads a tensor as f32, a copy: whoever cuts the file later cuts nothing of
+// the net's. When the tensor is missing or has another shape, the error is kept
+// and the slice is nil.
+func (l *Loader) F32(name string, dims ...int) []float32 {
+	e, ok := l.entry(name, dims)
+	if !ok {
 		return nil
 	}
 	if engine.IsDryRun(l.dev) {
-		return make([]float32, want.Elems()) // never touched, so it takes no memory
+		return make([]float32, e.Shape.Elems()) // never touched, so it takes no memory
 	}
 	data, err := F32(e)
 	if err != nil {
@@ -294,8 +321,8 @@ func (l *Loader) Without(name string) {
 	}
 }
 
-// Unread keeps an error where tensors of this loader's names are left that no
-// F32 has asked for: a net that does not know them would compute something
+// Unread keeps an error where tensors of this loader's names are left that nobody
+// has asked for: a net that does not know them would compute something
 // else. why says what the net is.
 func (l *Loader) Unread(why string) {
 	var left []string

@@ -63,6 +63,15 @@ func TestLoader(t *testing.T) {
 	}
 }
 
+// TestNamedTwice: of two tensors of a name the last is kept, and there is one.
+func TestNamedTwice(t *testing.T) {
+	s := NewSet([]Entry{one("b", "U8", "1", 1), one("a", "U8", "2", 1), one("b", "U8", "34", 2)})
+	e, ok := s.Entry("b")
+	if !ok || string(e.Data) != "34" || s.Len() != 2 || fmt.Sprint(s.Names()) != "[a b]" || len(s.Entries()) != 2 || string(s.Entries()[1].Data) != "34" {
+		t.Errorf("%v: %v", s.Names(), e)
+	}
+}
+
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
 	var none *NoWeightsError

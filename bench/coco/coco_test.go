@@ -84,7 +84,8 @@ func TestFormats(t *testing.T) {
 		{"nocaps_val.json", `[{"image": "val/0013ea2087020901.jpg", "img_id": 0},
 		{"image": "val/0032.jpg", "img_id": "b"}]`, Options{}, []string{"0 val/0013ea2087020901.jpg :", "b val/0032.jpg :"}},
 		{"sd.jsonl",
-			"{\"image\": \"a.jpg\", \"text\": \"A man\"}\n\n{\"image\": \"b.jpg\", \"texts\": [\"x\", \"y\"]}\r\n{\"image\":\"b.jpg\",\"text\":\"z\"}",
+			"{\"image\": \"a.jpg\", \"text\": \"A man\"}\n\n{\"image\": \"b.jpg\", \"texts\": [\"x\", " +
+				"\"y\"]}\r\n{\"image\":\"b.jpg\",\"text\":\"z\"}",
 			Options{}, []string{"a.jpg a.jpg : A man", "b.jpg b.jpg : x|y|z"}},
 		{"ids.jsonl",
 			"{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}",

@@ -14,6 +14,7 @@ import (
 	"parley/kernels/conv"
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
+	"parley/kernels/storage"
 )
 
 // weightsOf are the arguments of a launch that another layer would have others of:
@@ -119,14 +120,14 @@ func kernels(b *bench) error {
 	}
 	for _, p := range b.products() {
 		one(p.name(), p.flops(), 0, func(s *engine.Stream) (func() *engine.Tensor, error) {
-			w, err := matmul.Pack(b.dev, random.Normal(1, 0.05, p.n, p.k).F32(), p.n, p.k)
+			w, err := matmul.Pack(b.dev, storage.Values(random.Normal(1, 0.05, p.n, p.k).F32()), p.n, p.k)
 			x := s.Put(random.Normal(2, 1, p.m, p.k))
 			return func() *engine.Tensor { return matmul.Linear(s, x, w, matmul.Epilogue{}) }, err
 		})
 	}
 	for _, c := range b.convolutions() {
 		one(c.name(), c.flops(), 0, func(s *engine.Stream) (func() *engine.Tensor, error) {
-			w, err := conv.Pack(b.dev, random.Normal(1, 0.02, c.out, c.in, 3, 3).F32(), c.out, c.in, 3, 3)
+			w, err := conv.Pack(b.dev, storage.Values(random.Normal(1, 0.02, c.out, c.in, 3, 3).F32()), c.out, c.in, 3, 3)
 			x := s.Put(random.Normal(2, 1, c.n, c.size, c.size, c.in))
 			return func() *engine.Tensor { return conv.Conv2D(s, x, w, c.o) }, err
 		})

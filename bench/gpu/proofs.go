@@ -27,6 +27,7 @@ import (
 	"parley/kernels/optest"
 	"parley/kernels/resize"
 	"parley/kernels/rgb"
+	"parley/kernels/storage"
 	"parley/kernels/tiles"
 	"parley/nets/forward"
 	"parley/nets/models"
@@ -288,7 +289,7 @@ func bitwises() []bitwise {
 	}
 	linear := func(m, k, n int, x func(uint64, ...int) *engine.Tensor) func(s *engine.Stream) (*engine.Tensor, error) {
 		return func(s *engine.Stream) (*engine.Tensor, error) {
-			w, err := matmul.Pack(s.Device(), x(2, n, k).F32(), n, k)
+			w, err := matmul.Pack(s.Device(), storage.Values(x(2, n, k).F32()), n, k)
 			if err != nil {
 				return nil, err
 			}
@@ -297,7 +298,7 @@ func bitwises() []bitwise {
 	}
 	convolve := func(size, in, out int, o conv.Options, x func(uint64, ...int) *engine.Tensor) func(s *engine.Stream) (*engine.Tensor, error) {
 		return func(s *engine.Stream) (*engine.Tensor, error) {
-			w, err := conv.Pack(s.Device(), x(2, out, in, 3, 3).F32(), out, in, 3, 3)
+			w, err := conv.Pack(s.Device(), storage.Values(x(2, out, in, 3, 3).F32()), out, in, 3, 3)
 			if err != nil {
 				return nil, err
 			}

@@ -35,7 +35,8 @@ func main() {
 	flag.IntVar(&b.k, "k", 8, "captions of each")
 	flag.IntVar(&b.steps, "steps", 10, "denoising steps")
 	flag.IntVar(&b.each, "drawings", 1, "of each caption; the closest one counts")
-	flag.BoolVar(&b.redraw, "redraw-duplicates", true, "draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
+	flag.BoolVar(&b.redraw, "redraw-duplicates", true,
+		"draw a caption that comes twice twice, as the paper does: frequent captions then win more often")
 	flag.Uint64Var(&b.seed, "seed", 1, "of all randomness")
 	flag.StringVar(&b.precision, "precision", "f32", "of the CPU: exact, f32 or fast")
 	python := flag.Bool("as-python", false, "the captions and the noise of evaluate.py")
@@ -96,8 +97,9 @@ func (b *bench) open() (err error) {
 	if b.clip, err = models.OpenCLIP(models.Embedded("clip"), b.device); err != nil {
 		return err
 	}
-	b.loop = rerank.Loop{Captioner: blip.Captioner(models.Nucleus()), Painter: b.sd.Painter(b.draw), Judge: b.clip.Judge(models.EmbedOptions{}),
-		K: b.k, RedrawDuplicates: b.redraw, Drawings: b.each}
+	b.loop = rerank.Loop{Captioner: blip.Captioner(models.Nucleus()), Painter: b.sd.Painter(b.draw),
+		Judge: b.clip.Judge(models.EmbedOptions{}),
+		K:     b.k, RedrawDuplicates: b.redraw, Drawings: b.each}
 	return nil
 }
 

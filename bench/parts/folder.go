@@ -44,7 +44,6 @@ type Folder struct {
 	events *capped
 	text   *capped
 	tables map[string]*table
-	lost   []string
 }
 
 type table struct {

@@ -13,6 +13,7 @@ import (
 	"parley/engine/device"
 	"parley/nets/models"
 	"parley/weights/convert"
+	"parley/weights/vocab"
 )
 
 // app is what all commands share: the global flags, and the device.
@@ -24,6 +25,7 @@ type app struct {
 	models, blip, sd, clip, device string
 	variant, precision             string
 	assume                         convert.Assume
+	clean                          vocab.Cleaning
 	threads                        int
 	dev                            engine.Device
 }
@@ -49,7 +51,9 @@ func (a *app) source(name, own string) (models.Source, error) {
 	flag := "--" + name
 	if own == "" {
 		if a.models == "" {
-			return models.Embedded(name), nil
+			src := models.Embedded(name)
+			src.Clean = a.clean
+			return src, nil
 		}
 		own, flag = filepath.Join(a.models, name), "--models"
 	}
@@ -62,7 +66,7 @@ func (a *app) at(flag, path string) (models.Source, error) {
 	if err != nil {
 		return src, fmt.Errorf("%s: %w", flag, err)
 	}
-	src.Note, src.Variant, src.Assume = a.note, a.variant, a.assume
+	src.Note, src.Clean, src.Variant, src.Assume = a.note, a.clean, a.variant, a.assume
 	return src, nil
 }
 
@@ -93,8 +97,13 @@ func opened[T any](a *app, name, own string, open func(models.Source, engine.Dev
 
 func (a *app) openBLIP() (*models.BLIP, error) { return opened(a, "blip", a.blip, models.OpenBLIP) }
 
-func (a *app) openSD() (*models.StableDiffusion, error) {
-	return opened(a, "sd", a.sd, models.OpenStableDiffusion)
+func (a *app) openSD(x models.Extras) (*models.StableDiffusion, error) {
+	return opened(a, "sd", a.sd, func(src models.Source, dev engine.Device) (*models.StableDiffusion, error) {
+		if x.VAE != nil {
+			x.VAE.Variant, x.VAE.Note = src.Variant, a.note
+		}
+		return models.OpenStableDiffusionWith(src, dev, x)
+	})
 }
 
 func (a *app) openCLIP() (*models.CLIP, error) { return opened(a, "clip", a.clip, models.OpenCLIP) }

@@ -66,14 +66,15 @@ on its neighbours.`}
 			e := entry{name, raw(name), []caption{}, ""}
 			var texts []string
 			for _, c := range captions {
-				c.Text = beside.prefix + c.Text
-				texts, e.Captions = append(texts, c.Text), append(e.Captions, caption(c))
-			}
-			var failed error
-			if err == nil {
-				if err = beside.write(name, texts); err != nil {
-					failed = pictureError{err}
+				if c.Err != nil {
+					err = cmp.Or(err, c.Err)
+					continue
 				}
+				c.Text = beside.prefix + c.Text
+				texts, e.Captions = append(texts, c.Text), append(e.Captions, caption{c.Text, c.Score})
+			}
+			if err == nil {
+				err = beside.write(name, texts)
 			}
 			if err != nil {
 				e.Error = err.Error()
@@ -87,7 +88,7 @@ on its neighbours.`}
 				}
 				fmt.Fprintln(a.out, terminal.Plain(t))
 			}
-			return cmp.Or(out.add(e), failed)
+			return cmp.Or(out.add(e), pictureFailed(err))
 		})
 		return errors.Join(out.end(), err)
 	}

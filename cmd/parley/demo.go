@@ -34,7 +34,7 @@ func (a *app) demo() *cobra.Command {
 			sources = append(sources, src)
 			f.own = append(f.own, src.Name)
 		}
-		return a.reconstructAll(cmd, f, func(yield func(rerank.Source, error) bool) {
+		return a.reconstructAll(cmd, f, true, func(yield func(rerank.Source, error) bool) {
 			for _, s := range sources {
 				if !yield(s, nil) {
 					return

@@ -15,6 +15,7 @@ import (
 
 func (a *app) draw() *cobra.Command {
 	var f drawFlags
+	var words promptFlags
 	var first seed
 	var k int
 	var to, from, list, like string
@@ -36,11 +37,17 @@ web UI writes it) and "parley" (JSON); --like draws it again: with its text, see
 and options, where the command line says nothing else; of which model it does not
 tell.
 
-JSON: [{"text", "seed", "image", "error"}]. A name that is not UTF-8 has its bytes
+On the CPU a drawing's bytes do not depend on k, nor on what is drawn beside it; on
+a GPU the matrix kernels follow the size of the batch, so that pixels may differ by
+rounding.
+
+JSON: [{"text", "seed", "image", "lost", "error"}], lost where the end of a prompt
+was cut. A name that is not UTF-8 has its bytes
 in "image_bytes", in base64.`}
 	f.add(c)
 	f.addNegative(c)
 	a.addPrediction(c)
+	words.add(a, c)
 	addSeed(c.Flags(), &first, "of the first drawing; the same as torch's CPU generator")
 	c.Flags().IntVarP(&k, "k", "k", 1, "drawings of each text")
 	c.Flags().StringVarP(&to, "out", "o", "out", "folder of the pictures, or a .png file")
@@ -88,20 +95,43 @@ in "image_bytes", in base64.`}
 				return err
 			}
 		}
-		p, err := a.openSD()
+		x, err := words.extras()
+		if err != nil {
+			return err
+		}
+		p, err := a.openSD(x)
 		if err != nil {
 			return err
 		}
 		defer p.Close()
 		o := f.options(a, cmd, p.Defaults)
 		o.Init, o.Strength = init.picture, strength
+		if o.Init != nil {
+			if w, h := p.SizeOf(o.Init, f.width, f.height); w != o.Width || h != o.Height || f.width == 0 && f.height == 0 {
+				o.Width, o.Height = w, h
+				a.note(fmt.Sprintf("--from %s, %d x %d pixels: drawn as %d x %d; --width and --height choose another size", from, o.Init.W, o.Init.H, w, h))
+			}
+		}
+		o.Note = func(text string) { a.note(text + "; --vae-tiling decides") }
+		o.Chunks = words.long == "chunks"
+		lost := map[string]string{} // by text
+		if !o.Chunks {
+			if _, err := a.lost(cmd, p.Lost, "--negative", o.Negative, inChunks); err != nil {
+				return err
+			}
+			for _, t := range texts {
+				if lost[t], err = a.lost(cmd, p.Lost, fmt.Sprintf("the prompt %.40q", t), t, inChunks); err != nil {
+					return err
+				}
+			}
+		}
 		o.Progress = terminal.Progress(a.errs, "drawing")
 		how, err := a.parametersOf(p, o)
 		if err != nil {
 			return err
 		}
 		how.Init, how.InitSHA256 = init.path, init.sum
-		return a.drawAll(cmd, p, o, how, jobs, files)
+		return a.drawAll(cmd, p, o, how, jobs, lost, files)
 	}
 	return c
 }
@@ -125,12 +155,13 @@ func jobsOf(texts []string, seed uint64, k int) []job {
 }
 
 // drawAll draws and writes pictures, and tells of each as it is there.
-func (a *app) drawAll(cmd *cobra.Command, p *models.StableDiffusion, o models.DrawOptions, how parameters.Drawing, jobs []job, files *drawings) error {
+func (a *app) drawAll(cmd *cobra.Command, p *models.StableDiffusion, o models.DrawOptions, how parameters.Drawing, jobs []job, lost map[string]string, files *drawings) error {
 	type entry struct {
 		Text       string `json:"text"`
 		Seed       uint64 `json:"seed"`
 		Image      string `json:"image"`
 		ImageBytes []byte `json:"image_bytes,omitempty"`
+		Lost       string `json:"lost,omitempty"`
 		Error      string `json:"error,omitempty"`
 	}
 	out := list{a: a}
@@ -141,7 +172,7 @@ func (a *app) drawAll(cmd *cobra.Command, p *models.StableDiffusion, o models.Dr
 	}
 	err := p.Draw(a.run(cmd), texts, seeds, o, func(n int, d rerank.Drawing) {
 		j := jobs[n]
-		e := entry{Text: j.text, Seed: j.seed}
+		e := entry{Text: j.text, Seed: j.seed, Lost: lost[j.text]}
 		var m *pixels.Image
 		err := d.Err
 		if err == nil {

@@ -188,6 +188,10 @@ func (a *app) parametersOf(p *models.StableDiffusion, o models.DrawOptions) (par
 	}
 	d := parameters.Drawing{NegativePrompt: o.Negative, Steps: o.Steps, Sampler: c.Kind, Scheduler: o.Scheduler, Guidance: o.Guidance,
 		Width: o.Width, Height: o.Height, Precision: a.precision, Program: "parley"}
+	d.ClipSkip, d.VAETiling = o.ClipSkip, string(o.Tiling)
+	if o.Chunks {
+		d.LongPrompt = "chunks"
+	}
 	if o.Init != nil {
 		d.Strength = o.Strength
 	}
@@ -204,6 +208,9 @@ func setLike(cmd *cobra.Command, d parameters.Drawing) error {
 		{"height", strconv.Itoa(d.Height), "0"},
 		{"scheduler", d.Scheduler, ""},
 		{"negative", d.NegativePrompt, ""},
+		{"clip-skip", strconv.Itoa(d.ClipSkip), "0"},
+		{"long-prompt", d.LongPrompt, ""},
+		{"vae-tiling", d.VAETiling, ""},
 		{"precision", d.Precision, ""},
 		{"from", d.Init, ""},
 		{"strength", strconv.FormatFloat(d.Strength, 'g', -1, 64), "0"},

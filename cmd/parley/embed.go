@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -19,9 +20,11 @@ func (a *app) embed() *cobra.Command {
 		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"\n  parley embed --jsonl --recursive photos",
 		Long: "Embeddings have length 1." + finding + `
 
-JSON: [{"file" or "text", "embedding", "error"}]. A name that is not UTF-8 has its
+JSON: [{"file" or "text", "embedding", "lost", "error"}], lost where the end of a
+text was cut. A name that is not UTF-8 has its
 bytes in "file_bytes", in base64.`}
 	where.add(c)
+	addClean(a, c)
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.Flags().BoolVar(&pooled, "pooled", false, "before the projection, as the paper's authors did")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -39,6 +42,7 @@ bytes in "file_bytes", in base64.`}
 			File      string    `json:"file,omitempty"`
 			FileBytes []byte    `json:"file_bytes,omitempty"`
 			Text      *string   `json:"text,omitempty"`
+			Lost      string    `json:"lost,omitempty"`
 			Embedding []float32 `json:"embedding"`
 			Error     string    `json:"error,omitempty"`
 		}
@@ -58,27 +62,35 @@ bytes in "file_bytes", in base64.`}
 		}
 		failed := eachPicture(cmd.Context(), a, where.sources(cmd, files), func(pictures []pixels.Picture) ([][]float32, error) {
 			m, err := j.EmbedImages(a.run(cmd), pictures, o)
-			if err != nil {
+			if m == nil {
 				return nil, err
 			}
-			return models.Rows(m), nil
+			return models.Rows(m), err
 		}, func(name string, embedding []float32, err error) error {
 			e := entry{File: name, FileBytes: raw(name), Embedding: embedding}
 			if err != nil {
 				e.Embedding, e.Error = []float32{}, err.Error()
 			}
-			return add(e)
+			return cmp.Or(add(e), pictureFailed(err))
 		})
 		const size = 64 // texts at once
 		for lo := 0; lo < len(lines) && cmd.Context().Err() == nil && a.out.err == nil; lo += size {
 			some := lines[lo:min(lo+size, len(lines))]
 			m, err := j.EmbedTexts(a.run(cmd), some, o)
+			bad, err := items(err)
 			if err != nil {
 				failed = errors.Join(failed, err)
 				break
 			}
 			for i, embedding := range models.Rows(m) {
-				if err := add(entry{Text: &some[i], Embedding: embedding}); err != nil {
+				e := entry{Text: &some[i], Embedding: embedding}
+				if bad[i] != nil {
+					e.Embedding, e.Error = []float32{}, bad[i].Error()
+					failed = errors.Join(failed, fmt.Errorf("%q: %w", some[i], bad[i]))
+				} else if e.Lost, err = a.lost(cmd, j.Lost, fmt.Sprintf("the text %.40q", some[i]), some[i], ""); err != nil {
+					return err
+				}
+				if err := add(e); err != nil {
 					return err
 				}
 			}

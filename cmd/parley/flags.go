@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/schedule"
 	"parley/weights/convert"
+	"parley/weights/inversion"
+	"parley/weights/vocab"
 )
 
 // drawFlags are the options of drawing; zero means the model's own. Their ranges
@@ -16,6 +21,8 @@ type drawFlags struct {
 	steps, width, height int
 	guidance             float64
 	scheduler, negative  string
+	tiling               string
+	skip                 int
 }
 
 func (f *drawFlags) add(c *cobra.Command) {
@@ -24,8 +31,11 @@ func (f *drawFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.scheduler, "scheduler", "", strings.Join(schedule.Kinds, ", ")+" (the checkpoint's)")
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
+	c.Flags().StringVar(&f.tiling, "vae-tiling", "auto", "decode in tiles, in less memory, to a picture that differs a little: "+strings.Join(diffusion.Tilings(), ", ")+" (auto: where the whole does not fit)")
+	c.Flags().IntVar(&f.skip, "clip-skip", 0, "last layers of the text encoder to leave out, as diffusers counts: 1 is what the webui calls 2")
 }
 
+// addNegative is for who draws from texts.
 func (f *drawFlags) addNegative(c *cobra.Command) {
 	c.Flags().StringVar(&f.negative, "negative", "", "negative prompt: what to stay away from")
 }
@@ -53,9 +63,75 @@ func (f *drawFlags) options(a *app, c *cobra.Command, o models.DrawOptions) mode
 	if changed("height") {
 		o.Height = f.height
 	}
-	o.Negative, o.Prediction = f.negative, a.assume.Prediction
+	o.Negative, o.Prediction, o.Tiling = f.negative, a.assume.Prediction, diffusion.Tiling(f.tiling)
+	o.ClipSkip = f.skip
 	return o
 }
+
+// promptFlags are what texts and nets of drawing can be changed by.
+type promptFlags struct {
+	long, vae  string
+	embeddings []string
+}
+
+func (f *promptFlags) add(a *app, c *cobra.Command) {
+	c.Flags().StringVar(&f.long, "long-prompt", "cut", "what a prompt beyond the text encoder's tokens becomes: cut, with a word about it; or chunks, with weights as (word:1.3), [word] and BREAK, as AUTOMATIC1111's webui reads them")
+	c.Flags().StringVar(&f.vae, "vae", "", "another autoencoder: a folder or file of one, or a whole checkpoint")
+	c.Flags().StringArrayVar(&f.embeddings, "embedding", nil, "[NAME=]FILE of textual inversion; may be repeated")
+	addClean(a, c)
+}
+
+// addClean is the flag of what happens to texts before CLIP's words are looked for.
+func addClean(a *app, c *cobra.Command) {
+	c.Flags().StringVar((*string)(&a.clean), "clean", "", "what is done to texts before CLIP's words are looked for: "+cleanings()+" (the checkpoint's: transformers, or lower of open_clip's folders)")
+}
+
+func cleanings() string {
+	var names []string
+	for _, c := range vocab.Cleanings() {
+		names = append(names, string(c))
+	}
+	return strings.Join(names, ", ")
+}
+
+// extras reads the files that the flags name.
+func (f *promptFlags) extras() (x models.Extras, err error) {
+	if f.vae != "" {
+		src, err := models.At(f.vae)
+		if err != nil {
+			return x, fmt.Errorf("--vae: %w", err)
+		}
+		x.VAE = &src
+	}
+	for _, e := range f.embeddings {
+		name, file, named := strings.Cut(e, "=")
+		if !named {
+			name, file = "", e
+		} else if name == "" {
+			return x, usage("--embedding %s: want a name before =", e)
+		}
+		v, err := inversion.Open(file, name)
+		if err != nil {
+			return x, fmt.Errorf("--embedding: %w", err)
+		}
+		x.Embeddings = append(x.Embeddings, v)
+	}
+	return x, nil
+}
+
+// lost tells of a text of which a text encoder sees a part alone, and returns the
+// rest. more is how all of it is taken, where there is a way.
+func (a *app) lost(cmd *cobra.Command, lost func(context.Context, string) (string, error), what, text, more string) (string, error) {
+	rest, err := lost(cmd.Context(), text)
+	if err == nil && strings.TrimSpace(rest) != "" {
+		a.note(fmt.Sprintf("%s is longer than the text encoder takes, and is cut before %q%s", what, rest, more))
+		return rest, nil
+	}
+	return "", err
+}
+
+// inChunks is what takes all of a prompt.
+const inChunks = "; --long-prompt chunks takes all of it"
 
 // captionFlags are the options of describing.
 type captionFlags struct {

@@ -193,6 +193,16 @@ func flagRows() map[string]flagRow {
 		"draw from-file": {base: draw, set: "--from-file {F}/texts.txt", check: has("01-00.png", "02-00.png")},
 		"draw like":      {base: draw + " --seed 1", set: "--like {F}/like.png --seed 0", like: draw + " --negative dog"},
 
+		"draw clip-skip":   {base: draw, set: "--clip-skip 1"},
+		"draw long-prompt": {base: draw + "~(under~the~stars:1.9)", set: "--long-prompt chunks"},
+		"draw vae":         {base: draw, set: "--vae {F}/sd16"},
+		"draw vae-tiling":  {base: draw + " --width 128 --height 128", set: "--vae-tiling always"},
+		"draw embedding":   {base: draw, set: "--embedding {F}/missing.pt", code: 1, check: func(_, have outcome) bool { return strings.Contains(have.errs, "missing.pt") }},
+		"draw clean":       {base: draw + "~&amp;amp;~dog", set: "--clean openai"},
+		"embed clean":      {base: "embed --text &amp;amp;", set: "--clean openai"},
+		"score clean":      {base: "score --json {F}/a.png --text &amp;amp;", set: "--clean openai"},
+		"tokenize clean":   {base: "tokenize --clip &amp;amp;", set: "--clean openai"},
+
 		"embed text":      {base: "embed {F}/a.png", set: "--text a~cat", want: "a cat\t128 numbers"},
 		"embed pooled":    {base: "embed {F}/a.png", set: "--pooled"},
 		"embed recursive": {base: "embed {F}/pics", set: "--recursive", want: "c.png"},
@@ -235,6 +245,8 @@ func flagRows() map[string]flagRow {
 		"forward sample":             {base: generate + " --top-p 1 --seed 3", set: "--sample"},
 		"forward top-p":              {base: generate + " --sample", set: "--top-p 0.0001", like: generate},
 		"forward repetition-penalty": {base: generate, set: "--repetition-penalty 9"},
+		"forward clip-skip":          {base: pipeline, set: "--clip-skip 1"},
+		"forward vae-tiling":         {base: pipeline + " --width 128 --height 128", set: "--vae-tiling always"},
 		"forward length-penalty":     {base: generate + " --beam 4", set: "--length-penalty -9"},
 		"forward early-stopping":     {base: generate + " --beam 4 --length-penalty 9", set: "--early-stopping"},
 		"forward max-length":         {base: generate, set: "--max-length 6", want: "sequences [2 6]"},
@@ -262,6 +274,12 @@ func flagRows() map[string]flagRow {
 		add("k", flagRow{set: "-k 3", check: has("00-02.png")})
 		add("out", flagRow{set: "--out {O}/deep", check: has("deep/00-01.png", "deep/sheet.png", "deep/result.json")})
 		add("force", flagRow{base: loop.base + " --out {F}/earlier", set: "--force", check: func(base, have outcome) bool { return base.code == 1 }})
+		add("clip-skip", flagRow{set: "--clip-skip 1"})
+		add("vae", flagRow{set: "--vae {F}/sd16"})
+		add("vae-tiling", flagRow{base: loop.base + " --width 128 --height 128", set: "--vae-tiling always"})
+		add("embedding", flagRow{set: "--embedding {F}/missing.pt", code: 1, check: func(_, have outcome) bool { return strings.Contains(have.errs, "missing.pt") }})
+		add("clean", flagRow{set: "--clean shout", code: 2, check: func(_, have outcome) bool { return strings.Contains(have.errs, "--clean shout") }})
+		add("long-prompt", flagRow{set: "--long-prompt shout", code: 2, check: func(_, have outcome) bool { return strings.Contains(have.errs, "--long-prompt shout") }})
 		add("pooled", flagRow{set: "--pooled"})
 		add("beam", flagRow{set: "--beam 2"})
 		add("top-k", flagRow{set: "--top-k 1"})

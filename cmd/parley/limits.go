@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"parley/nets/diffusion"
 	"parley/nets/schedule"
 	"parley/weights/convert"
 )
@@ -53,6 +54,11 @@ func limits() map[string]limit {
 		"drawings":   between(1, 100),
 		"scheduler":  {one: schedule.Kinds},
 		"prediction": {one: convert.Predictions},
+		"vae-tiling": {one: diffusion.Tilings()},
+		"clip-skip":  between(0, 1000),
+		// Texts.
+		"long-prompt": {one: []string{"cut", "chunks"}},
+		"clean":       {one: strings.Split(cleanings(), ", ")},
 		// Describing.
 		"beam":               between(1, mostBeams),
 		"top-p":              {min: 0, max: 1, above: true},

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"parley/cmd/parley/terminal"
+	"parley/nets/finite"
 	"parley/nets/pixels"
 	"parley/nets/pixels/batch"
 )
@@ -57,7 +58,8 @@ func (f *failures) err() error {
 // eachPicture has work done for pictures, some at once, while the next ones are
 // decoded, and hands on what comes of each in their order: what is done is done
 // when a later one fails or the work is stopped. A picture that cannot be read,
-// or with which the work fails, is handed on with its error.
+// or with which the work fails, is handed on with its error, which each returns
+// as a pictureError to have it told.
 func eachPicture[T any](ctx context.Context, a *app, sources iter.Seq[batch.Source],
 	work func([]pixels.Picture) ([]T, error), each func(name string, result T, err error) error) error {
 	const size = 16
@@ -70,9 +72,6 @@ func eachPicture[T any](ctx context.Context, a *app, sources iter.Seq[batch.Sour
 		}
 		for i, item := range items {
 			failed.seen++
-			if errs[i] != nil {
-				failed.tell(errs[i])
-			}
 			err := each(item.Name, results[i], errs[i])
 			if of := (pictureError{}); errors.As(err, &of) {
 				failed.tell(of)
@@ -99,13 +98,29 @@ func eachPicture[T any](ctx context.Context, a *app, sources iter.Seq[batch.Sour
 // pictureError is a failure with one picture, behind which the others go on.
 type pictureError struct{ error }
 
+func pictureFailed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return pictureError{err}
+}
+
+// items tells errors of single items from one of all.
+func items(err error) (finite.Items, error) {
+	var some finite.Items
+	if errors.As(err, &some) {
+		return some, nil
+	}
+	return nil, err
+}
+
 // workAll does the work for the pictures that are there, and where it fails, for
 // each alone.
-func workAll[T any](ctx context.Context, items []batch.Item, work func([]pixels.Picture) ([]T, error)) ([]T, []error) {
-	results, errs := make([]T, len(items)), make([]error, len(items))
+func workAll[T any](ctx context.Context, sources []batch.Item, work func([]pixels.Picture) ([]T, error)) ([]T, []error) {
+	results, errs := make([]T, len(sources)), make([]error, len(sources))
 	var pictures []pixels.Picture
 	var at []int
-	for i, item := range items {
+	for i, item := range sources {
 		if errs[i] = item.Err; item.Err == nil {
 			pictures, at = append(pictures, item.Picture), append(at, i)
 		}
@@ -114,17 +129,18 @@ func workAll[T any](ctx context.Context, items []batch.Item, work func([]pixels.
 		return results, errs
 	}
 	all, err := work(pictures)
+	some, err := items(err)
 	for j, i := range at {
 		one := all
 		if err == nil {
-			one = all[j : j+1]
+			one, errs[i] = all[j:j+1], some[j]
 		} else if errs[i] = err; len(at) > 1 && ctx.Err() == nil {
 			one, errs[i] = work(pictures[j : j+1])
 		}
 		if errs[i] == nil {
 			results[i] = one[0]
 		} else {
-			errs[i] = fmt.Errorf("%s: %w", items[i].Name, errs[i])
+			errs[i] = fmt.Errorf("%s: %w", sources[i].Name, errs[i])
 		}
 	}
 	return results, errs

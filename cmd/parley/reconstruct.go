@@ -28,6 +28,7 @@ type loopFlags struct {
 	redraw   bool
 	drawings int
 	force    bool
+	words    promptFlags
 	own      []string // sources whose earlier results may be replaced
 }
 
@@ -35,6 +36,7 @@ func (f *loopFlags) add(a *app, c *cobra.Command, k int) {
 	f.draw.add(c)
 	f.draw.addNegative(c)
 	a.addPrediction(c)
+	f.words.add(a, c)
 	f.caption.add(c)
 	c.Flags().IntVarP(&f.k, "k", "k", k, "candidates")
 	addSeed(c.Flags(), &f.seed, "of all randomness; that of the next source is a million higher")
@@ -72,7 +74,7 @@ run's results or pictures is refused unless --force is set.`
 		}
 		sub.RunE = func(cmd *cobra.Command, args []string) error {
 			if sub == image {
-				return a.reconstructAll(cmd, f, f.pictures(cmd.Context(), where.sources(cmd, args)))
+				return a.reconstructAll(cmd, f, true, f.pictures(cmd.Context(), where.sources(cmd, args)))
 			}
 			if lines != "" {
 				more, err := readLines(lines, cmd.InOrStdin())
@@ -84,7 +86,7 @@ run's results or pictures is refused unless --force is set.`
 			if len(args) == 0 {
 				return usage("reconstruct text: name a text, or a file of texts with --from-file")
 			}
-			return a.reconstructAll(cmd, f, func(yield func(rerank.Source, error) bool) {
+			return a.reconstructAll(cmd, f, false, func(yield func(rerank.Source, error) bool) {
 				for i, arg := range args {
 					if !yield(rerank.Source{Name: arg, Seed: rerank.SourceSeed(f.seed.value, i)}, nil) {
 						return
@@ -115,7 +117,11 @@ func (f *loopFlags) pictures(ctx context.Context, sources iter.Seq[batch.Source]
 
 // reconstructAll runs a loop for each source. One that fails is told, and the
 // others go on.
-func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2[rerank.Source, error]) (err error) {
+func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, sources iter.Seq2[rerank.Source, error]) (err error) {
+	x, err := f.words.extras()
+	if err != nil {
+		return err
+	}
 	var how parameters.Drawing
 	folder, err := results.NewFolder(f.dir, results.Options{Force: f.force, Own: f.own,
 		Parameters: func(r *rerank.Result, i int) parameters.Drawing {
@@ -135,7 +141,7 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 		return err
 	}
 	defer blip.Close()
-	sd, err := a.openSD()
+	sd, err := a.openSD(x)
 	if err != nil {
 		return err
 	}
@@ -145,10 +151,20 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 		return err
 	}
 	defer clip.Close()
+	if err := clip.Ready(pictures, !pictures); err != nil {
+		return err
+	}
 	draw := f.draw.options(a, cmd, sd.Defaults)
 	if how, err = a.parametersOf(sd, draw); err != nil {
 		return err
 	}
+	draw.Chunks = f.words.long == "chunks"
+	if !draw.Chunks {
+		if _, err := a.lost(cmd, sd.Lost, "--negative", draw.Negative, inChunks); err != nil {
+			return err
+		}
+	}
+	draw.Note = func(text string) { a.note(text + "; --vae-tiling decides") }
 	draw.Progress = terminal.Progress(a.errs, "drawing")
 	l := &rerank.Loop{
 		Captioner: blip.Captioner(f.caption.options(cmd, false)),
@@ -161,6 +177,11 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, sources iter.Seq2
 	out := list{a: a}
 	err = l.Run(a.run(cmd), sources, func(r *rerank.Result, err error) error {
 		failed.seen++
+		if !pictures && !draw.Chunks {
+			if _, err := a.lost(cmd, sd.Lost, fmt.Sprintf("the prompt %.40q", r.Source.Name), r.Source.Name, inChunks); err != nil {
+				return err
+			}
+		}
 		if err != nil && cmd.Context().Err() == nil {
 			failed.tell(err)
 		}

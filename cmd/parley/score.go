@@ -24,12 +24,15 @@ func (a *app) score() *cobra.Command {
 		Example: "  parley score cat.jpg dog.jpg --text \"a cat\" --text \"a dog\"\n  parley score --jsonl --recursive photos --text \"a cat\"",
 		Long: "The cosine of each picture with each text." + finding + `
 
-JSON: {"texts", "scores": [[…]], "files", "errors": [{"file", "error"}]}, a row of
-scores for each file, null for one with an error. --jsonl: a line {"file",
+JSON: {"texts", "scores": [[…]], "files", "lost", "errors": [{"file", "error"}],
+"error"}, a row of scores for each file, null for one with an error; a score that is
+not a finite number is null, and "error" says why; "lost" has for each text the end
+that was cut, where one was. --jsonl: a line {"file",
 "scores", "error"} for each file, in which the scores are in the order of the
 texts. Names that are not UTF-8 have their bytes, in base64, in "files_bytes" (a
 line's "file_bytes").`}
 	where.add(c)
+	addClean(a, c)
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		files, lines := apart(args, lines)
@@ -42,18 +45,38 @@ line's "file_bytes").`}
 		}
 		defer j.Close()
 		texts, err := j.EmbedTexts(a.run(cmd), lines, models.EmbedOptions{})
+		bad, err := items(err)
 		if err != nil {
 			return err
 		}
-		rows := a.scoreRows(lines)
-		err = eachPicture(cmd.Context(), a, where.sources(cmd, files), func(pictures []pixels.Picture) ([][]float64, error) {
+		lost := make([]string, len(lines))
+		var failed error
+		for i, t := range lines {
+			if bad[i] != nil {
+				failed = errors.Join(failed, fmt.Errorf("%q: %w", t, bad[i]))
+			} else if lost[i], err = a.lost(cmd, j.Lost, fmt.Sprintf("the text %.40q", t), t, ""); err != nil {
+				return err
+			}
+		}
+		rows := a.scoreRows(lines, lost)
+		err = eachPicture(cmd.Context(), a, where.sources(cmd, files), func(pictures []pixels.Picture) ([][]*float64, error) {
 			images, err := j.EmbedImages(a.run(cmd), pictures, models.EmbedOptions{})
-			if err != nil {
+			if images == nil {
 				return nil, err
 			}
-			return models.Cosines(images, texts), nil
+			var out [][]*float64 // nil: there is none
+			for _, row := range models.Cosines(images, texts) {
+				scores := make([]*float64, len(row))
+				for j := range row {
+					if bad[j] == nil {
+						scores[j] = &row[j]
+					}
+				}
+				out = append(out, scores)
+			}
+			return out, err
 		}, rows.add)
-		return errors.Join(rows.end(), err)
+		return errors.Join(rows.end(failed), err, failed)
 	}
 	return c
 }
@@ -62,6 +85,7 @@ line's "file_bytes").`}
 type scoreRows struct {
 	a      *app
 	texts  []string
+	lost   []string // of each text, the end that was cut
 	list   list
 	files  []string // all that is kept of a row that is printed
 	errors []scoreError
@@ -72,8 +96,8 @@ type scoreError struct {
 	Error string `json:"error"`
 }
 
-func (a *app) scoreRows(texts []string) *scoreRows {
-	r := &scoreRows{a: a, texts: texts, list: list{a: a}}
+func (a *app) scoreRows(texts, lost []string) *scoreRows {
+	r := &scoreRows{a: a, texts: texts, lost: lost, list: list{a: a}}
 	if !a.json {
 		for _, t := range texts {
 			fmt.Fprintf(a.out, "%s  ", pad(terminal.Plain(t)))
@@ -88,14 +112,21 @@ func pad(s string) string {
 	return s + strings.Repeat(" ", max(0, len("-0.123")-utf8.RuneCountInString(s)))
 }
 
-func (r *scoreRows) add(name string, scores []float64, err error) error {
+func (r *scoreRows) add(name string, scores []*float64, err error) error {
+	if err != nil {
+		scores = nil
+	}
+	return cmp.Or(r.print(name, scores, err), pictureFailed(err))
+}
+
+func (r *scoreRows) print(name string, scores []*float64, err error) error {
 	switch {
 	case r.a.jsonl:
 		line := struct {
-			File      string    `json:"file"`
-			FileBytes []byte    `json:"file_bytes,omitempty"`
-			Scores    []float64 `json:"scores"`
-			Error     string    `json:"error,omitempty"`
+			File      string     `json:"file"`
+			FileBytes []byte     `json:"file_bytes,omitempty"`
+			Scores    []*float64 `json:"scores"`
+			Error     string     `json:"error,omitempty"`
 		}{File: name, FileBytes: raw(name), Scores: scores}
 		if err != nil {
 			line.Error = err.Error()
@@ -104,18 +135,22 @@ func (r *scoreRows) add(name string, scores []float64, err error) error {
 	case r.a.json:
 		return r.row(name, scores, err)
 	case err != nil:
-		return nil // told already
+		return nil // it is told
 	}
 	for i, v := range scores {
 		width := utf8.RuneCountInString(pad(terminal.Plain(r.texts[i])))
-		fmt.Fprintf(r.a.out, "%*s  ", -width, fmt.Sprintf("%6.3f", v))
+		text := "     -"
+		if v != nil {
+			text = fmt.Sprintf("%6.3f", *v)
+		}
+		fmt.Fprintf(r.a.out, "%*s  ", -width, text)
 	}
 	fmt.Fprintln(r.a.out, terminal.Plain(name))
 	return nil
 }
 
 // row prints a row of the matrix of --json.
-func (r *scoreRows) row(name string, scores []float64, err error) error {
+func (r *scoreRows) row(name string, scores []*float64, err error) error {
 	begin := ",\n    "
 	if len(r.files) == 0 {
 		begin = r.head()
@@ -140,7 +175,7 @@ func (r *scoreRows) head() string {
 	return fmt.Sprintf("{\n  \"texts\": %s,\n  \"scores\": [\n    ", bytes.TrimSpace(texts))
 }
 
-func (r *scoreRows) end() error {
+func (r *scoreRows) end(failed error) error {
 	if !r.a.json || r.a.jsonl {
 		return nil
 	}
@@ -151,8 +186,16 @@ func (r *scoreRows) end() error {
 	tail := struct {
 		Files  []string     `json:"files"`
 		Bytes  [][]byte     `json:"files_bytes,omitempty"`
+		Lost   []string     `json:"lost,omitempty"`
 		Errors []scoreError `json:"errors,omitempty"`
+		Error  string       `json:"error,omitempty"` // of texts
 	}{Files: r.files, Errors: r.errors}
+	if strings.Join(r.lost, "") != "" {
+		tail.Lost = r.lost
+	}
+	if failed != nil {
+		tail.Error = failed.Error()
+	}
 	for i, f := range r.files {
 		if raw(f) != nil && tail.Bytes == nil {
 			tail.Bytes = make([][]byte, len(r.files))

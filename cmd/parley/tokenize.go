@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,12 +20,13 @@ func (a *app) tokenize() *cobra.Command {
 	var length int
 	c := &cobra.Command{Use: "tokenize --clip|--bert TEXT…", Short: "Show how texts become ids",
 		Example: "  parley tokenize --clip \"a cat\"\n  printf 'a cat\\na dog\\n' | parley tokenize --bert --json",
-		Long: `Texts are arguments, or lines of the standard input. JSON: [{"text", "ids", "tokens"}].
+		Long: `Texts are arguments, or lines of the standard input. JSON: [{"text", "ids", "tokens", "lost"}], lost where --length cuts.
 Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 	c.Flags().BoolVar(&bert, "bert", false, "BERT's tokens, of BLIP")
 	c.Flags().IntVar(&length, "length", 0, "with --clip: cut or pad to so many ids")
 	// Here --clip is a choice; elsewhere it names a model.
 	c.Flags().BoolVar(&clip, "clip", false, "CLIP's tokens")
+	addClean(a, c)
 	c.RunE = func(cmd *cobra.Command, lines []string) error {
 		if bert == clip {
 			return usage("tokenize: choose --clip or --bert")
@@ -36,6 +38,10 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 			Text   string   `json:"text"`
 			IDs    []int32  `json:"ids"`
 			Tokens []string `json:"tokens"`
+			Lost   string   `json:"lost,omitempty"`
+		}
+		if bert && a.clean != "" {
+			return usage("--clean: only with --clip")
 		}
 		encode, err := a.encoder(bert, length)
 		if err != nil {
@@ -44,7 +50,10 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 		out := list{a: a}
 		add := func(text string) error {
 			e := entry{Text: text}
-			e.IDs, e.Tokens = encode(text)
+			var err error
+			if e.IDs, e.Tokens, e.Lost, err = encode(cmd.Context(), text); err != nil {
+				return err
+			}
 			if !a.json {
 				fmt.Fprintf(a.out, "%q\n  %s\n  %v\n", e.Text, strings.Join(e.Tokens, " "), e.IDs)
 			}
@@ -70,14 +79,22 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 	return c
 }
 
-// encoder gives the ids and the tokens of texts.
-func (a *app) encoder(bert bool, length int) (func(string) ([]int32, []string), error) {
+// encoder gives the ids and the tokens of texts, and the end that was cut.
+func (a *app) encoder(bert bool, length int) (func(context.Context, string) ([]int32, []string, string, error), error) {
 	if bert {
 		t, err := a.bertTokenizer()
-		return func(s string) ([]int32, []string) { return t.Encode(s), t.Tokens(s) }, err
+		return func(_ context.Context, s string) ([]int32, []string, string, error) {
+			return t.Encode(s), t.Tokens(s), "", nil
+		}, err
 	}
 	t, err := a.clipTokenizer()
-	return func(s string) ([]int32, []string) { return t.Encode(s, length), t.Tokens(s) }, err
+	return func(ctx context.Context, s string) ([]int32, []string, string, error) {
+		e, err := t.Tokenize(ctx, s, length)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		return e.IDs, t.Tokens(s), e.Lost(), nil
+	}, err
 }
 
 func (a *app) bertTokenizer() (*vocab.BERT, error) {
@@ -92,8 +109,12 @@ func (a *app) bertTokenizer() (*vocab.BERT, error) {
 }
 
 func (a *app) clipTokenizer() (*vocab.CLIP, error) {
-	if a.models == "" {
-		return vocab.DefaultCLIP(vocab.PadCLIP)
+	t, err := vocab.DefaultCLIP(vocab.PadCLIP)
+	if a.models != "" {
+		t, err = vocab.LoadCLIP(os.DirFS(filepath.Join(a.models, "clip")), ".")
 	}
-	return vocab.LoadCLIP(os.DirFS(filepath.Join(a.models, "clip")), ".")
+	if err != nil || a.clean == "" {
+		return t, err
+	}
+	return t.Cleaned(a.clean)
 }

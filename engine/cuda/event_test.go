@@ -98,7 +98,7 @@ func (l spans) text() string {
 // step is a small net: y = 2x + 1, then x += 1 twice, once by a copy.
 func step(s *engine.Stream, x, one *engine.Tensor) *engine.Tensor {
 	sum := func(a, b, out *engine.Tensor) *engine.Tensor {
-		return s.Do(engine.Work{Op: "add", Out: out, In: [4]*engine.Tensor{a, b}}, func(engine.Device) { add(s, a, b, out) })
+		return s.Do(engine.Work{Op: "add", Out: out, In: engine.Inputs{a, b}}, func(engine.Device) { add(s, a, b, out) })
 	}
 	s.Enter("net")
 	s.Enter("first")

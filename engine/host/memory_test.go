@@ -75,13 +75,15 @@ func TestMemory(t *testing.T) {
 			"sys/fs/cgroup/a/memory.current": "2097152\n",
 		}, 0, mib},
 		{"version 1", map[string]string{
-			"proc/self/cgroup":                               "5:cpu,cpuacct:/app\n4:memory:/app\n1:name=systemd:/\n0::/\n",
-			"proc/self/mountinfo":                            mountX + mount(mount1, "/", "/sys/fs/cgroup/memory") + mount(mount2, "/", "/sys/fs/cgroup/unified"),
+			"proc/self/cgroup": "5:cpu,cpuacct:/app\n4:memory:/app\n1:name=systemd:/\n0::/\n",
+			"proc/self/mountinfo": mountX + mount(mount1, "/", "/sys/fs/cgroup/memory") +
+				mount(mount2, "/", "/sys/fs/cgroup/unified"),
 			"sys/fs/cgroup/memory/app/memory.limit_in_bytes": "1073741824\n",
 			"sys/fs/cgroup/memory/app/memory.usage_in_bytes": "734003200\n",
-			"sys/fs/cgroup/memory/app/memory.stat":           "inactive_file 1\nactive_file 1\ntotal_inactive_file 314572800\ntotal_active_file 104857600\n",
-			"sys/fs/cgroup/memory/memory.limit_in_bytes":     "9223372036854771712\n",
-			"sys/fs/cgroup/memory/memory.usage_in_bytes":     "20000000000\n",
+			"sys/fs/cgroup/memory/app/memory.stat": "inactive_file 1\nactive_file 1\ntotal_inactive_file 314572800\ntotal_active_file " +
+				"104857600\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+			"sys/fs/cgroup/memory/memory.usage_in_bytes": "20000000000\n",
 		}, (1024 - 700 + 400) * mib, 1024 * mib},
 		{"a container that sees a part of version 1", map[string]string{
 			"proc/self/cgroup":                              "4:memory:/docker/f00\n",

@@ -28,17 +28,55 @@ const (
 	outFloats = 1 << 15 // of the panels' results
 )
 
-func (a *attn) run() {
-	// Rows that share their keys are one row of more queries.
+// method names what serves a head's queries: one at a time, with all of their
+// scores at once, or by blocks of keys. Rows that share their keys become one row of
+// more queries.
+func (a *attn) method() string {
 	if a.lq == 1 || !a.causal {
 		a.n, a.lq, a.share = a.n/a.share, a.lq*a.share, 1
 	}
+	switch {
+	case a.lq <= 2:
+		return "row-wise attention"
+	case a.lq <= a.gemm.MR:
+		return "one-block attention"
+	}
+	return "blocked attention"
+}
+
+// run returns the bytes of its workspace.
+func (a *attn) run() int {
 	jobs := a.n * a.heads
 	a.parts = 1
 	if a.lq > a.gemm.MR && jobs < 2*a.d.Workers() {
 		a.parts = min((2*a.d.Workers()+jobs-1)/jobs, (a.lq+15)/16)
 	}
 	a.d.Run(jobs*a.parts, a)
+	return 4 * min(jobs*a.parts, a.d.Workers()) * a.workspace((a.lq+a.parts-1)/a.parts)
+}
+
+// workspace is what a job of so many queries keeps, in float32.
+func (a *attn) workspace(queries int) int {
+	g := a.gemm
+	switch {
+	case a.lq <= 2:
+		return a.keys
+	case a.lq <= g.MR:
+		return g.LenA(a.dim) + g.LenA(a.keys) + max(g.SizeB(a.dim, a.keys), g.SizeB(a.keys, a.dim)) +
+			a.lq*((a.keys+g.NR-1)/g.NR*g.NR)
+	}
+	block, count := a.blocks(queries)
+	n := g.SizeA(a.keys, a.dim) + g.SizeA(a.dim, a.keys) + count*g.LenB(a.dim) + 2*count*a.dim*g.NR + (block+2*count+1)*g.NR
+	if g.Format != simd.F32 {
+		n += g.LenB(block)
+	}
+	return n
+}
+
+// blocks are the keys and the panels of queries that are taken at a time.
+func (a *attn) blocks(queries int) (keys, panels int) {
+	g := a.gemm
+	return (keyBlock + g.MR - 1) / g.MR * g.MR, max(1, min(most, outFloats/(a.dim*g.NR), (queries+g.NR-1)/g.NR))
 }
 
 // Do serves one head of one row, or a part of its queries.
@@ -67,7 +105,7 @@ func (a *attn) sees(i int) int {
 func (a *attn) few(b, h int) {
 	width := a.heads * a.dim
 	kv := b/a.share*a.room*a.kvRow + h*a.dim
-	mem, _ := a.d.Alloc(4 * a.keys)
+	mem, _ := a.d.Alloc(4 * a.workspace(a.lq))
 	defer a.d.Free(mem)
 	score := mem.F32()
 	for i := range a.lq {
@@ -91,7 +129,7 @@ func (a *attn) short(b, h int) {
 	g := a.gemm
 	width, dim, keys, nr := a.heads*a.dim, a.dim, a.keys, g.NR
 	room := (keys + nr - 1) / nr * nr
-	mem, _ := a.d.Alloc(4 * (g.LenA(dim) + g.LenA(keys) + max(g.SizeB(dim, keys), g.SizeB(keys, dim)) + a.lq*room))
+	mem, _ := a.d.Alloc(4 * a.workspace(a.lq))
 	defer a.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
@@ -127,15 +165,14 @@ func (a *attn) short(b, h int) {
 func (a *attn) blocked(b, h, lo, hi int) {
 	g := a.gemm
 	width, dim, nr := a.heads*a.dim, a.dim, g.NR
-	block := (keyBlock + g.MR - 1) / g.MR * g.MR
-	count := max(1, min(most, outFloats/(dim*nr), (hi-lo+nr-1)/nr))
+	block, count := a.blocks(hi - lo)
 	kLen, vLen, qLen := g.SizeA(a.keys, dim), g.SizeA(dim, a.keys), count*g.LenB(dim)
 	packs := g.Format != simd.F32 // else scores are panels as they are
 	wLen := 0
 	if packs {
 		wLen = g.LenB(block)
 	}
-	mem, _ := a.d.Alloc(4 * (kLen + vLen + qLen + wLen + 2*count*dim*nr + (block+2*count+1)*nr))
+	mem, _ := a.d.Alloc(4 * a.workspace(hi-lo))
 	defer a.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }

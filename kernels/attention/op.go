@@ -20,8 +20,19 @@ type Options struct {
 	Keys   int     // only the first Keys rows of k and v; 0 means all
 	// More, unless it is nil, is a number on the device that is added to Keys,
 	// so that one captured graph serves every length. The caller sees to it that the
-	// rows are there.
+	// rows are there. An operation's record counts it on the host; elsewhere, where
+	// the host does not know it, the record counts Keys alone.
 	More *engine.Tensor
+}
+
+// pairs is how many pairs of a query and a key one head of one sample has, of lq
+// queries and as many keys.
+func (o Options) pairs(lq, keys int) int64 {
+	n := int64(lq) * int64(keys)
+	if o.Causal {
+		n -= int64(lq) * int64(lq-1) / 2
+	}
+	return n
 }
 
 // part is columns of a tensor [N, L, C], from at on.
@@ -76,6 +87,9 @@ func Cached(s *engine.Stream, qkv, cache *engine.Tensor, o Options) *engine.Tens
 	return attend(s, part{qkv, 0}, part{cache, 0}, part{cache, w}, w, o)
 }
 
+// attend's record has batch, heads, queries, keys, head dim, and the pairs of a
+// query and a key that a head attends to: fewer than queries times keys under a
+// causal mask. The FLOPs are those of the two products of these pairs.
 func attend(s *engine.Stream, q, k, v part, width int, o Options) *engine.Tensor {
 	n, lq, m, room := q.t.Dim(0), q.t.Dim(1), k.t.Dim(0), k.t.Dim(1)
 	if m*room == 0 || o.Heads < 1 || width%o.Heads != 0 || n%m != 0 {
@@ -93,7 +107,20 @@ func attend(s *engine.Stream, q, k, v part, width int, o Options) *engine.Tensor
 		o.Scale = 1 / math.Sqrt(float64(width/o.Heads))
 	}
 	y := s.New(s.Float(), n, lq, width)
-	work := engine.Work{Op: "attention", Out: y, FLOPs: 4 * int64(y.Elems()) * int64(keys),
+	if _, ok := host.On(s.Device()); ok && o.More != nil && s.Err() == nil {
+		keys += int(o.More.I32()[0])
+	}
+	in := engine.Inputs{q.t, nil, nil, o.More}
+	if k.t != q.t {
+		in[1] = k.t
+	}
+	if v.t != k.t {
+		in[2] = v.t
+	}
+	work := engine.Work{Op: "attention", Out: y, In: in,
+		Dims: engine.Dims{{Name: "batch", Size: n}, {Name: "heads", Size: o.Heads}, {Name: "queries", Size: lq}, {Name: "keys", Size: keys},
+			{Name: "head dim", Size: width / o.Heads}, {Name: "pairs", Size: int(o.pairs(lq, keys))}},
+		FLOPs: 4 * int64(n) * int64(width) * o.pairs(lq, keys),
 		Bytes: int64(s.Float().Size()) * (2*int64(y.Elems()) + 2*int64(m)*int64(keys)*int64(width))}
 	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
@@ -101,16 +128,17 @@ func attend(s *engine.Stream, q, k, v part, width int, o Options) *engine.Tensor
 			return
 		}
 		if h, ok := host.On(d); ok && y.Elems() > 0 {
-			if o.More != nil {
-				keys += int(o.More.I32()[0])
-			}
 			a := host.Scratch[attn](h)
 			*a = attn{
 				d: h, q: q.t.F32()[q.at:], k: k.t.F32()[k.at:], v: v.t.F32()[v.at:], y: y.F32(), qRow: q.row(), kvRow: k.row(),
 				n: n, lq: lq, share: n / m, room: room, keys: keys, heads: o.Heads, dim: width / o.Heads,
 				scale: float32(o.Scale), causal: o.Causal, gemm: matmul.Gemm(h),
 			}
-			a.run()
+			s.Took(a.method())
+			if a.lq > 2 {
+				s.Took(a.gemm.String())
+			}
+			s.Uses(a.run())
 			*a = attn{}
 			host.Recycle(h, a)
 		}

@@ -8,7 +8,7 @@ import (
 // Force has every convolution of d that w can do done by it; d is new.
 func Force(d *host.Device, w *simd.Winograd) {
 	host.Owned(d, func() chooser {
-		return func(_ int, g *geometry, _, _ int) *simd.Winograd {
+		return func(g *geometry, _, _ int) *simd.Winograd {
 			if g.kh != 3 || g.kw != 3 || g.stride != 1 {
 				return nil
 			}

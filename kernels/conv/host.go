@@ -5,6 +5,7 @@ import (
 	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
+	"parley/kernels/storage"
 )
 
 // geometry finds the patch under each output pixel.
@@ -15,44 +16,43 @@ type geometry struct {
 	pad                   Pad
 }
 
-// channelsLast brings filters of [out, in, taps] to [out, taps, in].
-func channelsLast(d engine.Device, w []float32, out, in, taps int) []float32 {
-	to := make([]float32, out*in*taps)
-	filters := func(lo, hi int) {
-		for o := lo; o < hi; o++ {
-			from, to := w[o*in*taps:(o+1)*in*taps], to[o*in*taps:(o+1)*in*taps]
-			if taps == 1 {
-				copy(to, from)
-				continue
+// channelsLast are filters of [out, in, taps] as [out, taps, in]. It is read by whole
+// filters.
+type channelsLast struct {
+	storage.Source
+	in, taps int
+}
+
+// F32 implements storage.Source.
+func (c channelsLast) F32(dst []float32, at int) error {
+	filters := make([]float32, len(dst))
+	if err := c.Source.F32(filters, at); err != nil {
+		return err
+	}
+	in, taps := c.in, c.taps
+	for ; len(dst) > 0; dst, filters = dst[in*taps:], filters[in*taps:] {
+		// Four channels at a time: a line of the cache is written to by more
+		// than one of its elements before the next tap's.
+		ch := 0
+		for ; ch+4 <= in; ch += 4 {
+			f := filters[ch*taps : (ch+4)*taps]
+			for t := range taps {
+				q := dst[t*in+ch : t*in+ch+4]
+				q[0], q[1], q[2], q[3] = f[t], f[taps+t], f[2*taps+t], f[3*taps+t]
 			}
-			// Four channels at a time: a line of the cache is written to by more
-			// than one of its elements before the next tap's.
-			c := 0
-			for ; c+4 <= in; c += 4 {
-				f := from[c*taps : (c+4)*taps]
-				for t := range taps {
-					q := to[t*in+c : t*in+c+4]
-					q[0], q[1], q[2], q[3] = f[t], f[taps+t], f[2*taps+t], f[3*taps+t]
-				}
-			}
-			for ; c < in; c++ {
-				for t := range taps {
-					to[t*in+c] = from[c*taps+t]
-				}
+		}
+		for ; ch < in; ch++ {
+			for t := range taps {
+				dst[t*in+ch] = filters[ch*taps+t]
 			}
 		}
 	}
-	if h, ok := host.On(d); ok {
-		h.Range(out, 1+1<<16/max(in*taps, 1), filters)
-	} else {
-		filters(0, out)
-	}
-	return to
+	return nil
 }
 
 // chooser finds the minimal filtering that a convolution is done by, nil for none.
 // It is plan; a test's device owns another one.
-type chooser func(n int, g *geometry, in, out int) *simd.Winograd
+type chooser func(g *geometry, in, out int) *simd.Winograd
 
 // lowered is a convolution as a product, whose left operand has a row of patches for
 // each output pixel.
@@ -63,28 +63,42 @@ type lowered struct {
 }
 
 // onHost convolves n samples.
-func (g *geometry) onHost(h *host.Device, n int, w *Weights, y []float32, e matmul.Epilogue) {
+func (g *geometry) onHost(h *host.Device, s *engine.Stream, n int, w *Weights, y []float32, e matmul.Epilogue) {
 	l := host.Scratch[lowered](h)
 	*l = lowered{*g, h, w.mat.Gemm()}
-	l.run(n, w, y, e)
+	l.run(s, n, w, y, e)
 	*l = lowered{}
 	host.Recycle(h, l)
 }
 
-func (l *lowered) run(n int, w *Weights, y []float32, e matmul.Epilogue) {
+func (l *lowered) run(s *engine.Stream, n int, w *Weights, y []float32, e matmul.Epilogue) {
 	m := n * l.oh * l.ow
 	if l.h.Precision() != host.Exact && l.k.Format == simd.F32 {
 		choose := host.Owned(l.h, func() chooser { return plan })
-		if t := choose(n, &l.geometry, w.In, w.Out); t != nil {
+		if t := choose(&l.geometry, w.In, w.Out); t != nil {
 			c := host.Scratch[winograd](l.h)
 			*c = winograd{d: l.h, g: &l.geometry, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
-			c.run(n)
+			s.Took(c.name())
+			s.Uses(c.run(n))
 			*c = winograd{}
 			host.Recycle(l.h, c)
 			return
 		}
 	}
-	matmul.Run(l.h, m, w.mat, y, e, l)
+	switch {
+	case l.pointwise():
+	case l.aligned():
+		s.Took("implicit im2col")
+	default:
+		s.Took("im2col")
+	}
+	s.Took(l.k.String())
+	s.Uses(matmul.Run(l.h, m, w.mat, y, e, l))
+}
+
+// aligned reports whether the channels of a patch are whole blocks of a panel.
+func (l *lowered) aligned() bool {
+	return l.k.Format != simd.F32 && l.c%l.k.KR == 0 && l.more%l.k.KR == 0
 }
 
 // Pack implements matmul.Operand.
@@ -92,7 +106,7 @@ func (l *lowered) Pack(dst []float32, row, rows, at, kc int) {
 	switch k := l.k; {
 	case l.pointwise():
 		k.PackA(dst, l.x[row*l.c+at:], l.c, rows, kc)
-	case k.Format != simd.F32 && l.c%k.KR == 0 && l.more%k.KR == 0:
+	case l.aligned():
 		l.direct(l.h, k, dst, row, rows, at, kc)
 	default:
 		l.gather(l.h, k, dst, row, rows, at, kc)

@@ -9,19 +9,19 @@ import (
 	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
+	"parley/kernels/storage"
 )
 
-// Weights is a bank of filters on a device: a matrix whose depth is ordered as
-// (row, column, channel).
+// Weights is a bank of filters on a device: a matrix whose K is ordered as (row,
+// column, channel).
 type Weights struct {
 	KH, KW, In, Out int
 	mat             *matmul.Weights
 }
 
 // Pack brings filters w of [out, in, kh, kw], as torch stores them, to a
-// device.
-func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
-	depth := kh * kw * in
+// device, some at a time.
+func Pack(d engine.Device, w storage.Source, out, in, kh, kw int) (*Weights, error) {
 	g := matmul.Gemm(d)
 	// Minimal filtering, which is float32's, saves more than a format that is
 	// not several times as fast.
@@ -30,10 +30,10 @@ func Pack(d engine.Device, w []float32, out, in, kh, kw int) (*Weights, error) {
 			g = simd.Gemm(simd.F32)
 		}
 	}
-	if !engine.IsDryRun(d) {
-		w = channelsLast(d, w, out, in, kh*kw)
+	if kh*kw > 1 {
+		w = channelsLast{w, in, kh * kw}
 	}
-	mat, err := matmul.PackFor(d, g, w, out, depth)
+	mat, err := matmul.PackFor(d, g, w, out, kh*kw*in)
 	return &Weights{KH: kh, KW: kw, In: in, Out: out, mat: mat}, err
 }
 
@@ -54,7 +54,8 @@ type Pad struct{ Top, Left, Bottom, Right int }
 // Same is the padding that keeps the size under an odd kernel.
 func Same(k int) Pad { return Pad{k / 2, k / 2, k / 2, k / 2} }
 
-// Conv2D convolves x [N, H, W, In] and returns [N, H', W', Out].
+// Conv2D convolves x [N, H, W, In] and returns [N, H', W', Out]. Its record has
+// h and w of the result, and the FLOPs of the plain sum whatever the method.
 func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.Tensor {
 	channels := x.Dim(-1)
 	if o.Concat != nil {
@@ -87,8 +88,11 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 	}
 	y := s.New(s.Float(), dims...)
 	m := x.Dim(0) * g.oh * g.ow
-	elems := int64(x.Elems())/int64(x.Dim(3))*int64(w.In) + int64(y.Elems()) + int64(w.mat.In)*int64(w.Out)
-	work := engine.Work{Op: "conv", Out: y, FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out), Bytes: int64(s.Float().Size()) * elems}
+	work := engine.Work{Op: "conv", Out: y, In: engine.Inputs{x, o.Concat, o.Epilogue.SampleBias, o.Epilogue.Residual},
+		Dims: engine.Dims{{Name: "n", Size: x.Dim(0)}, {Name: "h", Size: g.oh}, {Name: "w", Size: g.ow}, {Name: "in", Size: w.In},
+			{Name: "out", Size: w.Out}, {Name: "kh", Size: w.KH}, {Name: "kw", Size: w.KW}, {Name: "stride", Size: o.Stride}},
+		FLOPs: 2 * int64(m) * int64(w.mat.In) * int64(w.Out),
+		Bytes: int64(x.Elems()/x.Dim(3)*w.In*x.DType().Size()+w.mat.Bytes()+y.Bytes()) + o.Epilogue.Bytes()}
 	var p matmul.Plan
 	var partials *engine.Tensor
 	v := g.view()
@@ -99,12 +103,15 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 		}
 	}
 	s.Do(work, func(d engine.Device) {
+		if partials != nil {
+			s.Uses(partials.Bytes())
+		}
 		if h, ok := host.On(d); ok {
 			g.x = x.F32()
 			if o.Concat != nil {
 				g.concat = o.Concat.F32()
 			}
-			g.onHost(h, x.Dim(0), w, y.F32(), o.Epilogue)
+			g.onHost(h, s, x.Dim(0), w, y.F32(), o.Epilogue)
 		}
 		if c, ok := cuda.On(d); ok && m > 0 {
 			v.onCUDA(c, s, p, m, x, o.Concat, w.mat.Rows(), y, o.Epilogue, partials)

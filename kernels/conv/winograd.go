@@ -36,18 +36,22 @@ type winograd struct {
 	v                           []float32
 }
 
-// depthBlock is the depth of a product for which a row of positions of the
-// filters' transform stays in the second-level cache; piece is what is
-// transformed at a time.
+// kBlock is the K of a product for which a row of positions of the filters'
+// transform stays in the second-level cache; piece is what is transformed at a
+// time.
 const (
-	depthBlock = 384
-	piece      = 16
+	kBlock = 384
+	piece  = 16
 )
 
-// plan returns the transforms that should convolve n samples of g fastest with
+// samples is how many a plan is made for, however many there are: a sample's bits
+// do not depend on what is convolved beside it. Guidance makes two of a drawing.
+const samples = 2
+
+// plan returns the transforms that should convolve samples of g fastest with
 // filters from in to out channels, or nil for the plain sum. The costs are in
 // multiply-adds, with what else was measured to take as long.
-func plan(n int, g *geometry, in, out int) *simd.Winograd {
+func plan(g *geometry, in, out int) *simd.Winograd {
 	if g.kh != 3 || g.kw != 3 || g.stride != 1 {
 		return nil
 	}
@@ -59,10 +63,10 @@ func plan(n int, g *geometry, in, out int) *simd.Winograd {
 	k := simd.Gemm(simd.F32)
 	up := func(x, unit int) float64 { return float64((x + unit - 1) / unit * unit) }
 	cols := up(out, k.NR/2)
-	least := 0.9 * up(n*g.oh*g.ow, k.MR/2) * float64(9*in+call) * cols
+	least := 0.9 * up(samples*g.oh*g.ow, k.MR/2) * float64(9*in+call) * cols
 	var best *simd.Winograd
 	for _, t := range []*simd.Winograd{simd.Winograd4, simd.Winograd6} {
-		tiles := n * ((g.oh + t.M - 1) / t.M) * ((g.ow + t.M - 1) / t.M)
+		tiles := samples * ((g.oh + t.M - 1) / t.M) * ((g.ow + t.M - 1) / t.M)
 		positions := float64((t.M + 2) * (t.M + 2))
 		cost := positions * (up(tiles, k.MR/2)*float64(in+call)*cols +
 			transform*float64(tiles*(in+out)) + filters*up(tiles, tileBlock)/tileBlock*float64(in)*cols)
@@ -77,12 +81,21 @@ func plan(n int, g *geometry, in, out int) *simd.Winograd {
 // time: sums, and what becomes of them, stay in the second-level cache.
 const tileBlock = 84
 
-func (c *winograd) run(n int) {
+// name is the method's in records, by the results of a tile's side.
+func (c *winograd) name() string {
+	if c.t.M == simd.Winograd4.M {
+		return "winograd f4"
+	}
+	return "winograd f6"
+}
+
+// run convolves n samples, and returns the bytes of its workspace.
+func (c *winograd) run(n int) (workspace int) {
 	c.m, c.a, c.kernel = c.t.M, c.t.M+2, simd.Gemm(simd.F32)
 	c.ty, c.tx = (c.g.oh+c.m-1)/c.m, (c.g.ow+c.m-1)/c.m
 	tiles, mr := n*c.ty*c.tx, c.kernel.MR
 	if tiles == 0 {
-		return
+		return 0
 	}
 	// The transformed pixels are read once a panel of filters: they have to stay in the
 	// third-level cache.
@@ -90,7 +103,8 @@ func (c *winograd) run(n int) {
 	bytes := min(max(third/2, 4<<20), 16<<20)
 	most := max(1, bytes/(4*c.a*c.a*c.in*mr)) * mr
 	blocks := (tiles + most - 1) / most
-	mem, _ := c.d.Alloc(4 * c.a * c.a * c.in * min(most, (tiles+mr-1)/mr*mr))
+	kept := 4 * c.a * c.a * c.in * min(most, (tiles+mr-1)/mr*mr)
+	mem, _ := c.d.Alloc(kept)
 	defer c.d.Free(mem)
 	c.v = mem.F32()
 	nr := c.kernel.NR
@@ -103,7 +117,21 @@ func (c *winograd) run(n int) {
 		parts := max((c.panels*mr+tileBlock-1)/tileBlock, (2*c.d.Workers()+filterPanels-1)/filterPanels)
 		c.parts = min(parts, c.panels)
 		c.d.Run(c.parts*filterPanels, c)
+		_, _, _, job := c.sizes(0, (c.panels+c.parts-1)/c.parts)
+		workspace = max(workspace, kept+4*job*min(c.d.Workers(), c.parts*filterPanels))
 	}
+	return workspace
+}
+
+// sizes are the lengths, in float32, of what a product of panels p0 to p1 keeps: a
+// row of positions of the filters' transform, a position's sums, what a row of
+// positions gives, and all together.
+func (c *winograd) sizes(p0, p1 int) (u, sums, row, all int) {
+	const gap = 32 // keeps lines from falling on each other's places in the cache
+	nr := c.kernel.NR
+	tiles := min((p1-p0)*c.kernel.MR, c.end-c.first-p0*c.kernel.MR)
+	u, sums, row = min(c.in, kBlock)*nr+gap, tiles*nr+gap, c.m*tiles*nr+gap
+	return u, sums, row, 3*piece*nr + c.a*(u+sums+row) + c.m*(row-gap)
 }
 
 // Do implements host.Job: the first pass transforms pixels, the second multiplies.
@@ -184,22 +212,20 @@ func (g *geometry) row(dst []float32, n, y, x, c0, ch int) {
 // product makes the results of a panel of filters for the tiles of panels p0
 // to p1.
 func (c *winograd) product(panel, p0, p1 int) {
-	const gap = 32 // keeps lines from falling on each other's places in the cache
 	k, a, m := c.kernel, c.a, c.m
-	depth := min(c.in, depthBlock)
 	tiles := min((p1-p0)*k.MR, c.end-c.first-p0*k.MR)
-	uLen, sLen := depth*k.NR+gap, tiles*k.NR+gap
 	rowLen := m * tiles * k.NR // of what a row of positions gives
-	mem, _ := c.d.Alloc(4 * (3*piece*k.NR + a*uLen + a*sLen + a*(rowLen+gap) + m*rowLen))
+	uLen, sLen, rowStep, all := c.sizes(p0, p1)
+	mem, _ := c.d.Alloc(4 * all)
 	defer c.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
-	taps, u, sums, rows, results := take(3*piece*k.NR), take(a*uLen), take(a*sLen), take(a*(rowLen+gap)), take(m*rowLen)
+	taps, u, sums, rows, results := take(3*piece*k.NR), take(a*uLen), take(a*sLen), take(a*rowStep), take(m*rowLen)
 
 	j0 := panel * k.NR
 	j1 := min(j0+k.NR, c.out)
 	filters := c.mat.Panel(panel)
-	blocks := (c.in + depth - 1) / depth
+	blocks := (c.in + kBlock - 1) / kBlock
 	for i := range a {
 		for b := range blocks {
 			k0, k1 := b*c.in/blocks, (b+1)*c.in/blocks
@@ -218,9 +244,9 @@ func (c *winograd) product(panel, p0, p1 int) {
 				product(k1-k0, pixels, c.in*k.MR, u[q*uLen:], 0, sums[q*sLen:], k.NR, tiles, j1-j0)
 			}
 		}
-		c.t.Output(simd.Lines{Data: rows[i*(rowLen+gap):], Stride: tiles * k.NR}, simd.Lines{Data: sums, Stride: sLen}, tiles*k.NR, 1)
+		c.t.Output(simd.Lines{Data: rows[i*rowStep:], Stride: tiles * k.NR}, simd.Lines{Data: sums, Stride: sLen}, tiles*k.NR, 1)
 	}
-	c.t.Output(simd.Lines{Data: results, Stride: rowLen}, simd.Lines{Data: rows, Stride: rowLen + gap}, rowLen, 1)
+	c.t.Output(simd.Lines{Data: results, Stride: rowLen}, simd.Lines{Data: rows, Stride: rowStep}, rowLen, 1)
 
 	for t := range tiles {
 		n, y, x := c.where(c.first + p0*k.MR + t)

@@ -18,12 +18,15 @@ func Similarity(s *engine.Stream, x, y *engine.Tensor) (scores []float64, best i
 		s.Fail(err)
 	}
 	scores = make([]float64, k)
-	s.Do(engine.Work{Op: "cosine", Out: x, FLOPs: 2 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}, func(dev engine.Device) {
+	work := engine.Work{Op: "cosine", Out: x, In: engine.Inputs{x, y}, Dims: engine.Dims{{Name: "rows", Size: k}, {Name: "channels", Size: d}},
+		FLOPs: 2 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}
+	s.Do(work, func(dev engine.Device) {
 		if g, ok := cuda.On(dev); ok {
 			best = onCUDA(g, s, x, y, scores)
 			return
 		}
 		if _, ok := host.On(dev); ok {
+			s.Took("loop")
 			best = onHost(x, y, scores)
 		}
 	})

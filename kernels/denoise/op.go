@@ -64,15 +64,29 @@ func Step(s *engine.Stream, c Coefficients, x, model *engine.Tensor, past []*eng
 		s.Fail(fmt.Errorf("denoise: %s: %d earlier predictions: at most %d", s.Path(), len(c.Past), MaxPast))
 		return next, prediction
 	}
-	s.Do(engine.Work{
-		Op: "step", Out: next,
-		FLOPs: int64(n) * int64(8+2*len(c.Past)), Bytes: 4 * int64(n) * int64(5+len(c.Past)),
-	}, func(d engine.Device) {
+	in := engine.Inputs{x, model}
+	copy(in[2:], past[:len(c.Past)])
+	bytes := next.Bytes() + prediction.Bytes()
+	if c.First != 0 {
+		in[2+MaxPast] = first
+	}
+	if c.Noise != 0 {
+		in[3+MaxPast] = noise
+	}
+	for _, t := range in {
+		if t != nil {
+			bytes += t.Bytes()
+		}
+	}
+	work := engine.Work{Op: "step", Out: next, In: in, Dims: engine.Dims{{Name: "elements", Size: n}, {Name: "past", Size: len(c.Past)}},
+		FLOPs: int64(n) * int64(8+2*len(c.Past)), Bytes: int64(bytes)}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			onCUDA(g, s, c, x, model, past, first, noise, next, prediction)
 			return
 		}
 		if h, ok := host.On(d); ok {
+			s.Took("loop")
 			onHost(h, c, x, model, past, first, noise, next, prediction)
 		}
 	})

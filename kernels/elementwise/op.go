@@ -18,12 +18,15 @@ func Mix(s *engine.Stream, a float64, x *engine.Tensor, b float64, y *engine.Ten
 		s.Fail(fmt.Errorf("elementwise: %s: mix of %v and %v", s.Path(), x.Shape(), y.Shape()))
 		return out
 	}
-	return s.Do(engine.Work{Op: "mix", Out: out, FLOPs: 3 * int64(x.Elems()), Bytes: 12 * int64(x.Elems())}, func(d engine.Device) {
+	work := engine.Work{Op: "mix", Out: out, In: engine.Inputs{x, y}, Dims: engine.Dims{{Name: "elements", Size: x.Elems()}},
+		FLOPs: 3 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes() + out.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			mixOnCUDA(g, s, a, x, b, y, out)
 			return
 		}
 		if h, ok := host.On(d); ok {
+			s.Took("loop")
 			mixOnHost(h, a, x, b, y, out)
 		}
 	})
@@ -37,12 +40,15 @@ func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
 		s.Fail(fmt.Errorf("elementwise: %s: %v times a number in %v", s.Path(), x.Shape(), dst.Shape()))
 		return
 	}
-	s.Do(engine.Work{Op: "scale", Out: dst, FLOPs: int64(x.Elems()), Bytes: int64(x.Bytes() + dst.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "scale", Out: dst, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "elements", Size: x.Elems()}},
+		FLOPs: int64(x.Elems()), Bytes: int64(x.Bytes() + dst.Bytes())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			scaleOnCUDA(g, s, dst, x, a)
 			return
 		}
 		if h, ok := host.On(d); ok {
+			s.Took("loop")
 			scaleOnHost(h, dst, x, a)
 		}
 	})
@@ -52,12 +58,14 @@ func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
 // device.
 func Finite(s *engine.Stream, x *engine.Tensor) bool {
 	finite := true
-	s.Do(engine.Work{Op: "finite", Out: x, Bytes: int64(x.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "finite", Out: x, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "elements", Size: x.Elems()}}, Bytes: int64(x.Bytes())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			finite = finiteOnCUDA(g, s, x)
 			return
 		}
 		if _, ok := host.On(d); ok {
+			s.Took("loop")
 			finite = finiteOnHost(x)
 		}
 	})

@@ -18,12 +18,15 @@ func Rows(s *engine.Stream, table, ids *engine.Tensor) *engine.Tensor {
 	c := table.Elems() / max(table.Dim(0), 1)
 	dims := append([]int{ids.Elems()}, table.Shape()[1:]...)
 	y := s.New(table.DType(), dims...)
-	return s.Do(engine.Work{Op: "rows", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "rows", Out: y, In: engine.Inputs{ids}, Dims: engine.Dims{{Name: "rows", Size: ids.Elems()}, {Name: "channels", Size: c}},
+		Bytes: int64(ids.Bytes() + 2*y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			rowsOnCUDA(g, s, table, ids, y)
 			return
 		}
 		if _, ok := host.On(d); ok && inside(s, table, ids) {
+			s.Took("copy")
 			ts, ys := table.F32(), y.F32()
 			for i, id := range ids.I32() {
 				copy(ys[i*c:(i+1)*c], ts[int(id)*c:(int(id)+1)*c])
@@ -54,12 +57,16 @@ func Tokens(s *engine.Stream, table, ids, positions *engine.Tensor, at int, more
 		return s.New(s.Float(), 1, 1, c)
 	}
 	y := s.New(s.Float(), ids.Dim(0), ids.Dim(1), c)
-	return s.Do(engine.Work{Op: "tokens", Out: y, FLOPs: int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "tokens", Out: y, In: engine.Inputs{ids, more},
+		Dims:  engine.Dims{{Name: "n", Size: ids.Dim(0)}, {Name: "tokens", Size: ids.Dim(1)}, {Name: "channels", Size: c}},
+		FLOPs: int64(y.Elems()), Bytes: int64(ids.Bytes()+ids.Dim(1)*c*positions.DType().Size()) + 2*int64(y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			tokensOnCUDA(g, s, table, ids, positions, y, at, more)
 			return
 		}
 		if _, ok := host.On(d); ok && inside(s, table, ids) {
+			s.Took(simd.Vector())
 			ts, ps, ys := table.F32(), positions.F32()[plus(at, more)*c:], y.F32()
 			for i, id := range ids.I32() {
 				simd.Add(ys[i*c:(i+1)*c], ts[int(id)*c:(int(id)+1)*c], ps[i%ids.Dim(1)*c:][:c])
@@ -84,12 +91,16 @@ func Patches(s *engine.Stream, patches, class, positions *engine.Tensor) *engine
 		s.Fail(fmt.Errorf("embed: %s: patches %v, class %v, positions %v", s.Path(), patches.Shape(), class.Shape(), positions.Shape()))
 	}
 	y := s.New(s.Float(), n, rows, c)
-	return s.Do(engine.Work{Op: "patches", Out: y, FLOPs: int64(y.Elems()), Bytes: 3 * int64(y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "patches", Out: y, In: engine.Inputs{patches},
+		Dims:  engine.Dims{{Name: "n", Size: n}, {Name: "tokens", Size: rows}, {Name: "channels", Size: c}},
+		FLOPs: int64(y.Elems()), Bytes: int64(patches.Bytes() + class.Bytes() + positions.Bytes() + y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			patchesOnCUDA(g, s, patches, class, positions, y)
 			return
 		}
 		if _, ok := host.On(d); ok {
+			s.Took(simd.Vector())
 			ys, xs, ps := y.F32(), patches.F32(), positions.F32()
 			for b := range n {
 				out := ys[b*rows*c : (b+1)*rows*c]
@@ -108,12 +119,16 @@ func Append(s *engine.Stream, cache, rows *engine.Tensor, at int, more *engine.T
 		s.Fail(fmt.Errorf("embed: %s: rows %v at %d of a cache of %v", s.Path(), rows.Shape(), at, cache.Shape()))
 		return
 	}
-	s.Do(engine.Work{Op: "append", Out: cache, Bytes: 2 * int64(n*length*c*cache.DType().Size())}, func(d engine.Device) {
+	work := engine.Work{Op: "append", Out: cache, In: engine.Inputs{rows, more},
+		Dims:  engine.Dims{{Name: "n", Size: n}, {Name: "tokens", Size: length}, {Name: "channels", Size: c}},
+		Bytes: 2 * int64(n*length*c*cache.DType().Size())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			appendOnCUDA(g, s, cache, rows, at, more)
 			return
 		}
 		if _, ok := host.On(d); ok {
+			s.Took("copy")
 			at := plus(at, more)
 			for b := range n {
 				for i := range length {
@@ -133,12 +148,16 @@ func Select(s *engine.Stream, cache, ids *engine.Tensor, used int) *engine.Tenso
 		used = 0
 	}
 	y := s.New(cache.DType(), ids.Elems(), used, c)
-	return s.Do(engine.Work{Op: "select", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "select", Out: y, In: engine.Inputs{cache, ids},
+		Dims:  engine.Dims{{Name: "n", Size: ids.Elems()}, {Name: "tokens", Size: used}, {Name: "channels", Size: c}},
+		Bytes: int64(ids.Bytes() + 2*y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			selectOnCUDA(g, s, cache, ids, y)
 			return
 		}
 		if _, ok := host.On(d); ok && inside(s, cache, ids) {
+			s.Took("copy")
 			for i, id := range ids.I32() {
 				copy(y.F32()[i*used*c:(i+1)*used*c], cache.F32()[int(id)*capacity*c:])
 			}

@@ -2,7 +2,6 @@ package layout_test
 
 import (
 	_ "embed"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -28,7 +27,7 @@ func TestKernels(t *testing.T) {
 			}
 			r.Run("rows_"+kernel.Type(f16), kernel.Dim{c.blocks}, kernel.Dim{256}, 0, xs, y, c.n, c.width, int64(c.at), int64(c.stride))
 			if have := r.Floats(y); !slices.Equal(have, want) {
-				t.Error(fmt.Sprintf("rows %+v, f16 %t: have %v, want %v", c, f16, have, want))
+				t.Errorf("rows %+v, f16 %t: have %v, want %v", c, f16, have, want)
 			}
 		}
 	}

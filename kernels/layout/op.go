@@ -21,7 +21,10 @@ func Channels(s *engine.Stream, x *engine.Tensor, lo, hi int) *engine.Tensor {
 	dims := append([]int(nil), x.Shape()...)
 	dims[len(dims)-1] = hi - lo
 	y := s.New(x.DType(), dims...)
-	return s.Do(engine.Work{Op: "channels", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "channels", Out: y, In: engine.Inputs{x},
+		Dims:  engine.Dims{{Name: "rows", Size: x.Elems() / max(c, 1)}, {Name: "channels", Size: hi - lo}},
+		Bytes: 2 * int64(y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if y.Elems() > 0 {
 			rows(d, s, x, y, x.Elems()/c, lo, c)
 		}
@@ -37,7 +40,9 @@ func Token(s *engine.Stream, x *engine.Tensor, i int) *engine.Tensor {
 	}
 	n, length, c := x.Dim(0), x.Dim(1), x.Dim(2)
 	y := s.New(x.DType(), n, c)
-	return s.Do(engine.Work{Op: "token", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "token", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: n}, {Name: "channels", Size: c}},
+		Bytes: 2 * int64(y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if y.Elems() > 0 {
 			rows(d, s, x, y, n, i*c, length*c)
 		}
@@ -52,6 +57,7 @@ func rows(d engine.Device, s *engine.Stream, x, y *engine.Tensor, n, at, stride 
 		return
 	}
 	if _, ok := host.On(d); ok {
+		s.Took("copy")
 		rowsOnHost(x.F32(), y.F32(), n, at, stride)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"parley/engine"
 	"parley/engine/host"
 	"parley/kernels/simd"
+	"parley/kernels/storage"
 )
 
 // blockSizes are the panels of rows, the depth and the columns of what is multiplied
@@ -47,17 +48,18 @@ type Operand interface {
 	Pack(dst []float32, row, rows, k, kc int)
 }
 
-// Run multiplies m rows of a with w into c [m, Out].
-func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) {
+// Run multiplies m rows of a with w into c [m, Out], and returns the bytes of the
+// panels of a that it takes for it.
+func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) (workspace int) {
 	g := w.gemm
 	if m == 0 {
-		return
+		return 0
 	}
 	// Blocks of about the same number of panels, of which every worker gets as
 	// many; where there are few, columns are split too.
 	rowBlock, most, colBlock := blockSizes(g)
 	p := host.Scratch[product](d)
-	*p = product{d: d, m: m, w: w, c: c, e: e, a: a}
+	*p = product{d: d, m: m, w: w, weights: w.panels.Words(), c: c, e: e, a: a}
 	p.panels = (m + g.MR - 1) / g.MR
 	p.mBlocks = (p.panels + rowBlock - 1) / rowBlock
 	p.mBlocks = min(p.panels, (p.mBlocks+d.Workers()-1)/d.Workers()*d.Workers())
@@ -68,17 +70,21 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) 
 	p.step = (p.step + g.KR - 1) / g.KR * g.KR
 	var mem engine.Memory
 	if m <= g.MR {
-		p.step = w.In
-		mem, _ = d.Alloc(4 * g.SizeA(m, w.In))
+		workspace = 4 * g.SizeA(m, w.In)
+		mem, _ = d.Alloc(workspace)
 		p.whole = mem.F32()
 		for k := 0; k < w.In; k += most {
 			a.Pack(p.whole[g.LenA(k):], 0, m, k, min(most, w.In-k))
 		}
+	} else {
+		rows := (p.panels + p.mBlocks - 1) / p.mBlocks * g.MR
+		workspace = min(d.Workers(), p.mBlocks*p.nBlocks) * 4 * g.SizeA(min(rows, m), min(w.In, p.step))
 	}
 	d.Run(p.mBlocks*p.nBlocks, p)
 	d.Free(mem)
 	*p = product{}
 	host.Recycle(d, p)
+	return workspace
 }
 
 // product is one Run.
@@ -86,11 +92,12 @@ type product struct {
 	d                                   *host.Device
 	m                                   int
 	w                                   *Weights
+	weights                             []float32
 	c                                   []float32
 	e                                   Epilogue
 	a                                   Operand
 	panels, mBlocks, colPanels, nBlocks int
-	step                                int       // of the depth
+	step                                int       // of the depth: the same for any m, whose bits do not depend on it
 	whole                               []float32 // the left operand, where all jobs take the same rows
 }
 
@@ -106,8 +113,8 @@ func (p *product) Do(job int) {
 	if depth == 0 {
 		g.Set(0, nil, 0, nil, 0, c[i0*n+j0:], n, rows, j1-j0)
 	}
-	a := p.whole
-	if a == nil {
+	var a []float32
+	if p.whole == nil {
 		mem, _ := p.d.Alloc(4 * g.SizeA(rows, min(depth, p.step)))
 		defer p.d.Free(mem)
 		a = mem.F32()
@@ -116,12 +123,14 @@ func (p *product) Do(job int) {
 		kc := min(p.step, depth-k)
 		if p.whole == nil {
 			p.a.Pack(a, i0, rows, k, kc)
+		} else {
+			a = p.whole[g.LenA(k):]
 		}
 		product := g.Tile
 		if k == 0 {
 			product = g.Set
 		}
-		product(kc, a, g.LenA(kc), p.w.packed[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
+		product(kc, a, g.LenA(kc), p.weights[s0*g.LenB(depth)+g.LenB(k):], g.LenB(depth), c[i0*n+j0:], n, rows, j1-j0)
 	}
 	for i := i0; i < i0+rows; i++ {
 		row := c[i*n+j0 : i*n+j1]
@@ -142,23 +151,35 @@ func Peak(d *host.Device, length time.Duration) float64 {
 	return float64(flops.Load()) / time.Since(start).Seconds()
 }
 
-// packPanels packs rows of weights, on all workers.
-func packPanels(d engine.Device, g simd.Kernel, w []float32, out, in int) []float32 {
-	nr := g.NR
-	packed := make([]float32, g.SizeB(in, out))
-	host.Huge(packed)
+// packPanels packs rows of weights on all workers, each some panels at a time.
+func packPanels(d engine.Device, p *Weights, w storage.Source) (storage.Panels, error) {
+	g, in, nr := p.gemm, p.In, p.gemm.NR
+	panels := storage.NewPanels(p.Format, p.elems)
+	words := panels.Words()
+	host.Huge(words)
+	var failed atomic.Pointer[error]
 	pack := func(lo, hi int) {
-		if rows := min(hi*nr, out) - lo*nr; rows > 0 {
-			g.PackBT(packed[lo*g.LenB(in):], w[lo*nr*in:], in, rows, in)
+		step := 1 + 1<<18/(nr*max(in, 1))
+		part := make([]float32, min(step, hi-lo)*nr*in)
+		for i := lo; i < hi; i += step {
+			rows := min(min(i+step, hi)*nr, p.Out) - i*nr
+			if err := w.F32(part[:rows*in], i*nr*in); err != nil {
+				failed.Store(&err)
+				return
+			}
+			g.PackBT(words[i*g.LenB(in):], part, in, rows, in)
 		}
 	}
-	n := (out + nr - 1) / nr
+	n := (p.Out + nr - 1) / nr
 	if h, ok := host.On(d); ok {
 		h.Range(n, 1+1<<16/(nr*max(in, 1)), pack)
 	} else {
 		pack(0, n)
 	}
-	return packed
+	if err := failed.Load(); err != nil {
+		return storage.Panels{}, *err
+	}
+	return panels, nil
 }
 
 // Gemm is the host's kernel for which w is packed.
@@ -167,7 +188,7 @@ func (w *Weights) Gemm() simd.Kernel { return w.gemm }
 // Panel is one panel of columns, as the host's kernel reads it.
 func (w *Weights) Panel(i int) []float32 {
 	n := w.gemm.LenB(w.In)
-	return w.packed[i*n : (i+1)*n]
+	return w.panels.Words()[i*n : (i+1)*n]
 }
 
 // rows are those of a matrix [., in], from row first on.
@@ -182,21 +203,22 @@ func (r *rows) Pack(dst []float32, row, n, k, kc int) {
 	r.g.PackA(dst, r.x[(r.first+row)*r.in+k:], r.in, n, kc)
 }
 
-// onHost multiplies m rows of x.
-func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) {
+// onHost multiplies m rows of x, and returns the bytes of its workspace.
+func onHost(h *host.Device, m int, x []float32, w *Weights, y []float32, e Epilogue) (workspace int) {
 	a := host.Scratch[rows](h)
 	*a = rows{g: w.gemm, x: x, in: w.In}
 	if e.GEGLU {
-		gegluOnHost(h, m, a, w, y, e)
+		workspace = gegluOnHost(h, m, a, w, y, e)
 	} else {
-		Run(h, m, w, y, e, a)
+		workspace = Run(h, m, w, y, e, a)
 	}
 	*a = rows{}
 	host.Recycle(h, a)
+	return workspace
 }
 
 // gegluOnHost halves the product while it is in the third-level cache.
-func gegluOnHost(h *host.Device, m int, a *rows, w *Weights, y []float32, e Epilogue) {
+func gegluOnHost(h *host.Device, m int, a *rows, w *Weights, y []float32, e Epilogue) (workspace int) {
 	_, third := simd.Caches()
 	most := max(1, min(m, min(third/4, 8<<20)/(4*w.Out)))
 	mem, _ := h.Alloc(4 * most * w.Out)
@@ -206,12 +228,13 @@ func gegluOnHost(h *host.Device, m int, a *rows, w *Weights, y []float32, e Epil
 		i0, i1 := b*m/blocks, (b+1)*m/blocks
 		a.first = i0
 		*gate = gated{y: y, wide: mem.F32(), first: i0, c: w.Out / 2}
-		Run(h, i1-i0, w, gate.wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, a)
+		workspace = max(workspace, Run(h, i1-i0, w, gate.wide, Epilogue{Bias: e.Bias, Scale: e.Scale}, a))
 		h.RunRange(i1-i0, 1+16384/w.Out, gate)
 	}
 	h.Free(mem)
 	*gate = gated{}
 	host.Recycle(h, gate)
+	return workspace + 4*most*w.Out
 }
 
 // gated makes rows of y, from first on, of rows of twice their width c.

@@ -9,6 +9,7 @@ import (
 	"parley/engine/cuda"
 	"parley/engine/host"
 	"parley/kernels/simd"
+	"parley/kernels/storage"
 )
 
 // Act is the activation of an epilogue.
@@ -44,55 +45,93 @@ func ParseAct(name string) (Act, error) {
 // elsewhere rows of the output, [Out, In rounded up to a multiple of 8].
 type Weights struct {
 	Out, In int
-	packed  []float32
+	Format  storage.Format
+	elems   int // with those that panels and rows are filled up with
+	panels  storage.Panels
 	gemm    simd.Kernel
 	rows    *engine.Tensor
 }
 
-// Pack brings a row-major matrix w of [out, in], as linear layers store it, to
-// a device.
-func Pack(d engine.Device, w []float32, out, in int) (*Weights, error) {
+// Pack brings a row-major matrix of [out, in], as linear layers store it, to a
+// device, a part at a time.
+func Pack(d engine.Device, w storage.Source, out, in int) (*Weights, error) {
 	return PackFor(d, Gemm(d), w, out, in)
 }
 
-// PackFor is Pack for a kernel of the host's.
-func PackFor(d engine.Device, g simd.Kernel, w []float32, out, in int) (*Weights, error) {
-	p := &Weights{Out: out, In: in, gemm: g}
-	if engine.IsDryRun(d) {
-		return p, nil
-	}
+// PackFor is Pack for a kernel of the host's. w is read by whole rows.
+func PackFor(d engine.Device, g simd.Kernel, w storage.Source, out, in int) (*Weights, error) {
+	p := &Weights{Out: out, In: in, Format: storage.Of(d.Float()), elems: out * width(in), gemm: g}
 	if d.Local() {
-		p.packed = packPanels(d, g, w, out, in)
-		return p, nil
+		p.Format, p.elems = formats()[g.Format], (out+g.NR-1)/g.NR*g.NR*((in+g.KR-1)/g.KR*g.KR)
+	}
+	if err := storage.Fits(w, out*in); err != nil {
+		return p, err
 	}
 	var err error
-	p.rows, err = Place(d, w, out, in)
+	switch {
+	case engine.IsDryRun(d):
+		_, err = d.Alloc(p.Bytes())
+	case d.Local():
+		p.panels, err = packPanels(d, p, w)
+	default:
+		p.rows, err = place(d, p.Format, w, out, in)
+	}
 	return p, err
 }
+
+// formats are those of the kernels' panels of weights.
+func formats() [3]storage.Format {
+	return [...]storage.Format{simd.F32: storage.F32, simd.BF16x3: storage.BF16x3, simd.BF16: storage.BF16}
+}
+
+// width is In with what a device that is not the CPU has behind it, so that rows can
+// be read 16 bytes at a time.
+func width(in int) int { return (in + 7) / 8 * 8 }
+
+// Bytes is what the weights take on their device, in their format and packed, or
+// would take.
+func (w *Weights) Bytes() int { return w.Format.Size(w.elems) }
 
 // Rows is the matrix on a device that is not the CPU, its rows filled up to a
 // multiple of 8 elements.
 func (w *Weights) Rows() *engine.Tensor { return w.rows }
 
-// Place brings rows of a matrix to a device that is not the CPU, each filled up
-// with zeros to a multiple of 8 elements, so that it can be read 16 bytes at a
-// time.
-func Place(d engine.Device, w []float32, out, in int) (*engine.Tensor, error) {
-	wide := (in + 7) / 8 * 8
-	if wide != in {
-		full := make([]float32, out*wide)
-		for i := range out {
-			copy(full[i*wide:], w[i*in:(i+1)*in])
+// place brings rows of a matrix to a device that is not the CPU, each filled up
+// with zeros.
+func place(d engine.Device, f storage.Format, w storage.Source, out, in int) (*engine.Tensor, error) {
+	wide := width(in)
+	var f32 []float32
+	var f16 []uint16
+	if f == storage.F16 {
+		f16 = make([]uint16, out*wide)
+	} else {
+		f32 = make([]float32, out*wide)
+	}
+	part := make([]float32, min(out, 1+1<<20/max(wide, 1))*wide)
+	for i := 0; i < out; {
+		rows := min(out-i, len(part)/max(wide, 1))
+		now := part[:rows*in]
+		if err := w.F32(now, i*in); err != nil {
+			return nil, err
 		}
-		w = full
+		if wide != in { // from the last row on, each moves behind its place
+			now = part[:rows*wide]
+			for r := rows - 1; r >= 0; r-- {
+				copy(now[r*wide:], now[r*in:(r+1)*in])
+				clear(now[r*wide+in : (r+1)*wide])
+			}
+		}
+		if f == storage.F16 {
+			simd.ToF16(f16[i*wide:][:len(now)], now)
+		} else {
+			copy(f32[i*wide:], now)
+		}
+		i += rows
 	}
-	t := engine.FromF32(w, out, wide)
-	if d.Float() == engine.F16 && len(w) > 0 && !engine.IsDryRun(d) {
-		f16 := make([]uint16, len(w))
-		simd.ToF16(f16, w)
-		t = engine.FromF16(f16, out, wide)
+	if f == storage.F16 {
+		return engine.Place(d, engine.F16, engine.FromF16(f16, out, wide))
 	}
-	return engine.Place(d, d.Float(), t)
+	return engine.Place(d, engine.F32, engine.FromF32(f32, out, wide))
 }
 
 // Epilogue is what happens to the product before it is written: y = act(xw scale +
@@ -118,6 +157,17 @@ func (e Epilogue) scale() float64 {
 		return 1
 	}
 	return e.Scale
+}
+
+// Bytes is what the epilogue reads.
+func (e Epilogue) Bytes() int64 {
+	n := 0
+	for _, t := range [...]*engine.Tensor{e.Bias, e.SampleBias, e.Residual} {
+		if t != nil {
+			n += t.Bytes()
+		}
+	}
+	return int64(n)
 }
 
 // Fits says what of the epilogue does not fit a result, if anything. It keeps no y,
@@ -166,9 +216,10 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 	}
 	y := s.New(dtype, dims...)
 	m := x.Elems() / w.In
-	size := int64(s.Float().Size())
-	work := engine.Work{Op: "linear", Out: y, FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),
-		Bytes: int64(y.Bytes()) + size*(int64(m)*int64(w.In)+int64(w.In)*int64(w.Out))}
+	work := engine.Work{Op: "linear", Out: y, In: engine.Inputs{x, e.SampleBias, e.Residual},
+		Dims:  engine.Dims{{Name: "m", Size: m}, {Name: "n", Size: w.Out}, {Name: "k", Size: w.In}},
+		FLOPs: 2 * int64(m) * int64(w.In) * int64(w.Out),
+		Bytes: int64(x.Bytes()+w.Bytes()+y.Bytes()) + e.Bytes()}
 	var p Plan
 	var partials *engine.Tensor
 	if !s.Device().Local() && m > 0 {
@@ -178,8 +229,15 @@ func Linear(s *engine.Stream, x *engine.Tensor, w *Weights, e Epilogue) *engine.
 		}
 	}
 	s.Do(work, func(d engine.Device) {
+		if partials != nil {
+			s.Uses(partials.Bytes())
+		}
 		if h, ok := host.On(d); ok {
-			onHost(h, m, x.F32(), w, y.F32(), e)
+			s.Took(w.gemm.String())
+			if e.GEGLU {
+				s.Took("gate")
+			}
+			s.Uses(onHost(h, m, x.F32(), w, y.F32(), e))
 		}
 		if c, ok := cuda.On(d); ok && m > 0 {
 			onCUDA(c, s, p, m, w.In, x, w.rows, y, e, partials)

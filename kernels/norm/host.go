@@ -120,6 +120,12 @@ func (g *grouped) run(y []float32) {
 	g.d.Free(wide)
 }
 
+// workspace is what run kept, in bytes.
+func (g *grouped) workspace() int {
+	c := g.widths[0] + g.widths[1]
+	return 4*(3*c+g.parts*2*max(g.widths[0], g.widths[1])) + 8*g.parts*2*c
+}
+
 // Do sums up a part of the positions, or normalises them.
 func (g *grouped) Do(p int) {
 	lo, hi := p*g.positions/g.parts, (p+1)*g.positions/g.parts

@@ -20,7 +20,9 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 		s.Fail(fmt.Errorf("norm: %s: x %v, gamma %v, beta %v", s.Path(), x.Shape(), gamma.Shape(), beta.Shape()))
 	}
 	y := s.New(s.Float(), x.Shape()...)
-	work := engine.Work{Op: "layernorm", Out: y, FLOPs: 8 * int64(x.Elems()), Bytes: 2 * int64(y.Bytes())}
+	work := engine.Work{Op: "layernorm", Out: y, In: engine.Inputs{x},
+		Dims:  engine.Dims{{Name: "rows", Size: x.Elems() / max(c, 1)}, {Name: "channels", Size: c}},
+		FLOPs: 8 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes() + gamma.Bytes() + beta.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			layerOnCUDA(g, s, x, gamma, beta, y, eps)
@@ -30,6 +32,7 @@ func Layer(s *engine.Stream, x, gamma, beta *engine.Tensor, eps float64) *engine
 		if !ok {
 			return
 		}
+		s.Took(simd.Vector())
 		layerOnHost(h, c, x.F32(), y.F32(), gamma.F32(), beta.F32(), eps)
 	})
 }
@@ -64,8 +67,17 @@ func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *
 			part = s.New(engine.F32, n, groups, l.slabs, 2)
 		}
 	}
-	work := engine.Work{Op: "groupnorm", Out: y, FLOPs: 8 * int64(y.Elems()), Bytes: 2 * int64(y.Bytes())}
+	work := engine.Work{Op: "groupnorm", Out: y, In: engine.Inputs{x, concat},
+		Dims: engine.Dims{{Name: "n", Size: x.Dim(0)}, {Name: "positions", Size: y.Elems() / max(x.Dim(0)*c, 1)}, {Name: "channels", Size: c},
+			{Name: "groups", Size: groups}},
+		FLOPs: 8 * int64(y.Elems()), Bytes: 2*int64(y.Bytes()) + int64(gamma.Bytes()+beta.Bytes())}
+	if silu {
+		work.FLOPs += 4 * int64(y.Elems())
+	}
 	s.Do(work, func(d engine.Device) {
+		if part != nil {
+			s.Uses(part.Bytes())
+		}
 		if g, ok := cuda.On(d); ok {
 			groupOnCUDA(g, s, l, x, concat, groups, gamma, beta, y, part, eps, silu)
 			return
@@ -74,6 +86,7 @@ func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *
 		if !ok {
 			return
 		}
+		s.Took(simd.Vector())
 		n := x.Dim(0)
 		g := host.Scratch[grouped](h)
 		*g = grouped{
@@ -87,6 +100,7 @@ func Group(s *engine.Stream, x, concat *engine.Tensor, groups int, gamma, beta *
 			}
 			g.run(sample(y, i))
 		}
+		s.Uses(g.workspace())
 		*g = grouped{}
 		host.Recycle(h, g)
 	})
@@ -104,7 +118,9 @@ func sample(x *engine.Tensor, i int) []float32 {
 // on every device: embeddings are what scores are computed from.
 func L2(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	y := s.New(engine.F32, x.Shape()...)
-	work := engine.Work{Op: "l2", Out: y, FLOPs: 3 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}
+	work := engine.Work{Op: "l2", Out: y, In: engine.Inputs{x},
+		Dims:  engine.Dims{{Name: "rows", Size: x.Elems() / max(x.Dim(-1), 1)}, {Name: "channels", Size: x.Dim(-1)}},
+		FLOPs: 3 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			l2OnCUDA(g, s, x, y)
@@ -113,6 +129,7 @@ func L2(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 		if _, ok := host.On(d); !ok {
 			return
 		}
+		s.Took(simd.Vector())
 		c := x.Dim(-1)
 		xs, ys := x.F32(), y.F32()
 		for i := 0; i < len(xs); i += c {

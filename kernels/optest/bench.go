@@ -14,6 +14,7 @@ import (
 	"parley/kernels/norm"
 	"parley/kernels/resize"
 	"parley/kernels/sampling"
+	"parley/kernels/storage"
 )
 
 // bench runs an operation over and over and reports its speed.
@@ -87,7 +88,7 @@ func BenchLinear(b *testing.B, dev engine.Device) {
 		{"blip text, one word", 1, 768, 768},
 		{"blip head, 3 beams", 3, 768, 30524},
 	} {
-		w := must(matmul.Pack(dev, make([]float32, c.n*c.k), c.n, c.k))
+		w := must(matmul.Pack(dev, storage.Values(make([]float32, c.n*c.k)), c.n, c.k))
 		bench(b, c.name, dev, [][]int{{c.m, c.k}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
 			return matmul.Linear(s, x[0], w, matmul.Epilogue{})
 		})
@@ -108,7 +109,7 @@ func BenchConv2D(b *testing.B, dev engine.Device) {
 		{"unet upsampler", 2, 16, 1280, 1280, conv.Options{Pad: conv.Same(3), Upsample: true}},
 		{"vae conv_out", 1, 512, 128, 3, conv.Options{Pad: conv.Same(3)}},
 	} {
-		w := must(conv.Pack(dev, make([]float32, c.out*c.in*9), c.out, c.in, 3, 3))
+		w := must(conv.Pack(dev, storage.Values(make([]float32, c.out*c.in*9)), c.out, c.in, 3, 3))
 		bench(b, c.name, dev, [][]int{{c.n, c.size, c.size, c.in}}, func(s *engine.Stream, x []*engine.Tensor) *engine.Tensor {
 			return conv.Conv2D(s, x[0], w, c.o)
 		})

@@ -8,6 +8,7 @@ import (
 	"parley/engine"
 	"parley/kernels/conv"
 	"parley/kernels/matmul"
+	"parley/kernels/storage"
 )
 
 // Linear is the suite of matmul.Linear.
@@ -41,7 +42,7 @@ func Linear(t *testing.T, dev engine.Device) {
 		}
 		u.want(fmt.Sprintf("%s [%d %d] [%d %d] act %s bias %t residual %t", name, m, k, n, k, acts[e.act].name, e.bias, e.residual), y, more,
 			func(s *engine.Stream) *engine.Tensor {
-				return matmul.Linear(s, put(s, x), must(matmul.Pack(u.dev, w.F32(), n, k)),
+				return matmul.Linear(s, put(s, x), must(matmul.Pack(u.dev, storage.Values(w.F32()), n, k)),
 					matmul.Epilogue{Bias: vector(s, bias), Act: acts[e.act].act, Residual: put(s, residual)})
 			})
 	}
@@ -82,13 +83,13 @@ func Linear(t *testing.T, dev engine.Device) {
 		}
 	}
 	u.want("three dimensions", y, 1, func(s *engine.Stream) *engine.Tensor {
-		return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{})
+		return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), matmul.Epilogue{})
 	})
 	u.want("one dimension", result{engine.Shape{4}, y.v[:4]}, 1, func(s *engine.Stream) *engine.Tensor {
-		return matmul.Linear(s, s.Put(x.Reshape(6, 5).Rows(0, 1).Reshape(5)), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{})
+		return matmul.Linear(s, s.Put(x.Reshape(6, 5).Rows(0, 1).Reshape(5)), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), matmul.Epilogue{})
 	})
 	u.want("no rows", zeros(0, 4), 1, func(s *engine.Stream) *engine.Tensor {
-		return matmul.Linear(s, s.New(engine.F32, 0, 5), must(matmul.Pack(u.dev, w.F32(), 4, 5)), matmul.Epilogue{})
+		return matmul.Linear(s, s.New(engine.F32, 0, 5), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), matmul.Epilogue{})
 	})
 
 	// A sample's bias is added to all of its rows; logits are f32.
@@ -106,7 +107,7 @@ func Linear(t *testing.T, dev engine.Device) {
 		}
 		epilogue(y.v, bias, acts[c.act].act, nil)
 		u.want(fmt.Sprintf("sample bias of %d samples of %d rows", c.parts, c.m), y, 1, func(s *engine.Stream) *engine.Tensor {
-			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), c.n, 11)),
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, storage.Values(w.F32()), c.n, 11)),
 				matmul.Epilogue{Bias: vector(s, bias), SampleBias: s.Put(sampleBias), Act: acts[c.act].act})
 		})
 	}
@@ -124,11 +125,11 @@ func Linear(t *testing.T, dev engine.Device) {
 			y.v[i] = row[i%c.n] * activation(matmul.GELU, row[c.n+i%c.n])
 		}
 		u.want(fmt.Sprintf("geglu [%d %d] [%d %d]", c.m, c.k, 2*c.n, c.k), y, 1, func(s *engine.Stream) *engine.Tensor {
-			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), 2*c.n, c.k)), matmul.Epilogue{Bias: vector(s, bias), GEGLU: true})
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, storage.Values(w.F32()), 2*c.n, c.k)), matmul.Epilogue{Bias: vector(s, bias), GEGLU: true})
 		})
 	}
 	u.want("logits", zeros(3, 4), 1, func(s *engine.Stream) *engine.Tensor {
-		y := matmul.Linear(s, s.Put(engine.FromF32(make([]float32, 15), 3, 5)), must(matmul.Pack(u.dev, w.F32(), 4, 5)),
+		y := matmul.Linear(s, s.Put(engine.FromF32(make([]float32, 15), 3, 5)), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)),
 			matmul.Epilogue{Logits: true})
 		if y.DType() != engine.F32 {
 			u.Errorf("logits are %v", y.DType())
@@ -157,13 +158,13 @@ func Linear(t *testing.T, dev engine.Device) {
 		}
 		u.want(fmt.Sprintf("scale, geglu %t", gated), y, 1, func(s *engine.Stream) *engine.Tensor {
 			e.Bias = vector(s, bias)
-			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, w.F32(), n, k)), e)
+			return matmul.Linear(s, s.Put(x), must(matmul.Pack(u.dev, storage.Values(w.F32()), n, k)), e)
 		})
 	}
 
 	linear := func(e matmul.Epilogue, dims ...int) func(*engine.Stream) *engine.Tensor {
 		return func(s *engine.Stream) *engine.Tensor {
-			return matmul.Linear(s, s.New(engine.F32, dims...), must(matmul.Pack(u.dev, w.F32(), 4, 5)), e)
+			return matmul.Linear(s, s.New(engine.F32, dims...), must(matmul.Pack(u.dev, storage.Values(w.F32()), 4, 5)), e)
 		}
 	}
 	u.refuses([]refusal{
@@ -286,13 +287,13 @@ func Conv2D(t *testing.T, dev engine.Device) {
 			o := c.o
 			o.Concat = put(s, right)
 			o.Epilogue = matmul.Epilogue{Bias: vector(s, bias), SampleBias: put(s, sampleBias), Act: acts[c.act].act, Residual: put(s, residual)}
-			return conv.Conv2D(s, s.Put(left), must(conv.Pack(u.dev, w.F32(), c.out, c.in, c.k, c.k)), o)
+			return conv.Conv2D(s, s.Put(left), must(conv.Pack(u.dev, storage.Values(w.F32()), c.out, c.in, c.k, c.k)), o)
 		})
 	}
 
 	run := func(o conv.Options, dims ...int) func(*engine.Stream) *engine.Tensor {
 		return func(s *engine.Stream) *engine.Tensor {
-			return conv.Conv2D(s, s.New(engine.F32, dims...), must(conv.Pack(u.dev, make([]float32, 5*4*9), 5, 4, 3, 3)), o)
+			return conv.Conv2D(s, s.New(engine.F32, dims...), must(conv.Pack(u.dev, storage.Values(make([]float32, 5*4*9)), 5, 4, 3, 3)), o)
 		}
 	}
 	u.refuses([]refusal{

@@ -49,13 +49,17 @@ func Resize(s *engine.Stream, x *engine.Tensor, h, w int, f Filter, part Window)
 	}
 	between, y := s.New(engine.U8, n, hi-lo, part.W, 3), s.New(engine.U8, n, part.H, part.W, 3)
 	defer s.Free(between)
-	work := engine.Work{Op: "resize", Out: y, Bytes: int64(x.Bytes() + 2*between.Bytes() + y.Bytes())}
+	work := engine.Work{Op: "resize", Out: y, In: engine.Inputs{x},
+		Dims:  engine.Dims{{Name: "n", Size: n}, {Name: "h", Size: part.H}, {Name: "w", Size: part.W}},
+		Bytes: int64(x.Bytes() + 2*between.Bytes() + y.Bytes())}
 	return s.Do(work, func(d engine.Device) {
+		s.Uses(between.Bytes())
 		if g, ok := cuda.On(d); ok {
 			resizeOnCUDA(g, s, x, between, y, lo, rows, columns)
 			return
 		}
 		if d, ok := host.On(d); ok {
+			s.Took("loop")
 			rowsOnHost(d, x, between, lo, rows)
 			columnsOnHost(d, between, y, columns)
 		}

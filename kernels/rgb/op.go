@@ -22,12 +22,15 @@ func Normalise(s *engine.Stream, y, x *engine.Tensor, part resize.Window, levels
 		s.Fail(fmt.Errorf("rgb: %s: %+v of pictures %v %v in %v", s.Path(), part, x.Shape(), x.DType(), y.Shape()))
 		return
 	}
-	s.Do(engine.Work{Op: "normalise", Out: y, Bytes: int64(x.Bytes() + y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "normalise", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: x.Dim(0)}, {Name: "h", Size: part.H}, {Name: "w", Size: part.W}},
+		Bytes: int64(y.Elems() + y.Bytes())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			normaliseOnCUDA(g, s, y, x, part, levels)
 			return
 		}
 		if h, ok := host.On(d); ok {
+			s.Took("table")
 			normaliseOnHost(h, y, x, part, levels)
 		}
 	})
@@ -37,12 +40,15 @@ func Normalise(s *engine.Stream, y, x *engine.Tensor, part resize.Window, levels
 // rounded to the even one, those outside clipped.
 func Bytes(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	y := s.New(engine.U8, x.Shape()...)
-	return s.Do(engine.Work{Op: "bytes", Out: y, FLOPs: 3 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "bytes", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "elements", Size: x.Elems()}},
+		FLOPs: 3 * int64(x.Elems()), Bytes: int64(x.Bytes() + y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			bytesOnCUDA(g, s, x, y)
 			return
 		}
 		if h, ok := host.On(d); ok {
+			s.Took("loop")
 			bytesOnHost(h, x, y)
 		}
 	})

@@ -29,6 +29,18 @@ type Options struct {
 	Offset       uint64   // at this offset
 }
 
+// perLogit is what the log of a probability takes for each logit: the maximum, a
+// difference, an exponential, a sum.
+const perLogit = 4
+
+// method names how a token is chosen on the host.
+func method(o Options) string {
+	if o.Sample {
+		return "sampling"
+	}
+	return "argmax"
+}
+
 // Token is a chosen token and the log of its probability by the logits alone.
 type Token struct {
 	ID      int32
@@ -47,12 +59,16 @@ func Tokens(s *engine.Stream, logits *engine.Tensor, ids [][]int32, o Options) (
 		return nil, err
 	}
 	out := make([]Token, len(ids))
-	s.Do(engine.Work{Op: "tokens", Out: logits, Bytes: int64(logits.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "tokens", Out: logits, In: engine.Inputs{logits},
+		Dims:  engine.Dims{{Name: "rows", Size: len(ids)}, {Name: "vocab", Size: logits.Dim(1)}},
+		FLOPs: perLogit * int64(logits.Elems()), Bytes: int64(logits.Bytes())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			tokensOnCUDA(g, s, logits, ids, o, out)
 			return
 		}
 		if h, ok := host.On(d); ok {
+			s.Took(method(o))
 			tokensOnHost(h, logits, ids, o, out)
 		}
 	})
@@ -102,12 +118,16 @@ func Continuations(s *engine.Stream, logits *engine.Tensor, ids [][]int32, score
 		return nil, fmt.Errorf("sampling: %s: %d beams: at most %d on %s", s.Path(), beams, MaxBeams, s.Device().Name())
 	}
 	out := make([][]Continuation, len(ids)/beams)
-	s.Do(engine.Work{Op: "continuations", Out: logits, Bytes: int64(logits.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "continuations", Out: logits, In: engine.Inputs{logits},
+		Dims:  engine.Dims{{Name: "rows", Size: len(ids)}, {Name: "vocab", Size: logits.Dim(1)}, {Name: "beams", Size: beams}},
+		FLOPs: perLogit * int64(logits.Elems()), Bytes: int64(logits.Bytes())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			continuationsOnCUDA(g, s, logits, ids, scores, beams, o, out)
 			return
 		}
 		if h, ok := host.On(d); ok {
+			s.Took("beam search")
 			continuationsOnHost(h, logits, ids, scores, beams, o, out)
 		}
 	})

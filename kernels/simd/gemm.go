@@ -36,6 +36,16 @@ type Kernel struct {
 	level      Level
 }
 
+// String names the kernel in records: "tiles avx512 f32".
+func (g Kernel) String() string {
+	return [...][BF16 + 1]string{
+		Go:     {"tiles go f32", "tiles go bf16x3", "tiles go bf16"},
+		AVX2:   {"tiles avx2 f32", "tiles avx2 bf16x3", "tiles avx2 bf16"},
+		AVX512: {"tiles avx512 f32", "tiles avx512 bf16x3", "tiles avx512 bf16"},
+		AMX:    {"tiles amx f32", "tiles amx bf16x3", "tiles amx bf16"},
+	}[g.level][g.Format]
+}
+
 // The pure Go kernel, and the shape of those of bfloat16.
 var (
 	gemmGo   = Kernel{MR: 4, NR: 8, KR: 1}

@@ -67,6 +67,11 @@ func Best() Level {
 // was when the program started.
 func Active() Level { return active }
 
+// Vector names the method of functions of vectors in records: "vectors avx512".
+func Vector() string {
+	return [...]string{Go: "vectors go", AVX2: "vectors avx2", AVX512: "vectors avx512", AMX: "vectors amx"}[vector]
+}
+
 // Peak runs n rounds of multiply-adds that wait for nothing, and returns how many
 // floating-point operations these were: the speed that others are held against.
 func Peak(n int) int { return peak(max(n, 1)) }

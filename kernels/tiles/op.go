@@ -17,12 +17,15 @@ func Crop(s *engine.Stream, x *engine.Tensor, top, left, h, w int) *engine.Tenso
 		s.Fail(fmt.Errorf("tiles: %s: crop of %d x %d at %d, %d from %v", s.Path(), h, w, top, left, x.Shape()))
 	}
 	y := s.New(x.DType(), n, h, w, c)
-	return s.Do(engine.Work{Op: "crop", Out: y, Bytes: 2 * int64(y.Bytes())}, func(d engine.Device) {
+	work := engine.Work{Op: "crop", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: n}, {Name: "h", Size: h}, {Name: "w", Size: w}, {Name: "channels", Size: c}},
+		Bytes: 2 * int64(y.Bytes())}
+	return s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			cropOnCUDA(g, s, x, y, top, left)
 			return
 		}
 		if _, ok := host.On(d); ok {
+			s.Took("copy")
 			cropOnHost(x, y, top, left)
 		}
 	})
@@ -37,12 +40,15 @@ func Paste(s *engine.Stream, y, x *engine.Tensor, top, left, h, w int) {
 		return
 	}
 	n, c := x.Dim(0), x.Dim(3)
-	s.Do(engine.Work{Op: "paste", Out: y, Bytes: 2 * int64(n*h*w*c*y.DType().Size())}, func(d engine.Device) {
+	work := engine.Work{Op: "paste", Out: y, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: n}, {Name: "h", Size: h}, {Name: "w", Size: w}, {Name: "channels", Size: c}},
+		Bytes: 2 * int64(n*h*w*c*y.DType().Size())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			pasteOnCUDA(g, s, y, x, top, left, h, w)
 			return
 		}
 		if _, ok := host.On(d); ok {
+			s.Took("copy")
 			pasteOnHost(y, x, top, left, h, w)
 		}
 	})
@@ -59,12 +65,16 @@ func Fade(s *engine.Stream, a, b *engine.Tensor, extent int, down bool) {
 		s.Fail(fmt.Errorf("tiles: %s: fade of %v into %v over %d", s.Path(), a.Shape(), b.Shape(), extent))
 		return
 	}
-	s.Do(engine.Work{Op: "fade", Out: b, Bytes: 3 * int64(extent*b.Bytes()/max(b.Dim(axis), 1))}, func(d engine.Device) {
+	elements := extent * b.Elems() / max(b.Dim(axis), 1)
+	work := engine.Work{Op: "fade", Out: b, In: engine.Inputs{a, b}, Dims: engine.Dims{{Name: "elements", Size: elements}, {Name: "extent", Size: extent}},
+		FLOPs: 3 * int64(elements), Bytes: 3 * int64(elements*b.DType().Size())}
+	s.Do(work, func(d engine.Device) {
 		if g, ok := cuda.On(d); ok {
 			fadeOnCUDA(g, s, a, b, extent, down)
 			return
 		}
 		if _, ok := host.On(d); ok {
+			s.Took("loop")
 			fadeOnHost(a, b, extent, down)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 
 	"parley/engine"
 	"parley/kernels/matmul"
+	"parley/kernels/storage"
 	"parley/nets/layer"
 	"parley/weights"
 )
@@ -40,8 +41,7 @@ func newText(c TextConfig, encoder int, l *weights.Loader) (*Text, error) {
 	heads, inner, eps, act := c.Heads, c.Inner, c.Eps, c.Act
 	l = l.In("text_decoder")
 	e := l.In("bert.embeddings")
-	matrix := e.F32("word_embeddings.weight", t.Vocab, t.Width)
-	t.tokens = e.Place(l.Device().Float(), matrix, t.Vocab, t.Width)
+	t.tokens = e.Table("word_embeddings.weight", t.Vocab, t.Width)
 	t.positions = e.Table("position_embeddings.weight", t.Length, t.Width)
 	t.normIn = layer.LoadLayerNorm(e, "LayerNorm", t.Width, eps)
 	names := layer.BERTNames()
@@ -61,8 +61,12 @@ func newText(c TextConfig, encoder int, l *weights.Loader) (*Text, error) {
 	t.transform, t.act = layer.LoadLinear(h, "transform.dense", t.Width, t.Width), act
 	t.normOut = layer.LoadLayerNorm(h, "transform.LayerNorm", t.Width, eps)
 	// The head shares the token embeddings' matrix, unless it has its own.
-	if h.Has("decoder.weight") {
-		matrix = h.F32("decoder.weight", t.Vocab, t.Width)
+	var matrix storage.Source
+	switch {
+	case h.Has("decoder.weight"):
+		matrix = h.Source("decoder.weight", t.Vocab, t.Width)
+	case e.Has("word_embeddings.weight"):
+		matrix = e.Source("word_embeddings.weight", t.Vocab, t.Width)
 	}
 	bias := "bias"
 	if h.Has("decoder.bias") {

@@ -35,11 +35,9 @@ func New(c Config, l *weights.Loader) (*Model, error) {
 	m := &Model{Projection: c.Projection}
 	var err error
 	if l.HasIn("text_model") || !l.HasIn("vision_model") {
-		if m.Text, err = NewText(c.Text, l); err != nil {
+		if m.Text, err = newProjected(c.Text, c.Projection, l); err != nil {
 			return nil, err
 		}
-		text := layer.LoadLinear(l, "text_projection", c.Text.Width, c.Projection)
-		m.Text.projection = &text
 	}
 	if m.Vision, err = NewVision(c.Vision, c.Projection, l); err != nil {
 		return nil, err

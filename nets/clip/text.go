@@ -63,6 +63,46 @@ func LoadText(c weights.Config, l *weights.Loader) (*Text, error) {
 	return t, l.Err()
 }
 
+// LoadProjected builds the text tower of a config.json of a whole CLIP, with its
+// projection, and reads nothing of the picture tower, not its configuration.
+func LoadProjected(c weights.Config, l *weights.Loader) (*Text, error) {
+	r := c.Reader()
+	r.Unquantised()
+	r.Only("model_type", "clip", "only CLIP is read here")
+	projection := r.Size("projection_dim", 512)
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	sub, err := tower(c, "text_config")
+	if err != nil {
+		return nil, err
+	}
+	config, err := ParseTextConfig(sub)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newProjected(config, projection, l)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range []string{"visual_projection", "vision_model", "logit_scale"} {
+		l.Without(other)
+	}
+	l.Unread("CLIP's text tower")
+	return t, l.Err()
+}
+
+// newProjected is NewText with a projection.
+func newProjected(c TextConfig, projection int, l *weights.Loader) (*Text, error) {
+	t, err := NewText(c, l)
+	if err != nil {
+		return nil, err
+	}
+	p := layer.LoadLinear(l, "text_projection", c.Width, projection)
+	t.projection = &p
+	return t, l.Err()
+}
+
 // NewText builds the text tower of a configuration, without a projection.
 func NewText(c TextConfig, l *weights.Loader) (*Text, error) {
 	t := &Text{Width: c.Width, Length: c.Length, Vocab: c.Vocab, EOS: c.EOS, bidirectional: c.Bidirectional}

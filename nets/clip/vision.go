@@ -28,6 +28,7 @@ type VisionOutput struct {
 // tower alone, and reads nothing of the text tower, not its configuration.
 func LoadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
 	r := c.Reader()
+	r.Unquantised()
 	projection, sub := r.Size("projection_dim", 512), c
 	if err := r.Err(); err != nil {
 		return nil, err
@@ -42,7 +43,15 @@ func LoadVision(c weights.Config, l *weights.Loader) (*Vision, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewVision(config, projection, l)
+	v, err := NewVision(config, projection, l)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range []string{"text_projection", "text_model", "logit_scale"} {
+		l.Without(other)
+	}
+	l.Unread("CLIP's picture tower")
+	return v, l.Err()
 }
 
 // NewVision builds the picture tower of a configuration, with its projection.

@@ -10,6 +10,7 @@ import (
 
 	"parley/engine"
 	"parley/kernels/sampling"
+	"parley/nets/finite"
 )
 
 // Model is a language model with a cache of what it has read (blip.Cache).
@@ -48,6 +49,9 @@ type Text struct {
 	// search, the sum over the length to the power of the penalty, as
 	// transformers' sequences_scores.
 	Score float64
+	// Err is set where the model's logits were not finite: the rest means nothing
+	// then.
+	Err error
 }
 
 // Check fails where options contradict each other or the prompts.
@@ -125,6 +129,11 @@ func single(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, er
 		if err != nil {
 			return nil, err
 		}
+		for _, i := range spoiled(s, logits) {
+			if out[i].Err == nil && !done[i] {
+				out[i].Err, done[i] = notFinite(), true
+			}
+		}
 		ids := make([][]int32, len(out))
 		for i := range out {
 			if !done[i] {
@@ -155,10 +164,25 @@ func single(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, er
 		}
 	}
 	for i := range out {
-		out[i].Score /= float64(len(out[i].IDs) - prompt)
+		out[i].Score /= float64(max(1, len(out[i].IDs)-prompt))
 	}
 	return out, nil
 }
+
+// spoiled are the rows of logits that are not finite. They are zeros afterwards, so
+// that the rows beside them can be gone on with.
+func spoiled(s *engine.Stream, logits *engine.Tensor) []int {
+	bad := finite.Rows(s, logits)
+	if bad != nil {
+		zeros := engine.FromF32(make([]float32, logits.Dim(1)), 1, logits.Dim(1))
+		for _, i := range bad {
+			s.Set(logits.Rows(i, i+1), zeros)
+		}
+	}
+	return bad
+}
+
+func notFinite() error { return &finite.Error{Net: "the language model"} }
 
 // tokens chooses the next token of each row, those of one seed together.
 func (o Options) tokens(s *engine.Stream, logits *engine.Tensor, ids [][]int32, c sampling.Options) ([]sampling.Token, error) {
@@ -196,6 +220,7 @@ type candidate struct {
 type search struct {
 	running, finished []candidate
 	improvable        bool // a running beam can still become one of the best
+	failed            error
 }
 
 // beam is transformers' vectorised beam search, prompt by prompt but for the
@@ -224,6 +249,11 @@ func beam(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, erro
 		logits, err := m.Next(s, next)
 		if err != nil {
 			return nil, err
+		}
+		for _, row := range spoiled(s, logits) {
+			if q := &all[row/k]; q.improvable {
+				q.failed, q.improvable = notFinite(), false
+			}
 		}
 		var ids [][]int32
 		var scores []float64
@@ -294,7 +324,7 @@ func beam(s *engine.Stream, m Model, prompts [][]int32, o Options) ([]Text, erro
 	var out []Text
 	for _, q := range all {
 		for _, c := range q.finished[:max(1, o.Keep)] {
-			out = append(out, Text{c.ids, c.score})
+			out = append(out, Text{c.ids, c.score, q.failed})
 		}
 	}
 	return out, nil

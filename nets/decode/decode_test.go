@@ -13,8 +13,10 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
+	"parley/kernels/sampling"
 	"parley/nets/blip"
 	"parley/nets/decode"
+	"parley/nets/models"
 	"parley/weights"
 	"parley/weights/mini"
 )
@@ -27,7 +29,7 @@ type goldens struct {
 		LengthPenalty     float64 `json:"length_penalty"`
 		Early             bool
 		RepetitionPenalty float64 `json:"repetition_penalty"`
-		Min, Max          int
+		Min, Max, Keep    int
 		Prompt, Sequences [][]int32
 		Scores            []float64
 	}
@@ -110,7 +112,7 @@ func testGenerate(t *testing.T, dev engine.Device, choose func(i int, model stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := decode.Options{Beams: g.Beams, LengthPenalty: g.LengthPenalty, NoLengthPenalty: g.LengthPenalty == 0, EarlyStopping: g.Early,
+		o := decode.Options{Beams: g.Beams, Keep: g.Keep, LengthPenalty: g.LengthPenalty, NoLengthPenalty: g.LengthPenalty == 0, EarlyStopping: g.Early,
 			RepetitionPenalty: g.RepetitionPenalty, MinLength: g.Min, MaxLength: g.Max, EOS: m.Text.Sep, Pad: m.Text.PadID}
 		c, err := m.Text.Start(s, v, o.Rows(len(g.Prompt)), g.Max)
 		if err != nil {
@@ -139,6 +141,42 @@ func testGenerate(t *testing.T, dev engine.Device, choose func(i int, model stri
 			}
 		}
 	}
+}
+
+// TestGoldensCoverTheDefaults: captions of the default length that end by themselves,
+// at the shortest length that is allowed and behind it, and that do not end.
+func TestGoldensCoverTheDefaults(t *testing.T) {
+	count := map[string]int{}
+	for _, g := range read(t).Generate {
+		if g.Max != models.Nucleus().MaxLength {
+			continue
+		}
+		for _, ids := range g.Sequences {
+			end := slices.Index(ids, 3) // the miniature's [SEP]
+			switch {
+			case end < 0:
+				count["endless"]++
+			case end == g.Min:
+				count["shortest"]++
+			case end == g.Max-1:
+				count["longest"]++
+			default:
+				count["between"]++
+			}
+			if g.Early {
+				count["early"]++
+			}
+		}
+		if g.Keep > 1 {
+			count["kept"]++
+		}
+	}
+	for what, least := range map[string]int{"endless": 50, "shortest": 10, "longest": 5, "between": 60, "early": 60, "kept": 15} {
+		if count[what] < least {
+			t.Errorf("%d rows of %q, want %d", count[what], what, least)
+		}
+	}
+	t.Log(count)
 }
 
 // fixed is a model whose scores never change.
@@ -177,6 +215,81 @@ func TestSampling(t *testing.T) {
 			if d := math.Abs(count[id]/draws - p); d > 5*math.Sqrt(p*(1-p)/draws) {
 				t.Errorf("case %d top p %v top k %d temperature %v: token %d drawn %v of %d times, its probability is %v",
 					i, g.TopP, g.TopK, g.Temperature, id, count[id], draws, p)
+			}
+		}
+	}
+}
+
+// TestRandomNumbersGoOn: the n-th token of a row is drawn with the n-th number of
+// its subsequence of its seed's numbers, whatever its neighbours' seeds are.
+func TestRandomNumbersGoOn(t *testing.T) {
+	s := engine.NewStream(context.Background(), host.New(1))
+	const steps = 6
+	prompts := [][]int32{{1, 2}, {1, 2}, {1, 2}, {1, 2}}
+	o := decode.Options{Sample: true, MaxLength: 2 + steps, Seed: 5, EOS: -1}
+	model := fixed{make([]float32, 1000)}
+	for _, c := range []struct {
+		seeds        []uint64
+		subsequences []int
+	}{{nil, nil}, {nil, []int{9, 0, 300, 9}}, {[]uint64{5, 5, 6, 5}, nil}, {[]uint64{8, 7, 7, 7}, []int{1, 1, 2, 1}}} {
+		o.Seeds, o.Subsequences = c.seeds, c.subsequences
+		texts, err := decode.Generate(s, model, prompts, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, x := range texts {
+			seed, subsequence := o.Seed, i
+			if c.seeds != nil {
+				seed = c.seeds[i]
+			}
+			if c.subsequences != nil {
+				subsequence = c.subsequences[i]
+			}
+			var want []int32
+			for n := range steps {
+				logits, err := model.Next(s, prompts[:1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				tokens, err := sampling.Tokens(s, logits, prompts[:1], sampling.Options{Sample: true, Seed: seed,
+					Subsequences: []uint64{uint64(subsequence)}, Offset: uint64(n)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, tokens[0].ID)
+			}
+			if have := x.IDs[2:]; !slices.Equal(have, want) {
+				t.Errorf("seeds %v, subsequences %v: row %d is %v, want %v", c.seeds, c.subsequences, i, have, want)
+			}
+			if len(slices.Compact(slices.Clone(want))) < steps-1 {
+				t.Errorf("row %d repeats a number: %v", i, want)
+			}
+		}
+	}
+}
+
+// TestScoreOfATokenOnAverage: without beams a text's score is the mean log
+// probability of its tokens, EOS included, by the model itself.
+func TestScoreOfATokenOnAverage(t *testing.T) {
+	s := engine.NewStream(context.Background(), host.New(1))
+	scores := []float32{2, 1, 0, -1}
+	sum := 0.0
+	for _, v := range scores {
+		sum += math.Exp(float64(v))
+	}
+	for _, o := range []decode.Options{{}, {RepetitionPenalty: 1.5}, {Sample: true, TopP: 0.7, Temperature: 0.8, Seed: 3}, {MinLength: 4}} {
+		o.MaxLength, o.EOS = 7, 1
+		texts, err := decode.Generate(s, fixed{scores}, [][]int32{{2}, {3}}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, x := range texts {
+			want := 0.0
+			for _, id := range x.IDs[1:] {
+				want += (float64(scores[id]) - math.Log(sum)) / float64(len(x.IDs)-1)
+			}
+			if math.Abs(x.Score-want) > 1e-5 {
+				t.Errorf("%+v: row %d, %v, has the score %v, want %v", o, i, x.IDs, x.Score, want)
 			}
 		}
 	}

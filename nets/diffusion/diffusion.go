@@ -6,6 +6,7 @@ package diffusion
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"parley/engine"
 	"parley/kernels/random"
@@ -15,8 +16,11 @@ import (
 
 // TextEncoder gives a denoiser the hidden states that it attends to.
 type TextEncoder interface {
-	// Encode maps rows of token ids [N, L] to [N, L, Width].
-	Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error)
+	// Encode maps rows of token ids [N, L] to [N, L, Width]. L is a multiple of
+	// Size's length: longer rows are chunks of it. weights [N, L], unless they are
+	// nil, are what the tokens' states are multiplied with; those of a row may be nil.
+	// skip is how many of the last layers are left out (diffusers' clip_skip).
+	Encode(s *engine.Stream, ids [][]int32, weights [][]float32, skip int) (*engine.Tensor, error)
 	Size() (length, width int) // of a row of ids, and of a hidden state
 }
 
@@ -27,7 +31,6 @@ type Denoiser interface {
 	// states [N, L, Width] alone, for all steps of a drawing.
 	Condition(s *engine.Stream, timesteps []float64, text *engine.Tensor) (Conditions, error)
 	Channels() int // of the latents
-	Multiple() int // what the latents' height and width have to be a multiple of
 }
 
 // Conditions are what the steps of a drawing share.
@@ -78,10 +81,27 @@ type Options struct {
 	Scheduler     string  // one of schedule.Kinds; "" is the checkpoint's own
 	Prediction    string  // epsilon, v_prediction or sample; "" is the checkpoint's own
 	Width, Height int     // in pixels
+	Tiling        Tiling
+	ClipSkip      int // last layers of the text encoder that are left out
+	Tokens        int // of a row of ids; 0: as many as the text encoder takes at once
 	// Strength is how much of an init image is drawn anew, 0 to 1; 0: there is no
 	// init image, and latents start as noise.
 	Strength float64
 }
+
+// Tiling says when the autoencoder decodes in tiles, in less memory and to a
+// picture that is close to the whole one's, not equal.
+type Tiling string
+
+// The ways to tile.
+const (
+	TilingAuto Tiling = "auto" // where the whole picture does not fit in memory; so is ""
+	TilingOn   Tiling = "on"
+	TilingOff  Tiling = "off"
+)
+
+// Tilings lists the ways to tile.
+func Tilings() []string { return []string{string(TilingAuto), string(TilingOn), string(TilingOff)} }
 
 // Step is what a Callback sees.
 type Step struct {
@@ -104,13 +124,17 @@ type Callback func(Step) (keep []int, err error)
 // Batch is what is drawn together.
 type Batch struct {
 	IDs, Negative [][]int32 // token ids of the prompts and, in a guided plan, the negative prompts, [N, L]
-	Noise         Noise
-	Init          *Moments // what an init image's latents are drawn from; nil where the plan has none
-	Step          Callback // told of every step, unless it is nil
-	Progress      func()   // told of every step, unless it is nil, and shown nothing
+	// Weights and NegativeWeights are what their tokens' states are multiplied with;
+	// nil is 1.
+	Weights, NegativeWeights [][]float32
+	Noise                    Noise
+	Init                     *Moments // what an init image's latents are drawn from; nil where the plan has none
+	Step                     Callback // told of every step, unless it is nil
+	Progress                 func()   // told of every step, unless it is nil, and shown nothing
 }
 
-// Plan is a drawing that has been checked: its schedule and its sizes.
+// Plan is a drawing that has been checked: its schedule and its sizes. It serves
+// one drawing at a time.
 type Plan struct {
 	p        *Pipeline
 	o        Options
@@ -118,14 +142,22 @@ type Plan struct {
 	h, w     int     // of the latents
 	picture  float64 // what an init image's latents and the noise are multiplied with
 	noise    float64
+	tiled    bool   // Decode works in tiles
+	note     string // why, where no option says it
 }
+
+// Note is what Batch has decided that changes the picture and that no option says;
+// "" where there is nothing.
+func (p *Plan) Note() string { return p.note }
 
 // Plan checks options, and makes the schedule.
 func (p *Pipeline) Plan(o Options) (*Plan, error) {
 	g := p.VAE.Geometry()
-	step := g.Factor * p.Denoiser.Multiple()
-	if o.Width < step || o.Height < step || o.Width%step != 0 || o.Height%step != 0 {
+	if step := g.Factor; o.Width < step || o.Height < step || o.Width%step != 0 || o.Height%step != 0 {
 		return nil, fmt.Errorf("%d x %d pixels: width and height have to be multiples of %d", o.Width, o.Height, step)
+	}
+	if o.Tiling != "" && !slices.Contains(Tilings(), string(o.Tiling)) {
+		return nil, fmt.Errorf("tiling %q: want one of %v", o.Tiling, Tilings())
 	}
 	c := p.Scheduler
 	if o.Prediction != "" {
@@ -136,7 +168,8 @@ func (p *Pipeline) Plan(o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	pl := &Plan{p: p, o: o, schedule: sch, h: o.Height / g.Factor, w: o.Width / g.Factor, noise: sch.InitSigma()}
+	pl := &Plan{p: p, o: o, schedule: sch, h: o.Height / g.Factor, w: o.Width / g.Factor, noise: sch.InitSigma(),
+		tiled: o.Tiling == TilingOn}
 	if o.Strength != 0 {
 		if pl.schedule, pl.picture, pl.noise, err = sch.StartingAt(o.Strength); err != nil {
 			return nil, err

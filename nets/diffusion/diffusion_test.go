@@ -2,6 +2,7 @@ package diffusion_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"parley/engine/host"
 	"parley/kernels/elementwise"
 	"parley/nets/diffusion"
+	"parley/nets/schedule"
 	"parley/weights"
 )
 
@@ -18,7 +20,7 @@ import (
 // and the net predicts the latents times it.
 type toy struct{ conditioned int }
 
-func (*toy) Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
+func (*toy) Encode(s *engine.Stream, ids [][]int32, _ [][]float32, _ int) (*engine.Tensor, error) {
 	x := make([]float32, len(ids))
 	for i, row := range ids {
 		x[i] = float32(row[0])
@@ -28,7 +30,6 @@ func (*toy) Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
 
 func (*toy) Size() (int, int) { return 1, 1 }
 func (*toy) Channels() int    { return 2 }
-func (*toy) Multiple() int    { return 2 }
 
 type toyConditions struct{ by []float32 }
 
@@ -124,6 +125,83 @@ func TestEndedSamples(t *testing.T) {
 	}
 }
 
+// TestCallback: what a callback sees of each step, and what becomes of what it
+// returns; the progress is told beside it.
+func TestCallback(t *testing.T) {
+	p := &diffusion.Pipeline{Text: &toy{}, Denoiser: &toy{}, VAE: &toy{}, Scheduler: config}
+	plan, err := p.Plan(diffusion.Options{Steps: 4, Scheduler: "ddim", Width: 4, Height: 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(step diffusion.Callback) (z *engine.Tensor, samples []int, told int, err error) {
+		s := engine.NewStream(context.Background(), host.New(1))
+		t.Cleanup(s.Close)
+		b := diffusion.Batch{IDs: [][]int32{{2}, {3}, {5}}, Noise: diffusion.OneGenerator(1), Step: step, Progress: func() { told++ }}
+		z, samples, err = plan.Latents(s, b)
+		return z, samples, told, err
+	}
+	var last []float32
+	next := 0
+	z, samples, told, err := run(func(st diffusion.Step) ([]int, error) {
+		if st.Index != next || st.Count != 4 || !slices.Equal(st.Samples, []int{0, 1, 2}) ||
+			!st.Latents.Shape().Equal(engine.Shape{3, 6, 4, 2}) || slices.Equal(last, st.Latents.F32()) {
+			t.Errorf("step %d: %+v", next, st)
+		}
+		next++
+		last = slices.Clone(st.Latents.F32())
+		return nil, nil
+	})
+	if err != nil || next != 4 || told != 4 || !slices.Equal(last, z.F32()) || len(samples) != 3 {
+		t.Errorf("%d steps, %d told; the last step's latents are the result: %v, %v", next, told, slices.Equal(last, z.F32()), err)
+	}
+	away := errors.New("the user went away")
+	if z, _, told, err := run(func(diffusion.Step) ([]int, error) { return nil, away }); !errors.Is(err, away) || told != 1 || z != nil {
+		t.Errorf("a callback's error: %v after %d steps", err, told)
+	}
+	for _, rows := range [][]int{{3}, {-1}} {
+		if _, _, _, err := run(func(diffusion.Step) ([]int, error) { return rows, nil }); err == nil {
+			t.Errorf("rows %v were kept of three", rows)
+		}
+	}
+}
+
+// TestPlanRefuses: sizes, steps and strengths that do not fit.
+func TestPlanRefuses(t *testing.T) {
+	p := &diffusion.Pipeline{Text: &toy{}, Denoiser: &toy{}, VAE: &toy{}, Scheduler: config}
+	fine := diffusion.Options{Steps: 4, Scheduler: "ddim", Width: 4, Height: 6}
+	for name, edit := range map[string]func(*diffusion.Options){
+		"width": func(o *diffusion.Options) { o.Width = -4 }, "height": func(o *diffusion.Options) { o.Height = 0 },
+		"none": func(o *diffusion.Options) { o.Width = 0 }, "steps": func(o *diffusion.Options) { o.Steps = 0 },
+		"strength": func(o *diffusion.Options) { o.Strength = 1.5 }, "little": func(o *diffusion.Options) { o.Strength = 0.1 },
+		"sampler": func(o *diffusion.Options) { o.Scheduler = "x" }, "prediction": func(o *diffusion.Options) { o.Prediction = "x" },
+	} {
+		o := fine
+		if edit(&o); o == fine {
+			t.Fatal(name)
+		}
+		if _, err := p.Plan(o); err == nil {
+			t.Errorf("%s: %+v was taken", name, o)
+		}
+	}
+	for strength, steps := range map[float64]int{0: 4, 0.5: 2, 1: 4} {
+		o := fine
+		o.Strength = strength
+		plan, err := p.Plan(o)
+		if err != nil || plan.Steps() != steps {
+			t.Errorf("strength %v: %d steps, %v; want %d", strength, plan.Steps(), err, steps)
+			continue
+		}
+		s := engine.NewStream(t.Context(), host.New(1))
+		b := diffusion.Batch{IDs: [][]int32{{2}}, Noise: diffusion.OneGenerator(1)}
+		if strength == 0 {
+			b.Init = &diffusion.Moments{}
+		}
+		if _, _, err := plan.Latents(s, b); err == nil {
+			t.Errorf("strength %v, init image %v: taken", strength, b.Init != nil)
+		}
+	}
+}
+
 // TestAllSamplesEnd: a batch that nobody wants any more ends.
 func TestAllSamplesEnd(t *testing.T) {
 	steps := 0
@@ -135,6 +213,38 @@ func TestAllSamplesEnd(t *testing.T) {
 		return nil, nil
 	}); len(left) != 0 || steps != 4 {
 		t.Errorf("%d samples are left after %d steps, want none after 4", len(left), steps)
+	}
+}
+
+// TestPredictedOfEachStep: by the same formula, of the latents before each step and
+// the net's output for them.
+func TestPredictedOfEachStep(t *testing.T) {
+	alphas, product := make([]float64, 1000), 1.0
+	for i := range alphas {
+		root := math.Sqrt(0.00085) + (math.Sqrt(0.012)-math.Sqrt(0.00085))*float64(i)/999
+		product *= 1 - root*root
+		alphas[i] = product
+	}
+	const by = 4
+	for _, kind := range []string{"pndm", "ddim", "lcm"} {
+		sch, err := schedule.New(config, kind, 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before []float32
+		draw(t, &toy{}, diffusion.Options{Steps: 6, Scheduler: kind, Guidance: 1}, []int32{by}, func(st diffusion.Step) ([]int, error) {
+			x := st.Predicted()
+			a := alphas[int(sch.Timestep(st.Index))]
+			for i, v := range before {
+				want := (float64(v) - math.Sqrt(1-a)*by/10*float64(v)) / math.Sqrt(a)
+				if have := float64(x.F32()[i]); math.Abs(have-want) > 1e-3*(1+math.Abs(want)) {
+					t.Fatalf("%s, step %d: element %d is %v, want %v", kind, st.Index, i, have, want)
+				}
+			}
+			before = slices.Clone(st.Latents.F32())
+			st.Stream.Free(x)
+			return nil, st.Stream.Err()
+		})
 	}
 }
 

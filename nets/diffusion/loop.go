@@ -24,11 +24,17 @@ func (p *Plan) Latents(s *engine.Stream, b Batch) (*engine.Tensor, []int, error)
 	}
 	defer d.free()
 	// 1. The text's hidden states, with and without the prompt.
+	weights := b.Weights
 	if p.guided() {
+		if b.Weights != nil || b.NegativeWeights != nil {
+			weights = make([][]float32, 2*len(ids))
+			copy(weights, b.NegativeWeights)
+			copy(weights[len(ids):], b.Weights)
+		}
 		ids = slices.Concat(b.Negative, ids)
 	}
 	s.Enter("text_encoder")
-	text, err := p.p.Text.Encode(s, ids)
+	text, err := p.p.Text.Encode(s, ids, weights, p.o.ClipSkip)
 	s.Leave(nil)
 	if err != nil {
 		return nil, nil, err

@@ -9,7 +9,8 @@ import (
 )
 
 // Batch is how many of n drawings fit in so many bytes of a device's memory
-// together, beside the weights; 0 bytes is no bound.
+// together, beside the weights; 0 bytes is no bound. It decides whether Decode
+// works in tiles.
 func (p *Plan) Batch(dev engine.Device, n, memory int) (int, error) {
 	if memory == 0 {
 		return max(1, min(n, 8)), nil
@@ -17,6 +18,18 @@ func (p *Plan) Batch(dev engine.Device, n, memory int) (int, error) {
 	one, err := p.need(dev, 1, p.h, p.w, memory)
 	if err != nil {
 		return 0, err
+	}
+	if one > memory && p.o.Tiling != TilingOff && !p.tiled {
+		p.tiled = true
+		tiled, err := p.need(dev, 1, p.h, p.w, memory)
+		if err != nil {
+			return 0, err
+		}
+		if tiled <= memory {
+			p.note = fmt.Sprintf("a picture of %d x %d pixels is decoded in tiles, which differ a little from the whole one: that needs %v, %v are free",
+				p.o.Width, p.o.Height, engine.Bytes(one), engine.Bytes(memory))
+		}
+		one = tiled
 	}
 	if one > memory {
 		return 0, p.tooLarge(dev, one, memory)
@@ -36,24 +49,44 @@ func (p *Plan) Batch(dev engine.Device, n, memory int) (int, error) {
 	return min(n, 1+(memory-one)/max(1, two-one)), nil
 }
 
-// tooLarge says which square would fit instead.
+// What is proposed in place of a picture that does not fit: its shorter side in
+// latents, and how many times as long the other one is. Beyond, nobody would want it.
+const (
+	shortest = 8
+	longest  = 16
+)
+
+// tooLarge says which size of the same shape would fit instead.
 func (p *Plan) tooLarge(dev engine.Device, need, memory int) error {
 	err := &engine.MemoryError{What: fmt.Sprintf("a drawing of %d x %d pixels", p.o.Width, p.o.Height), Need: need, Free: memory}
-	step := p.p.VAE.Geometry().Factor * p.p.Denoiser.Multiple()
-	lo, hi := 0, min(p.o.Width, p.o.Height)/step
+	// Of the shorter side, in latents; the longer one follows it.
+	short, long := min(p.h, p.w), max(p.h, p.w)
+	if long > longest*short {
+		return err
+	}
+	size := func(side int) (h, w int) { return p.h * side / short, p.w * side / short }
+	lo, hi := shortest-1, short
 	for hi-lo > 1 {
 		mid := (lo + hi) / 2
-		side := mid * p.p.Denoiser.Multiple()
-		if need, e := p.need(dev, 1, side, side, memory); e == nil && need <= memory {
+		h, w := size(mid)
+		if need, e := p.need(dev, 1, h, w, memory); e == nil && need <= memory {
 			lo = mid
 		} else {
 			hi = mid
 		}
 	}
-	if lo > 0 {
-		err.Fits = fmt.Sprintf("%d x %d pixels would fit", lo*step, lo*step)
+	if lo >= shortest {
+		h, w := size(lo)
+		f := p.p.VAE.Geometry().Factor
+		err.Fits = fmt.Sprintf("%d x %d pixels would fit", w*f, h*f)
 	}
 	return err
+}
+
+// Need is the memory that k drawings take together beside the weights, in bytes.
+// Where that is more than memory, it may be less than all.
+func (p *Plan) Need(dev engine.Device, k, memory int) (int, error) {
+	return p.need(dev, k, p.h, p.w, memory)
 }
 
 // need is the most memory that k drawings of h x w latents take together beside
@@ -68,6 +101,7 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 		texts *= 2
 	}
 	length, width := p.p.Text.Size()
+	length = max(length, p.o.Tokens)
 	c, err := p.p.Denoiser.Condition(s, make([]float64, max(p.schedule.Steps(), 1)), s.New(s.Float(), texts, length, width))
 	if err != nil {
 		return 0, err
@@ -83,6 +117,16 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 	d := engine.NewStream(context.Background(), dry)
 	z := d.New(engine.F32, k, h, w, g.Channels)
 	d.New(d.Float(), k, h*g.Factor, w*g.Factor, 3)
-	_, err = decode(d, p.p.VAE, z.Rows(0, 1))
-	return max(s.Peak(), d.Peak()+latents.Bytes()), err
+	if _, err := p.decode(d, p.p.VAE, z.Rows(0, 1)); err != nil {
+		return 0, err
+	}
+	most := max(s.Peak(), d.Peak()+latents.Bytes())
+	if p.o.Strength != 0 {
+		e := engine.NewStream(context.Background(), dry)
+		if _, err := p.p.VAE.Moments(e, e.New(e.Float(), 1, h*g.Factor, w*g.Factor, 3)); err != nil {
+			return 0, err
+		}
+		most = max(most, e.Peak())
+	}
+	return most, nil
 }

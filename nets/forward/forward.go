@@ -417,6 +417,10 @@ func draw(p *models.StableDiffusion, r *pass) error {
 			return fmt.Errorf("input_ids is %d x %d, negative_ids %d x %d", len(ids), len(ids[0]), len(negative), len(negative[0]))
 		}
 	}
+	// What does not fit is refused before the work.
+	if err := p.Fits(r.s.Run(), plan, len(ids)); err != nil {
+		return err
+	}
 	z, _, err := plan.Latents(r.s, diffusion.Batch{IDs: ids, Negative: negative, Noise: diffusion.OneGenerator(r.o.Seed)})
 	if err != nil {
 		return err
@@ -424,8 +428,9 @@ func draw(p *models.StableDiffusion, r *pass) error {
 	if err := r.give("latents", z); err != nil {
 		return err
 	}
-	x, err := p.Pipeline.Decode(r.s, z)
-	if err != nil {
+	failed := make([]error, len(ids))
+	x, err := plan.Decode(r.s, z, failed)
+	if err := errors.Join(err, errors.Join(failed...)); err != nil {
 		return err
 	}
 	if err := r.give("image", x); err != nil {

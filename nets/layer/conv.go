@@ -23,7 +23,7 @@ type Conv struct {
 func LoadConv(l *weights.Loader, name string, in, out, k int, o conv.Options) Conv {
 	p := l.In(name)
 	c := Conv{scopes: scopesOf(name), temb: name + "+temb", opt: o}
-	if w := p.F32("weight", out, in, k, k); len(w) == out*in*k*k {
+	if w := p.Source("weight", out, in, k, k); w != nil {
 		var err error
 		if c.w, err = conv.Pack(l.Device(), w, out, in, k, k); err != nil {
 			l.Fail(fmt.Errorf("%sweight: %w", p.Prefix(), err))
@@ -33,6 +33,12 @@ func LoadConv(l *weights.Loader, name string, in, out, k int, o conv.Options) Co
 	if p.Has("bias") {
 		c.bias = p.Vector("bias", out)
 	}
+	return c
+}
+
+// Enlarged is the convolution of what was enlarged before it.
+func (c Conv) Enlarged() Conv {
+	c.opt.Upsample = false
 	return c
 }
 

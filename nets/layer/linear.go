@@ -9,6 +9,7 @@ import (
 
 	"parley/engine"
 	"parley/kernels/matmul"
+	"parley/kernels/storage"
 	"parley/weights"
 )
 
@@ -48,7 +49,7 @@ func LoadLinear(l *weights.Loader, name string, in, out int) Linear {
 	if sh, ok := p.Shape("weight"); ok && len(sh) == 4 {
 		dims = []int{out, in, 1, 1}
 	}
-	lin := NewLinear(l, name, p.F32("weight", dims...), nil, in, out)
+	lin := NewLinear(l, name, p.Source("weight", dims...), nil, in, out)
 	p.Done("weight")
 	if p.Has("bias") {
 		lin.bias = p.Vector("bias", out)
@@ -56,11 +57,11 @@ func LoadLinear(l *weights.Loader, name string, in, out int) Linear {
 	return lin
 }
 
-// NewLinear makes a layer of weights that are in memory, on the loader's
-// device; b may be nil.
-func NewLinear(l *weights.Loader, name string, w []float32, b []float32, in, out int) Linear {
+// NewLinear makes a layer of weights [out, in] on the loader's device; w is nil where
+// they could not be read, and b may be nil.
+func NewLinear(l *weights.Loader, name string, w storage.Source, b []float32, in, out int) Linear {
 	lin := Linear{scopes: scopesOf(name), geglu: name + "+geglu"}
-	if len(w) == in*out {
+	if w != nil {
 		var err error
 		if lin.w, err = matmul.Pack(l.Device(), w, out, in); err != nil {
 			l.Fail(fmt.Errorf("%s%s.weight: %w", l.Prefix(), name, err))
@@ -75,12 +76,14 @@ func NewLinear(l *weights.Loader, name string, w []float32, b []float32, in, out
 // concatLinear is one layer of several of [out, in] each, whose results lie side
 // by side; where one has a bias, those that have none add zeros.
 func concatLinear(l *weights.Loader, name string, in, out int, names ...string) Linear {
-	var w, b []float32
+	var w storage.Concat
+	var b []float32
 	biased := false
 	for i, n := range names {
 		p := l.In(n)
-		w = append(w, p.F32("weight", out, in)...)
-		p.Done("weight")
+		if s := p.Source("weight", out, in); s != nil {
+			w = append(w, s)
+		}
 		b = append(b, make([]float32, (i+1)*out-len(b))...)
 		if p.Has("bias") {
 			biased = true
@@ -90,7 +93,14 @@ func concatLinear(l *weights.Loader, name string, in, out int, names ...string) 
 	if !biased {
 		b = nil
 	}
-	return NewLinear(l, name, w, b, in, len(names)*out)
+	if len(w) < len(names) { // the error is kept
+		return Linear{scopes: scopesOf(name)}
+	}
+	lin := NewLinear(l, name, w, b, in, len(names)*out)
+	for _, n := range names {
+		l.In(n).Done("weight")
+	}
+	return lin
 }
 
 // Activation reads the name of an activation, as transformers has it.

@@ -8,6 +8,7 @@ import (
 	"parley/engine"
 	"parley/nets/blip"
 	"parley/nets/decode"
+	"parley/nets/finite"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
 	"parley/weights/convert"
@@ -81,7 +82,8 @@ func (b *BLIP) Close() {
 }
 
 // Caption writes k captions of each picture, sampled from the picture's own seed
-// or as the k best beams.
+// or as the k best beams. One whose numbers were not finite has an error in its
+// place.
 func (b *BLIP) Caption(run engine.Run, pictures []pixels.Picture, k int, seeds []uint64, c CaptionOptions) ([][]rerank.Caption, error) {
 	if len(seeds) != len(pictures) {
 		return nil, fmt.Errorf("%d pictures and %d seeds", len(pictures), len(seeds))
@@ -111,7 +113,18 @@ func (b *BLIP) Caption(run engine.Run, pictures []pixels.Picture, k int, seeds [
 		}
 		for i := range hi - lo {
 			var list []rerank.Caption
+			var failed error
 			for _, t := range texts[i*k : (i+1)*k] {
+				if t.Err != nil {
+					if failed == nil {
+						failed = finite.Find(run.On(b.device), "BLIP", func(run engine.Run) error {
+							_, err := b.write(run, pictures[lo+i:lo+i+1], prompt, rows, seeds[lo+i:lo+i+1], o)
+							return err
+						})
+					}
+					list = append(list, rerank.Caption{Err: failed})
+					continue
+				}
 				list = append(list, rerank.Caption{Text: strings.TrimSpace(b.tokens.Decode(t.IDs[from:])), Score: t.Score})
 			}
 			out = append(out, list)

@@ -3,6 +3,8 @@ package models
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"gorgonia.org/tensor"
@@ -11,19 +13,26 @@ import (
 	"parley/kernels/cosine"
 	"parley/kernels/norm"
 	"parley/nets/clip"
+	"parley/nets/finite"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
+	"parley/weights"
 	"parley/weights/convert"
 	"parley/weights/vocab"
 )
 
-// CLIP embeds pictures and texts in one space. It is safe for concurrent use;
-// on a GPU batches of one shape are embedded one after the other.
+// CLIP embeds pictures and texts in one space. Each tower is loaded when it is first
+// of use: what is wrong with the other one refuses nothing. It is safe for
+// concurrent use; on a GPU batches of one shape are embedded one after the other.
 type CLIP struct {
-	Net *clip.Model
+	// Vision and Text are the towers.
+	Vision func() (*clip.Vision, error)
+	Text   func() (*clip.Text, error)
+	// Projection is the width of the common space.
+	Projection int
 
-	tokens  func() (*vocab.CLIP, error) // read when there is a text
-	process *pixels.Processor
+	tokens  func() (*vocab.CLIP, error)
+	process func() (*pixels.Processor, error)
 	device  engine.Device
 	files   *files
 	weights *engine.AllocationScope
@@ -40,40 +49,114 @@ type EmbedOptions struct {
 	Pooled bool
 }
 
-// OpenCLIP loads a CLIP.
+// OpenCLIP opens a CLIP; see Ready.
 func OpenCLIP(src Source, dev engine.Device) (_ *CLIP, err error) {
 	f := src.open()
 	defer f.closeUnless(&err)
-	if err := f.fits(dev, map[string]string{"clip": convert.CLIP}, nil); err != nil {
-		return nil, err
-	}
-	on, scope := engine.Scope(dev)
-	defer freeUnless(scope, &err)
-	net, err := load(f, on, "clip", convert.CLIP, clip.Load)
+	config, set, err := f.part("clip", convert.CLIP)
 	if err != nil {
 		return nil, err
 	}
+	r := config.Reader()
+	if r.String("model_type", "clip") != "clip_vision_model" { // the picture tower alone
+		r.Only("model_type", "clip", "only CLIP is read here")
+	}
+	c := &CLIP{Projection: r.Size("projection_dim", 512), device: dev, files: f}
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("load %s from %s: %w", convert.CLIP, f.src, err)
+	}
+	on, scope := engine.Scope(dev)
+	c.weights = scope
 	src, _ = src.in("clip")
-	c := &CLIP{Net: net, device: dev, files: f, weights: scope}
-	read := pixels.ReadProcessor
-	if src.file {
-		read = pixels.ReadOpenCLIP
-	}
-	if c.process, err = read(src.fsys, src.dir, pixels.CLIP(net.Vision.Size())); err != nil {
-		return nil, err
-	}
-	// Pictures are embedded without a vocabulary.
-	c.tokens = sync.OnceValues(func() (*vocab.CLIP, error) {
-		if net.Text == nil {
+	c.Vision = sync.OnceValues(func() (*clip.Vision, error) {
+		return loadTower(f, on, config, set, inVision, clip.LoadVision)
+	})
+	c.Text = sync.OnceValues(func() (*clip.Text, error) {
+		if l := set.Loader(dev); l.HasIn("vision_model") && !l.HasIn("text_model") {
 			return nil, fmt.Errorf("%s: a CLIP without a text tower embeds pictures only", src)
+		}
+		return loadTower(f, on, config, set, func(name string) bool { return !inVision(name) }, clip.LoadProjected)
+	})
+	c.process = sync.OnceValues(func() (*pixels.Processor, error) {
+		v, err := c.Vision()
+		if err != nil {
+			return nil, err
+		}
+		read := pixels.ReadProcessor
+		if src.file {
+			read = pixels.ReadOpenCLIP
+		}
+		return read(src.fsys, src.dir, pixels.CLIP(v.Size()))
+	})
+	c.tokens = sync.OnceValues(func() (*vocab.CLIP, error) {
+		t, err := c.Text()
+		if err != nil {
+			return nil, err
 		}
 		tokens, err := src.clipTokens("", vocab.PadCLIP)
 		if err == nil {
-			err = covers(src.String(), []int32{tokens.EOS}, net.Text.Vocab)
+			err = covers(src.String(), []int32{tokens.EOS}, t.Vocab)
 		}
 		return tokens, err
 	})
 	return c, nil
+}
+
+// inVision reports whether a tensor is the picture tower's.
+func inVision(name string) bool {
+	return strings.HasPrefix(name, "vision_model.") || strings.HasPrefix(name, "visual_projection.")
+}
+
+// loadTower builds a tower whose tensors are the ones of the names that are its own.
+func loadTower[T any](f *files, on engine.Device, c weights.Config, set *weights.Set, own func(string) bool,
+	build func(weights.Config, *weights.Loader) (T, error)) (T, error) {
+	var none T
+	need := 0
+	for _, e := range set.Entries() {
+		if own(e.Name) {
+			need += weigh(on, e)
+		}
+	}
+	if err := f.room(on, need); err != nil {
+		return none, err
+	}
+	t, err := build(c, set.Loader(on))
+	if err != nil {
+		return none, fmt.Errorf("load %s from %s: %w", convert.CLIP, f.src, err)
+	}
+	return t, nil
+}
+
+// Ready loads what pictures and texts need, to find out early whether it is there.
+func (c *CLIP) Ready(pictures, texts bool) error {
+	if pictures {
+		if _, err := c.process(); err != nil {
+			return err
+		}
+	}
+	if texts {
+		_, err := c.tokens()
+		return err
+	}
+	return nil
+}
+
+// Lost is the part of a text that the text tower does not see, since it takes no more
+// tokens than its Length; "" where it sees all.
+func (c *CLIP) Lost(ctx context.Context, text string) (string, error) {
+	t, err := c.Text()
+	if err != nil {
+		return "", err
+	}
+	words, err := c.tokens()
+	if err != nil {
+		return "", err
+	}
+	e, err := words.Tokenize(ctx, text, t.Length)
+	if err != nil {
+		return "", err
+	}
+	return e.Lost(), nil
 }
 
 // Close gives back the weights and what ReleaseGraphs does. The model is of no
@@ -95,12 +178,14 @@ func (c *CLIP) ReleaseGraphs() {
 	c.programs = nil
 }
 
-// EmbedImages gives an embedding of each picture, [N, D], of length 1.
+// EmbedImages gives an embedding of each picture, [N, D], of length 1. Where some
+// are not finite, the error is finite.Items beside the others, and their rows are
+// zeros.
 func (c *CLIP) EmbedImages(run engine.Run, pictures []pixels.Picture, o EmbedOptions) (*tensor.Dense, error) {
 	return c.embed(run, len(pictures), c.images(pictures), o)
 }
 
-// EmbedTexts gives an embedding of each text, [N, D], of length 1.
+// EmbedTexts is EmbedImages for texts.
 func (c *CLIP) EmbedTexts(run engine.Run, texts []string, o EmbedOptions) (*tensor.Dense, error) {
 	return c.embed(run, len(texts), c.texts(texts), o)
 }
@@ -127,11 +212,19 @@ type tower struct {
 func (c *CLIP) images(pictures []pixels.Picture) tower {
 	return tower{
 		inputs: func(s *engine.Stream, lo, hi int) ([]*engine.Tensor, error) {
-			x, err := c.process.Apply(s, pictures[lo:hi])
+			p, err := c.process()
+			if err != nil {
+				return nil, err
+			}
+			x, err := p.Apply(s, pictures[lo:hi])
 			return []*engine.Tensor{x}, err
 		},
 		run: func(s *engine.Stream, in []*engine.Tensor) (pooled, embeds *engine.Tensor, err error) {
-			o, err := c.Net.Vision.Forward(s, in[0])
+			v, err := c.Vision()
+			if err != nil {
+				return nil, nil, err
+			}
+			o, err := v.Forward(s, in[0])
 			s.Free(o.Hidden)
 			return o.Pooled, o.Embeds, err
 		}}
@@ -144,19 +237,27 @@ func (c *CLIP) texts(texts []string) tower {
 			if err != nil {
 				return nil, err
 			}
+			tower, err := c.Text()
+			if err != nil {
+				return nil, err
+			}
 			var ids [][]int32
 			for _, t := range texts[lo:hi] {
-				ids = append(ids, vocabulary.Encode(t, c.Net.Text.Length))
+				ids = append(ids, vocabulary.Encode(t, tower.Length))
 			}
-			c.Net.Text.Truncate(ids)
-			tokens, ends, err := c.Net.Text.Tokens(ids)
+			tower.Truncate(ids)
+			tokens, ends, err := tower.Tokens(ids)
 			if err != nil {
 				return nil, err
 			}
 			return []*engine.Tensor{s.Put(tokens), s.Put(ends)}, s.Err()
 		},
 		run: func(s *engine.Stream, in []*engine.Tensor) (pooled, embeds *engine.Tensor, err error) {
-			o, err := c.Net.Text.Run(s, in[0], in[1], clip.TextOptions{})
+			tower, err := c.Text()
+			if err != nil {
+				return nil, nil, err
+			}
+			o, err := tower.Run(s, in[0], in[1], clip.TextOptions{})
 			s.Free(o.Hidden)
 			return o.Pooled, o.Embeds, err
 		}}
@@ -175,9 +276,21 @@ func (c *CLIP) embed(run engine.Run, n int, t tower, o EmbedOptions) (*tensor.De
 		return nil, err
 	}
 	if n == 0 {
-		return tensor.New(tensor.WithShape(0, c.Net.Projection), tensor.Of(tensor.Float32)), nil
+		return tensor.New(tensor.WithShape(0, c.Projection), tensor.Of(tensor.Float32)), nil
 	}
-	return tensor.New(tensor.WithShape(n, len(all)/n), tensor.WithBacking(all)), nil
+	failed := finite.Items{}
+	for i := range n {
+		row := all[i*len(all)/n : (i+1)*len(all)/n]
+		if slices.ContainsFunc(row, func(v float32) bool { return v-v != 0 }) {
+			failed[i] = c.find(run, t, i, o)
+			clear(row)
+		}
+	}
+	m := tensor.New(tensor.WithShape(n, len(all)/n), tensor.WithBacking(all))
+	if len(failed) > 0 {
+		return m, failed
+	}
+	return m, nil
 }
 
 func (c *CLIP) score(run engine.Run, source *tensor.Dense, n int, t tower, o EmbedOptions) ([]float64, error) {
@@ -193,7 +306,33 @@ func (c *CLIP) score(run engine.Run, source *tensor.Dense, n int, t tower, o Emb
 		all = append(all, scores...)
 		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	failed := finite.Items{}
+	for i, v := range all {
+		if v-v != 0 {
+			failed[i] = c.find(run, t, i, o)
+			all[i] = 0
+		}
+	}
+	if len(failed) > 0 {
+		return all, failed
+	}
+	return all, nil
+}
+
+// find says why item i is not finite.
+func (c *CLIP) find(run engine.Run, t tower, i int, o EmbedOptions) error {
+	return finite.Find(run.On(c.device), "CLIP", func(run engine.Run) error {
+		s := run.Stream()
+		defer s.Close()
+		in, err := t.inputs(s, i, i+1)
+		if err == nil {
+			_, err = forward(s, t, in, o)
+		}
+		return err
+	})
 }
 
 // batches hands on the embeddings of n items, some at a time, where they were

@@ -3,11 +3,16 @@ package models
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
+	"strings"
 
 	"parley/engine"
+	"parley/kernels/matmul"
 	"parley/weights"
 	"parley/weights/convert"
+	"parley/weights/inversion"
 	"parley/weights/safetensors"
 )
 
@@ -18,6 +23,9 @@ type files struct {
 	src  Source
 	sets map[string]checkpoint // by path
 	all  []*weights.Set
+
+	others     map[string]Source      // parts that come from elsewhere
+	embeddings []*inversion.Embedding // what is put behind the text encoder's words
 }
 
 // checkpoint is a file or folder with its parts.
@@ -55,10 +63,13 @@ func freeUnless(scope *engine.AllocationScope, err *error) {
 // part is one net of the checkpoint: its configuration and its tensors, from the
 // folder of the name, or from the source itself.
 func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) {
-	s := f.src
+	s, other := f.others[part]
+	if !other {
+		s = f.src
+	}
 	if in, ok := s.in(folder); ok {
 		s = in
-	} else if s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
+	} else if !other && s.has("model_index.json") || s.hasFolder(convert.UNet, convert.VAE, convert.TextEncoder) {
 		return nil, nil, fmt.Errorf("%s: no %s: there is no folder %s/", s, part, folder)
 	}
 	key := path.Join(s.path, s.dir)
@@ -123,6 +134,7 @@ func Load[T any](src Source, dev engine.Device, folder, part string, build func(
 	f := src.open()
 	defer f.closeUnless(&err)
 	on, scope := engine.Scope(dev)
+	defer freeUnless(scope, &err)
 	net, err = load(f, on, folder, part, build)
 	return net, func() {
 		scope.FreeAll()
@@ -130,8 +142,54 @@ func Load[T any](src Source, dev engine.Device, folder, part string, build func(
 	}, err
 }
 
-// weigh is what nets of the source take on a device, in bytes, by the shapes in
-// the files.
+// learned puts the vectors of textual inversion behind the rows of a text encoder's
+// embedding, and says how many words it had before.
+func (f *files) learned(c weights.Config, l *weights.Loader) (weights.Config, *weights.Loader, int, error) {
+	const suffix = "embeddings.token_embedding.weight"
+	entries := l.Set().Entries()
+	i := slices.IndexFunc(entries, func(e weights.Entry) bool { return strings.HasSuffix(e.Name, suffix) && len(e.Shape) == 2 })
+	if i < 0 || len(f.embeddings) == 0 {
+		return c, l, 0, nil // what is missing, the net will say
+	}
+	e := entries[i]
+	words, width := e.Shape[0], e.Shape[1]
+	all, err := weights.F32(e)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	for _, x := range f.embeddings {
+		if err := x.Fits(width); err != nil {
+			return nil, nil, 0, err
+		}
+		all = append(all, x.Vectors...)
+	}
+	t := engine.FromF32(all, len(all)/width, width)
+	e.DType, e.Shape, e.Data = "F32", t.Shape(), t.Memory().Host
+	entries[i] = e
+	if c.Has("text_config") {
+		if c, err = c.Sub("text_config"); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	c = maps.Clone(c)
+	c["vocab_size"] = float64(len(all) / width)
+	return c, l.Set().With(entries).Loader(l.Device()), words, nil
+}
+
+// weigh is what a tensor of a file takes on a device, in bytes: on the CPU, as its
+// products read weights.
+func weigh(dev engine.Device, e weights.Entry) int {
+	if safetensors.Width(e.DType) == 0 {
+		return 0
+	}
+	size := dev.Float().Size()
+	if g := matmul.Gemm(dev); dev.Local() && len(e.Shape) > 1 {
+		return e.Shape.Elems() * size * g.LenB(g.KR) / (g.KR * g.NR)
+	}
+	return e.Shape.Elems() * size
+}
+
+// weigh is what nets of the source take on a device, in bytes.
 func (f *files) weigh(dev engine.Device, parts map[string]string) (int, error) {
 	sum := 0
 	for folder, part := range parts {
@@ -140,32 +198,41 @@ func (f *files) weigh(dev engine.Device, parts map[string]string) (int, error) {
 			return 0, err
 		}
 		for _, e := range set.Entries() {
-			if safetensors.Width(e.DType) > 0 {
-				sum += e.Shape.Elems() * dev.Float().Size()
-			}
+			sum += weigh(dev, e)
 		}
 	}
 	return sum, nil
 }
 
-// fits refuses nets that a GPU has no room for, before they are loaded. work
-// says what the nets, opened on a dry run, need beside their weights of what is
-// then free.
+// room refuses weights of so many bytes that a device has no room for.
+func (f *files) room(dev engine.Device, need int) error {
+	if engine.IsDryRun(dev) {
+		return nil
+	}
+	if free := engine.FreeMemory(dev); need > free && free > 0 {
+		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: need, Free: free})
+	}
+	return nil
+}
+
+// fits refuses nets that a device has no room for, before they are loaded. work
+// says what the nets, opened on a dry run, need on a GPU beside their weights of
+// what is then free; on the CPU a drawing says it when its size is known.
 func (f *files) fits(dev engine.Device, parts map[string]string, work func(dry engine.Device, free int) error) error {
-	if dev.Local() || engine.IsDryRun(dev) {
+	if engine.IsDryRun(dev) {
 		return nil
 	}
 	weights, err := f.weigh(dev, parts)
 	if err != nil {
 		return err
 	}
-	free := engine.FreeMemory(dev)
-	if weights > free {
-		return fmt.Errorf("%s: %w", dev.Name(), &engine.MemoryError{What: "the weights of " + f.src.String(), Need: weights, Free: free})
+	if err := f.room(dev, weights); err != nil {
+		return err
 	}
-	if work == nil {
+	if work == nil || dev.Local() {
 		return nil
 	}
+	free := engine.FreeMemory(dev)
 	if err := work(engine.DryRunOf(dev), free-weights); err != nil {
 		return fmt.Errorf("%s, beside %v of weights: %w", dev.Name(), engine.Bytes(weights), err)
 	}

@@ -1,7 +1,10 @@
 package models
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"sync"
@@ -11,12 +14,15 @@ import (
 	"parley/kernels/rgb"
 	"parley/nets/clip"
 	"parley/nets/diffusion"
+	"parley/nets/finite"
 	"parley/nets/pixels"
+	"parley/nets/prompt"
 	"parley/nets/rerank"
 	"parley/nets/unet"
 	"parley/nets/vae"
 	"parley/weights"
 	"parley/weights/convert"
+	"parley/weights/inversion"
 	"parley/weights/vocab"
 )
 
@@ -45,6 +51,9 @@ type StableDiffusion struct {
 type DrawOptions struct {
 	diffusion.Options
 	Negative string // the negative prompt
+	// Chunks reads prompts as AUTOMATIC1111's webui does: of any length, in chunks of
+	// what the text encoder takes at once, with weights such as (word:1.3).
+	Chunks bool
 	// Init is where a drawing starts, or nil: with Strength, which says how much of
 	// it is drawn anew.
 	Init *pixels.Image
@@ -53,18 +62,36 @@ type DrawOptions struct {
 	Step diffusion.Callback
 	// Progress, if any, is told of every step of the net, of all that a Draw does.
 	Progress func(done, total int)
+	// Note, if any, is told what was decided that changes the pictures and that no
+	// option says, such as tiles for want of memory.
+	Note func(string)
 }
 
 // parts are the nets of a Stable Diffusion, by their folders.
 var sdParts = map[string]string{"unet": convert.UNet, "vae": convert.VAE, "text_encoder": convert.TextEncoder}
 
+// Extras are what a Stable Diffusion is opened with beside its checkpoint.
+type Extras struct {
+	VAE        *Source                // another autoencoder: a folder or file of one, or a whole checkpoint
+	Embeddings []*inversion.Embedding // of textual inversion
+}
+
 // OpenStableDiffusion loads a Stable Diffusion 1 or 2.
-func OpenStableDiffusion(src Source, dev engine.Device) (_ *StableDiffusion, err error) {
+func OpenStableDiffusion(src Source, dev engine.Device) (*StableDiffusion, error) {
+	return OpenStableDiffusionWith(src, dev, Extras{})
+}
+
+// OpenStableDiffusionWith is OpenStableDiffusion with extras.
+func OpenStableDiffusionWith(src Source, dev engine.Device, x Extras) (_ *StableDiffusion, err error) {
 	if s, ok := src.in("sd"); ok {
 		src = s
 	}
 	f := src.open()
 	defer f.closeUnless(&err)
+	if x.VAE != nil {
+		f.others = map[string]Source{convert.VAE: *x.VAE}
+	}
+	f.embeddings = x.Embeddings
 	if err := f.fits(dev, sdParts, func(dry engine.Device, free int) error {
 		p, err := f.stableDiffusion(dry, dry)
 		if err != nil {
@@ -121,12 +148,24 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 	if p.VAE, err = load(f, on, "vae", convert.VAE, vae.Load); err != nil {
 		return nil, err
 	}
-	if p.Text, err = load(f, on, "text_encoder", convert.TextEncoder, LoadText); err != nil {
+	var words int // that the text encoder was trained with
+	if p.Text, err = load(f, on, "text_encoder", convert.TextEncoder, func(c weights.Config, l *weights.Loader) (t *clip.Text, err error) {
+		if c, l, words, err = f.learned(c, l); err != nil {
+			return nil, err
+		}
+		return LoadText(c, l)
+	}); err != nil {
 		return nil, err
 	}
 	p.Defaults.Width, p.Defaults.Height = width*p.VAE.Factor, height*p.VAE.Factor
 	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width)); err != nil {
 		return nil, err
+	}
+	for _, e := range f.embeddings {
+		if p.tokens, err = p.tokens.With(int32(words), vocab.Learned{Names: e.Names, Vectors: e.Rows}); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.File, err)
+		}
+		words += e.Rows
 	}
 	var scheduler weights.Config
 	if s, ok := src.in("scheduler"); ok {
@@ -211,9 +250,44 @@ type (
 	}
 )
 
-func (t textEncoder) Encode(s *engine.Stream, ids [][]int32) (*engine.Tensor, error) {
-	o, err := t.Forward(s, ids, clip.TextOptions{HiddenOnly: true})
-	return o.Hidden, err
+func (t textEncoder) Encode(s *engine.Stream, ids [][]int32, weights [][]float32, skip int) (*engine.Tensor, error) {
+	// Longer rows are chunks, which the net sees one by one.
+	n, size := len(ids), t.Length
+	if n > 0 && len(ids[0]) > size {
+		var chunks [][]int32
+		for _, row := range ids {
+			if len(row)%size != 0 {
+				return nil, fmt.Errorf("%d ids in a row, want a multiple of %d", len(row), size)
+			}
+			chunks = slices.AppendSeq(chunks, slices.Chunk(row, size))
+		}
+		ids = chunks
+	}
+	o, err := t.Forward(s, ids, clip.TextOptions{HiddenOnly: true, Skip: skip})
+	if err != nil {
+		return nil, err
+	}
+	length := o.Hidden.Dim(1) * len(ids) / n
+	hidden := s.View(o.Hidden, n, length, t.Width)
+	for i, w := range weights {
+		if !slices.ContainsFunc(w, func(v float32) bool { return v != 1 }) {
+			continue
+		}
+		row := hidden.Rows(i, i+1)
+		states, err := s.Get(row)
+		if err != nil {
+			return nil, err
+		}
+		var chunks []prompt.Chunk
+		for c := 0; c < length; c += size {
+			chunks = append(chunks, prompt.Chunk{IDs: ids[i*length/size+c/size], Weights: w[c : c+size]})
+		}
+		if err := prompt.Weigh(states.F32(), chunks); err != nil {
+			return nil, err
+		}
+		s.Set(row, engine.Convert(row.DType(), states))
+	}
+	return hidden, s.Err()
 }
 
 func (t textEncoder) Size() (length, width int) { return t.Length, t.Width }
@@ -257,12 +331,118 @@ func (p *StableDiffusion) Encode(texts []string) [][]int32 {
 	return out
 }
 
+// row is what is drawn once: the ids of a prompt and of the negative one, as many of
+// both, with their weights; nil is 1.
+type row struct {
+	ids, negative    []int32
+	weights, without []float32
+}
+
+// rows reads prompts.
+func (p *StableDiffusion) rows(run engine.Run, texts []string, o DrawOptions) ([]row, error) {
+	ctx := run.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	out := make([]row, len(texts))
+	if !o.Chunks {
+		negative, err := p.tokens.Tokenize(ctx, o.Negative, p.Text.Length)
+		if err != nil {
+			return nil, err
+		}
+		for i, t := range texts {
+			e, err := p.tokens.Tokenize(ctx, t, p.Text.Length)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = row{ids: e.IDs, negative: negative.IDs}
+		}
+		return out, nil
+	}
+	negative, err := prompt.Chunks(ctx, p.tokens, p.Text.Length, o.Negative)
+	if err != nil {
+		return nil, fmt.Errorf("the negative prompt: %w", err)
+	}
+	if o.Guidance <= 1 {
+		negative = negative[:1] // nobody looks at it
+	}
+	for i, t := range texts {
+		chunks, err := prompt.Chunks(ctx, p.tokens, p.Text.Length, t)
+		if err != nil {
+			return nil, err
+		}
+		both := prompt.Level(p.tokens, chunks, negative)
+		for _, c := range both[0] {
+			out[i].ids, out[i].weights = append(out[i].ids, c.IDs...), append(out[i].weights, c.Weights...)
+		}
+		for _, c := range both[1] {
+			out[i].negative, out[i].without = append(out[i].negative, c.IDs...), append(out[i].without, c.Weights...)
+		}
+	}
+	return out, nil
+}
+
+// batchOf is a batch of rows of one length.
+func batchOf(rows []row) diffusion.Batch {
+	var b diffusion.Batch
+	for _, r := range rows {
+		b.IDs, b.Negative = append(b.IDs, r.ids), append(b.Negative, r.negative)
+		b.Weights, b.NegativeWeights = append(b.Weights, r.weights), append(b.NegativeWeights, r.without)
+	}
+	return b
+}
+
+// Lost is the part of a prompt that the text encoder does not see, since it takes no
+// more tokens than Text.Length at once; "" where it sees all. DrawOptions.Chunks
+// loses nothing.
+func (p *StableDiffusion) Lost(ctx context.Context, text string) (string, error) {
+	e, err := p.tokens.Tokenize(ctx, text, p.Text.Length)
+	if err != nil {
+		return "", err
+	}
+	return e.Lost(), nil
+}
+
 // budget is the memory that a run's drawings may take.
 func (p *StableDiffusion) budget(run engine.Run) int {
 	if run.Memory != 0 {
 		return run.Memory
 	}
 	return p.memory
+}
+
+// SizeOf is the size of a drawing that starts from a picture and keeps its shape: its
+// own in multiples of the VAE's factor, as diffusers takes it, within the area that
+// the UNet was trained at. A width or height that is not 0 is kept; the other one
+// follows it.
+func (p *StableDiffusion) SizeOf(m *pixels.Image, width, height int) (w, h int) {
+	whole := func(v float64) int { return max(1, int(v)/p.VAE.Factor) * p.VAE.Factor }
+	switch iw, ih := float64(m.W), float64(m.H); {
+	case width > 0 && height > 0:
+		return width, height
+	case width > 0:
+		return width, whole(float64(width) * ih / iw)
+	case height > 0:
+		return whole(float64(height) * iw / ih), height
+	default:
+		shrink := min(1, math.Sqrt(float64(p.Defaults.Width*p.Defaults.Height)/(iw*ih)))
+		return whole(iw * shrink), whole(ih * shrink)
+	}
+}
+
+// Fits refuses n drawings at once that a run's memory has no room for, and decides
+// what a plan leaves to it.
+func (p *StableDiffusion) Fits(run engine.Run, plan *diffusion.Plan, n int) error {
+	memory := p.budget(run)
+	batch, err := plan.Batch(p.device, n, memory)
+	if err != nil || batch >= n || memory == 0 {
+		return err
+	}
+	need, err := plan.Need(p.device, n, memory)
+	if err == nil && need > memory {
+		err = &engine.MemoryError{What: fmt.Sprintf("%d drawings at once", n), Need: need, Free: memory, Fits: fmt.Sprintf("%d would fit", batch)}
+	}
+	return err
 }
 
 // Draw draws each text from its own seed, as many at once as fit in memory, and
@@ -276,6 +456,14 @@ func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o
 	if o.Init == nil {
 		o.Strength = 0
 	}
+	rows, err := p.rows(run, texts, o)
+	if err != nil {
+		return err
+	}
+	o.Tokens = 0
+	for _, r := range rows {
+		o.Tokens = max(o.Tokens, len(r.ids))
+	}
 	plan, err := p.Pipeline.Plan(o.Options)
 	if err != nil {
 		return err
@@ -284,16 +472,32 @@ func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o
 	if err != nil {
 		return err
 	}
+	if n := plan.Note(); n != "" && o.Note != nil {
+		o.Note(n)
+	}
 	var init *diffusion.Moments
 	if o.Init != nil {
 		if init, err = plan.EncodeImage(run, o.Init); err != nil {
 			return err
 		}
 	}
-	done, total := 0, plan.Steps()*((len(texts)+max(batch, 1)-1)/max(batch, 1))
-	for lo := 0; lo < len(texts); lo += batch {
-		hi := min(lo+batch, len(texts))
-		b := diffusion.Batch{IDs: p.Encode(texts[lo:hi]), Noise: diffusion.Generators(seeds[lo:hi]), Init: init}
+	// Rows of one length are drawn together, so that none depends on another's.
+	var groups [][2]int
+	for lo, hi := 0, 0; lo < len(rows); lo = hi {
+		for hi = lo + 1; hi < min(lo+batch, len(rows)) && len(rows[hi].ids) == len(rows[lo].ids); {
+			hi++
+		}
+		groups = append(groups, [2]int{lo, hi})
+	}
+	done, total := 0, plan.Steps()*len(groups)
+	for _, g := range groups {
+		lo, hi := g[0], g[1]
+		some := func(lo, hi int) diffusion.Batch {
+			b := batchOf(rows[lo:hi])
+			b.Noise, b.Init = diffusion.Generators(seeds[lo:hi]), init
+			return b
+		}
+		b := some(lo, hi)
 		if o.Step != nil {
 			b.Step = func(st diffusion.Step) ([]int, error) {
 				st.Samples = slices.Clone(st.Samples)
@@ -311,9 +515,14 @@ func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o
 		}
 		start := time.Now()
 		took := func() time.Duration { return time.Since(start) / time.Duration(hi-lo) }
-		err := p.draw(run, plan, b, o.Negative, func(_ *engine.Stream, samples []int, bytes *engine.Tensor) error {
+		again := func(i int) diffusion.Batch { return some(lo+i, lo+i+1) }
+		err := p.draw(run, plan, b, again, func(_ *engine.Stream, samples []int, bytes *engine.Tensor, failed []error) error {
 			t := took()
 			for j, i := range samples {
+				if failed[j] != nil {
+					each(lo+i, rerank.Drawing{Err: failed[j], Time: t})
+					continue
+				}
 				d := pixels.NewDrawn(p.device, bytes.Rows(j, j+1))
 				each(lo+i, rerank.Drawing{Picture: d, Time: t})
 				d.Release()
@@ -341,31 +550,47 @@ func (p *StableDiffusion) DrawTogether(run engine.Run, texts []string, seed uint
 	if err != nil {
 		return nil, err
 	}
+	rows, err := p.rows(run, texts, o)
+	if err != nil {
+		return nil, err
+	}
 	var pictures []*pixels.Image
-	b := diffusion.Batch{IDs: p.Encode(texts), Noise: diffusion.OneGenerator(seed)}
-	err = p.draw(run.On(p.device), plan, b, o.Negative, func(s *engine.Stream, _ []int, bytes *engine.Tensor) error {
+	all := func(int) diffusion.Batch {
+		b := batchOf(rows)
+		b.Noise = diffusion.OneGenerator(seed)
+		return b
+	}
+	err = p.draw(run.On(p.device), plan, all(0), all, func(s *engine.Stream, _ []int, bytes *engine.Tensor, failed []error) error {
 		host, err := s.Get(bytes)
 		if err == nil {
 			pictures = pixels.Images(host)
 		}
-		return err
+		return errors.Join(err, errors.Join(failed...))
 	})
 	return pictures, err
 }
 
 // draw draws a batch and hands its bytes on, [N, H, W, 3] of u8 on the device.
-func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion.Batch, negative string,
-	use func(s *engine.Stream, samples []int, bytes *engine.Tensor) error) error {
-	for range b.IDs {
-		b.Negative = append(b.Negative, p.tokens.Encode(negative, p.Text.Length))
-	}
+// Those whose numbers were not finite have an error in failed, [N]; again is a
+// batch that gives such a one once more.
+func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion.Batch, again func(i int) diffusion.Batch,
+	use func(s *engine.Stream, samples []int, bytes *engine.Tensor, failed []error) error) error {
 	s := run.Stream()
 	defer s.Close()
 	z, samples, err := plan.Latents(s, b)
 	if err != nil || z == nil {
 		return err
 	}
-	x, err := p.Pipeline.Decode(s, z)
+	failed := make([]error, len(samples))
+	for _, j := range finite.Rows(s, z) {
+		failed[j] = finite.Find(run, "the UNet", func(run engine.Run) error {
+			s := run.Stream()
+			defer s.Close()
+			_, _, err := plan.Latents(s, again(samples[j]))
+			return err
+		})
+	}
+	x, err := plan.Decode(s, z, failed)
 	if err != nil {
 		return err
 	}
@@ -374,7 +599,7 @@ func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion
 	if err := s.Synchronize(); err != nil { // what fails, fails here, and takes its own time
 		return err
 	}
-	return use(s, samples, bytes)
+	return use(s, samples, bytes, failed)
 }
 
 // Painter is the model with options, as the reconstructions take it.

@@ -21,6 +21,9 @@ type Source struct {
 	// Variant is that of the files to read, such as "fp16"; "" prefers those
 	// without one.
 	Variant string
+	// Clean is what is done to a text before CLIP's words are looked for; "" is what
+	// the checkpoint's family does: transformers', or for open_clip's folders its own.
+	Clean vocab.Cleaning
 	// Assume settles what a checkpoint without a configuration does not say.
 	Assume convert.Assume
 	// Note is told what was guessed for want of it, perhaps more than once.
@@ -121,11 +124,20 @@ func (s Source) tokens(folder string) (Source, bool) {
 }
 
 // clipTokens is the source's own tokenizer, or the published one with a padding.
-func (s Source) clipTokens(folder, pad string) (*vocab.CLIP, error) {
+func (s Source) clipTokens(folder, pad string) (tokens *vocab.CLIP, err error) {
 	if t, ok := s.tokens(folder); ok {
-		return vocab.LoadCLIP(t.fsys, t.dir)
+		tokens, err = vocab.LoadCLIP(t.fsys, t.dir)
+	} else {
+		tokens, err = vocab.DefaultCLIP(pad)
 	}
-	return vocab.DefaultCLIP(pad)
+	how := s.Clean
+	if how == "" && !s.file && s.has("open_clip_config.json") && !s.has("config.json") {
+		how = vocab.OpenCLIP
+	}
+	if err != nil || how == "" {
+		return tokens, err
+	}
+	return tokens.Cleaned(how)
 }
 
 // covers fails where a tokenizer gives ids that a net does not have.

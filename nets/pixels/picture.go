@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"parley/engine"
-	"parley/engine/cuda"
 )
 
 // Picture is what a net looks at: an Image, or what a painter has Drawn and left
@@ -78,7 +77,7 @@ func (d *Drawn) Host() (*Image, error) {
 
 // On implements Picture.
 func (d *Drawn) On(s *engine.Stream) *engine.Tensor {
-	if d.t != nil && shared(d.dev, s.Device()) {
+	if d.t != nil && engine.SameMemory(d.dev, s.Device()) {
 		return d.t.Reshape(1, d.h, d.w, 3) // a view, which s.Free lets go
 	}
 	m, err := d.Host()
@@ -87,14 +86,4 @@ func (d *Drawn) On(s *engine.Stream) *engine.Tensor {
 		return s.New(engine.U8, 1, d.h, d.w, 3)
 	}
 	return m.On(s)
-}
-
-// shared reports whether two devices work on the same memory.
-func shared(a, b engine.Device) bool {
-	x, gpu := cuda.On(a)
-	y, other := cuda.On(b)
-	if gpu || other {
-		return x == y
-	}
-	return a.Local() && b.Local()
 }

@@ -18,13 +18,12 @@ import (
 	"parley/weights/vocab"
 )
 
-// The sizes of a chunk, in tokens.
-const (
-	Words = 75        // of the prompt
-	Size  = Words + 2 // with BOS and EOS
+// Size is how many tokens a chunk of CLIP has, with BOS and EOS.
+const Size = 77
 
-	backtrack = 20 // how far a comma may be from a chunk's end for what follows it to move to the next
-)
+// backtrack is how far a comma may be from a chunk's end for what follows it to move
+// to the next.
+const backtrack = 20
 
 // Part is text of one weight.
 type Part struct {
@@ -186,27 +185,30 @@ func isWord(r rune) bool  { return r == '_' || unicode.IsLetter(r) || unicode.Is
 // Chunk is what the text encoder takes at once, and the weight of each token's
 // state.
 type Chunk struct {
-	IDs     []int32   // [Size]: BOS, tokens, EOS, padding
-	Weights []float32 // [Size]
+	IDs     []int32   // BOS, tokens, EOS, padding
+	Weights []float32 // as many
 }
 
-// Chunks are the chunks of a prompt, at least one. A chunk ends before its
-// 76th token, or behind a comma among its last 20 tokens; at BREAK; and before
+// Chunks are the chunks of a prompt, at least one, of size tokens each: what the text
+// encoder takes, Size of CLIP's. A chunk ends where it is full, or behind a comma among its last 20 tokens; at BREAK; and before
 // the vectors of a name of textual inversion that it has no room for. As in the
 // webui, names are found by the ids of their words; unlike there, vectors move
 // to the next chunk with the words about them.
-func Chunks(ctx context.Context, words *vocab.CLIP, text string) ([]Chunk, error) {
+func Chunks(ctx context.Context, words *vocab.CLIP, size int, text string) ([]Chunk, error) {
 	parts, err := Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	c := chunker{words: words, comma: -1, lastComma: -1, learned: map[int32][]name{}}
+	if size < 3 {
+		return nil, fmt.Errorf("prompt: chunks of %d tokens, at least 3 are needed", size)
+	}
+	c := chunker{words: words, room: size - 2, comma: -1, lastComma: -1, learned: map[int32][]name{}}
 	if id, ok := words.ID(",</w>"); ok {
 		c.comma = id
 	}
 	for _, l := range words.Learned() {
-		if l.Vectors > Words {
-			return nil, fmt.Errorf("textual inversion %q: %d vectors, and a chunk has room for %d", l.Names[0], l.Vectors, Words)
+		if l.Vectors > c.room {
+			return nil, fmt.Errorf("textual inversion %q: %d vectors, and a chunk has room for %d", l.Names[0], l.Vectors, c.room)
 		}
 		for _, ids := range l.Spelled {
 			c.learned[ids[0]] = append(c.learned[ids[0]], name{ids, l.First, l.Vectors})
@@ -245,6 +247,7 @@ type name struct {
 // chunker fills one chunk after the other.
 type chunker struct {
 	words     *vocab.CLIP
+	room      int // tokens of a chunk, without BOS and EOS
 	comma     int32
 	learned   map[int32][]name // by the first id of their words, the longest first
 	out       []Chunk
@@ -257,14 +260,14 @@ func (c *chunker) add(ids []int32, weight float32) {
 	for len(ids) > 0 {
 		if ids[0] == c.comma {
 			c.lastComma = len(c.ids)
-		} else if len(c.ids) == Words && c.lastComma >= 0 && Words-c.lastComma <= backtrack {
+		} else if len(c.ids) == c.room && c.lastComma >= 0 && c.room-c.lastComma <= backtrack {
 			keep := c.lastComma + 1
 			moved, weights := slices.Clone(c.ids[keep:]), slices.Clone(c.weights[keep:])
 			c.ids, c.weights = c.ids[:keep], c.weights[:keep]
 			c.end()
 			c.ids, c.weights = moved, weights
 		}
-		if len(c.ids) == Words {
+		if len(c.ids) == c.room {
 			c.end()
 		}
 		i := slices.IndexFunc(c.learned[ids[0]], func(n name) bool { return len(n.ids) <= len(ids) && slices.Equal(n.ids, ids[:len(n.ids)]) })
@@ -274,7 +277,7 @@ func (c *chunker) add(ids []int32, weight float32) {
 			continue
 		}
 		n := c.learned[ids[0]][i]
-		if len(c.ids)+n.vectors > Words {
+		if len(c.ids)+n.vectors > c.room {
 			c.end()
 		}
 		for k := range n.vectors {
@@ -286,12 +289,12 @@ func (c *chunker) add(ids []int32, weight float32) {
 
 // end puts the chunk that is being filled with the others.
 func (c *chunker) end() {
-	chunk := Empty(c.words)
+	chunk := Empty(c.words, c.room+2)
 	copy(chunk.IDs[1:], c.ids)
 	copy(chunk.Weights[1:], c.weights)
 	if len(c.ids) > 0 {
 		chunk.IDs[1+len(c.ids)] = c.words.EOS
-		for i := 2 + len(c.ids); i < Size; i++ {
+		for i := 2 + len(c.ids); i < len(chunk.IDs); i++ {
 			chunk.IDs[i] = c.words.Pad
 		}
 	}
@@ -299,9 +302,9 @@ func (c *chunker) end() {
 	c.ids, c.weights, c.lastComma = nil, nil, -1
 }
 
-// Empty is the chunk of an empty prompt.
-func Empty(words *vocab.CLIP) Chunk {
-	c := Chunk{make([]int32, Size), make([]float32, Size)}
+// Empty is the chunk of an empty prompt, of size tokens.
+func Empty(words *vocab.CLIP, size int) Chunk {
+	c := Chunk{make([]int32, size), make([]float32, size)}
 	for i := range c.IDs {
 		c.IDs[i], c.Weights[i] = words.Pad, 1
 	}
@@ -320,19 +323,19 @@ func Level(words *vocab.CLIP, prompts ...[]Chunk) [][]Chunk {
 	for i, p := range prompts {
 		out[i] = slices.Clone(p)
 		for len(out[i]) < n {
-			out[i] = append(out[i], Empty(words))
+			out[i] = append(out[i], Empty(words, len(p[0].IDs)))
 		}
 	}
 	return out
 }
 
 // Weigh multiplies the text encoder's states of a prompt's chunks,
-// [len(chunks)*Size, D], by their weights, and then each chunk by what gives it
+// [len(chunks)*size, D], by their weights, and then each chunk by what gives it
 // the mean back that it had (the webui's emphasis "Original"). A chunk without
 // weights stays as it is, bit by bit.
 func Weigh(states []float32, chunks []Chunk) error {
-	if len(chunks) == 0 || len(states)%(len(chunks)*Size) != 0 {
-		return fmt.Errorf("prompt: %d states for %d chunks of %d tokens", len(states), len(chunks), Size)
+	if len(chunks) == 0 || len(states)%(len(chunks)*len(chunks[0].IDs)) != 0 {
+		return fmt.Errorf("prompt: %d states do not fit %d chunks", len(states), len(chunks))
 	}
 	n := len(states) / len(chunks)
 	for i, c := range chunks {

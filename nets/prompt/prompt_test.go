@@ -88,7 +88,7 @@ func TestChunksAsTheWebui(t *testing.T) {
 	}
 	for k, rows := range [][]row{g.Prompts, g.Learned} {
 		for _, r := range rows {
-			have, err := Chunks(t.Context(), [...]*vocab.CLIP{plain, taught}[k], r.Prompt)
+			have, err := Chunks(t.Context(), [...]*vocab.CLIP{plain, taught}[k], Size, r.Prompt)
 			if err != nil || len(have) != len(r.Chunks) {
 				t.Errorf("%.100q: %d chunks, error %v; want %d", r.Prompt, len(have), err, len(r.Chunks))
 				continue
@@ -123,7 +123,7 @@ func TestLargePrompts(t *testing.T) {
 	c := words(t, vocab.PadCLIP)
 	for _, part := range []string{"(", "[", ")", ":", ": ", "\\", "(a)", "[(a:1.1)]", "(a", "BREAK", ":1.5)", "a:b "} {
 		start := time.Now()
-		_, err := Chunks(t.Context(), c, strings.Repeat(part, 1<<18/len(part)))
+		_, err := Chunks(t.Context(), c, Size, strings.Repeat(part, 1<<18/len(part)))
 		if d := time.Since(start); d > 20*time.Second {
 			t.Errorf("%q: %v", part, d)
 		}
@@ -131,7 +131,7 @@ func TestLargePrompts(t *testing.T) {
 			t.Errorf("%q: error %v", part, err)
 		}
 	}
-	if _, err := Chunks(t.Context(), c, strings.Repeat("(", 200)+strings.Repeat("a:9999)", 200)); err == nil {
+	if _, err := Chunks(t.Context(), c, Size, strings.Repeat("(", 200)+strings.Repeat("a:9999)", 200)); err == nil {
 		t.Error("a weight of 9999^200 is taken")
 	}
 }
@@ -140,7 +140,7 @@ func TestLargePrompts(t *testing.T) {
 func TestOtherPadding(t *testing.T) {
 	c := words(t, vocab.PadOpenCLIP)
 	for _, p := range []string{"", "a cat", "a BREAK", strings.Repeat("a ", 75)} {
-		chunks, err := Chunks(t.Context(), c, p)
+		chunks, err := Chunks(t.Context(), c, Size, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestOtherPadding(t *testing.T) {
 }
 
 func first(t *testing.T, c *vocab.CLIP, p string) Chunk {
-	chunks, err := Chunks(t.Context(), c, p)
+	chunks, err := Chunks(t.Context(), c, Size, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func first(t *testing.T, c *vocab.CLIP, p string) Chunk {
 
 func TestLevel(t *testing.T) {
 	c := words(t, vocab.PadCLIP)
-	long, err := Chunks(t.Context(), c, strings.Repeat("a ", 200))
+	long, err := Chunks(t.Context(), c, Size, strings.Repeat("a ", 200))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestLevel(t *testing.T) {
 func TestWeigh(t *testing.T) {
 	const d = 5
 	c := words(t, vocab.PadCLIP)
-	chunks, err := Chunks(t.Context(), c, "a (cat:1.5) [on] "+strings.Repeat("x ", 80)+"(mat:-0.5) BREAK plain")
+	chunks, err := Chunks(t.Context(), c, Size, "a (cat:1.5) [on] "+strings.Repeat("x ", 80)+"(mat:-0.5) BREAK plain")
 	if err != nil || len(chunks) != 3 {
 		t.Fatal(len(chunks), err)
 	}
@@ -226,7 +226,7 @@ func FuzzChunks(f *testing.F) {
 	}
 	c := words(f, vocab.PadCLIP)
 	f.Fuzz(func(t *testing.T, s string) {
-		chunks, err := Chunks(t.Context(), c, s)
+		chunks, err := Chunks(t.Context(), c, Size, s)
 		if err != nil {
 			return
 		}

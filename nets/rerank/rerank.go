@@ -21,6 +21,7 @@ import (
 type Caption struct {
 	Text  string
 	Score float64 // mean log probability of a token; higher is likelier
+	Err   error   // why there is none; the others of the picture go on
 }
 
 // Drawing is a finished picture of a text.
@@ -188,7 +189,11 @@ func (l *Loop) image(run engine.Run, src Source) (*Result, error) {
 	drawings := max(l.Drawings, 1)
 	left := make([]int, len(captions[0])) // drawings that are to come
 	for i, c := range captions[0] {
-		r.Candidates[i] = Candidate{Text: c.Text, Seed: src.Seed + uint64(i), Duplicate: -1, Time: Timing{Caption: took}}
+		r.Candidates[i] = Candidate{Text: c.Text, Seed: src.Seed + uint64(i), Duplicate: -1, Time: Timing{Caption: took}, Err: c.Err}
+		if c.Err != nil {
+			l.report(i, r.Candidates[i])
+			continue
+		}
 		if j, ok := first[c.Text]; ok && !l.RedrawDuplicates {
 			r.Candidates[i].Duplicate, r.Candidates[i].Seed = j, r.Candidates[j].Seed
 			continue
@@ -303,6 +308,9 @@ func (l *Loop) describe(run engine.Run, c *Candidate, source *tensor.Dense, d Dr
 	start := time.Now()
 	captions, err := describer.Caption(run.In("caption"), []pixels.Picture{d.Picture}, 1, []uint64{seed})
 	c.Time.Caption = time.Since(start)
+	if err == nil {
+		err = captions[0][0].Err
+	}
 	if err != nil {
 		return err
 	}

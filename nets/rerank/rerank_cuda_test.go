@@ -170,14 +170,14 @@ func (w *small) run(ctx context.Context) engine.Run {
 }
 
 // TestWhatLeavesTheDevice: between a drawing and its score nothing is copied to
-// the host but the watch for overflow and, where it is described, its words; then
-// come the score and, to be shown, the drawing.
+// the host but whether its numbers are finite and, where it is described, its words
+// with whether their logits are; then come the score and, to be shown, the drawing.
 func TestWhatLeavesTheDevice(t *testing.T) {
 	w := newSmall(t)
 	dev := w.dev
 	defer dev.Close()
 	const picture, score, flag, answer = 3 * 16 * 16, 8 + 4, 4, 16
-	source := 4 * w.clip.Net.Projection
+	source := 4 * w.clip.Projection
 	for _, image := range []bool{true, false} {
 		var left []int
 		dev.WatchDownloads(func(bytes int) { left = append(left, bytes) })
@@ -194,7 +194,7 @@ func TestWhatLeavesTheDevice(t *testing.T) {
 		}
 		at := 0
 		word := func() {
-			for at < len(left) && left[at]%answer == 0 && left[at] < source {
+			for at < len(left) && (left[at] == flag || left[at]%answer == 0) && left[at] < source {
 				at++
 			}
 		}
@@ -211,6 +211,7 @@ func TestWhatLeavesTheDevice(t *testing.T) {
 			if c.Duplicate >= 0 {
 				continue
 			}
+			want("whether the latents are finite", flag)
 			want("the watch for overflow", flag)
 			if !image {
 				word()

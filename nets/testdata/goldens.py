@@ -2,7 +2,7 @@
 # with what transformers and diffusers compute from them in float64. Run in
 # this folder:  python goldens.py && go run ../../weights/packed/pack */*.safetensors
 #
-# torch==2.9.0 (unet_middleless, unet_plain: 2.15.0) transformers==5.23.0 diffusers==0.42.1 safetensors==0.8.0
+# torch==2.9.0 (unet_middleless, unet_plain, unet_ragged, unet_dropped: 2.15.0) transformers==5.23.0 diffusers==0.42.1 safetensors==0.8.0
 import os, shutil
 import torch
 from safetensors.torch import load_file, save_file
@@ -203,6 +203,14 @@ def main():
     unet("unet_plain", 27, 4, 8, [3.0, 700.0], 4, True, ["mid_block.resnets.0", "down_blocks.1.resnets.1"],
          block_out_channels=(8, 16), layers_per_block=[1, 2], down_block_types=(attn, attn), up_block_types=(uattn, up),
          cross_attention_dim=12, attention_head_dim=[1, 2], transformer_layers_per_block=[2, 1], norm_num_groups=4, mid_block_type="UNetMidBlock2D")
+
+    # Maps of odd sizes, which come back by upsample_size; and where halving drops a row.
+    unet("unet_ragged", 28, 7, 5, [3.0, 700.0], 4, True, ["down_blocks.1.downsamplers.0", "up_blocks.0.upsamplers.0", "up_blocks.1.upsamplers.0"],
+         block_out_channels=(8, 16, 16), layers_per_block=1, down_block_types=(attn, attn, down), up_block_types=(up, uattn, uattn),
+         cross_attention_dim=12, attention_head_dim=2, norm_num_groups=4)
+    unet("unet_dropped", 29, 7, 10, [3.0, 700.0], 4, True, ["down_blocks.0.downsamplers.0", "up_blocks.0.upsamplers.0"],
+         block_out_channels=(8, 16), layers_per_block=1, down_block_types=(attn, down), up_block_types=(up, uattn),
+         cross_attention_dim=12, attention_head_dim=2, norm_num_groups=4, downsample_padding=0)
 
     vae("vae_three", 31, 2, 3, 5, ["encoder.mid_block", "decoder.up_blocks.0.resnets.1"],
         block_out_channels=(12, 20, 36), layers_per_block=1, latent_channels=4, norm_num_groups=4)

@@ -6,6 +6,7 @@ import (
 
 	"parley/engine"
 	"parley/kernels/conv"
+	"parley/kernels/embed"
 	"parley/kernels/matmul"
 	"parley/nets/layer"
 	"parley/weights"
@@ -18,7 +19,8 @@ type block struct {
 	resnets  []resnet
 	attns    []transformer
 	resample *layer.Conv
-	sampler  string // the scope of resample
+	enlarged layer.Conv // resample behind an enlargement, where that is not its own
+	sampler  string     // the scope of resample
 }
 
 // resnet is a residual block and its projection of the timestep's embedding.
@@ -50,7 +52,7 @@ func (b *block) addAttention(p *weights.Loader, c *Config, width, level, j int) 
 
 func (b *block) resampleBy(p *weights.Loader, name string, width int, o conv.Options) {
 	cv := layer.LoadConv(p.In(name), "conv", width, width, 3, o)
-	b.resample, b.sampler = &cv, name
+	b.resample, b.enlarged, b.sampler = &cv, cv.Enlarged(), name
 }
 
 // forward runs resnet j on x and the channels of skip, and its attention.
@@ -65,10 +67,26 @@ func (b *block) forward(s *engine.Stream, j int, x, skip *engine.Tensor, c *Cond
 	return y
 }
 
-// change halves or doubles the height and width.
-func (b *block) change(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
+// shrink halves the height and width.
+func (b *block) shrink(s *engine.Stream, x *engine.Tensor) *engine.Tensor {
 	s.Enter(b.sampler)
 	return s.Leave(b.resample.Forward(s, x, nil))
+}
+
+// grow brings x to the height and width of the next skip connection: twice its own,
+// or a little less where a map of an odd size was halved (diffusers'
+// upsample_size).
+func (b *block) grow(s *engine.Stream, x, skip *engine.Tensor, c *Conditions) *engine.Tensor {
+	s.Enter(b.sampler)
+	h, w := skip.Dim(1), skip.Dim(2)
+	if h == 2*x.Dim(1) && w == 2*x.Dim(2) {
+		return s.Leave(b.resample.Forward(s, x, nil))
+	}
+	n, width := x.Dim(0), x.Dim(3)
+	pixels := embed.Rows(s, s.View(x, n*x.Dim(1)*x.Dim(2), width), c.nearest(s, x, h, w))
+	y := b.enlarged.Forward(s, s.View(pixels, n, h, w, width), nil)
+	s.Free(pixels)
+	return s.Leave(y)
 }
 
 // transformer is diffusers' Transformer2DModel: transformer blocks over the pixels.

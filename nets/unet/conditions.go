@@ -21,7 +21,9 @@ type Conditions struct {
 	added      int                       // rows of the added embedding; 1 without
 	keysValues map[string]*engine.Tensor // by cross-attention, [N, L, 2 inner]
 
-	kept []*engine.Tensor // all of keysValues
+	kept []*engine.Tensor // all of keysValues and of enlarge
+
+	enlarge map[[5]int]*engine.Tensor // see nearest
 
 	table    *engine.Tensor // [T or added*T, channels of all residual blocks] in units, see join
 	places   []place        // where each block's channels are in a row of the table
@@ -209,6 +211,36 @@ func (c *Conditions) leave(s *engine.Stream) {
 	s.Free(c.owned...)
 	c.owned = c.owned[:0]
 }
+
+// nearest is, for each pixel of maps of h x w, the number of the nearest one of x
+// [N, H, W, C], as torch's interpolate counts: i32 [N h w]. It is uploaded once, by
+// the first pass, which is never in a graph.
+func (c *Conditions) nearest(s *engine.Stream, x *engine.Tensor, h, w int) *engine.Tensor {
+	n, from, across := x.Dim(0), x.Dim(1), x.Dim(2)
+	key := [5]int{n, from, across, h, w}
+	if t := c.enlarge[key]; t != nil {
+		return t
+	}
+	at := make([]int32, 0, n*h*w)
+	for i := range n {
+		for y := range h {
+			row := (i*from + source(y, from, h)) * across
+			for z := range w {
+				at = append(at, int32(row+source(z, across, w)))
+			}
+		}
+	}
+	t := s.PutAs(engine.I32, engine.FromI32(at, len(at)))
+	if c.enlarge == nil {
+		c.enlarge = map[[5]int]*engine.Tensor{}
+	}
+	c.enlarge[key] = t
+	c.kept = append(c.kept, t)
+	return t
+}
+
+// source is where pixel i of a side of n comes from on a side of so many.
+func source(i, from, n int) int { return min(int(float32(i)*(float32(from)/float32(n))), from-1) }
 
 // tembOf is what a residual block adds to so many samples.
 func (c *Conditions) tembOf(s *engine.Stream, path string, samples int) *engine.Tensor {

@@ -36,10 +36,9 @@ type Features struct {
 
 // Input is what one pass takes beside the conditions.
 type Input struct {
-	// Latents are [M, H, W, C], H and W multiples of Multiple. M divides the number
-	// of texts N: sample j of the result is latents j mod M with text j, so that
-	// guidance, which asks for the same latents with and without a text, gives them
-	// once.
+	// Latents are [M, H, W, C]. M divides the number of texts N: sample j of the
+	// result is latents j mod M with text j, so that guidance, which asks for the
+	// same latents with and without a text, gives them once.
 	Latents *engine.Tensor
 	// Concat, unless it is nil, has conv_in's other channels, [M, H, W, In-C]: an
 	// inpainting model's mask and masked picture, InstructPix2Pix's picture.
@@ -104,9 +103,6 @@ func newEncoder(c *Config, l *weights.Loader) *Encoder {
 	return e
 }
 
-// Multiple is what the height and width of latents have to be a multiple of.
-func (e *Encoder) Multiple() int { return 1 << (len(e.down) - 1) }
-
 // blocks are all that the conditions are for.
 func (e *Encoder) blocks() []*block {
 	var all []*block
@@ -150,7 +146,7 @@ func (e *Encoder) encode(s *engine.Stream, c *Conditions, in Input) Features {
 			f.Skips = append(f.Skips, h)
 		}
 		if b.resample != nil {
-			h = b.change(s, h)
+			h = b.shrink(s, h)
 			f.Skips = append(f.Skips, h)
 		}
 		s.Leave(h)
@@ -183,13 +179,12 @@ func (e *Encoder) middle(s *engine.Stream, h *engine.Tensor, c *Conditions) *eng
 
 // check refuses inputs that do not fit the net, the conditions or each other.
 func (e *Encoder) check(c *Conditions, in Input) error {
-	mul, sh, width := e.Multiple(), in.Latents.Shape(), e.In
+	sh, width := in.Latents.Shape(), e.In
 	if in.Concat != nil {
 		width -= in.Concat.Dim(-1)
 	}
-	if len(sh) != 4 || sh[3] != width || sh[1]%mul != 0 || sh[2]%mul != 0 || sh.Elems() == 0 {
-		return &layer.ShapeError{Net: "unet", Input: "sample", Have: sh,
-			Want: fmt.Sprintf("[N H W %d] with H and W multiples of %d", width, mul)}
+	if len(sh) != 4 || sh[3] != width || sh.Elems() == 0 {
+		return &layer.ShapeError{Net: "unet", Input: "sample", Have: sh, Want: fmt.Sprintf("[N H W %d]", width)}
 	}
 	if c.texts%sh[0] != 0 {
 		return fmt.Errorf("unet: %d samples, %d rows of encoder_hidden_states: want a multiple", sh[0], c.texts)

@@ -138,7 +138,7 @@ func (m *Model) run(s *engine.Stream, c *Conditions, in Input) (*engine.Tensor, 
 			h = y
 		}
 		if b.resample != nil {
-			y := b.change(s, h)
+			y := b.grow(s, h, f.Skips[len(f.Skips)-1], c)
 			s.Free(h)
 			h = y
 		}

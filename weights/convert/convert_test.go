@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -223,6 +224,59 @@ func inferred(t *testing.T, path, part string) (weights.Config, error) {
 		return nil, err
 	}
 	return InferConfig(part, parts[part])
+}
+
+// TestInferredSizes: the configurations that shapes tell are those that
+// testdata/goldens.py made the checkpoints with, and beside them what the published
+// models have.
+func TestInferredSizes(t *testing.T) {
+	const tower = `"hidden_size":8,"intermediate_size":16,"num_hidden_layers":2,"num_attention_heads":1,`
+	for _, c := range []struct{ file, part, want string }{
+		{"salesforce_blip.pth", BLIP, `{"model_type":"blip","vision_config":{` + tower + `"image_size":8,"patch_size":4,
+			"hidden_act":"gelu","layer_norm_eps":1e-5},"text_config":{` + tower + `"vocab_size":20,"max_position_embeddings":7,
+			"encoder_hidden_size":8,"bos_token_id":18,"sep_token_id":102,"pad_token_id":0,"is_decoder":true,"hidden_act":"gelu",
+			"layer_norm_eps":1e-12}}`},
+		{"ldm_sd1.safetensors", TextEncoder, `{"model_type":"clip_text_model",` + tower + `"vocab_size":20,"max_position_embeddings":7,
+			"bos_token_id":18,"eos_token_id":19,"hidden_act":"quick_gelu","layer_norm_eps":1e-5}`},
+		{"ldm_sd1.safetensors", UNet, `{"in_channels":4,"out_channels":4,"block_out_channels":[4,8],"layers_per_block":1,
+			"down_block_types":["CrossAttnDownBlock2D","DownBlock2D"],"up_block_types":["UpBlock2D","CrossAttnUpBlock2D"],
+			"mid_block_type":"UNetMidBlock2DCrossAttn","cross_attention_dim":8,"attention_head_dim":8,"norm_num_groups":4,
+			"norm_eps":1e-5,"act_fn":"silu","flip_sin_to_cos":true,"freq_shift":0,"downsample_padding":1,"sample_size":64}`},
+		{"ldm_sd1.safetensors", VAE, `{"in_channels":3,"out_channels":3,"latent_channels":4,"block_out_channels":[4,8],"layers_per_block":1,
+			"down_block_types":["DownEncoderBlock2D","DownEncoderBlock2D"],"up_block_types":["UpDecoderBlock2D","UpDecoderBlock2D"],
+			"norm_num_groups":4,"scaling_factor":0.18215,"use_quant_conv":true,"use_post_quant_conv":true,
+			"mid_block_add_attention":true,"act_fn":"silu"}`},
+	} {
+		config, err := inferred(t, filepath.Join("testdata", c.file), c.part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var have, want any
+		if err := errors.Join(json.Unmarshal(data, &have), json.Unmarshal([]byte(c.want), &want)); err != nil {
+			t.Fatal(err)
+		}
+		within(t, c.file+": "+c.part, have.(map[string]any), want.(map[string]any))
+	}
+}
+
+// within fails where what is wanted is not there.
+func within(t *testing.T, name string, have, want map[string]any) {
+	t.Helper()
+	for key, w := range want {
+		if sub, ok := w.(map[string]any); ok {
+			if h, ok := have[key].(map[string]any); ok {
+				within(t, name+": "+key, h, sub)
+				continue
+			}
+		}
+		if !reflect.DeepEqual(have[key], w) {
+			t.Errorf("%s: %s is %v, want %v", name, key, have[key], w)
+		}
+	}
 }
 
 func TestOpenCLIPConfig(t *testing.T) {

@@ -123,9 +123,7 @@ func TestPublishedTextLayout(t *testing.T) {
 		}
 		for i := range list { // "07" is 7
 			list[i].Name = strings.Replace(list[i].Name, "resblocks.0", "resblocks.", 1)
-			if strings.Contains(list[i].Name, "resblocks..") {
-				list[i].Name = strings.Replace(list[i].Name, "resblocks..", "resblocks.0.", 1)
-			}
+			list[i].Name = strings.Replace(list[i].Name, "resblocks..", "resblocks.0.", 1)
 		}
 		set := weights.NewSet(list)
 		parts, err := Canonical(set)

@@ -123,6 +123,35 @@ func TestFloat8(t *testing.T) {
 	}
 }
 
+// TestViewOfAView: a transposed part in the middle of a storage is read from where it
+// begins, in its own order, and one step further is too far.
+func TestViewOfAView(t *testing.T) {
+	view := func(offset string) []byte {
+		return archive(t, zip.Store, "a/data.pkl",
+			"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"+
+				"ctorch\nByteStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x08tQK"+offset+"K\x02K\x03\x86K\x01K\x02\x86\x89"+
+				"ccollections\nOrderedDict\n)RtRs.", "a/data/0", "\x00\x01\x02\x03\x04\x05\x06\x07")
+	}
+	for offset, want := range map[string]string{"\x00": "\x00\x02\x04\x01\x03\x05", "\x02": "\x02\x04\x06\x03\x05\x07"} {
+		w := byName(t, "f.pt", view(offset))["w"]
+		if w.DType != "U8" || fmt.Sprint(w.Shape) != "[2 3]" || string(w.Data) != want {
+			t.Errorf("at %q: have %s %v %q, want %q", offset, w.DType, w.Shape, w.Data, want)
+		}
+	}
+	// As torch before 1.6 keeps it: elements 2 to 6 of a storage, of which the tensor
+	// has the second and the third.
+	old := archive(t, zip.Store, "a/data.pkl",
+		"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"+
+			"ctorch\nByteStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x08(X\x01\x00\x00\x00vK\x02K\x05ttQK\x01K\x02\x85K\x01\x85\x89"+
+			"ccollections\nOrderedDict\n)RtRs.", "a/data/0", "\x00\x01\x02\x03\x04\x05\x06\x07")
+	if w := byName(t, "f.pt", old)["w"]; string(w.Data) != "\x03\x04" {
+		t.Errorf("of a view of the storage: %q", w.Data)
+	}
+	if _, err := Parse("f.pt", view("\x03")); err == nil || !strings.Contains(err.Error(), "reaches over its storage of 8 elements") {
+		t.Errorf("have %v", err)
+	}
+}
+
 func TestForbidden(t *testing.T) {
 	_, err := Parse("evil.pt", read(t, "evil.pt"))
 	var f *ForbiddenError

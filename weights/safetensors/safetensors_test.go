@@ -57,7 +57,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, have := range f.Tensors {
 		for _, want := range sample {
-			if have.Name == want.Name && (have.DType != want.DType || !have.Shape.Equal(want.Shape) || !bytes.Equal(have.Data, want.Data) || have.File != path) {
+			if have.Name == want.Name && (have.DType != want.DType || !have.Shape.Equal(want.Shape) || !bytes.Equal(have.Data, want.Data) ||
+				cap(have.Data) != len(want.Data) || have.File != path) {
 				t.Errorf("have %v, want %v", have, want)
 			}
 		}

@@ -115,6 +115,87 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// TestLongWords: a word of up to 100 characters, which may have more bytes, is cut
+// into pieces; a longer one is unknown, as in transformers. Neighbours are whole.
+func TestLongWords(t *testing.T) {
+	b, err := DefaultBERT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, letter := range []string{"a", "é", "я"} { // é loses its accent
+		for _, n := range []int{99, 100, 101, 250} {
+			ids := b.Encode("x " + strings.Repeat(letter, n) + " y")
+			if unknown := slices.Contains(ids, b.Unk); unknown != (n > 100) || unknown && len(ids) != 5 {
+				t.Errorf("%d of %q: %v", n, letter, ids)
+			}
+			if text := b.Decode(ids); !strings.HasPrefix(text, "x ") || !strings.HasSuffix(text, " y") || n <= 100 && letter == "a" &&
+				text != "x "+strings.Repeat("a", n)+" y" {
+				t.Errorf("%d of %q decode to %q", n, letter, text)
+			}
+		}
+	}
+	// A vocabulary that would know the word has no say.
+	long := strings.Repeat("z", 101)
+	fsys := fstest.MapFS{"vocab.txt": {Data: []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n" + long + "\n" + long[:100] + "\n")}}
+	if b, err = LoadBERT(fsys, "."); err != nil {
+		t.Fatal(err)
+	}
+	if ids := b.Encode(long + " " + long[:100]); !slices.Equal(ids, []int32{2, 1, 5, 3}) {
+		t.Errorf("words of 101 and of 100 characters that are in the vocabulary: %v", ids)
+	}
+}
+
+// TestEnds: a text stands between its two tokens, whatever it is cut or padded to.
+func TestEnds(t *testing.T) {
+	clip, err := DefaultCLIP(PadCLIP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero, err := DefaultCLIP("!") // Stable Diffusion 2 pads with it
+	if err != nil {
+		t.Fatal(err)
+	}
+	bert, err := DefaultBERT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if clip.Pad != clip.EOS || clip.BOS != 49406 || clip.EOS != 49407 || zero.Pad != 0 || zero.EOS != clip.EOS {
+		t.Errorf("CLIP begins with %d, ends with %d, pads with %d, of SD 2 with %d", clip.BOS, clip.EOS, clip.Pad, zero.Pad)
+	}
+	if bert.CLS != 101 || bert.SEP != 102 || bert.Pad != 0 || bert.Unk != 100 {
+		t.Errorf("BERT: %d %d %d %d", bert.CLS, bert.SEP, bert.Pad, bert.Unk)
+	}
+	const text = "a photo of two cats on the grass"
+	tokenize := map[string]func(length int) (*Encoding, error){
+		"CLIP":   func(n int) (*Encoding, error) { return clip.Tokenize(t.Context(), text, n) },
+		"CLIP 2": func(n int) (*Encoding, error) { return zero.Tokenize(t.Context(), text, n) },
+		"BERT":   func(n int) (*Encoding, error) { return bert.Tokenize(t.Context(), text, n) },
+	}
+	ends := map[string][3]int32{"CLIP": {clip.BOS, clip.EOS, clip.EOS}, "CLIP 2": {clip.BOS, clip.EOS, 0}, "BERT": {101, 102, 0}}
+	for name, f := range tokenize {
+		whole, err := f(0)
+		if err != nil || len(whole.IDs) != 10 || whole.Tokens != 10 || whole.Kept != len(text) {
+			t.Fatalf("%s: %+v, %v", name, whole, err)
+		}
+		for _, n := range []int{1, 2, 3, 9, 10, 11, 16} {
+			e, err := f(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := slices.Clone(whole.IDs)
+			if n < len(want) {
+				want = append(want[:max(n-1, 0)], ends[name][1])
+			}
+			for len(want) < n {
+				want = append(want, ends[name][2])
+			}
+			if !slices.Equal(e.IDs, want) || e.Tokens != 10 || n > 1 && e.IDs[0] != ends[name][0] || (e.Kept == len(text)) != (n >= 10) {
+				t.Errorf("%s at %d: %+v, want %v", name, n, e, want)
+			}
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	for name, c := range map[string]struct {

@@ -617,9 +617,7 @@ func bitField(a uint64, pos, length, n int, sign bool) uint64 {
 	if length == 0 {
 		return 0
 	}
-	v := sx(a, n)
 	if !sign {
-		v = int64(a)
 		if pos >= 64 {
 			return 0
 		}
@@ -629,10 +627,7 @@ func bitField(a uint64, pos, length, n int, sign bool) uint64 {
 		}
 		return r
 	}
-	if pos > n-1 {
-		pos = n - 1
-	}
-	v >>= pos
+	v := sx(a, n) >> min(pos, n-1)
 	if length < 64 {
 		v = sx(uint64(v), length)
 	}

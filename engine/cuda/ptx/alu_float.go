@@ -44,7 +44,8 @@ func (x *ins) mode() rounding {
 // arith emits a float instruction of n sources. f32, f16 and f64 give its value
 // in each format; a nil one means that PTX has no such type. Packed types run
 // f16 on both halves.
-func (x *ins) arith(class Class, t string, n int, f32 func(a, b, c uint32) uint32, f16 func(f format, a, b, c uint32) uint32, f64 func(a, b, c float64) float64) {
+func (x *ins) arith(class Class, t string, n int, f32 func(a, b, c uint32) uint32, f16 func(f format, a, b, c uint32) uint32,
+	f64 func(a, b, c float64) float64) {
 	ftz, sat, relu := x.has("ftz"), x.has("sat"), x.has("relu")
 	f := fmtF16
 	if t == "bf16" || t == "bf16x2" {

@@ -102,7 +102,8 @@ func (w *warp) checkBlocks(in *inst, m *memOp, r *region, mask uint32) {
 				o.read = o.grid
 			}
 			if o.writer != 0 && o.writer != me && !b.after(o.writer, o.writeClock) {
-				w.fault(in, i, w.addr[i], "race: block %d wrote byte %d of the %v, with no fence and atomic between", o.writer-1, g<<shift, r.Allocation)
+				w.fault(in, i, w.addr[i], "race: block %d wrote byte %d of the %v, with no fence and atomic between", o.writer-1, g<<shift,
+					r.Allocation)
 			}
 			if !m.write || m.atomic {
 				if o.reader == 0 || o.reader == me {

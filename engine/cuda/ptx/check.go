@@ -166,7 +166,8 @@ func (w *warp) checkShared(in *inst, m *memOp, mask uint32) {
 				if !m.write || m.read {
 					what = "read"
 				}
-				w.fault(in, i, at, "shared memory at %#x is %s before the cp.async of thread %v to it was waited for", at, what, w.blk.threadIndex(wr.thread()))
+				w.fault(in, i, at, "shared memory at %#x is %s before the cp.async of thread %v to it was waited for", at, what,
+					w.blk.threadIndex(wr.thread()))
 			case m.read && old:
 				w.fault(in, i, at, "uninitialised: shared memory at %#x is read before the block wrote it", at)
 			case !old && !(m.atomic && wr&stampAtomic != 0) && !c.ordered(w, thread, wr):
@@ -174,12 +175,14 @@ func (w *warp) checkShared(in *inst, m *memOp, mask uint32) {
 				if !m.write {
 					what = "read"
 				}
-				w.fault(in, i, at, "race: %s of shared memory at %#x, which thread %v wrote with no barrier between", what, at, w.blk.threadIndex(wr.thread()))
+				w.fault(in, i, at, "race: %s of shared memory at %#x, which thread %v wrote with no barrier between", what, at,
+					w.blk.threadIndex(wr.thread()))
 			}
 			if m.write {
 				for k := range c.read {
 					if rd := c.read[k][g]; !(m.atomic && rd&stampAtomic != 0) && !c.ordered(w, thread, rd) {
-						w.fault(in, i, at, "race: write of shared memory at %#x, which thread %v read with no barrier between", at, w.blk.threadIndex(rd.thread()))
+						w.fault(in, i, at, "race: write of shared memory at %#x, which thread %v read with no barrier between", at,
+							w.blk.threadIndex(rd.thread()))
 					}
 				}
 				c.write[g] = me

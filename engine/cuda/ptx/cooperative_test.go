@@ -57,7 +57,8 @@ func runText(t *testing.T, o Options, text string, blocks, threads, want int, co
 	count := upload(t, m, make([]uint32, 1))
 	buf, err := m.Alloc(uint64(8 * blocks))
 	must(t, err)
-	if err = m.Launch(f, Launch{Grid: [3]uint32{uint32(blocks)}, Block: [3]uint32{uint32(threads)}, Params: args(t, f, count, buf, want), Cooperative: cooperative}); err != nil {
+	if err = m.Launch(f, Launch{Grid: [3]uint32{uint32(blocks)}, Block: [3]uint32{uint32(threads)}, Params: args(t, f, count, buf, want),
+		Cooperative: cooperative}); err != nil {
 		return nil, err
 	}
 	out := make([]uint32, 2*blocks)
@@ -94,7 +95,8 @@ func TestCooperativeTooLarge(t *testing.T) {
 	for threads, most := range map[int]int{1024: 2, 512: 4, 65: 21, 32: 32} {
 		poll := "ld.volatile.global.u32 %r1, [%c];"
 		blocks := MultiProcessors*most + 1
-		if _, err := runMeet(t, 1, blocks, threads, 0, poll, true); err == nil || !strings.Contains(err.Error(), fmt.Sprint(blocks-1, " blocks run at once")) {
+		if _, err := runMeet(t, 1, blocks, threads, 0, poll, true); err == nil || !strings.Contains(err.Error(),
+			fmt.Sprint(blocks-1, " blocks run at once")) {
 			t.Errorf("%d blocks of %d: %v", blocks, threads, err)
 		}
 		if _, err := runMeet(t, 1, blocks-1, threads, 0, poll, true); err != nil {
@@ -190,14 +192,16 @@ func TestBlocks(t *testing.T) {
 	for name, c := range map[string]struct {
 		text, says string
 	}{
-		"right":                 {poll, ""},
-		"no fence before":       {strings.Replace(poll, "membar.gl;\n\tatom", "atom", 1), "wrote byte"},
-		"no fence behind":       {strings.Replace(poll, "bra WAIT;\n\tmembar.gl;", "bra WAIT;", 1), "wrote byte"},
-		"release and acquire":   {strings.NewReplacer("membar.gl;", "", "atom.global", "atom.release.gpu.global", "ld.volatile", "ld.acquire.gpu").Replace(poll), ""},
+		"right":           {poll, ""},
+		"no fence before": {strings.Replace(poll, "membar.gl;\n\tatom", "atom", 1), "wrote byte"},
+		"no fence behind": {strings.Replace(poll, "bra WAIT;\n\tmembar.gl;", "bra WAIT;", 1), "wrote byte"},
+		"release and acquire": {strings.NewReplacer("membar.gl;", "", "atom.global", "atom.release.gpu.global", "ld.volatile",
+			"ld.acquire.gpu").Replace(poll), ""},
 		"only release":          {strings.NewReplacer("membar.gl;", "", "atom.global", "atom.release.gpu.global").Replace(poll), "wrote byte"},
 		"nobody waits":          {strings.Replace(poll, "@%q bra WAIT;", "", 1), ""},
 		"two writers":           {strings.Replace(poll, "st.global.u32 [%x+4], %r3;", "st.global.u32 [%g+4], %r3;", 1), "wrote byte"},
-		"written over a reader": {strings.Replace(poll, "@!%p st.global.u32 [%x+4], %r3;", "@!%p st.global.u32 [%x], %r3;", 1), " byte "}, // whoever of the two comes later says so,
+		"written over a reader": {strings.Replace(poll, "@!%p st.global.u32 [%x+4], %r3;", "@!%p st.global.u32 [%x], %r3;", 1), " byte "},
+		// whoever of the two comes later says so,
 	} {
 		for _, workers := range []int{1, 3} {
 			_, err := runText(t, Options{Workers: workers, Check: true}, c.text, 5, 64, 5, true)

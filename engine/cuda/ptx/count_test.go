@@ -66,7 +66,8 @@ func TestSectors(t *testing.T) {
 		{"eight lanes", "shl.b32 %u, %t, 2; setp.lt.u32 %p, %t, 8;", "@%p st.global.b32 [%in], %t;", Traffic{1, 32, 1, 1}},
 	} {
 		m := New(Options{Count: true})
-		text := warpText(0, 0, 0, "\tld.param.u64 %in, [in];\n\t"+c.offset+"\n\t{ .reg .b64 %o; cvt.u64.u32 %o, %u; add.u64 %in, %in, %o; }\n\t"+c.op)
+		text := warpText(0, 0, 0, "\tld.param.u64 %in, [in];\n\t"+c.offset+"\n\t{ .reg .b64 %o; cvt.u64.u32 %o, %u; add.u64 %in, %in, %o; "+
+			"}\n\t"+c.op)
 		mod, err := m.Load([]byte(text))
 		must(t, err)
 		p := upload(t, m, make([]uint32, 1024))

@@ -437,7 +437,8 @@ func (c *compiler) specialReg(name string) (register, bool) {
 			c.prog.n32++
 		}
 		c.special[name] = s
-		c.prog.specials = append(c.prog.specials, special{name, s, b == 64, strings.HasPrefix(name, "%ctaid") || strings.HasPrefix(name, "%clusterid")})
+		c.prog.specials = append(c.prog.specials, special{name, s, b == 64, strings.HasPrefix(name, "%ctaid") ||
+			strings.HasPrefix(name, "%clusterid")})
 	}
 	return register{s, b, "b" + strconv.Itoa(b)}, true
 }

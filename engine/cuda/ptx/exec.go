@@ -83,7 +83,8 @@ func (m *Machine) Launch(f *Function, l Launch) error {
 		err = fmt.Errorf("%d bytes of dynamic shared memory: the most is %d", l.Shared, f.MaxDynamicShared())
 	case len(l.Params) != f.paramBytes:
 		err = fmt.Errorf("%d bytes of parameters, want %d", len(l.Params), f.paramBytes)
-	case l.Cooperative && uint64(l.Grid[0])*uint64(l.Grid[1])*uint64(l.Grid[2]) > uint64(MultiProcessors*f.Resident(int(threads), int(l.Shared))):
+	case l.Cooperative && uint64(l.Grid[0])*uint64(l.Grid[1])*uint64(l.Grid[2]) > uint64(MultiProcessors*f.Resident(int(threads),
+		int(l.Shared))):
 		err = fmt.Errorf("cooperative grid %v: %d blocks run at once", l.Grid, MultiProcessors*f.Resident(int(threads), int(l.Shared)))
 	}
 	if err != nil {
@@ -537,7 +538,8 @@ func (b *block) deadlock() {
 			if bar.expected > 0 {
 				want = fmt.Sprint(bar.expected)
 			}
-			w.fault(in, bits.TrailingZeros32(w.live), 0, "deadlock: barrier %d has %d threads, waits for %s, and every other warp waits too", i, bar.arrived, want)
+			w.fault(in, bits.TrailingZeros32(w.live), 0, "deadlock: barrier %d has %d threads, waits for %s, and every other warp waits too", i,
+				bar.arrived, want)
 		}
 	}
 	panic("ptx: block waits for nothing")
@@ -765,7 +767,8 @@ func (w *warp) stuck() {
 	g := w.others[0]
 	in := &code[g.pc]
 	v := w.member(in, bits.TrailingZeros32(g.mask))
-	w.fault(in, bits.TrailingZeros32(g.mask), 0, "divergent: lanes %#08x are here and wait for lanes %#08x, which are elsewhere", g.mask, v&w.live&^g.mask)
+	w.fault(in, bits.TrailingZeros32(g.mask), 0, "divergent: lanes %#08x are here and wait for lanes %#08x, which are elsewhere", g.mask,
+		v&w.live&^g.mask)
 }
 
 // member gives the lanes that a lane at a kSync or kBarrier has to meet: those of

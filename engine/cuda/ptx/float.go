@@ -171,14 +171,6 @@ func floatF16(x float32) uint32 {
 	return sign | h
 }
 
-func floatBF16(x float32) uint32 {
-	b := math.Float32bits(x)
-	if b&0x7fffffff > 0x7f800000 {
-		return nan16
-	}
-	return (b + 0x7fff + b>>16&1) >> 16
-}
-
 // bits32 gives a result's bits, a NaN being the canonical one.
 func bits32(x float32) uint32 {
 	if x != x {

@@ -84,8 +84,6 @@ func nanBits(typ string) uint64 {
 	return 0
 }
 
-func isNaNBits(v uint64, typ string) bool { return floatOf(v, typ) == nil }
-
 func signOf(v uint64, typ string) bool { return v>>(width(typ)-1)&1 == 1 }
 
 func exact() *big.Float { return new(big.Float).SetPrec(4000) }
@@ -371,7 +369,10 @@ func TestMinMax(t *testing.T) {
 			return v[1]&^s | v[0]&s
 		}}.run(t)
 		for prop, f := range map[string]func(v float64, sub bool) bool{
-			"finite": func(v float64, _ bool) bool { return !math.IsInf(v, 0) && v == v }, "infinite": func(v float64, _ bool) bool { return math.IsInf(v, 0) },
+			"finite": func(v float64, _ bool) bool { return !math.IsInf(v, 0) && v == v }, "infinite": func(v float64,
+				_ bool) bool {
+				return math.IsInf(v, 0)
+			},
 			"number": func(v float64, _ bool) bool { return v == v }, "notanumber": func(v float64, _ bool) bool { return v != v },
 			"normal":    func(v float64, sub bool) bool { return v == v && !math.IsInf(v, 0) && !sub }, /* zeros too */
 			"subnormal": func(v float64, sub bool) bool { return sub },
@@ -464,7 +465,8 @@ func TestConversions(t *testing.T) {
 	for _, ft := range []string{"f16", "f32", "f64"} {
 		for _, it := range ints {
 			for _, mode := range []string{"rni", "rzi", "rmi", "rpi"} {
-				instrCase{"cvt." + mode + "." + it + "." + ft + " %d, %a;", it, []string{ft}, func(v []uint64) uint64 { return intOf(v[0], ft, it, mode) }}.run(t)
+				instrCase{"cvt." + mode + "." + it + "." + ft + " %d, %a;", it, []string{ft},
+					func(v []uint64) uint64 { return intOf(v[0], ft, it, mode) }}.run(t)
 			}
 			modes := []string{"rn", "rz", "rm", "rp"}
 			if ft == "f64" {

@@ -101,7 +101,8 @@ func values(typ string, rng *rand.Rand) uint64 {
 			0x7f7fffff, 0xff7fffff, 0x3f7fffff, 0x3f800001, 0x4b000000, 0x4b000001, 0x33800000, 0x38800000, 0x477fe000, 0x477ff000, 0x42b17218},
 		"f16": {0, 0x8000, 0x3c00, 0xbc00, 0x7c00, 0xfc00, 0x7e00, 1, 0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x3bff, 0x3c01, 0x6800},
 		"f64": {0, 1 << 63, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 1,
-			0x7fefffffffffffff, 0x3690000000000000, 0x36a0000000000000, 0x47efffffe0000000, 0x47effffff0000000, 0x3ff0000010000000, 0x40efffc000000000},
+			0x7fefffffffffffff, 0x3690000000000000, 0x36a0000000000000, 0x47efffffe0000000, 0x47effffff0000000, 0x3ff0000010000000,
+			0x40efffc000000000},
 		"bf16": {0, 0x8000, 0x3f80, 0xbf80, 0x7f80, 0xff80, 0x7fc0, 1, 0x807f, 0x0080, 0x7f7f},
 	}
 	s := special[typ]
@@ -290,21 +291,23 @@ func TestIntegers(t *testing.T) {
 			return bi().Add(bi().Lsh(bigOf(hi, n, false), uint(n)), bigOf(lo, n, false))
 		}
 		for _, o := range []string{"add", "sub"} {
-			instrCase{fmt.Sprintf("%s.cc.%s %%d, %%a, %%b;\n\t%sc.%s %%d, %%c, %%e;", o, typ, o, typ), typ, []string{typ, typ, typ, typ}, func(v []uint64) uint64 {
-				a, b := full(v[0], v[2]), full(v[1], v[3])
-				if o == "add" {
-					a.Add(a, b)
-				} else {
-					a.Sub(a, b)
-				}
-				return low(a.Rsh(a, uint(n)))
-			}}.run(t)
+			instrCase{fmt.Sprintf("%s.cc.%s %%d, %%a, %%b;\n\t%sc.%s %%d, %%c, %%e;", o, typ, o, typ), typ, []string{typ, typ, typ, typ},
+				func(v []uint64) uint64 {
+					a, b := full(v[0], v[2]), full(v[1], v[3])
+					if o == "add" {
+						a.Add(a, b)
+					} else {
+						a.Sub(a, b)
+					}
+					return low(a.Rsh(a, uint(n)))
+				}}.run(t)
 		}
-		instrCase{fmt.Sprintf("mad.lo.cc.%s %%d, %%a, %%b, %%c;\n\tmadc.hi.%s %%d, %%a, %%b, %%e;", typ, typ), typ, []string{typ, typ, typ, typ}, func(v []uint64) uint64 {
-			p := bi().Mul(bigOf(v[0], n, false), bigOf(v[1], n, false))
-			p.Add(p, full(v[2], v[3]))
-			return low(p.Rsh(p, uint(n)))
-		}}.run(t)
+		instrCase{fmt.Sprintf("mad.lo.cc.%s %%d, %%a, %%b, %%c;\n\tmadc.hi.%s %%d, %%a, %%b, %%e;", typ, typ), typ,
+			[]string{typ, typ, typ, typ}, func(v []uint64) uint64 {
+				p := bi().Mul(bigOf(v[0], n, false), bigOf(v[1], n, false))
+				p.Add(p, full(v[2], v[3]))
+				return low(p.Rsh(p, uint(n)))
+			}}.run(t)
 	}
 }
 
@@ -552,7 +555,8 @@ func TestMovesAndSelections(t *testing.T) {
 	for _, k := range []struct {
 		op string
 		f  func(a, b bool) bool
-	}{{"and", func(a, b bool) bool { return a && b }}, {"or", func(a, b bool) bool { return a || b }}, {"xor", func(a, b bool) bool { return a != b }}} {
+	}{{"and", func(a, b bool) bool { return a && b }}, {"or", func(a, b bool) bool { return a || b }},
+		{"xor", func(a, b bool) bool { return a != b }}} {
 		instrCase{k.op + ".pred %d, %a, %b;", "pred", []string{"pred", "pred"}, func(v []uint64) uint64 {
 			return uint64(btoi(k.f(v[0] == 1, v[1] == 1)))
 		}}.run(t)
@@ -605,10 +609,13 @@ func TestComparisons(t *testing.T) {
 					}
 					return o.ok[1+a.Cmp(b)]
 				}
-				instrCase{"setp." + o.name + u + "." + typ + " %d, %a, %b;", "pred", []string{typ, typ}, func(v []uint64) uint64 { return uint64(btoi(f(v))) }}.run(t)
+				instrCase{"setp." + o.name + u + "." + typ + " %d, %a, %b;", "pred", []string{typ, typ},
+					func(v []uint64) uint64 { return uint64(btoi(f(v))) }}.run(t)
 				if typ == "f32" {
-					instrCase{"set." + o.name + u + ".u32.f32 %d, %a, %b;", "u32", []string{typ, typ}, func(v []uint64) uint64 { return uint64(-btoi(f(v))) }}.run(t)
-					instrCase{"set." + o.name + u + ".f32.f32 %d, %a, %b;", "f32", []string{typ, typ}, func(v []uint64) uint64 { return uint64(btoi(f(v))) * 0x3f800000 }}.run(t)
+					instrCase{"set." + o.name + u + ".u32.f32 %d, %a, %b;", "u32", []string{typ, typ},
+						func(v []uint64) uint64 { return uint64(-btoi(f(v))) }}.run(t)
+					instrCase{"set." + o.name + u + ".f32.f32 %d, %a, %b;", "f32", []string{typ, typ},
+						func(v []uint64) uint64 { return uint64(btoi(f(v))) * 0x3f800000 }}.run(t)
 				}
 			}
 		}

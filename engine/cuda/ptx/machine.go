@@ -212,7 +212,8 @@ func (f *Function) MaxThreads() int { return f.threads }
 // (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES).
 func (f *Function) SetMaxDynamicShared(bytes int) error {
 	if bytes < 0 || bytes+f.prog.shared > MaxShared {
-		return fmt.Errorf("ptx: %s: %d bytes of dynamic shared memory beside %d static ones: more than %d", f.name, bytes, f.prog.shared, MaxShared)
+		return fmt.Errorf("ptx: %s: %d bytes of dynamic shared memory beside %d static ones: more than %d", f.name, bytes, f.prog.shared,
+			MaxShared)
 	}
 	f.dynShared = bytes
 	return nil

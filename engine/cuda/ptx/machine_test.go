@@ -166,7 +166,8 @@ func TestModule(t *testing.T) {
 // TestLoadErrors: what is not understood is named, with its line.
 func TestLoadErrors(t *testing.T) {
 	body := func(s string) string {
-		return header + ".visible .entry k(.param .u64 p)\n{\n\t.reg .b32 %r<4>;\n\t.reg .b64 %rd<4>;\n\t.reg .b16 %h<4>;\n\t.reg .pred %p<4>;\n" + s + "\n\tret;\n}\n"
+		return header + ".visible .entry k(.param .u64 p)\n{\n\t.reg .b32 %r<4>;\n\t.reg .b64 %rd<4>;\n\t.reg .b16 %h<4>;\n\t.reg .pred " +
+			"%p<4>;\n" + s + "\n\tret;\n}\n"
 	}
 	for _, c := range []struct {
 		text string
@@ -185,8 +186,10 @@ func TestLoadErrors(t *testing.T) {
 		{body("ld.global.u32 %r1, [%r2];"), 10, "32 bits"},
 		{body("ld.global.v3.u32 %r1, [%rd2];"), 10, "v3"},
 		{body("ld.global.v4.u64 {%rd0, %rd1, %rd2, %rd3}, [%rd2];"), 10, "32 bytes"},
-		{body("mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32 {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0}, {%r0, %r0, %r0, %r0};"), 10, "not supported"},
-		{body("mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32 {%r0, %r0, %r0, %r0}, {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};"), 10, "col"},
+		{body("mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32 {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0}, {%r0, %r0, %r0, %r0};"), 10,
+			"not supported"},
+		{body("mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32 {%r0, %r0, %r0, %r0}, {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0, %r0, %r0, " +
+			"%r0};"), 10, "col"},
 		{body("shfl.bfly.b32 %r0, %r1, 1, 31;"), 10, ".sync"},
 		{body("call (%r1), f, (%r2);"), 10, "no function"},
 		{body("cvt.f32.e4m3 %r1, %r2;"), 10, "e4m3"},

@@ -138,7 +138,8 @@ func warpText(n, m int, shared int, code string) string {
 	if shared > 0 {
 		fmt.Fprintf(&b, "\t.shared .align 16 .b8 sm[%d];\n\tmov.u32 %%s, sm;\n", shared)
 	}
-	b.WriteString("\tld.param.u64 %in, [in];\n\tld.param.u64 %out, [out];\n\tmov.u32 %t, %tid.x;\n\tmad.wide.u32 %in, %t, 4, %in;\n\tmad.wide.u32 %out, %t, 4, %out;\n")
+	b.WriteString("\tld.param.u64 %in, [in];\n\tld.param.u64 %out, [out];\n\tmov.u32 %t, %tid.x;\n\tmad.wide.u32 %in, %t, 4, " +
+		"%in;\n\tmad.wide.u32 %out, %t, 4, %out;\n")
 	for i := range n {
 		fmt.Fprintf(&b, "\tld.global.b32 %%r%d, [%%in+%d];\n", i, 128*i)
 	}
@@ -297,7 +298,8 @@ func TestMMASum(t *testing.T) {
 			}
 		}
 	}
-	code := "\tmma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 " + braces("d", 0, 4) + ", " + braces("r", 0, 4) + ", " + braces("r", 4, 2) + ", " + braces("r", 6, 4) + ";"
+	code := "\tmma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 " + braces("d", 0, 4) + ", " + braces("r", 0, 4) + ", " +
+		braces("r", 4, 2) + ", " + braces("r", 6, 4) + ";"
 	out, err := oneWarp(t, warpText(10, 4, 0, code), Options{}, in, 4)
 	must(t, err)
 	l := layouts["m16n8k16.f16"]

@@ -452,7 +452,8 @@ func TestSpecialRegisters(t *testing.T) {
 // TestPopcountOfVotes ties ballot to popc, as kernels count with them.
 func TestPopcountOfVotes(t *testing.T) {
 	in := randomLanes(1)
-	text := warpText(1, 1, 0, "\tsetp.lt.s32 %p, %r0, 0;\n\tvote.sync.ballot.b32 %u, %p, -1;\n\tmov.u32 %d0, %lanemask_lt;\n\tand.b32 %u, %u, %d0;\n\tpopc.b32 %d0, %u;")
+	text := warpText(1, 1, 0, "\tsetp.lt.s32 %p, %r0, 0;\n\tvote.sync.ballot.b32 %u, %p, -1;\n\tmov.u32 %d0, %lanemask_lt;\n\tand.b32 %u, "+
+		"%u, %d0;\n\tpopc.b32 %d0, %u;")
 	out, err := oneWarp(t, text, Options{}, in, 1)
 	must(t, err)
 	n := uint32(0)

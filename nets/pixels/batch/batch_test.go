@@ -148,13 +148,13 @@ func TestGroups(t *testing.T) {
 func TestGroupsMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "large.png")
 	var b bytes.Buffer
-	const side = 3000 // 27 MB of pixels
+	const side = 2000 // 12 MB of pixels
 	if err := pixels.New(side, side, color.RGBA{1, 2, 3, 255}).EncodePNG(&b); err != nil {
 		t.Fatal(err)
 	}
 	write(t, path, b.Bytes())
 	most := uint64(0)
-	for items := range Groups(t.Context(), Find{}.Sources(slices.Repeat([]string{path}, 24)), 16) {
+	for items := range Groups(t.Context(), Find{}.Sources(slices.Repeat([]string{path}, 20)), 16) {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -175,7 +175,12 @@ func TestGroupsMemory(t *testing.T) {
 func TestThousands(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 4000 {
-		write(t, filepath.Join(dir, fmt.Sprintf("%05d.png", i)), png(t, i))
+		path := filepath.Join(dir, fmt.Sprintf("%05d.png", i))
+		if i < 251 {
+			write(t, path, png(t, i))
+		} else if err := os.Link(filepath.Join(dir, fmt.Sprintf("%05d.png", i%251)), path); err != nil {
+			t.Skip(err)
+		}
 	}
 	one := func(n int) (took time.Duration, heap uint64, files int) {
 		args := make([]string, n)
@@ -186,7 +191,7 @@ func TestThousands(t *testing.T) {
 		start, seen := time.Now(), 0
 		for items := range Groups(t.Context(), Find{}.Sources(args), 16) {
 			for _, item := range items {
-				if item.Err != nil || int(item.Picture.Pix[0])|int(item.Picture.Pix[1])<<8 != seen {
+				if item.Err != nil || int(item.Picture.Pix[0]) != seen%251 {
 					t.Fatalf("picture %d: %s, %v", seen, item.Name, item.Err)
 				}
 				seen++

@@ -40,12 +40,13 @@ func Groups(ctx context.Context, sources iter.Seq[Source], size int) iter.Seq[[]
 			group, bytes = nil, 0
 			return ok
 		}
-		for s := range q.slots {
-			select {
-			case <-s.done:
-			case <-ctx.Done():
-			}
+		for {
+			s := q.next(ctx)
 			if ctx.Err() != nil {
+				return
+			}
+			if s == nil {
+				flush()
 				return
 			}
 			q.budget.give(s.bytes)
@@ -53,9 +54,6 @@ func Groups(ctx context.Context, sources iter.Seq[Source], size int) iter.Seq[[]
 			if (len(group) == size || bytes >= groupBytes) && !flush() {
 				return
 			}
-		}
-		if ctx.Err() == nil {
-			flush()
 		}
 	}
 }
@@ -70,6 +68,23 @@ type slot struct {
 type queue struct {
 	budget *budget
 	slots  chan *slot // in the order of the sources
+}
+
+// next waits for the next slot to be decoded; nil: there is none, or the context
+// has ended.
+func (q *queue) next(ctx context.Context) *slot {
+	select {
+	case s := <-q.slots:
+		if s != nil {
+			select {
+			case <-s.done:
+			case <-ctx.Done():
+			}
+		}
+		return s
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // feed decodes what the sources name, some at once.

@@ -28,6 +28,9 @@ type Drawing struct {
 	Seed           uint64  `json:"seed"`
 	Width          int     `json:"width"`
 	Height         int     `json:"height"`
+	ClipSkip       int     `json:"clip_skip,omitempty"`   // as diffusers counts
+	LongPrompt     string  `json:"long_prompt,omitempty"` // where it is not cut
+	VAETiling      string  `json:"vae_tiling,omitempty"`
 	Precision      string  `json:"precision,omitempty"` // where one was asked for
 	// Init is the picture that it was drawn from, with the SHA-256 of the file.
 	Init       string  `json:"init_image,omitempty"`
@@ -113,6 +116,9 @@ func (d Drawing) String() string {
 		}
 	}
 	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %v, Seed: %d, Size: %dx%d", d.Steps, quote(sampler), d.Guidance, d.Seed, d.Width, d.Height)
+	if d.ClipSkip > 0 {
+		fmt.Fprintf(&b, ", Clip skip: %d", d.ClipSkip+1)
+	}
 	if d.Init != "" {
 		fmt.Fprintf(&b, ", Denoising strength: %v", d.Strength)
 	}
@@ -193,6 +199,10 @@ func (d *Drawing) set(key, value string) (err error) {
 		_, err = fmt.Sscanf(value, "%dx%d", &d.Width, &d.Height)
 	case "Denoising strength":
 		d.Strength, err = strconv.ParseFloat(value, 64)
+	case "Clip skip": // counted from 1
+		if d.ClipSkip, err = strconv.Atoi(value); d.ClipSkip > 0 {
+			d.ClipSkip--
+		}
 	case "Version":
 		d.Program = value
 	}

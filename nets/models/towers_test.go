@@ -1,0 +1,97 @@
+package models_test
+
+import (
+	"image/color"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/nets/models"
+	"parley/nets/pixels"
+	"parley/weights"
+	"parley/weights/mini"
+	"parley/weights/safetensors"
+)
+
+// TestOneTowerAlone: a CLIP whose other tower is missing, broken or without a
+// vocabulary embeds what its own is for, as the whole one does, and refuses the rest
+// by name.
+func TestOneTowerAlone(t *testing.T) {
+	whole, err := models.OpenCLIP(models.Embedded("clip"), host.New(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := engine.NewRun(t.Context())
+	picture := []pixels.Picture{pixels.New(40, 30, color.RGBA{200, 10, 40, 255})}
+	images := func(c *models.CLIP) ([]float32, error) {
+		m, err := c.EmbedImages(run, picture, models.EmbedOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return m.Data().([]float32), nil
+	}
+	texts := func(c *models.CLIP) ([]float32, error) {
+		m, err := c.EmbedTexts(run, []string{"a red apple"}, models.EmbedOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return m.Data().([]float32), nil
+	}
+	for _, c := range []struct {
+		name    string
+		without string // tensors that begin so are left out
+		remove  string // a file, likewise
+		works   func(*models.CLIP) ([]float32, error)
+		fails   func(*models.CLIP) ([]float32, error)
+		err     string
+	}{
+		{"a tensor of the text tower is missing", "text_model.encoder.layers.1.mlp.fc1.weight", "", images, texts, "text_model.encoder.layers.1.mlp.fc1.weight"},
+		{"the text tower is missing", "text_", "", images, texts, "without a text tower"},
+		{"the vocabulary is missing", "", "vocab.json", images, texts, "vocab"},
+		{"half of the picture tower is missing", "vision_model.encoder", "", texts, images, "vision_model"},
+		{"the projection of pictures is missing", "visual_projection", "", texts, images, "visual_projection.weight"},
+	} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, mini.FS()); err != nil {
+			t.Fatal(err)
+		}
+		dir = filepath.Join(dir, "clip")
+		file := filepath.Join(dir, "model.safetensors")
+		set, err := weights.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var left []weights.Entry
+		for _, e := range set.Entries() {
+			if c.without == "" || !strings.HasPrefix(e.Name, c.without) {
+				left = append(left, e)
+			}
+		}
+		if err := safetensors.WriteFile(file+".new", left); err != nil {
+			t.Fatal(err)
+		}
+		set.Close()
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+		if c.remove != "" {
+			os.Remove(filepath.Join(dir, c.remove))
+		}
+		m, err := models.OpenCLIP(at(t, dir), host.New(1))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		want, _ := c.works(whole)
+		if have, err := c.works(m); err != nil || far(have, want) > 1e-6 {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if _, err := c.fails(m); err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v, want an error with %q", c.name, err, c.err)
+		}
+		m.Close()
+	}
+}

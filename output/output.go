@@ -58,6 +58,7 @@ func beginsWith(head []byte, set string) bool {
 type Options struct {
 	Kind  Kind
 	Force bool // write over a regular file of another kind
+	New   bool // a regular file that is there is an error that is fs.ErrExist, whatever its kind; Force goes first
 	Sync  bool // wait until the data are on the disk before the file appears
 }
 
@@ -75,6 +76,7 @@ type File struct {
 	path  string // what is asked for, for messages
 	final string // the regular file that it becomes; "" where it is written through
 	isNew bool   // there was none when it was begun
+	only  bool   // there must be none when it is complete
 	mode  fs.FileMode
 	sync  bool
 	err   error // of a Write
@@ -95,7 +97,7 @@ func Create(path string, o Options) (*File, error) {
 		}
 		return &File{f: f, path: path}, nil
 	}
-	w := &File{path: path, final: final, sync: o.Sync}
+	w := &File{path: path, final: final, sync: o.Sync, only: o.New && !o.Force}
 	old, err := os.Lstat(final)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -162,6 +164,9 @@ func replaceable(path string, st fs.FileInfo, o Options) error {
 	}
 	if !st.Mode().IsRegular() {
 		return &ExistsError{path, "no regular file"}
+	}
+	if o.New && !o.Force {
+		return &ExistsError{path, "not to be replaced"}
 	}
 	// A rename needs no right to write to what it replaces: ask for it.
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -264,7 +269,7 @@ func (w *File) Commit() error {
 func (w *File) appear(temp string) error {
 	if w.isNew {
 		err := renameNew(temp, w.final)
-		if !errors.Is(err, fs.ErrExist) {
+		if !errors.Is(err, fs.ErrExist) || w.only {
 			return err
 		}
 	}
@@ -326,6 +331,52 @@ func WriteFile(path string, data []byte, o Options) error {
 		_, err := w.Write(data)
 		return err
 	})
+}
+
+// Check says before the work what Create would say after it: whether a file of
+// the path can be written. It leaves nothing, and touches no device or pipe.
+func Check(path string, o Options) error {
+	_, through, err := follow(path)
+	if err != nil || through {
+		return err
+	}
+	f, err := Create(path, o)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// CreateInPlace begins a file that is seen while it grows, by the rules of
+// Create: what a killed run has written of it stays.
+func CreateInPlace(path string, o Options) (*os.File, error) {
+	final, through, err := follow(path)
+	if err != nil {
+		return nil, err
+	}
+	if through {
+		return os.OpenFile(path, os.O_WRONLY, 0)
+	}
+	old, err := os.Lstat(final)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.OpenFile(final, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	}
+	if err == nil {
+		err = replaceable(final, old, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenFile(final, os.O_RDWR|os.O_TRUNC, 0)
+}
+
+// MakeFolder makes a folder with those above it, where there is none, and sweeps
+// it.
+func MakeFolder(path string) error {
+	if err := os.MkdirAll(path, 0o777); err != nil {
+		return err
+	}
+	return Sweep(path)
 }
 
 // Folder is a folder that is being filled.

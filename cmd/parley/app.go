@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,25 +11,24 @@ import (
 
 	"parley/engine"
 	"parley/engine/device"
-	"parley/engine/host"
 	"parley/nets/models"
+	"parley/weights/convert"
 	"parley/weights/vocab"
 )
 
 // app is what all commands share: the global flags, and the device.
 type app struct {
 	noted                          []string // see note
-	out, errs                      io.Writer
-	json                           bool
+	out                            *checked
+	errs                           io.Writer
+	json, jsonl                    bool // json: either
 	models, blip, sd, clip, device string
-	precision                      string
+	variant, precision             string
+	assume                         convert.Assume
 	clean                          vocab.Cleaning
 	threads                        int
 	dev                            engine.Device
 }
-
-// mostK is how many captions or drawings of one source can be asked for.
-const mostK = 10000
 
 func (a *app) open() (engine.Device, error) { return a.openWith(device.Options{}) }
 
@@ -38,15 +36,10 @@ func (a *app) openWith(o device.Options) (engine.Device, error) {
 	if a.dev != nil {
 		return a.dev, nil
 	}
-	if a.precision != "" {
-		if _, err := host.ParsePrecision(a.precision); err != nil {
-			return nil, usage("--precision: %w", err)
-		}
-	}
 	o.Threads, o.Precision = a.threads, a.precision
 	d, err := device.Open(a.device, o)
 	var unknown *device.UnknownError
-	if errors.As(err, &unknown) || a.threads < 0 {
+	if errors.As(err, &unknown) {
 		return nil, usageError{err}
 	}
 	a.dev = d
@@ -64,11 +57,16 @@ func (a *app) source(name, own string) (models.Source, error) {
 		}
 		own, flag = filepath.Join(a.models, name), "--models"
 	}
-	src, err := models.At(own)
+	return a.at(flag, own)
+}
+
+// at is a checkpoint that a flag names, with what the flags say about it.
+func (a *app) at(flag, path string) (models.Source, error) {
+	src, err := models.At(path)
 	if err != nil {
 		return src, fmt.Errorf("%s: %w", flag, err)
 	}
-	src.Note, src.Clean = a.note, a.clean
+	src.Note, src.Clean, src.Variant, src.Assume = a.note, a.clean, a.variant, a.assume
 	return src, nil
 }
 
@@ -109,10 +107,3 @@ func (a *app) openSD(x models.Extras) (*models.StableDiffusion, error) {
 }
 
 func (a *app) openCLIP() (*models.CLIP, error) { return opened(a, "clip", a.clip, models.OpenCLIP) }
-
-func (a *app) print(v any) error {
-	e := json.NewEncoder(a.out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}

@@ -21,7 +21,7 @@ func TestCommandsGiveMemoryBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	a := &app{out: io.Discard, errs: io.Discard, dev: dev}
+	a := &app{out: &checked{Writer: io.Discard}, errs: io.Discard, dev: dev}
 	png, out := scene(t, 0), t.TempDir()
 	small := " --width 16 --height 16 --steps 2 --guidance 1 -o " + out
 	for _, c := range []struct {

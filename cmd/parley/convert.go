@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +11,7 @@ import (
 )
 
 func (a *app) convert() *cobra.Command {
-	var dtype, prediction string
+	var dtype string
 	c := &cobra.Command{Use: "convert SRC DST", Short: "Write a checkpoint in Hugging Face's layout", Args: cobra.ExactArgs(2),
 		Example: "  parley convert v1-5-pruned.ckpt sd15 --dtype f16\n  parley convert model_base_caption_capfilt_large.pth blip",
 		Long: `Reads a file or folder in any known layout (Hugging Face, ldm single files,
@@ -23,17 +22,11 @@ folder appears complete or not at all; the same source gives the same bytes.
 A single file of Stable Diffusion 2 does not say whether its UNet predicts v or
 noise. v is taken, at 768 pixels, unless the step of its training tells a base
 model; --prediction epsilon says that it is one.`}
-	addPrediction(c, &prediction)
+	a.addPrediction(c)
 	c.Flags().StringVar(&dtype, "dtype", "", "f32, f16 or bf16 (each tensor its own)")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if !strings.Contains(" f32 f16 bf16 ", " "+dtype+" ") && dtype != "" {
-			return usage("--dtype %s: want f32, f16 or bf16", dtype)
-		}
-		if err := checkPrediction(prediction); err != nil {
-			return err
-		}
 		err := convert.Convert(cmd.Context(), args[0], args[1], convert.Options{DType: dtype,
-			Assume: convert.Assume{Prediction: prediction}, Note: a.note})
+			Assume: a.assume, Variant: a.variant, Note: a.note})
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("%s exists already: name a new folder", args[1])
 		}

@@ -34,6 +34,7 @@ func (a *app) doctor() *cobra.Command {
 		report := struct {
 			CPU      string   `json:"cpu"`
 			Cores    int      `json:"cores"`
+			Threads  int      `json:"threads"`
 			Features []string `json:"features"`
 			Kernels  string   `json:"kernels"`
 			GFLOPs   float64  `json:"gflops"` // f32 multiply-adds on all threads, measured
@@ -42,7 +43,7 @@ func (a *app) doctor() *cobra.Command {
 			Devices  []string `json:"devices"`
 			GPU      string   `json:"gpu"`
 			Models   []model  `json:"models"`
-		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Kernels: simd.Active().String(), GFLOPs: matmul.Peak(cpu, 50*time.Millisecond) / 1e9, Free: engine.FreeMemory(cpu), Devices: []string{"cpu"}}
+		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Threads: cpu.Workers(), Kernels: simd.Active().String(), GFLOPs: matmul.Peak(cpu, 50*time.Millisecond) / 1e9, Free: engine.FreeMemory(cpu), Devices: []string{"cpu"}}
 		var methods []string
 		for p := host.Exact; p <= host.Fast; p++ {
 			d := host.NewWith(host.Options{Precision: p})
@@ -76,7 +77,7 @@ func (a *app) doctor() *cobra.Command {
 		}
 		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
 		fmt.Fprintf(w, "CPU\t%s, %d threads\nfeatures\t%s\nkernels\t%s, %.0f GFLOP/s of f32 multiply-adds at most\nprecisions\t%s\nmemory\t%.1f GB free\ndevices\t%s\nGPU\t%s\n",
-			report.CPU, report.Cores, strings.Join(report.Features, " "), report.Kernels, report.GFLOPs, strings.Join(methods, ", "), float64(report.Free)/1e9, strings.Join(report.Devices, ", "), report.GPU)
+			report.CPU, report.Threads, strings.Join(report.Features, " "), report.Kernels, report.GFLOPs, strings.Join(methods, ", "), float64(report.Free)/1e9, strings.Join(report.Devices, ", "), report.GPU)
 		for _, m := range report.Models {
 			fmt.Fprintf(w, "%s\t%s\n", m.Name, m.Note)
 		}

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"parley/cmd/parley/terminal"
-	"parley/nets/finite"
 	"parley/nets/models"
 	"parley/nets/pixels"
 )
@@ -15,19 +15,22 @@ import (
 func (a *app) embed() *cobra.Command {
 	var lines []string
 	var pooled bool
+	var where find
 	c := &cobra.Command{Use: "embed [FILE…] [--text TEXT]…", Short: "Embed pictures and texts with CLIP",
-		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"",
-		Long:    "Embeddings have length 1. JSON: [{\"file\" or \"text\", \"embedding\", \"lost\", \"error\"}], lost where the end of a text was cut; a file that could not be read has an error and the others go on."}
+		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"\n  parley embed --jsonl --recursive photos",
+		Long: "Embeddings have length 1." + finding + `
+
+JSON: [{"file" or "text", "embedding", "lost", "error"}], lost where the end of a
+text was cut. A name that is not UTF-8 has its
+bytes in "file_bytes", in base64.`}
+	where.add(c)
+	addClean(a, c)
 	c.Flags().StringArrayVarP(&lines, "text", "t", nil, "text; may be repeated")
 	c.Flags().BoolVar(&pooled, "pooled", false, "before the projection, as the paper's authors did")
-	addClean(a, c)
-	c.RunE = func(cmd *cobra.Command, files []string) error {
-		files, lines := apart(files, lines)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		files, lines := apart(args, lines)
 		if len(files)+len(lines) == 0 {
 			return usage("embed: name picture files, or texts with --text")
-		}
-		if err := a.checkClean(); err != nil {
-			return err
 		}
 		j, err := a.openCLIP()
 		if err != nil {
@@ -37,83 +40,62 @@ func (a *app) embed() *cobra.Command {
 		o := models.EmbedOptions{Pooled: pooled}
 		type entry struct {
 			File      string    `json:"file,omitempty"`
+			FileBytes []byte    `json:"file_bytes,omitempty"`
 			Text      *string   `json:"text,omitempty"`
-			Embedding []float32 `json:"embedding"`
 			Lost      string    `json:"lost,omitempty"`
+			Embedding []float32 `json:"embedding"`
 			Error     string    `json:"error,omitempty"`
 		}
-		out := []entry{}
-		var wrong error // of single items, of which the others go on
-		failed := a.each(cmd.Context(), files, func(names []string, pictures []pixels.Picture) error {
+		out := list{a: a}
+		add := func(e entry) error {
+			if name := e.File; !a.json && e.Error == "" {
+				if e.Text != nil {
+					name = *e.Text
+				}
+				fmt.Fprintf(a.out, "%s\t%d numbers:", terminal.Plain(name), len(e.Embedding))
+				for _, v := range e.Embedding[:min(4, len(e.Embedding))] {
+					fmt.Fprintf(a.out, " %.4f", v)
+				}
+				fmt.Fprintln(a.out, " … (--json has them all)")
+			}
+			return out.add(e)
+		}
+		failed := eachPicture(cmd.Context(), a, where.sources(cmd, files), func(pictures []pixels.Picture) ([][]float32, error) {
 			m, err := j.EmbedImages(a.run(cmd), pictures, o)
-			some, err := items(err)
+			if m == nil {
+				return nil, err
+			}
+			return models.Rows(m), err
+		}, func(name string, embedding []float32, err error) error {
+			e := entry{File: name, FileBytes: raw(name), Embedding: embedding}
 			if err != nil {
-				return err
+				e.Embedding, e.Error = []float32{}, err.Error()
 			}
-			for i, f := range names {
-				if some[i] != nil {
-					out = append(out, entry{File: f, Embedding: []float32{}, Error: some[i].Error()})
-					wrong = errors.Join(wrong, fmt.Errorf("%s: %w", f, some[i]))
-					continue
-				}
-				out = append(out, entry{File: f, Embedding: row(m.Data().([]float32), len(names), i)})
-			}
-			return nil
-		}, func(name string, err error) {
-			out = append(out, entry{File: name, Embedding: []float32{}, Error: err.Error()})
+			return cmp.Or(add(e), pictureFailed(err))
 		})
-		if len(lines) > 0 && cmd.Context().Err() == nil {
-			m, err := j.EmbedTexts(a.run(cmd), lines, o)
-			some, err := items(err)
+		const size = 64 // texts at once
+		for lo := 0; lo < len(lines) && cmd.Context().Err() == nil && a.out.err == nil; lo += size {
+			some := lines[lo:min(lo+size, len(lines))]
+			m, err := j.EmbedTexts(a.run(cmd), some, o)
+			bad, err := items(err)
 			if err != nil {
-				return err
+				failed = errors.Join(failed, err)
+				break
 			}
-			for i := range lines {
-				if some[i] != nil {
-					out = append(out, entry{Text: &lines[i], Embedding: []float32{}, Error: some[i].Error()})
-					wrong = errors.Join(wrong, fmt.Errorf("%q: %w", lines[i], some[i]))
-					continue
-				}
-				rest, err := a.lost(cmd, j.Lost, fmt.Sprintf("the text %.40q", lines[i]), lines[i], "")
-				if err != nil {
+			for i, embedding := range models.Rows(m) {
+				e := entry{Text: &some[i], Embedding: embedding}
+				if bad[i] != nil {
+					e.Embedding, e.Error = []float32{}, bad[i].Error()
+					failed = errors.Join(failed, fmt.Errorf("%q: %w", some[i], bad[i]))
+				} else if e.Lost, err = a.lost(cmd, j.Lost, fmt.Sprintf("the text %.40q", some[i]), some[i], ""); err != nil {
 					return err
 				}
-				out = append(out, entry{Text: &lines[i], Lost: rest, Embedding: row(m.Data().([]float32), len(lines), i)})
+				if err := add(e); err != nil {
+					return err
+				}
 			}
 		}
-		failed = errors.Join(failed, wrong)
-		if a.json {
-			return errors.Join(a.print(out), failed)
-		}
-		for _, e := range out {
-			name := e.File
-			if e.Text != nil {
-				name = *e.Text
-			}
-			if e.Error != "" {
-				continue // told at the end
-			}
-			fmt.Fprintf(a.out, "%s\t%d numbers:", terminal.Plain(name), len(e.Embedding))
-			for _, v := range e.Embedding[:min(4, len(e.Embedding))] {
-				fmt.Fprintf(a.out, " %.4f", v)
-			}
-			fmt.Fprintln(a.out, " … (--json has them all)")
-		}
-		return failed
+		return errors.Join(out.end(), failed)
 	}
 	return c
-}
-
-// items tells errors of single items from one of all.
-func items(err error) (finite.Items, error) {
-	var some finite.Items
-	if errors.As(err, &some) {
-		return some, nil
-	}
-	return nil, err
-}
-
-func row(data []float32, n, i int) []float32 {
-	d := len(data) / n
-	return data[i*d : (i+1)*d]
 }

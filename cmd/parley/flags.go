@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,12 +15,13 @@ import (
 	"parley/weights/vocab"
 )
 
-// drawFlags are the options of drawing; zero means the model's own.
+// drawFlags are the options of drawing; zero means the model's own. Their ranges
+// are in limits.
 type drawFlags struct {
 	steps, width, height int
 	guidance             float64
 	scheduler, negative  string
-	prediction, tiling   string
+	tiling               string
 	skip                 int
 }
 
@@ -32,10 +31,41 @@ func (f *drawFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.scheduler, "scheduler", "", strings.Join(schedule.Kinds, ", ")+" (the checkpoint's)")
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
-	c.Flags().StringVar(&f.negative, "negative", "", "negative prompt: what to stay away from")
 	c.Flags().StringVar(&f.tiling, "vae-tiling", "auto", "decode in tiles, in less memory, to a picture that differs a little: "+strings.Join(diffusion.Tilings(), ", ")+" (auto: where the whole does not fit)")
 	c.Flags().IntVar(&f.skip, "clip-skip", 0, "last layers of the text encoder to leave out, as diffusers counts: 1 is what the webui calls 2")
-	addPrediction(c, &f.prediction)
+}
+
+// addNegative is for who draws from texts.
+func (f *drawFlags) addNegative(c *cobra.Command) {
+	c.Flags().StringVar(&f.negative, "negative", "", "negative prompt: what to stay away from")
+}
+
+// addPrediction is what goes to both the checkpoint and the sampler.
+func (a *app) addPrediction(c *cobra.Command) {
+	c.Flags().StringVar(&a.assume.Prediction, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions, ", ")+" (the checkpoint's)")
+}
+
+// options are the model's own with what the flags say.
+func (f *drawFlags) options(a *app, c *cobra.Command, o models.DrawOptions) models.DrawOptions {
+	changed := c.Flags().Changed
+	if changed("steps") {
+		o.Steps = f.steps
+	}
+	if changed("guidance") {
+		o.Guidance = f.guidance
+	}
+	if changed("scheduler") {
+		o.Scheduler = f.scheduler
+	}
+	if changed("width") {
+		o.Width = f.width
+	}
+	if changed("height") {
+		o.Height = f.height
+	}
+	o.Negative, o.Prediction, o.Tiling = f.negative, a.assume.Prediction, diffusion.Tiling(f.tiling)
+	o.ClipSkip = f.skip
+	return o
 }
 
 // promptFlags are what texts and nets of drawing can be changed by.
@@ -62,21 +92,6 @@ func cleanings() string {
 		names = append(names, string(c))
 	}
 	return strings.Join(names, ", ")
-}
-
-func (a *app) checkClean() error {
-	if a.clean != "" && !slices.Contains(vocab.Cleanings(), a.clean) {
-		return usage("--clean %s: choose one of %s", a.clean, cleanings())
-	}
-	return nil
-}
-
-// check says what no model can do, before one is loaded.
-func (f *promptFlags) check() error {
-	if f.long != "cut" && f.long != "chunks" {
-		return usage("--long-prompt %s: choose cut or chunks", f.long)
-	}
-	return nil
 }
 
 // extras reads the files that the flags name.
@@ -121,65 +136,12 @@ func (a *app) lost(cmd *cobra.Command, lost func(context.Context, string) (strin
 // inChunks is what takes all of a prompt.
 const inChunks = "; --long-prompt chunks takes all of it"
 
-func addPrediction(c *cobra.Command, to *string) {
-	c.Flags().StringVar(to, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions, ", ")+" (the checkpoint's)")
-}
-
-func checkPrediction(p string) error {
-	if p != "" && !slices.Contains(convert.Predictions, p) {
-		return usage("--prediction %s: choose one of %s", p, strings.Join(convert.Predictions, ", "))
-	}
-	return nil
-}
-
-// check says what no model can do, before one is loaded.
-func (f *drawFlags) check(c *cobra.Command) error {
-	changed := c.Flags().Changed
-	switch {
-	case changed("steps") && f.steps < 1:
-		return usage("--steps %d: at least 1 is needed", f.steps)
-	case changed("guidance") && !(f.guidance >= 0 && f.guidance <= math.MaxFloat32):
-		return usage("--guidance %v: want 0 or more", f.guidance)
-	case f.scheduler != "" && !slices.Contains(schedule.Kinds, f.scheduler):
-		return usage("--scheduler %s: choose one of %s", f.scheduler, strings.Join(schedule.Kinds, ", "))
-	case f.skip < 0 || f.skip > 1000:
-		return usage("--clip-skip %d: want 0 to the text encoder's layers less 1", f.skip)
-	case !slices.Contains(diffusion.Tilings(), f.tiling):
-		return usage("--vae-tiling %s: choose one of %s", f.tiling, strings.Join(diffusion.Tilings(), ", "))
-	case changed("width") && f.width < 1 || changed("height") && f.height < 1:
-		return usage("%d x %d pixels: want 1 or more", f.width, f.height)
-	}
-	return checkPrediction(f.prediction)
-}
-
-// options are the model's own with what the flags say.
-func (f *drawFlags) options(c *cobra.Command, o models.DrawOptions) models.DrawOptions {
-	changed := c.Flags().Changed
-	if changed("steps") {
-		o.Steps = f.steps
-	}
-	if changed("guidance") {
-		o.Guidance = f.guidance
-	}
-	if changed("scheduler") {
-		o.Scheduler = f.scheduler
-	}
-	if changed("width") {
-		o.Width = f.width
-	}
-	if changed("height") {
-		o.Height = f.height
-	}
-	o.Negative, o.Prediction, o.Tiling = f.negative, f.prediction, diffusion.Tiling(f.tiling)
-	o.ClipSkip = f.skip
-	return o
-}
-
 // captionFlags are the options of describing.
 type captionFlags struct {
 	beam, low, high, topK     int
 	topP, temperature, repeat float64
 	prompt                    string
+	keep                      bool
 }
 
 func (f *captionFlags) add(c *cobra.Command) {
@@ -190,22 +152,8 @@ func (f *captionFlags) add(c *cobra.Command) {
 	c.Flags().Float64Var(&f.repeat, "repetition-penalty", 1.1, "above 1 discourages tokens that are there (1 with --beam)")
 	c.Flags().IntVar(&f.low, "min-length", 5, "tokens at least, the prompt's included")
 	c.Flags().IntVar(&f.high, "max-length", 20, "tokens at most, the prompt's included")
-	c.Flags().StringVar(&f.prompt, "prompt", "a picture of ", "what captions begin with")
-}
-
-// check says what no model can do, before one is loaded.
-func (f *captionFlags) check() error {
-	switch {
-	case f.beam < 0 || f.topK < 0 || f.low < 0 || f.high < 0:
-		return usage("--beam %d --top-k %d --min-length %d --max-length %d: none may be negative", f.beam, f.topK, f.low, f.high)
-	case !(f.topP > 0 && f.topP <= 1):
-		return usage("--top-p %v: want more than 0, at most 1", f.topP)
-	case !(f.temperature > 0 && f.temperature <= math.MaxFloat32):
-		return usage("--temperature %v: want more than 0", f.temperature)
-	case !(f.repeat > 0 && f.repeat <= math.MaxFloat32):
-		return usage("--repetition-penalty %v: want more than 0", f.repeat)
-	}
-	return nil
+	c.Flags().StringVar(&f.prompt, "prompt", "a picture of ", "what captions begin with; it is left out of them unless --keep-prompt is set")
+	c.Flags().BoolVar(&f.keep, "keep-prompt", false, "captions keep the prompt that they begin with")
 }
 
 // options choose between beam search and sampling; search says which where no
@@ -225,6 +173,6 @@ func (f *captionFlags) options(cmd *cobra.Command, search bool) models.CaptionOp
 			o.RepetitionPenalty = f.repeat
 		}
 	}
-	o.Prompt, o.MinLength, o.MaxLength = f.prompt, f.low, f.high
+	o.Prompt, o.KeepPrompt, o.MinLength, o.MaxLength = f.prompt, f.keep, f.low, f.high
 	return o
 }

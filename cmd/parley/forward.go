@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -12,7 +15,9 @@ import (
 	"parley/nets/diffusion"
 	"parley/nets/forward"
 	"parley/nets/models"
+	"parley/output"
 	"parley/weights"
+	"parley/weights/safetensors"
 )
 
 func (a *app) forward() *cobra.Command {
@@ -20,6 +25,7 @@ func (a *app) forward() *cobra.Command {
 	var draw drawFlags
 	var o forward.Options
 	var repeat int
+	var force bool
 	c := &cobra.Command{Use: "forward NET", Short: "Run one net on tensors, to hold it against a reference", Args: cobra.ExactArgs(1),
 		Example: "  parley forward unet --model sd15/unet --in in.safetensors --out out.safetensors --taps 'down_blocks\\.0'\n  parley forward pipeline --model sd15 --in ids.safetensors --out out.safetensors --seed 7 --scheduler ddim",
 		Long: `Inputs and outputs have Hugging Face's names; pictures are [N, C, H, W].
@@ -39,7 +45,8 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "the checkpoint: a folder or file")
 	f.StringVar(&in, "in", "", "safetensors file of the inputs")
-	f.StringVar(&out, "out", "", "safetensors file for the outputs")
+	f.StringVar(&out, "out", "", "safetensors file for the outputs (none is written)")
+	f.BoolVar(&force, "force", false, "write over a file of --out that is no safetensors file")
 	f.StringVar(&taps, "taps", "", "regular expression of inner paths")
 	g := &o.Generate
 	f.IntVar(&g.Beams, "beam", 1, "blip-generate: beams; 1 is greedy")
@@ -50,20 +57,17 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 	f.BoolVar(&g.EarlyStopping, "early-stopping", false, "blip-generate, with --beam")
 	f.IntVar(&g.MaxLength, "max-length", 20, "blip-generate: ids, the prompt's included")
 	f.IntVar(&g.MinLength, "min-length", 0, "blip-generate: likewise")
-	f.Uint64Var(&o.Seed, "seed", 0, "blip-generate, with --sample; pipeline: as torch.Generator(\"cpu\")'s")
+	var first seed
+	addSeed(f, &first, "blip-generate, with --sample; pipeline: as torch.Generator(\"cpu\")'s")
 	f.IntVar(&repeat, "repeat", 1, "run so many times and tell the seconds of each")
 	draw.add(c)
+	a.addPrediction(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		for flag, v := range map[string]string{"--model": model, "--in": in, "--out": out} {
-			if v == "" {
-				return usage("forward: %s is missing", flag)
-			}
+		if model == "" || in == "" {
+			return usage("forward: --model and --in are needed")
 		}
 		if !strings.Contains(" "+strings.Join(forward.Nets(), " ")+" ", " "+args[0]+" ") {
 			return usage("forward %s: choose one of %s", args[0], strings.Join(forward.Nets(), ", "))
-		}
-		if repeat < 1 {
-			return usage("--repeat %d: want 1 or more", repeat)
 		}
 		if taps != "" {
 			r, err := regexp.Compile(taps)
@@ -72,13 +76,19 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 			}
 			o.Taps = r
 		}
+		to := output.Options{Kind: output.Safetensors, Force: force, Sync: true}
+		if out != "" {
+			if err := errors.Join(output.Sweep(filepath.Dir(out)), output.Check(out, to)); err != nil {
+				return fmt.Errorf("--out: %w", err)
+			}
+		}
 		dev, err := a.openWith(device.Options{Exact: true}) // it is held against a reference
 		if err != nil {
 			return err
 		}
-		src, err := models.At(model)
+		src, err := a.at("--model", model)
 		if err != nil {
-			return fmt.Errorf("--model: %w", err)
+			return err
 		}
 		set, err := weights.Open(in)
 		if err != nil {
@@ -89,11 +99,8 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 		if err != nil {
 			return fmt.Errorf("--in: %w", err)
 		}
-		if err := draw.check(cmd); err != nil {
-			return err
-		}
-		o.Draw = draw.options(cmd, models.DrawOptions{Options: diffusion.Options{Steps: 50, Guidance: 7.5}}).Options
-		g.Seed = o.Seed
+		o.Draw = draw.options(a, cmd, models.DrawOptions{Options: diffusion.Options{Steps: 50, Guidance: 7.5}}).Options
+		o.Seed, g.Seed = first.value, first.value
 		g.NoLengthPenalty = g.LengthPenalty == 0
 		began := time.Now()
 		net, err := forward.Open(args[0], src, dev)
@@ -111,9 +118,13 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 			}
 			seconds = append(seconds, time.Since(began).Seconds())
 		}
-		list, err := forward.Write(out, results)
-		if err != nil {
-			return err
+		list := forward.List(results)
+		if out != "" {
+			if err := output.Write(out, to, func(w io.Writer) error {
+				return safetensors.Write(w, list, map[string]string{"format": "pt"})
+			}); err != nil {
+				return err
+			}
 		}
 		if a.json {
 			type entry struct {

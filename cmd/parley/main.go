@@ -30,7 +30,11 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(10)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		stops = append(stops, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), stops...)
 	go func() {
 		// Work stops between two operations and files appear whole or not at
 		// all; what takes longer than people wait (a large checkpoint being
@@ -47,6 +51,12 @@ func main() {
 
 // run is the program: 0 done, 1 failed, 2 wrongly called.
 func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
+	return runOn(ctx, args, os.Stdin, out, errs)
+}
+
+// runOn is run with a standard input.
+func runOn(ctx context.Context, args []string, in io.Reader, stdout, errs io.Writer) (code int) {
+	out := &checked{Writer: stdout}
 	defer func() {
 		if r := recover(); r != nil {
 			fmt.Fprintf(errs, "parley: a fault of the program, please report it: %v\n", r)
@@ -55,9 +65,13 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	}()
 	root := command(out, errs)
 	root.SetArgs(args)
+	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
+	if out.err != nil {
+		err = out.err // whatever came of it
+	}
 	var wrong usageError
 	switch {
 	case err == nil:
@@ -73,7 +87,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	return 1
 }
 
-func command(out, errs io.Writer) *cobra.Command {
+func command(out *checked, errs io.Writer) *cobra.Command {
 	a := &app{out: out, errs: errs}
 	root := &cobra.Command{
 		Use:   "parley",
@@ -88,23 +102,28 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print JSON")
+	f.BoolVar(&a.jsonl, "jsonl", false, "print JSON, a line for each entry as soon as it is there")
 	f.StringVar(&a.models, "models", "", "folder that holds blip/, sd/ and clip/")
 	f.StringVar(&a.blip, "blip", "", "BLIP: a folder or file")
 	f.StringVar(&a.sd, "sd", "", "Stable Diffusion: a folder or file")
 	f.StringVar(&a.clip, "clip", "", "CLIP: a folder or file")
+	f.StringVar(&a.variant, "variant", "", "read a checkpoint's files of this variant, such as fp16 (those without one)")
+	f.StringVar(&a.assume.Act, "clip-act", "", "activation of a CLIP without a configuration: gelu or quick_gelu (a guess, which is told)")
+	f.IntVar(&a.assume.HeadWidth, "clip-head-width", 0, "channels of an attention head of such a CLIP's vision tower (a guess, which is told)")
 	f.StringVar(&a.device, "device", "auto", "auto, cpu, cuda:N, or ptx: the GPU's code on an interpreter")
 	f.StringVar(&a.precision, "precision", "", "exact: f32 as it stands; f32: with faster methods; fast: bfloat16 products on the CPU, f16 on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
 		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.man())
-	for _, c := range root.Commands() {
-		checkArgs(c)
-	}
+	state(f)
+	a.finish(root)
 	return root
 }
 
-// checkArgs makes a wrong number of arguments a usage error.
-func checkArgs(c *cobra.Command) {
+// finish makes a wrong number of arguments and a flag out of its range usage
+// errors of a command and those below it, and states the ranges in their help.
+func (a *app) finish(c *cobra.Command) {
+	state(c.LocalNonPersistentFlags())
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
@@ -113,7 +132,17 @@ func checkArgs(c *cobra.Command) {
 			return nil
 		}
 	}
+	if work := c.RunE; work != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			if err := within(c); err != nil {
+				return err
+			}
+			a.json = a.json || a.jsonl
+			a.tellSeeds(c.Flags())
+			return work(c, args)
+		}
+	}
 	for _, sub := range c.Commands() {
-		checkArgs(sub)
+		a.finish(sub)
 	}
 }

@@ -63,12 +63,12 @@ func TestExitCodes(t *testing.T) {
 		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "arg"}, {"embed", 2, "--text"}, {"score " + png, 2, "--text"}, {"tokenize x", 2, "--clip or --bert"},
 		{"convert a", 2, "arg"}, {"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"}, {"forward what --model . --in x --out y", 2, "unet"},
 		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"}, {"caption " + png + " --blip nowhere", 1, "nowhere"},
-		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc", 2, "choose one of"}, {"draw x --steps 0", 2, "--steps 0"}, {"draw x --guidance nan", 2, "--guidance NaN"}, {"draw x --guidance inf", 2, "--guidance"}, {"draw x --width 0", 2, "0 x"}, {"draw x --prediction noise", 2, "--prediction noise"}, {"convert a b --prediction v", 2, "--prediction v"}, {"draw x --strength nan", 2, "--strength"},
+		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc", 2, "choose one of"}, {"draw x --steps 0", 2, "--steps 0"}, {"draw x --guidance nan", 2, "--guidance NaN"}, {"draw x --guidance inf", 2, "--guidance"}, {"draw x --width 0", 2, "--width 0: want 8 to 8192"}, {"draw x --prediction noise", 2, "--prediction noise"}, {"convert a b --prediction v", 2, "--prediction v"}, {"draw x --strength nan", 2, "--strength"},
 		{"caption " + png + " --temperature nan", 2, "--temperature"}, {"caption " + png + " --top-p 0", 2, "--top-p 0"}, {"caption " + png + " --beam -1", 2, "--beam -1"}, {"reconstruct text x --repetition-penalty 0", 2, "--repetition-penalty"}, {"demo --steps -1", 2, "--steps -1"},
 		{"tokenize --bert --length 5 x", 2, "--length"}, {"score " + png + " missing.png --text x", 1, "missing.png"}, {"embed missing.JPG --text x", 1, "missing.JPG"},
 		{"draw x --steps 1 --out main_test.go", 1, "main_test.go"}, {"draw x --width 63 --out " + t.TempDir(), 1, "multiples of"},
 		{"convert main_test.go " + t.TempDir() + "/x", 1, "main_test.go"}, {"caption " + png + " --max-length 3", 1, "max length 3"},
-		{"doctor", 0, "kernels"}, {"caption " + png + " --precision int8", 2, "want exact, f32 or fast"}, {"caption " + png + " --device tpu", 2, "want auto, cpu, cuda:N or ptx"},
+		{"doctor", 0, "kernels"}, {"caption " + png + " --precision int8", 2, "choose one of exact, f32, fast"}, {"caption " + png + " --device tpu", 2, "want auto, cpu, cuda:N or ptx"},
 		{"caption " + png + " --device cpu --precision exact", 0, "chair"}, {"tokenize --bert cat", 0, "cat"},
 	} {
 		code, out, errs := call(t, strings.Fields(c.args)...)
@@ -145,7 +145,8 @@ func TestJSON(t *testing.T) {
 			Seed               uint64
 		}
 	}
-	for _, args := range [][]string{{"image", png}, {"text", "a cat on the grass", "two dogs at night"}} {
+	for i, args := range [][]string{{"image", png}, {"text", "a cat on the grass", "two dogs at night"}} {
+		dir := filepath.Join(dir, string(rune('a'+i)))
 		code, out, errs := call(t, append([]string{"reconstruct", "--json", "--steps", "2", "-k", "3", "--out", dir}, args...)...)
 		got := decode[result](t, out)
 		if code != 0 || len(got) != len(args)-1 || len(got[0].Candidates) != 3 || got[0].Candidates[got[0].Selected].Rank != 1 || got[0].Source != args[1] {

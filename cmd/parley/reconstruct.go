@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -9,7 +11,8 @@ import (
 
 	"parley/cmd/parley/terminal"
 	"parley/nets/models"
-	"parley/nets/pixels"
+	"parley/nets/pixels/batch"
+	"parley/nets/pixels/parameters"
 	"parley/nets/rerank"
 	"parley/nets/rerank/results"
 )
@@ -17,40 +20,31 @@ import (
 // loopFlags are the options of both reconstructions.
 type loopFlags struct {
 	draw     drawFlags
-	words    promptFlags
 	caption  captionFlags
 	k        int
-	seed     uint64
+	seed     seed
 	dir      string
 	pooled   bool
 	redraw   bool
 	drawings int
+	force    bool
+	words    promptFlags
+	own      []string // sources whose earlier results may be replaced
 }
 
 func (f *loopFlags) add(a *app, c *cobra.Command, k int) {
 	f.draw.add(c)
+	f.draw.addNegative(c)
+	a.addPrediction(c)
 	f.words.add(a, c)
 	f.caption.add(c)
 	c.Flags().IntVarP(&f.k, "k", "k", k, "candidates")
-	c.Flags().Uint64Var(&f.seed, "seed", 0, "of all randomness; that of the next source is a million higher")
+	addSeed(c.Flags(), &f.seed, "of all randomness; that of the next source is a million higher")
 	c.Flags().StringVarP(&f.dir, "out", "o", "out", "folder of pictures, contact sheet and result.json")
 	c.Flags().BoolVar(&f.pooled, "pooled", false, "judge before CLIP's projection, as the paper's authors did")
+	c.Flags().BoolVar(&f.force, "force", false, "write over an earlier run's results in --out")
 	c.Flags().IntVar(&f.drawings, "drawings", 1, "of each caption of a picture; the closest one counts")
 	c.Flags().BoolVar(&f.redraw, "redraw-duplicates", false, "draw a caption again that comes twice")
-}
-
-// check says what no model can do, before one is loaded.
-func (f *loopFlags) check(cmd *cobra.Command) error {
-	if f.k < 1 || f.k > mostK {
-		return usage("-k %d: want 1 to %d", f.k, mostK)
-	}
-	if err := errors.Join(f.draw.check(cmd), f.words.check(), f.caption.check()); err != nil {
-		return err
-	}
-	if f.drawings < 1 || f.drawings > mostK {
-		return usage("--drawings %d: want 1 to %d", f.drawings, mostK)
-	}
-	return nil
 }
 
 func (a *app) reconstruct() *cobra.Command {
@@ -59,6 +53,11 @@ func (a *app) reconstruct() *cobra.Command {
 		Example: "  parley reconstruct image cat.jpg -k 8\n  parley reconstruct image *.jpg --models /models --json"}
 	text := &cobra.Command{Use: "text TEXT…", Short: "K drawings of a text, a caption of each; the closest caption chooses the drawing", Args: cobra.MinimumNArgs(1),
 		Example: "  parley reconstruct text \"two red apples on the grass\" -k 8"}
+	var where find
+	var lines string
+	where.add(image)
+	text.Args = nil
+	text.Flags().StringVar(&lines, "from-file", "", "file of texts, one a line; - is the standard input")
 	for _, sub := range []*cobra.Command{image, text} {
 		f := &loopFlags{}
 		f.add(a, sub, 10)
@@ -67,15 +66,29 @@ func (a *app) reconstruct() *cobra.Command {
 Writes the pictures, a contact sheet (sheet.png) and result.json to --out. JSON:
 [{"source", "seed", "selected", "candidates": [{"text", "image", "score", "rank",
 "seed", "seconds", "timing", "error"}], "error"}]; selected is an index in candidates, rank 1 the
-best, score the cosine of CLIP's embeddings.`
+best, score the cosine of CLIP's embeddings. Names that are not UTF-8 have their
+bytes in "source_bytes" and "image_bytes", in base64. A folder that has an earlier
+run's results or pictures is refused unless --force is set.`
+		if sub == image {
+			sub.Long += finding
+		}
 		sub.RunE = func(cmd *cobra.Command, args []string) error {
-			return a.reconstructAll(cmd, f, sub == image, func(yield func(rerank.Source, error) bool) {
+			if sub == image {
+				return a.reconstructAll(cmd, f, true, f.pictures(cmd.Context(), where.sources(cmd, args)))
+			}
+			if lines != "" {
+				more, err := readLines(lines, cmd.InOrStdin())
+				if err != nil {
+					return fmt.Errorf("--from-file: %w", err)
+				}
+				args = append(args, more...)
+			}
+			if len(args) == 0 {
+				return usage("reconstruct text: name a text, or a file of texts with --from-file")
+			}
+			return a.reconstructAll(cmd, f, false, func(yield func(rerank.Source, error) bool) {
 				for i, arg := range args {
-					src, err := rerank.Source{Name: arg, Seed: rerank.SourceSeed(f.seed, i)}, error(nil)
-					if sub == image {
-						src.Picture, err = pixels.Read(arg)
-					}
-					if !yield(src, err) {
+					if !yield(rerank.Source{Name: arg, Seed: rerank.SourceSeed(f.seed.value, i)}, nil) {
 						return
 					}
 				}
@@ -87,20 +100,42 @@ best, score the cosine of CLIP's embeddings.`
 	return c
 }
 
-// reconstructAll runs a loop for each source. One that fails is told at the end,
-// and the others go on.
-func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, sources iter.Seq2[rerank.Source, error]) (err error) {
-	if err := errors.Join(f.check(cmd), a.checkClean()); err != nil {
-		return err
+// pictures are sources, of which the next one is decoded meanwhile.
+func (f *loopFlags) pictures(ctx context.Context, sources iter.Seq[batch.Source]) iter.Seq2[rerank.Source, error] {
+	return func(yield func(rerank.Source, error) bool) {
+		i := 0
+		for items := range batch.Groups(ctx, sources, 1) {
+			for _, item := range items {
+				src := rerank.Source{Name: item.Name, Seed: rerank.SourceSeed(f.seed.value, i), Picture: item.Picture}
+				if i++; !yield(src, item.Err) {
+					return
+				}
+			}
+		}
 	}
+}
+
+// reconstructAll runs a loop for each source. One that fails is told, and the
+// others go on.
+func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, sources iter.Seq2[rerank.Source, error]) (err error) {
 	x, err := f.words.extras()
 	if err != nil {
 		return err
 	}
-	folder, err := results.NewFolder(f.dir)
+	var how parameters.Drawing
+	folder, err := results.NewFolder(f.dir, results.Options{Force: f.force, Own: f.own,
+		Parameters: func(r *rerank.Result, i int) parameters.Drawing {
+			d := how
+			d.Seed, d.Prompt = r.Candidates[i].Seed, r.Source.Name
+			if r.Source.Picture != nil {
+				d.Prompt = r.Candidates[i].Text
+			}
+			return d
+		}})
 	if err != nil {
-		return err
+		return fmt.Errorf("--out: %w", err)
 	}
+	defer func() { err = errors.Join(err, folder.Discard()) }()
 	blip, err := a.openBLIP()
 	if err != nil {
 		return err
@@ -119,7 +154,10 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, so
 	if err := clip.Ready(pictures, !pictures); err != nil {
 		return err
 	}
-	draw := f.draw.options(cmd, sd.Defaults)
+	draw := f.draw.options(a, cmd, sd.Defaults)
+	if how, err = a.parametersOf(sd, draw); err != nil {
+		return err
+	}
 	draw.Chunks = f.words.long == "chunks"
 	if !draw.Chunks {
 		if _, err := a.lost(cmd, sd.Lost, "--negative", draw.Negative, inChunks); err != nil {
@@ -135,16 +173,24 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, so
 		Judge:     clip.Judge(models.EmbedOptions{Pooled: f.pooled}),
 		K:         f.k, RedrawDuplicates: f.redraw, Drawings: f.drawings,
 	}
-	var failed error
+	failed := failures{a: a, what: "sources"}
+	out := list{a: a}
 	err = l.Run(a.run(cmd), sources, func(r *rerank.Result, err error) error {
-		failed = errors.Join(failed, err)
+		failed.seen++
 		if !pictures && !draw.Chunks {
 			if _, err := a.lost(cmd, sd.Lost, fmt.Sprintf("the prompt %.40q", r.Source.Name), r.Source.Name, inChunks); err != nil {
 				return err
 			}
 		}
-		if _, err := folder.Append(r, err); err != nil || a.json || r.Candidates == nil {
+		if err != nil && cmd.Context().Err() == nil {
+			failed.tell(err)
+		}
+		e, err := folder.Append(r, err)
+		if err != nil {
 			return err
+		}
+		if a.json || r.Candidates == nil {
+			return out.add(e)
 		}
 		if err := results.Table(a.out, r, terminal.Plain); err != nil {
 			return err
@@ -154,19 +200,17 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, so
 		}
 		return nil
 	})
-	if cmd.Context().Err() != nil {
-		err = nil // failed has it
-	}
-	if err := errors.Join(err, folder.Close()); err != nil {
-		return err
+	err = errors.Join(err, folder.Close(), out.end())
+	if err == nil {
+		err = cmp.Or(failed.err(), cmd.Context().Err())
 	}
 	if a.json {
-		return errors.Join(folder.WriteJSON(a.out), failed)
+		return err
 	}
 	fmt.Fprintln(a.out)
 	for n := range folder.Sheets() {
 		fmt.Fprintln(a.out, folder.Sheet(n+1))
 	}
 	fmt.Fprintln(a.out, folder.Result())
-	return failed
+	return err
 }

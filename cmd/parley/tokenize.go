@@ -2,6 +2,9 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,27 +31,8 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 		if bert == clip {
 			return usage("tokenize: choose --clip or --bert")
 		}
-		if length < 0 || length == 1 || length > 1<<16 {
-			return usage("--length %d: want 0, or 2 and more", length)
-		}
 		if bert && length > 0 {
 			return usage("--length: only with --clip")
-		}
-		if err := a.checkClean(); err != nil {
-			return err
-		}
-		if bert && a.clean != "" {
-			return usage("--clean: only with --clip")
-		}
-		if len(lines) == 0 {
-			s := bufio.NewScanner(cmd.InOrStdin())
-			s.Buffer(nil, 1<<26)
-			for s.Scan() {
-				lines = append(lines, s.Text())
-			}
-			if err := s.Err(); err != nil {
-				return err
-			}
 		}
 		type entry struct {
 			Text   string   `json:"text"`
@@ -56,37 +40,61 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 			Tokens []string `json:"tokens"`
 			Lost   string   `json:"lost,omitempty"`
 		}
-		out := []entry{}
-		if bert {
-			t, err := a.bertTokenizer()
-			if err != nil {
+		if bert && a.clean != "" {
+			return usage("--clean: only with --clip")
+		}
+		encode, err := a.encoder(bert, length)
+		if err != nil {
+			return err
+		}
+		out := list{a: a}
+		add := func(text string) error {
+			e := entry{Text: text}
+			var err error
+			if e.IDs, e.Tokens, e.Lost, err = encode(cmd.Context(), text); err != nil {
 				return err
 			}
-			for _, l := range lines {
-				out = append(out, entry{l, t.Encode(l), t.Tokens(l), ""})
+			if !a.json {
+				fmt.Fprintf(a.out, "%q\n  %s\n  %v\n", e.Text, strings.Join(e.Tokens, " "), e.IDs)
 			}
-		} else {
-			t, err := a.clipTokenizer()
-			if err != nil {
-				return err
-			}
-			for _, l := range lines {
-				e, err := t.Tokenize(cmd.Context(), l, length)
-				if err != nil {
-					return err
-				}
-				out = append(out, entry{l, e.IDs, t.Tokens(l), e.Lost()})
+			return cmp.Or(out.add(e), cmd.Context().Err())
+		}
+		for _, l := range lines {
+			if err := add(l); err != nil {
+				return errors.Join(out.end(), err)
 			}
 		}
-		if a.json {
-			return a.print(out)
+		if len(lines) > 0 {
+			return out.end()
 		}
-		for _, e := range out {
-			fmt.Fprintf(a.out, "%q\n  %s\n  %v\n", e.Text, strings.Join(e.Tokens, " "), e.IDs)
+		s := bufio.NewScanner(cmd.InOrStdin())
+		s.Buffer(nil, 1<<26)
+		for s.Scan() {
+			if err = add(s.Text()); err != nil {
+				break
+			}
 		}
-		return nil
+		return errors.Join(out.end(), cmp.Or(err, s.Err()))
 	}
 	return c
+}
+
+// encoder gives the ids and the tokens of texts, and the end that was cut.
+func (a *app) encoder(bert bool, length int) (func(context.Context, string) ([]int32, []string, string, error), error) {
+	if bert {
+		t, err := a.bertTokenizer()
+		return func(_ context.Context, s string) ([]int32, []string, string, error) {
+			return t.Encode(s), t.Tokens(s), "", nil
+		}, err
+	}
+	t, err := a.clipTokenizer()
+	return func(ctx context.Context, s string) ([]int32, []string, string, error) {
+		e, err := t.Tokenize(ctx, s, length)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		return e.IDs, t.Tokens(s), e.Lost(), nil
+	}, err
 }
 
 func (a *app) bertTokenizer() (*vocab.BERT, error) {

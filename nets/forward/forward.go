@@ -486,9 +486,9 @@ func integers(e weights.Entry) ([]int32, error) {
 	return out, nil
 }
 
-// Write writes tensors to a safetensors file in the order of their names, ids as
-// torch's i64. It returns what is in it.
-func Write(path string, tensors Tensors) ([]safetensors.Tensor, error) {
+// List is what a safetensors file of tensors holds: in the order of their names,
+// ids as torch's i64.
+func List(tensors Tensors) []safetensors.Tensor {
 	var list []safetensors.Tensor
 	for _, name := range slices.Sorted(maps.Keys(tensors)) {
 		t := tensors[name]
@@ -505,5 +505,5 @@ func Write(path string, tensors Tensors) ([]safetensors.Tensor, error) {
 		}
 		list = append(list, e)
 	}
-	return list, safetensors.WriteFile(path, list)
+	return list
 }

@@ -28,19 +28,20 @@ type BLIP struct {
 
 // CaptionOptions say how captions are written.
 type CaptionOptions struct {
-	Prompt string // what every caption begins with, and is left out of it
+	Prompt     string // what every caption begins with, and is left out of it
+	KeepPrompt bool   // it is not left out
 	decode.Options
 }
 
 // Nucleus is the paper's way to many different captions: from the likeliest
 // tokens with 0.9 of the probability, repetitions discouraged.
 func Nucleus() CaptionOptions {
-	return CaptionOptions{"a picture of ", decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 5, MaxLength: 20}}
+	return CaptionOptions{Prompt: "a picture of ", Options: decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 5, MaxLength: 20}}
 }
 
 // Beam is the paper's way to one good caption: beam search of width 3.
 func Beam() CaptionOptions {
-	return CaptionOptions{"a picture of ", decode.Options{Beams: 3, MinLength: 5, MaxLength: 20}}
+	return CaptionOptions{Prompt: "a picture of ", Options: decode.Options{Beams: 3, MinLength: 5, MaxLength: 20}}
 }
 
 // OpenBLIP loads a BLIP.
@@ -92,6 +93,10 @@ func (b *BLIP) Caption(run engine.Run, pictures []pixels.Picture, k int, seeds [
 	ids := b.tokens.Encode(c.Prompt)
 	prompt := ids[:len(ids)-1] // no [SEP]
 	prompt[0] = b.Net.Text.BOS
+	from := len(prompt) // of a caption
+	if c.KeepPrompt {
+		from = 1 // behind BOS
+	}
 	rows := 1 // of a picture
 	if o.Sample {
 		rows = k
@@ -120,7 +125,7 @@ func (b *BLIP) Caption(run engine.Run, pictures []pixels.Picture, k int, seeds [
 					list = append(list, rerank.Caption{Err: failed})
 					continue
 				}
-				list = append(list, rerank.Caption{Text: strings.TrimSpace(b.tokens.Decode(t.IDs[len(prompt):])), Score: t.Score})
+				list = append(list, rerank.Caption{Text: strings.TrimSpace(b.tokens.Decode(t.IDs[from:])), Score: t.Score})
 			}
 			out = append(out, list)
 		}

@@ -470,6 +470,16 @@ func (j judge) ScoreTexts(run engine.Run, source *tensor.Dense, texts []string) 
 	return j.CLIP.ScoreTexts(run, source, texts, j.o)
 }
 
+// Rows are embeddings [N, D] one by one.
+func Rows(x *tensor.Dense) [][]float32 {
+	n, data := x.Shape()[0], x.Data().([]float32)
+	out := make([][]float32, n)
+	for i := range out {
+		out[i] = data[i*len(data)/n : (i+1)*len(data)/n]
+	}
+	return out
+}
+
 // Cosines holds embeddings x [N, D] against y [M, D], rows of length 1: a row of M
 // cosines for each of N.
 func Cosines(x, y *tensor.Dense) [][]float64 {

@@ -30,11 +30,15 @@ func Plain(s string) string {
 
 // Is reports whether people look at what is written to w.
 func Is(w io.Writer) bool {
+	if u, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		w = u.Unwrap()
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Progress shows a bar on a terminal; nil where w is none.
+// Progress shows a bar on a terminal; nil where w is none. A total below 0 is not
+// known; done == total ends it.
 func Progress(w io.Writer, what string) func(done, total int) {
 	if !Is(w) {
 		return nil
@@ -45,10 +49,12 @@ func Progress(w io.Writer, what string) func(done, total int) {
 			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
 				progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
 		}
-		_ = bar.Set(done)
-		if done == total {
-			bar = nil
+		if total < 0 || done < total {
+			_ = bar.Set(done)
+			return
 		}
+		_ = bar.Finish()
+		bar = nil
 	}
 }
 

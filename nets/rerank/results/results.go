@@ -7,30 +7,33 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"parley/nets/rerank"
 )
 
 // Entry is the JSON form of a result.
 type Entry struct {
-	Source     string      `json:"source"`
-	Seed       uint64      `json:"seed"`
-	Selected   int         `json:"selected"` // index in Candidates; -1: none
-	Candidates []Candidate `json:"candidates"`
-	Error      string      `json:"error,omitempty"` // of the source; its candidates have their own
+	Source      string      `json:"source"`
+	SourceBytes []byte      `json:"source_bytes,omitempty"` // in base64, of a name that is not UTF-8
+	Seed        uint64      `json:"seed"`
+	Selected    int         `json:"selected"` // index in Candidates; -1: none
+	Candidates  []Candidate `json:"candidates"`
+	Error       string      `json:"error,omitempty"` // of the source; its candidates have their own
 }
 
 // Candidate is the JSON form of one.
 type Candidate struct {
-	Text      string    `json:"text"`
-	Image     string    `json:"image"`
-	Score     float64   `json:"score"`
-	Rank      int       `json:"rank"`
-	Seed      uint64    `json:"seed"`
-	Seconds   float64   `json:"seconds"`
-	Timing    Timing    `json:"timing"`
-	Embedding []float32 `json:"embedding,omitempty"`
-	Error     string    `json:"error,omitempty"`
+	Text       string    `json:"text"`
+	Image      string    `json:"image"`
+	ImageBytes []byte    `json:"image_bytes,omitempty"` // as SourceBytes
+	Score      float64   `json:"score"`
+	Rank       int       `json:"rank"`
+	Seed       uint64    `json:"seed"`
+	Seconds    float64   `json:"seconds"`
+	Timing     Timing    `json:"timing"`
+	Embedding  []float32 `json:"embedding,omitempty"`
+	Error      string    `json:"error,omitempty"`
 }
 
 // Timing is what the stages of a candidate took, in seconds.
@@ -46,7 +49,7 @@ var errNotDrawn = errors.New("not drawn")
 // NewEntry is the JSON form of a result and its error. image gives the file of a
 // candidate's picture.
 func NewEntry(r *rerank.Result, err error, image func(candidate int) string) Entry {
-	e := Entry{Source: r.Source.Name, Seed: r.Source.Seed, Selected: r.Selected, Candidates: []Candidate{}}
+	e := Entry{Source: r.Source.Name, SourceBytes: raw(r.Source.Name), Seed: r.Source.Seed, Selected: r.Selected, Candidates: []Candidate{}}
 	if err != nil {
 		e.Error = err.Error()
 	}
@@ -60,10 +63,19 @@ func NewEntry(r *rerank.Result, err error, image func(candidate int) string) Ent
 			o.Error = errNotDrawn.Error()
 		default:
 			o.Image = image(i)
+			o.ImageBytes = raw(o.Image)
 		}
 		e.Candidates = append(e.Candidates, o)
 	}
 	return e
+}
+
+// raw are the bytes of a name that JSON would change; nil where it does not.
+func raw(name string) []byte {
+	if utf8.ValidString(name) {
+		return nil
+	}
+	return []byte(name)
 }
 
 // Table prints a result, its candidates from the best to the worst. quote makes a

@@ -1,0 +1,237 @@
+// Package batch reads pictures by the thousand: it finds them (files, folders,
+// patterns, lists, the standard input) and decodes some ahead of who looks at
+// them, in their order and in the memory of some.
+package batch
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"parley/nets/pixels"
+)
+
+// Source is a picture that is to be read, or why there is none.
+type Source struct {
+	Name string // as it was given, or the path that was found; "-" is the standard input
+	Err  error
+	in   io.Reader // of "-"
+}
+
+// Read decodes the picture.
+func (s Source) Read() (*pixels.Image, error) {
+	if s.Err != nil {
+		return nil, s.Err
+	}
+	if s.in == nil {
+		return pixels.Read(s.Name)
+	}
+	m, err := pixels.Decode(s.in)
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	return m, nil
+}
+
+// Find says where pictures are looked for.
+type Find struct {
+	Recursive bool      // folders with their subfolders
+	Stdin     io.Reader // of "-"
+}
+
+// Sources gives the pictures that arguments name, in the order of the arguments:
+//
+//   - a file, whatever it is called;
+//   - a folder: the files in it that are named as pictures, sorted, without
+//     hidden ones;
+//   - a pattern with *, ?, [], {} or ** that no file is called: what it matches,
+//     sorted;
+//   - @FILE, where no file is called so: names, one a line or with a NUL behind
+//     each, that may be files, folders and patterns;
+//   - "-": the standard input, a picture or a list as @FILE.
+//
+// What names nothing is a Source with an error. Lists are read as they are used.
+func (f Find) Sources(args []string) iter.Seq[Source] {
+	return func(yield func(Source) bool) {
+		for _, a := range args {
+			if !f.argument(a, yield) {
+				return
+			}
+		}
+	}
+}
+
+// Several reports whether arguments may name more than one picture.
+func Several(args []string) bool {
+	if len(args) != 1 {
+		return true
+	}
+	st, err := os.Stat(args[0])
+	return err != nil || st.IsDir()
+}
+
+// IsPicture reports whether a file is named as the pictures that are read.
+func IsPicture(name string) bool {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff":
+		return true
+	}
+	return false
+}
+
+func (f Find) argument(a string, yield func(Source) bool) bool {
+	if a == "-" {
+		return f.stdin(yield)
+	}
+	list, ok := strings.CutPrefix(a, "@")
+	if _, err := os.Lstat(a); !ok || err == nil {
+		return f.name(a, yield)
+	}
+	if list == "-" {
+		return f.list("standard input", f.Stdin, yield)
+	}
+	in, err := os.Open(list)
+	if err != nil {
+		return yield(Source{Name: a, Err: err})
+	}
+	defer in.Close()
+	return f.list(list, in, yield)
+}
+
+// stdin is a picture, by its first bytes, or a list.
+func (f Find) stdin(yield func(Source) bool) bool {
+	if f.Stdin == nil {
+		return yield(Source{Name: "-", Err: errors.New("there is no standard input")})
+	}
+	r := bufio.NewReaderSize(f.Stdin, 1<<16)
+	head, err := r.Peek(16)
+	if err != nil && err != io.EOF || len(head) == 0 {
+		if err == io.EOF {
+			err = errors.New("standard input: nothing in it")
+		}
+		return yield(Source{Name: "-", Err: err})
+	}
+	for _, magic := range []string{"\x89PNG", "\xff\xd8", "GIF8", "RIFF", "BM", "II*\x00", "MM\x00*", "II+\x00", "MM\x00+"} {
+		text := magic == "BM" && bytes.IndexByte(head, 0) < 0 // a name may begin so
+		if bytes.HasPrefix(head, []byte(magic)) && !text {
+			return yield(Source{Name: "-", in: r})
+		}
+	}
+	return f.list("standard input", r, yield)
+}
+
+// maxName is how long a name of a list may be, in bytes.
+const maxName = 1 << 16
+
+// list gives what the names of a list name.
+func (f Find) list(of string, in io.Reader, yield func(Source) bool) bool {
+	r := bufio.NewReaderSize(in, maxName)
+	end := byte('\n')
+	if head, _ := r.Peek(maxName); bytes.IndexByte(head, 0) >= 0 { // an error comes again
+		end = 0
+	}
+	for n := 1; ; n++ {
+		line, err := r.ReadSlice(end)
+		if err == bufio.ErrBufferFull {
+			return yield(Source{Name: of, Err: fmt.Errorf("%s: name %d has more than %d bytes: not a list of names", of, n, maxName)})
+		}
+		if err != nil && err != io.EOF {
+			return yield(Source{Name: of, Err: fmt.Errorf("%s: %w", of, err)})
+		}
+		name := strings.TrimSuffix(string(line), string(rune(end)))
+		if end == '\n' {
+			name = strings.TrimSuffix(name, "\r")
+		}
+		if name != "" && !f.name(name, yield) {
+			return false
+		}
+		if err == io.EOF {
+			return true
+		}
+	}
+}
+
+// name gives what a file, folder or pattern names.
+func (f Find) name(name string, yield func(Source) bool) bool {
+	st, err := os.Stat(name)
+	switch {
+	case err == nil && st.IsDir():
+		return f.folder(name, yield)
+	case err != nil && errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(name, "*?[{"):
+		return f.pattern(name, yield)
+	}
+	return yield(Source{Name: name}) // whose absence is told when it is read
+}
+
+func (f Find) pattern(pattern string, yield func(Source) bool) bool {
+	names, err := doublestar.FilepathGlob(pattern)
+	if err == nil && len(names) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return yield(Source{Name: pattern, Err: fmt.Errorf("%s: no file matches: %w", pattern, err)})
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		st, err := os.Stat(n)
+		if err == nil && st.IsDir() {
+			if f.Recursive && !f.folder(n, yield) {
+				return false
+			}
+			continue // `*` beside pictures means the files
+		}
+		if !yield(Source{Name: n}) {
+			return false
+		}
+	}
+	return true
+}
+
+// folder gives a folder's pictures, those of subfolders where they come by name.
+func (f Find) folder(dir string, yield func(Source) bool) bool {
+	n, folders, goOn := f.walk(dir, yield)
+	if !goOn || n > 0 {
+		return goOn
+	}
+	hint := ""
+	if folders > 0 && !f.Recursive {
+		hint = "; its folders are read with --recursive"
+	}
+	return yield(Source{Name: dir, Err: fmt.Errorf("%s: no pictures in this folder (.png, .jpg, .webp, .gif, .bmp, .tif)%s", dir, hint)})
+}
+
+func (f Find) walk(dir string, yield func(Source) bool) (pictures, folders int, goOn bool) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return 1, 0, yield(Source{Name: dir, Err: err})
+	}
+	for _, e := range list {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case e.IsDir(): // links to folders are not followed: they may go in circles
+			folders++
+			if f.Recursive {
+				n, _, ok := f.walk(path, yield)
+				if pictures += n; !ok {
+					return pictures, folders, false
+				}
+			}
+		case IsPicture(e.Name()):
+			if pictures++; !yield(Source{Name: path}) {
+				return pictures, folders, false
+			}
+		}
+	}
+	return pictures, folders, true
+}

@@ -220,3 +220,40 @@ func TestSweep(t *testing.T) {
 	holds(t, filepath.Join(dir, "new"), "alive")
 	only(t, dir, others[0], name+"x", others[1], "new", "x"+name)
 }
+
+// TestNew: what is there stays where a new file alone is meant, and Check leaves
+// nothing; a file that is seen while it grows follows the same rules.
+func TestNew(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	if err := Check(path, Options{New: true}); err != nil {
+		t.Fatal(err)
+	}
+	only(t, dir)
+	put(t, path, "mine")
+	for _, err := range []error{Check(path, Options{New: true}), WriteFile(path, nil, Options{New: true})} {
+		if !errors.Is(err, fs.ErrExist) {
+			t.Errorf("have %v", err)
+		}
+	}
+	if _, err := CreateInPlace(path, Options{Kind: PNG}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("have %v", err)
+	}
+	holds(t, path, "mine")
+	f, err := CreateInPlace(path, Options{Kind: PNG, Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(f, "seen"); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, path, "seen")
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, []byte("over"), Options{New: true, Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, path, "over")
+	only(t, dir, "a")
+}

@@ -43,6 +43,10 @@ func (f *loopFlags) add(a *app, c *cobra.Command, k int) {
 	c.Flags().StringVarP(&f.dir, "out", "o", "out", "folder of pictures, contact sheet and result.json")
 	c.Flags().BoolVar(&f.pooled, "pooled", false, "judge before CLIP's projection, as the paper's authors did")
 	c.Flags().BoolVar(&f.force, "force", false, "write over an earlier run's results in --out")
+}
+
+// addDrawings are the options of what draws captions.
+func (f *loopFlags) addDrawings(c *cobra.Command) {
 	c.Flags().IntVar(&f.drawings, "drawings", 1, "of each caption of a picture; the closest one counts")
 	c.Flags().BoolVar(&f.redraw, "redraw-duplicates", false, "draw a caption again that comes twice")
 }
@@ -61,6 +65,10 @@ func (a *app) reconstruct() *cobra.Command {
 	for _, sub := range []*cobra.Command{image, text} {
 		f := &loopFlags{}
 		f.add(a, sub, 10)
+		f.drawings = 1
+		if sub == image {
+			f.addDrawings(sub)
+		}
 		sub.Long = sub.Short + `.
 
 Writes the pictures, a contact sheet (sheet.png) and result.json to --out. JSON:

@@ -174,7 +174,7 @@ func (f Find) name(name string, yield func(Source) bool) bool {
 }
 
 func (f Find) pattern(pattern string, yield func(Source) bool) bool {
-	names, err := doublestar.FilepathGlob(pattern)
+	names, err := doublestar.FilepathGlob(pattern, doublestar.WithNoFollow()) // links may go in circles
 	if err == nil && len(names) == 0 {
 		err = fs.ErrNotExist
 	}
@@ -182,17 +182,25 @@ func (f Find) pattern(pattern string, yield func(Source) bool) bool {
 		return yield(Source{Name: pattern, Err: fmt.Errorf("%s: no file matches: %w", pattern, err)})
 	}
 	slices.Sort(names)
+	files := 0
 	for _, n := range names {
 		st, err := os.Stat(n)
 		if err == nil && st.IsDir() {
-			if f.Recursive && !f.folder(n, yield) {
+			if !f.Recursive {
+				continue // `*` beside pictures means the files
+			}
+			if files++; !f.folder(n, yield) {
 				return false
 			}
-			continue // `*` beside pictures means the files
+			continue
 		}
+		files++
 		if !yield(Source{Name: n}) {
 			return false
 		}
+	}
+	if files == 0 {
+		return yield(Source{Name: pattern, Err: fmt.Errorf("%s: no file matches, folders alone, which are read with --recursive", pattern)})
 	}
 	return true
 }

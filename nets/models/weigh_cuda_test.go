@@ -49,7 +49,8 @@ func TestWeightsAreWeighed(t *testing.T) {
 	}
 }
 
-func weighed[T any](t *testing.T, gpu *cuda.Device, src Source, folder, part string, build func(weights.Config, *weights.Loader) (T, error)) {
+func weighed[T any](t *testing.T, gpu *cuda.Device, src Source, folder, part string,
+	build func(weights.Config, *weights.Loader) (T, error)) {
 	t.Helper()
 	f := src.open()
 	defer f.Close()

@@ -90,8 +90,8 @@ func TestSpansAreWhole(t *testing.T) {
 			t.Errorf("%s: %d FLOPs", s.Path, s.FLOPs)
 		}
 	}
-	for _, op := range []string{"linear", "conv", "attention", "groupnorm", "layernorm", "l2", "step", "cosine", "patches", "append", "bytes",
-		"continuations", "upload", "download"} {
+	for _, op := range []string{"linear", "conv", "attention", "groupnorm", "layernorm", "l2", "step", "cosine", "patches", "append",
+		"bytes", "continuations", "upload", "download"} {
 		if seen[op] == 0 {
 			t.Errorf("no span of %s among %v", op, seen)
 		}

@@ -46,7 +46,7 @@ bytes in "file_bytes", in base64.`}
 			Embedding []float32 `json:"embedding"`
 			Error     string    `json:"error,omitempty"`
 		}
-		out := list{a: a}
+		out := entries{a: a}
 		add := func(e entry) error {
 			if name := e.File; !a.json && e.Error == "" {
 				if e.Text != nil {

@@ -182,7 +182,7 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, so
 		K:         f.k, RedrawDuplicates: f.redraw, Drawings: f.drawings,
 	}
 	failed := failures{a: a, what: "sources"}
-	out := list{a: a}
+	out := entries{a: a}
 	err = l.Run(a.run(cmd), sources, func(r *rerank.Result, err error) error {
 		failed.seen++
 		if !pictures && !draw.Chunks {

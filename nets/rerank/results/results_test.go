@@ -111,7 +111,7 @@ func names(t *testing.T, dir string) (list []string) {
 // the folder is closed.
 func TestFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	f, err := results.NewFolder(dir)
+	f, err := results.NewFolder(dir, results.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestFolder(t *testing.T) {
 func TestResultIsWholeOrNotThere(t *testing.T) {
 	dir := t.TempDir()
 	write := func(sources ...string) (*results.Folder, error) {
-		f, err := results.NewFolder(dir)
+		f, err := results.NewFolder(dir, results.Options{Force: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,17 +29,20 @@ func one(name, dtype, data string, dims ...int) Entry {
 func TestLoader(t *testing.T) {
 	s := NewSet([]Entry{
 		one("net.f32", "F32", "\x00\x00\x80\x3f\x00\x00\x00\xc0", 2), one("net.f16", "F16", "\x00\x3e", 1),
-		one("net.bf16", "BF16", "\x40\x40", 1), one("net.f64", "F64", "\x00\x00\x00\x00\x00\x00\xe0\x3f", 1), one("net.ids", "I64", "12345678", 1),
+		one("net.bf16", "BF16", "\x40\x40", 1), one("net.f64", "F64", "\x00\x00\x00\x00\x00\x00\xe0\x3f", 1),
+		one("net.ids", "I64", "12345678", 1),
 	})
 	l := s.Loader(host.New(1)).In("net")
 	have := fmt.Sprintln(l.F32("f32", 2), l.F32("f16", 1), l.F32("bf16", 1), l.F32("f64", 1), l.Prefix(), l.Has("f16"), l.Has("net.f16"))
 	if have != "[1 -2] [1.5] [3] [0.5] net. true false\n" || l.Err() != nil {
 		t.Errorf("%s, %v", have, l.Err())
 	}
-	rest := NewSet([]Entry{one("a", "F32", "\x00\x00\x80\x3f", 1), one("b", "F32", "\x00\x00\x80\x3f", 1), one("loss.logvar", "F32", "\x00\x00\x80\x3f", 1)}).Loader(host.New(1))
+	rest := NewSet([]Entry{one("a", "F32", "\x00\x00\x80\x3f", 1), one("b", "F32", "\x00\x00\x80\x3f", 1),
+		one("loss.logvar", "F32", "\x00\x00\x80\x3f", 1)}).Loader(host.New(1))
 	rest.F32("a", 1)
 	rest.Unread("a net")
-	if err := rest.Err(); err == nil || !strings.HasPrefix(err.Error(), "b [1]: a net has no use for it") || strings.Contains(err.Error(), "more") {
+	if err := rest.Err(); err == nil || !strings.HasPrefix(err.Error(), "b [1]: a net has no use for it") ||
+		strings.Contains(err.Error(), "more") {
 		t.Errorf("unread tensors: %v", err)
 	}
 	z := l.F32("f32", 3)
@@ -67,7 +70,8 @@ func TestLoader(t *testing.T) {
 func TestNamedTwice(t *testing.T) {
 	s := NewSet([]Entry{one("b", "U8", "1", 1), one("a", "U8", "2", 1), one("b", "U8", "34", 2)})
 	e, ok := s.Entry("b")
-	if !ok || string(e.Data) != "34" || s.Len() != 2 || fmt.Sprint(s.Names()) != "[a b]" || len(s.Entries()) != 2 || string(s.Entries()[1].Data) != "34" {
+	if !ok || string(e.Data) != "34" || s.Len() != 2 || fmt.Sprint(s.Names()) != "[a b]" || len(s.Entries()) != 2 ||
+		string(s.Entries()[1].Data) != "34" {
 		t.Errorf("%v: %v", s.Names(), e)
 	}
 }
@@ -131,7 +135,8 @@ func TestOpen(t *testing.T) {
 	shards := t.TempDir()
 	write(t, filepath.Join(shards, "m-1.safetensors"), a)
 	write(t, filepath.Join(shards, "m-2.safetensors"), b)
-	if _, err := Open(shards); err == nil || !strings.Contains(err.Error(), "several checkpoints, name one: m-1.safetensors, m-2.safetensors") {
+	if _, err := Open(shards); err == nil || !strings.Contains(err.Error(),
+		"several checkpoints, name one: m-1.safetensors, m-2.safetensors") {
 		t.Errorf("have %v", err)
 	}
 	index := filepath.Join(shards, "model.safetensors.index.json")
@@ -167,7 +172,8 @@ func TestConfig(t *testing.T) {
 	r.Int("s", 0)
 	r.Spread("list", 3, 1)
 	r.Bool("i", false)
-	want := "s: have \"x\", want an integer (c.json)\nlist: have [5,10], want an integer or a list of 3 (c.json)\ni: have 8, want true or false (c.json)"
+	want := "s: have \"x\", want an integer (c.json)\nlist: have [5,10], want an integer or a list of 3 (c.json)\ni: have 8, want true or " +
+		"false (c.json)"
 	if r.Err() == nil || r.Err().Error() != want {
 		t.Errorf("have %v", r.Err())
 	}
@@ -175,7 +181,8 @@ func TestConfig(t *testing.T) {
 	if _, e := sub.String("k", ""); err != nil || e == nil || e.Error() != "k: have 1, want a string (c.json: sub)" {
 		t.Errorf("%v, %v", err, e)
 	}
-	for text, want := range map[string]string{"": "unexpected EOF", "null": "want an object", "{}x": "text after the object", "[]": "cannot unmarshal"} {
+	for text, want := range map[string]string{"": "unexpected EOF", "null": "want an object", "{}x": "text after the object",
+		"[]": "cannot unmarshal"} {
 		if _, err := ParseConfig("f", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: have %v, want %s", text, err, want)
 		}

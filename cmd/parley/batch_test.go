@@ -39,9 +39,12 @@ func TestLimits(t *testing.T) {
 
 // TestAbsurdNumbers are refused before a model is looked for.
 func TestAbsurdNumbers(t *testing.T) {
-	for _, args := range []string{"caption x --beam 1000000", "caption x --beam 9223372036854775807", "caption x --temperature 1e-300", "caption x --threads 9223372036854775807",
-		"score x --text y --threads 1000000", "draw x --width 1000000", "draw x --height 9", "forward pipeline --model m --in i --height 1000000", "reconstruct image x --drawings 1000",
-		"caption x -k 10001", "caption x -k 65 --beam 3", "draw x --steps 1001", "draw x --seed -2", "draw x --seed 18446744073709551616", "draw x --steps 99999999999999999999",
+	for _, args := range []string{"caption x --beam 1000000", "caption x --beam 9223372036854775807", "caption x --temperature 1e-300",
+		"caption x --threads 9223372036854775807",
+		"score x --text y --threads 1000000", "draw x --width 1000000", "draw x --height 9",
+		"forward pipeline --model m --in i --height 1000000", "reconstruct image x --drawings 1000",
+		"caption x -k 10001", "caption x -k 65 --beam 3", "draw x --steps 1001", "draw x --seed -2", "draw x --seed 18446744073709551616",
+		"draw x --steps 99999999999999999999",
 		"caption x --top-p nan", "caption x --repetition-penalty inf", "tokenize --clip x --length 1"} {
 		code, _, errs := call(t, append(strings.Fields(args), "--models", "/nowhere")...)
 		if want := args != "draw x --height 9"; want != (code == 2) || strings.Contains(errs, "fault") {
@@ -61,9 +64,11 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestFullDisk(t *testing.T) {
 	png := scene(t, 7)
-	for _, args := range []string{"caption " + png, "caption --json " + png, "embed " + png, "score " + png + " --text x", "tokenize --clip x", "tokenize --jsonl --bert x", "doctor", "--help", "--version"} {
+	for _, args := range []string{"caption " + png, "caption --json " + png, "embed " + png, "score " + png + " --text x",
+		"tokenize --clip x", "tokenize --jsonl --bert x", "doctor", "--help", "--version"} {
 		var errs bytes.Buffer
-		if code := run(context.Background(), strings.Fields(args), full{}, &errs); code != 1 || !strings.HasSuffix(errs.String(), "parley: no space left\n") {
+		if code := run(context.Background(), strings.Fields(args), full{}, &errs); code != 1 || !strings.HasSuffix(errs.String(),
+			"parley: no space left\n") {
 			t.Errorf("%s: code %d, %s", args, code, errs.String())
 		}
 	}
@@ -160,7 +165,8 @@ func TestEarlierRuns(t *testing.T) {
 // TestLike: a PNG's parameters draw it again, to the byte.
 func TestLike(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a.png"), filepath.Join(t.TempDir(), "b.png")
-	if code, _, errs := call(t, "draw", "--steps", "2", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96", "--out", a, "two cats, \"here\"\nand there"); code != 0 {
+	if code, _, errs := call(t, "draw", "--steps", "2", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96",
+		"--out", a, "two cats, \"here\"\nand there"); code != 0 {
 		t.Fatal(errs)
 	}
 	if code, _, errs := call(t, "draw", "--like", a, "--out", b); code != 0 {

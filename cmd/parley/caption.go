@@ -58,7 +58,7 @@ on its neighbours.`}
 			Captions  []caption `json:"captions"`
 			Error     string    `json:"error,omitempty"`
 		}
-		out := list{a: a}
+		out := entries{a: a}
 		named := batch.Several(args)
 		err = eachPicture(cmd.Context(), a, beside.left(where.sources(cmd, args)), func(pictures []pixels.Picture) ([][]rerank.Caption, error) {
 			return m.Caption(a.run(cmd), pictures, k, slices.Repeat([]uint64{first.value}, len(pictures)), o)

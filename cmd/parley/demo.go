@@ -14,7 +14,8 @@ func (a *app) demo() *cobra.Command {
 	f := &loopFlags{}
 	c := &cobra.Command{Use: "demo", Short: "See both reconstructions on the embedded models", Args: cobra.NoArgs,
 		Example: "  parley demo\n  parley demo --seed 7 -k 8",
-		Long:    "Takes three held-out pictures and two texts of the miniature world. JSON as reconstruct's. The results of an earlier demo in --out are replaced."}
+		Long: "Takes three held-out pictures and two texts of the miniature world. JSON as reconstruct's. The results of an earlier demo " +
+			"in --out are replaced."}
 	f.add(a, c, 6)
 	f.addDrawings(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {

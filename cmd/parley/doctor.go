@@ -18,7 +18,8 @@ import (
 )
 
 func (a *app) doctor() *cobra.Command {
-	c := &cobra.Command{Use: "doctor", Short: "Say what this machine offers", Args: cobra.NoArgs, Example: "  parley doctor\n  parley doctor --json"}
+	c := &cobra.Command{Use: "doctor", Short: "Say what this machine offers", Args: cobra.NoArgs,
+		Example: "  parley doctor\n  parley doctor --json"}
 	c.RunE = func(*cobra.Command, []string) error {
 		type model struct {
 			Name string `json:"name"`
@@ -43,7 +44,8 @@ func (a *app) doctor() *cobra.Command {
 			Devices  []string `json:"devices"`
 			GPU      string   `json:"gpu"`
 			Models   []model  `json:"models"`
-		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Threads: cpu.Workers(), Kernels: simd.Active().String(), GFLOPs: matmul.Peak(cpu, 50*time.Millisecond) / 1e9, Free: engine.FreeMemory(cpu), Devices: []string{"cpu"}}
+		}{CPU: cpuid.CPU.BrandName, Cores: runtime.GOMAXPROCS(0), Threads: cpu.Workers(), Kernels: simd.Active().String(),
+			GFLOPs: matmul.Peak(cpu, 50*time.Millisecond) / 1e9, Free: engine.FreeMemory(cpu), Devices: []string{"cpu"}}
 		var methods []string
 		for p := host.Exact; p <= host.Fast; p++ {
 			d := host.NewWith(host.Options{Precision: p})
@@ -57,7 +59,8 @@ func (a *app) doctor() *cobra.Command {
 		for _, g := range gpus {
 			report.Devices = append(report.Devices, g.String())
 		}
-		for _, f := range []cpuid.FeatureID{cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512BF16, cpuid.AVX512VNNI, cpuid.AVX512FP16, cpuid.AMXBF16} {
+		for _, f := range []cpuid.FeatureID{cpuid.AVX2, cpuid.FMA3, cpuid.F16C, cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512BF16,
+			cpuid.AVX512VNNI, cpuid.AVX512FP16, cpuid.AMXBF16} {
 			if cpuid.CPU.Supports(f) {
 				report.Features = append(report.Features, f.String())
 			}
@@ -76,8 +79,10 @@ func (a *app) doctor() *cobra.Command {
 			return a.print(report)
 		}
 		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintf(w, "CPU\t%s, %d threads\nfeatures\t%s\nkernels\t%s, %.0f GFLOP/s of f32 multiply-adds at most\nprecisions\t%s\nmemory\t%.1f GB free\ndevices\t%s\nGPU\t%s\n",
-			report.CPU, report.Threads, strings.Join(report.Features, " "), report.Kernels, report.GFLOPs, strings.Join(methods, ", "), float64(report.Free)/1e9, strings.Join(report.Devices, ", "), report.GPU)
+		fmt.Fprintf(w, "CPU\t%s, %d threads\nfeatures\t%s\nkernels\t%s, %.0f GFLOP/s of f32 multiply-adds at "+
+			"most\nprecisions\t%s\nmemory\t%.1f GB free\ndevices\t%s\nGPU\t%s\n",
+			report.CPU, report.Threads, strings.Join(report.Features, " "), report.Kernels, report.GFLOPs, strings.Join(methods, ", "),
+			float64(report.Free)/1e9, strings.Join(report.Devices, ", "), report.GPU)
 		for _, m := range report.Models {
 			fmt.Fprintf(w, "%s\t%s\n", m.Name, m.Note)
 		}

@@ -118,11 +118,11 @@ in "image_bytes", in base64.`}
 		lost := map[string]string{} // by text
 		if !o.Chunks {
 			if _, err := a.lost(cmd, p.Lost, "--negative", o.Negative, inChunks); err != nil {
-				return err
+				return errors.Join((&entries{a: a}).end(), err) // stopped
 			}
 			for _, t := range texts {
 				if lost[t], err = a.lost(cmd, p.Lost, fmt.Sprintf("the prompt %.40q", t), t, inChunks); err != nil {
-					return err
+					return errors.Join((&entries{a: a}).end(), err)
 				}
 			}
 		}
@@ -156,7 +156,8 @@ func jobsOf(texts []string, seed uint64, k int) []job {
 }
 
 // drawAll draws and writes pictures, and tells of each as it is there.
-func (a *app) drawAll(cmd *cobra.Command, p *models.StableDiffusion, o models.DrawOptions, how parameters.Drawing, jobs []job, lost map[string]string, files *drawings) error {
+func (a *app) drawAll(cmd *cobra.Command, p *models.StableDiffusion, o models.DrawOptions, how parameters.Drawing, jobs []job,
+	lost map[string]string, files *drawings) error {
 	type entry struct {
 		Text       string `json:"text"`
 		Seed       uint64 `json:"seed"`
@@ -165,7 +166,7 @@ func (a *app) drawAll(cmd *cobra.Command, p *models.StableDiffusion, o models.Dr
 		Lost       string `json:"lost,omitempty"`
 		Error      string `json:"error,omitempty"`
 	}
-	out := list{a: a}
+	out := entries{a: a}
 	failed := failures{a: a, what: "drawings", seen: len(jobs)}
 	texts, seeds := make([]string, len(jobs)), make([]uint64, len(jobs))
 	for n, j := range jobs {

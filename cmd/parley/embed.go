@@ -17,7 +17,8 @@ func (a *app) embed() *cobra.Command {
 	var pooled bool
 	var where find
 	c := &cobra.Command{Use: "embed [FILE…] [--text TEXT]…", Short: "Embed pictures and texts with CLIP",
-		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"\n  parley embed --jsonl --recursive photos",
+		Example: "  parley embed --json cat.jpg\n  parley embed --json --text \"a cat\" --text \"a dog\"\n  parley embed --jsonl --recursive " +
+			"photos",
 		Long: "Embeddings have length 1." + finding + `
 
 JSON: [{"file" or "text", "embedding", "lost", "error"}], lost where the end of a
@@ -46,7 +47,7 @@ bytes in "file_bytes", in base64.`}
 			Embedding []float32 `json:"embedding"`
 			Error     string    `json:"error,omitempty"`
 		}
-		out := list{a: a}
+		out := entries{a: a}
 		add := func(e entry) error {
 			if name := e.File; !a.json && e.Error == "" {
 				if e.Text != nil {

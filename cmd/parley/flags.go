@@ -31,7 +31,9 @@ func (f *drawFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.scheduler, "scheduler", "", strings.Join(schedule.Kinds, ", ")+" (the checkpoint's)")
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")
-	c.Flags().StringVar(&f.tiling, "vae-tiling", "auto", "decode in tiles, in less memory, to a picture that differs a little: "+strings.Join(diffusion.Tilings(), ", ")+" (auto: where the whole does not fit)")
+	c.Flags().StringVar(&f.tiling, "vae-tiling", "auto",
+		"decode in tiles, in less memory, to a picture that differs a little: "+strings.Join(diffusion.Tilings(),
+			", ")+" (auto: where the whole does not fit)")
 	c.Flags().IntVar(&f.skip, "clip-skip", 0, "last layers of the text encoder to leave out, as diffusers counts: 1 is what the webui calls 2")
 }
 
@@ -42,7 +44,8 @@ func (f *drawFlags) addNegative(c *cobra.Command) {
 
 // addPrediction is what goes to both the checkpoint and the sampler.
 func (a *app) addPrediction(c *cobra.Command) {
-	c.Flags().StringVar(&a.assume.Prediction, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions, ", ")+" (the checkpoint's)")
+	c.Flags().StringVar(&a.assume.Prediction, "prediction", "", "what Stable Diffusion's UNet predicts: "+strings.Join(convert.Predictions,
+		", ")+" (the checkpoint's)")
 }
 
 // options are the model's own with what the flags say.
@@ -75,7 +78,8 @@ type promptFlags struct {
 }
 
 func (f *promptFlags) add(a *app, c *cobra.Command) {
-	c.Flags().StringVar(&f.long, "long-prompt", "cut", "what a prompt beyond the text encoder's tokens becomes: cut, with a word about it; or chunks, with weights as (word:1.3), [word] and BREAK, as AUTOMATIC1111's webui reads them")
+	c.Flags().StringVar(&f.long, "long-prompt", "cut", "what a prompt beyond the text encoder's tokens becomes: cut, with a word about it; "+
+		"or chunks, with weights as (word:1.3), [word] and BREAK, as AUTOMATIC1111's webui reads them")
 	c.Flags().StringVar(&f.vae, "vae", "", "another autoencoder: a folder or file of one, or a whole checkpoint")
 	c.Flags().StringArrayVar(&f.embeddings, "embedding", nil, "[NAME=]FILE of textual inversion; may be repeated")
 	addClean(a, c)
@@ -83,7 +87,8 @@ func (f *promptFlags) add(a *app, c *cobra.Command) {
 
 // addClean is the flag of what happens to texts before CLIP's words are looked for.
 func addClean(a *app, c *cobra.Command) {
-	c.Flags().StringVar((*string)(&a.clean), "clean", "", "what is done to texts before CLIP's words are looked for: "+cleanings()+" (the checkpoint's: transformers, or lower of open_clip's folders)")
+	c.Flags().StringVar((*string)(&a.clean), "clean", "", "what is done to texts before CLIP's words are looked for: "+cleanings()+" (the "+
+		"checkpoint's: transformers, or lower of open_clip's folders)")
 }
 
 func cleanings() string {

@@ -77,10 +77,12 @@ func (b *flagBench) call(args string) outcome {
 	dir := b.t.TempDir()
 	var list []string
 	for _, a := range strings.Fields(args) {
-		list = append(list, strings.NewReplacer("{F}", b.files, "{O}", dir, "{M}", "../../weights/mini/models", "{W}", "../../weights", "~", " ").Replace(a))
+		list = append(list, strings.NewReplacer("{F}", b.files, "{O}", dir, "{M}", "../../weights/mini/models", "{W}", "../../weights", "~",
+			" ").Replace(a))
 	}
 	var out, errs bytes.Buffer
-	o := outcome{code: runOn(context.Background(), list, strings.NewReader("one line\n"), &out, &errs), files: map[string]string{}, pictures: map[string]*pixels.Image{}}
+	o := outcome{code: runOn(context.Background(), list, strings.NewReader("one line\n"), &out, &errs), files: map[string]string{},
+		pictures: map[string]*pixels.Image{}}
 	o.out, o.errs = strings.ReplaceAll(out.String(), dir, "{O}"), errs.String()
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -152,28 +154,42 @@ func flagRows() map[string]flagRow {
 		"parley precision": {base: draw, set: "--precision exact", check: func(_, have outcome) bool {
 			return strings.Contains(have.files["00-00.png"], `"precision":"exact"`)
 		}},
-		"parley threads":         {base: "doctor --json", set: "--threads 3", want: `"threads": 3`},
-		"parley variant":         {base: "embed --json {F}/a.png --clip {F}/variants", set: "--variant fp16", like: "embed --json {F}/a.png --clip {F}/clip16"},
+		"parley threads": {base: "doctor --json", set: "--threads 3", want: `"threads": 3`},
+		"parley variant": {base: "embed --json {F}/a.png --clip {F}/variants", set: "--variant fp16",
+			like: "embed --json {F}/a.png --clip {F}/clip16"},
 		"parley clip-act":        {base: toy, set: "--clip-act quick_gelu"},
 		"parley clip-head-width": {base: toy, set: "--clip-head-width 4"},
 
-		"caption beam":               {base: sampled, set: "--beam 1", like: "caption {F}/pics --top-k 1 --repetition-penalty 1"},
-		"caption top-k":              {base: sampled, set: "--top-k 1", like: "caption {F}/pics --top-p 0.0001"},
-		"caption top-p":              {base: sampled, set: "--top-p 0.0001", like: "caption {F}/pics --top-k 1"},
-		"caption temperature":        {base: sampled, set: "--temperature 3"},
-		"caption repetition-penalty": {base: caption + " --beam 1", set: "--repetition-penalty 5", like: caption + " --top-k 1 --repetition-penalty 5"},
-		"caption seed":               {base: sampled, set: "--seed 5"},
+		"caption beam":        {base: sampled, set: "--beam 1", like: "caption {F}/pics --top-k 1 --repetition-penalty 1"},
+		"caption top-k":       {base: sampled, set: "--top-k 1", like: "caption {F}/pics --top-p 0.0001"},
+		"caption top-p":       {base: sampled, set: "--top-p 0.0001", like: "caption {F}/pics --top-k 1"},
+		"caption temperature": {base: sampled, set: "--temperature 3"},
+		"caption repetition-penalty": {base: caption + " --beam 1", set: "--repetition-penalty 5", like: caption +
+			" --top-k 1 --repetition-penalty 5"},
+		"caption seed": {base: sampled, set: "--seed 5"},
 		"caption k": {base: sampled + " -k 2", set: "-k 4", check: func(base, have outcome) bool {
 			return len(have.lines()) == 8 && slices.Equal(base.lines()[:2], have.lines()[:2])
 		}},
-		"caption min-length":  {base: caption, set: "--min-length 18", check: func(_, have outcome) bool { return shortest(have) >= 18-4 }},
-		"caption max-length":  {base: caption, set: "--max-length 7", check: func(base, have outcome) bool { return longest(base) > 3 && longest(have) <= 7-4 }},
-		"caption prompt":      {base: caption, set: "--prompt two", check: func(_, have outcome) bool { return !strings.Contains(have.out, ": two") }},
-		"caption keep-prompt": {base: caption + " --prompt two", set: "--keep-prompt", check: func(_, have outcome) bool { return strings.Count(have.out, ": two ") == 2 }},
+		"caption min-length": {base: caption, set: "--min-length 18", check: func(_, have outcome) bool { return shortest(have) >= 18-4 }},
+		"caption max-length": {base: caption, set: "--max-length 7", check: func(base, have outcome) bool {
+			return longest(base) > 3 &&
+				longest(have) <= 7-4
+		}},
+		"caption prompt": {base: caption, set: "--prompt two", check: func(_,
+			have outcome) bool {
+			return !strings.Contains(have.out, ": two")
+		}},
+		"caption keep-prompt": {base: caption + " --prompt two", set: "--keep-prompt", check: func(_,
+			have outcome) bool {
+			return strings.Count(have.out, ": two ") == 2
+		}},
 		"caption prefix": {base: caption, set: "--prefix X~", check: func(base, have outcome) bool {
 			return strings.ReplaceAll(have.out, ": X ", ": ") == base.out && base.out != have.out
 		}},
-		"caption recursive": {base: caption, set: "--recursive", check: func(base, have outcome) bool { return len(base.lines()) == 2 && len(have.lines()) == 3 }},
+		"caption recursive": {base: caption, set: "--recursive", check: func(base, have outcome) bool {
+			return len(base.lines()) == 2 &&
+				len(have.lines()) == 3
+		}},
 
 		"draw steps":      {base: "draw --out {O} a~cat~at~night", set: "--steps 1", like: draw},
 		"draw guidance":   {base: draw, set: "--guidance 9"},
@@ -197,11 +213,14 @@ func flagRows() map[string]flagRow {
 		"draw long-prompt": {base: draw + "~(under~the~stars:1.9)", set: "--long-prompt chunks"},
 		"draw vae":         {base: draw, set: "--vae {F}/sd16"},
 		"draw vae-tiling":  {base: draw + " --width 320 --height 320", set: "--vae-tiling on"},
-		"draw embedding":   {base: draw, set: "--embedding {F}/missing.pt", code: 1, check: func(_, have outcome) bool { return strings.Contains(have.errs, "missing.pt") }},
-		"draw clean":       {base: draw + "~&amp;amp;~dog", set: "--clean openai"},
-		"embed clean":      {base: "embed --text &amp;amp;", set: "--clean openai"},
-		"score clean":      {base: "score --json {F}/a.png --text &amp;amp;", set: "--clean openai"},
-		"tokenize clean":   {base: "tokenize --clip &amp;amp;", set: "--clean openai"},
+		"draw embedding": {base: draw, set: "--embedding {F}/missing.pt", code: 1, check: func(_,
+			have outcome) bool {
+			return strings.Contains(have.errs, "missing.pt")
+		}},
+		"draw clean":     {base: draw + "~&amp;amp;~dog", set: "--clean openai"},
+		"embed clean":    {base: "embed --text &amp;amp;", set: "--clean openai"},
+		"score clean":    {base: "score --json {F}/a.png --text &amp;amp;", set: "--clean openai"},
+		"tokenize clean": {base: "tokenize --clip &amp;amp;", set: "--clean openai"},
 
 		"embed text":      {base: "embed {F}/a.png", set: "--text a~cat", want: "a cat\t128 numbers"},
 		"embed pooled":    {base: "embed {F}/a.png", set: "--pooled"},
@@ -218,21 +237,32 @@ func flagRows() map[string]flagRow {
 		"convert dtype": {base: "convert {M}/clip {O}/x", set: "--dtype f32", check: func(base, have outcome) bool {
 			return len(have.files["x/model.safetensors"]) > len(base.files["x/model.safetensors"])*3/2
 		}},
-		"convert prediction": {base: "convert {W}/convert/testdata/ldm_sd2.ckpt {O}/x", set: "--prediction v_prediction", check: func(base, have outcome) bool {
-			return strings.Contains(have.files["x/scheduler/scheduler_config.json"], "v_prediction") && !strings.Contains(base.files["x/scheduler/scheduler_config.json"], "v_prediction")
-		}},
+		"convert prediction": {base: "convert {W}/convert/testdata/ldm_sd2.ckpt {O}/x", set: "--prediction v_prediction",
+			check: func(base, have outcome) bool {
+				return strings.Contains(have.files["x/scheduler/scheduler_config.json"], "v_prediction") &&
+					!strings.Contains(base.files["x/scheduler/scheduler_config.json"], "v_prediction")
+			}},
 
-		"metrics hyp":         {base: metrics, set: "--hyp {F}/ref.txt"},
-		"metrics refs":        {base: metrics, set: "--refs {F}/hyp.txt"},
-		"metrics each":        {base: metrics + " --json", set: "--each", check: func(base, have outcome) bool { return len(have.out) > len(base.out) }},
+		"metrics hyp":  {base: metrics, set: "--hyp {F}/ref.txt"},
+		"metrics refs": {base: metrics, set: "--refs {F}/hyp.txt"},
+		"metrics each": {base: metrics + " --json", set: "--each", check: func(base,
+			have outcome) bool {
+			return len(have.out) > len(base.out)
+		}},
 		"metrics tokenized":   {base: metrics, set: "--tokenized"},
 		"metrics meteor-data": {base: metrics, set: "--meteor-data ../../bench/score/testdata/meteor", want: "METEOR   "},
 
-		"forward model":              {base: pipeline, set: "--model {F}/sd16"},
-		"forward in":                 {base: pipeline, set: "--in {F}/ids2.safetensors"},
-		"forward out":                {base: pipeline, set: "--out {O}/other.safetensors", check: has("other.safetensors")},
-		"forward force":              {base: pipeline + " --out {F}/force.txt", set: "--force", check: func(base, have outcome) bool { return base.code == 1 }},
-		"forward taps":               {base: pipeline, set: "--taps conv_in", check: func(_, have outcome) bool { return strings.Contains(have.files["out.safetensors"], "tap.") }},
+		"forward model": {base: pipeline, set: "--model {F}/sd16"},
+		"forward in":    {base: pipeline, set: "--in {F}/ids2.safetensors"},
+		"forward out":   {base: pipeline, set: "--out {O}/other.safetensors", check: has("other.safetensors")},
+		"forward force": {base: pipeline + " --out {F}/force.txt", set: "--force", check: func(base,
+			have outcome) bool {
+			return base.code == 1
+		}},
+		"forward taps": {base: pipeline, set: "--taps conv_in", check: func(_,
+			have outcome) bool {
+			return strings.Contains(have.files["out.safetensors"], "tap.")
+		}},
 		"forward repeat":             {base: pipeline, set: "--repeat 2", want: "runs"},
 		"forward seed":               {base: pipeline, set: "--seed 4"},
 		"forward steps":              {base: pipeline, set: "--steps 3"},
@@ -273,13 +303,28 @@ func flagRows() map[string]flagRow {
 		add("seed", flagRow{set: "--seed 3"})
 		add("k", flagRow{set: "-k 3", check: has("00-02.png")})
 		add("out", flagRow{set: "--out {O}/deep", check: has("deep/00-01.png", "deep/sheet.png", "deep/result.json")})
-		add("force", flagRow{base: loop.base + " --out {F}/earlier", set: "--force", check: func(base, have outcome) bool { return base.code == 1 }})
+		add("force", flagRow{base: loop.base + " --out {F}/earlier", set: "--force", check: func(base,
+			have outcome) bool {
+			return base.code == 1
+		}})
 		add("clip-skip", flagRow{set: "--clip-skip 1"})
 		add("vae", flagRow{set: "--vae {F}/sd16"})
-		add("vae-tiling", flagRow{set: "--vae-tiling shout", code: 2, check: func(_, have outcome) bool { return strings.Contains(have.errs, "--vae-tiling shout") }})
-		add("embedding", flagRow{set: "--embedding {F}/missing.pt", code: 1, check: func(_, have outcome) bool { return strings.Contains(have.errs, "missing.pt") }})
-		add("clean", flagRow{set: "--clean shout", code: 2, check: func(_, have outcome) bool { return strings.Contains(have.errs, "--clean shout") }})
-		add("long-prompt", flagRow{set: "--long-prompt shout", code: 2, check: func(_, have outcome) bool { return strings.Contains(have.errs, "--long-prompt shout") }})
+		add("vae-tiling", flagRow{set: "--vae-tiling shout", code: 2, check: func(_,
+			have outcome) bool {
+			return strings.Contains(have.errs, "--vae-tiling shout")
+		}})
+		add("embedding", flagRow{set: "--embedding {F}/missing.pt", code: 1, check: func(_,
+			have outcome) bool {
+			return strings.Contains(have.errs, "missing.pt")
+		}})
+		add("clean", flagRow{set: "--clean shout", code: 2, check: func(_,
+			have outcome) bool {
+			return strings.Contains(have.errs, "--clean shout")
+		}})
+		add("long-prompt", flagRow{set: "--long-prompt shout", code: 2, check: func(_,
+			have outcome) bool {
+			return strings.Contains(have.errs, "--long-prompt shout")
+		}})
 		add("pooled", flagRow{set: "--pooled"})
 		add("beam", flagRow{set: "--beam 2"})
 		add("top-k", flagRow{set: "--top-k 1"})
@@ -297,8 +342,10 @@ func flagRows() map[string]flagRow {
 		add("redraw-duplicates", flagRow{base: loop.base + " --top-k 1", set: "--redraw-duplicates"})
 	}
 	rows["reconstruct text min-length"] = flagRow{base: "reconstruct text two~red~apples -k 1 --steps 8 --out {O}", set: "--min-length 19"}
-	rows["reconstruct image recursive"] = flagRow{base: "reconstruct image {F}/pics -k 1 --steps 1 --out {O}", set: "--recursive", want: "c.png"}
-	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt", check: has("01-00.png", "02-00.png")}
+	rows["reconstruct image recursive"] = flagRow{base: "reconstruct image {F}/pics -k 1 --steps 1 --out {O}", set: "--recursive",
+		want: "c.png"}
+	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt",
+		check: has("01-00.png", "02-00.png")}
 	return rows
 }
 
@@ -442,7 +489,8 @@ func flagFiles(t *testing.T) string {
 			row[i] = 784
 		}
 		row[0], row[1], row[2] = 783, 320, word
-		write(name, tensorFile(t, i64("input_ids", []int{1, 32}, row), i64("negative_ids", []int{1, 32}, append([]int64{783}, slices.Repeat([]int64{784}, 31)...))))
+		write(name, tensorFile(t, i64("input_ids", []int{1, 32}, row), i64("negative_ids", []int{1, 32},
+			append([]int64{783}, slices.Repeat([]int64{784}, 31)...))))
 	}
 	ids("ids.safetensors", 400)
 	ids("ids2.safetensors", 500)
@@ -460,7 +508,8 @@ func flagFiles(t *testing.T) string {
 			}
 		}
 	}
-	write("generate.safetensors", tensorFile(t, safetensors.Tensor{Name: "pixel_values", DType: "F32", Shape: []int{2, 3, 64, 64}, Data: pictures},
+	write("generate.safetensors", tensorFile(t, safetensors.Tensor{Name: "pixel_values", DType: "F32", Shape: []int{2, 3, 64, 64},
+		Data: pictures},
 		i64("input_ids", []int{2, 2}, []int64{220, 5, 220, 5})))
 	for _, args := range []string{
 		"convert ../../weights/convert/testdata/openai_clip.pt {F}/toy/clip",

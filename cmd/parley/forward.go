@@ -27,7 +27,8 @@ func (a *app) forward() *cobra.Command {
 	var repeat int
 	var force bool
 	c := &cobra.Command{Use: "forward NET", Short: "Run one net on tensors, to hold it against a reference", Args: cobra.ExactArgs(1),
-		Example: "  parley forward unet --model sd15/unet --in in.safetensors --out out.safetensors --taps 'down_blocks\\.0'\n  parley forward pipeline --model sd15 --in ids.safetensors --out out.safetensors --seed 7 --scheduler ddim",
+		Example: "  parley forward unet --model sd15/unet --in in.safetensors --out out.safetensors --taps 'down_blocks\\.0'\n  parley " +
+			"forward pipeline --model sd15 --in ids.safetensors --out out.safetensors --seed 7 --scheduler ddim",
 		Long: `Inputs and outputs have Hugging Face's names; pictures are [N, C, H, W].
 
   clip-image     pixel_values → image_embeds, pooler_output, last_hidden_state

@@ -24,11 +24,13 @@ func TestForwardOnPTX(t *testing.T) {
 		taps       string
 	}{
 		{"clip-image", "clip_gelu", map[string]string{"in.pixels": "pixel_values"},
-			map[string]string{"out.vision.embeds": "image_embeds", "out.vision.pooled": "pooler_output", "out.vision.hidden": "last_hidden_state"}, ""},
+			map[string]string{"out.vision.embeds": "image_embeds", "out.vision.pooled": "pooler_output", "out.vision.hidden": "last_hidden_state"},
+			""},
 		{"clip-text", "clip_mixed", map[string]string{"in.ids": "input_ids"},
 			map[string]string{"out.text.embeds": "text_embeds", "out.text.hidden": "last_hidden_state"}, ""},
 		{"blip-vision", "blip_narrow", map[string]string{"in.pixels": "pixel_values"}, map[string]string{"out.hidden": "last_hidden_state"}, ""},
-		{"unet", "unet_odd", map[string]string{"in.sample": "sample", "in.timesteps": "timestep", "in.context": "encoder_hidden_states"}, map[string]string{"out.sample": "sample"}, "block"},
+		{"unet", "unet_odd", map[string]string{"in.sample": "sample", "in.timesteps": "timestep", "in.context": "encoder_hidden_states"},
+			map[string]string{"out.sample": "sample"}, "block"},
 		{"vae-decode", "vae_three", map[string]string{"in.latents": "latents"}, map[string]string{"out.pixels": "sample"}, "decoder"},
 		{"vae-encode", "vae_three", map[string]string{"in.pixels": "sample"}, map[string]string{"out.mean": "latent_mean"}, "encoder"},
 	} {

@@ -111,7 +111,8 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 	f.StringVar(&a.assume.Act, "clip-act", "", "activation of a CLIP without a configuration: gelu or quick_gelu (a guess, which is told)")
 	f.IntVar(&a.assume.HeadWidth, "clip-head-width", 0, "channels of an attention head of such a CLIP's vision tower (a guess, which is told)")
 	f.StringVar(&a.device, "device", "auto", "auto, cpu, cuda:N, or ptx: the GPU's code on an interpreter")
-	f.StringVar(&a.precision, "precision", "", "exact: f32 as it stands; f32: with faster methods; fast: bfloat16 products on the CPU, f16 on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
+	f.StringVar(&a.precision, "precision", "", "exact: f32 as it stands; f32: with faster methods; fast: bfloat16 products on the CPU, f16 "+
+		"on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
 		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.man())

@@ -60,15 +60,25 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"", 0, "Usage"}, {"help", 0, "reconstruct"}, {"reconstruct image --help", 0, "Examples"},
 		{"nothing", 2, "unknown command"}, {"caption", 2, "caption"}, {"caption --what x", 2, "--what"}, {"caption -k 0 x.png", 2, "-k 0"},
-		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "arg"}, {"embed", 2, "--text"}, {"score " + png, 2, "--text"}, {"tokenize x", 2, "--clip or --bert"},
-		{"convert a", 2, "arg"}, {"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"}, {"forward what --model . --in x --out y", 2, "unet"},
-		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"}, {"caption " + png + " --blip nowhere", 1, "nowhere"},
-		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc", 2, "choose one of"}, {"draw x --steps 0", 2, "--steps 0"}, {"draw x --guidance nan", 2, "--guidance NaN"}, {"draw x --guidance inf", 2, "--guidance"}, {"draw x --width 0", 2, "--width 0: want 8 to 8192"}, {"draw x --prediction noise", 2, "--prediction noise"}, {"convert a b --prediction v", 2, "--prediction v"}, {"draw x --strength nan", 2, "--strength"},
-		{"caption " + png + " --temperature nan", 2, "--temperature"}, {"caption " + png + " --top-p 0", 2, "--top-p 0"}, {"caption " + png + " --beam -1", 2, "--beam -1"}, {"reconstruct text x --repetition-penalty 0", 2, "--repetition-penalty"}, {"demo --steps -1", 2, "--steps -1"},
-		{"tokenize --bert --length 5 x", 2, "--length"}, {"score " + png + " missing.png --text x", 1, "missing.png"}, {"embed missing.JPG --text x", 1, "missing.JPG"},
+		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "arg"}, {"embed", 2, "--text"}, {"score " + png, 2, "--text"},
+		{"tokenize x", 2, "--clip or --bert"},
+		{"convert a", 2, "arg"}, {"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"},
+		{"forward what --model . --in x --out y", 2, "unet"},
+		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"},
+		{"caption " + png + " --blip nowhere", 1, "nowhere"},
+		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc", 2, "choose one of"},
+		{"draw x --steps 0", 2, "--steps 0"}, {"draw x --guidance nan", 2, "--guidance NaN"}, {"draw x --guidance inf", 2, "--guidance"},
+		{"draw x --width 0", 2, "--width 0: want 8 to 8192"}, {"draw x --prediction noise", 2, "--prediction noise"},
+		{"convert a b --prediction v", 2, "--prediction v"}, {"draw x --strength nan", 2, "--strength"},
+		{"caption " + png + " --temperature nan", 2, "--temperature"}, {"caption " + png + " --top-p 0", 2, "--top-p 0"},
+		{"caption " + png + " --beam -1", 2, "--beam -1"}, {"reconstruct text x --repetition-penalty 0", 2, "--repetition-penalty"},
+		{"demo --steps -1", 2, "--steps -1"},
+		{"tokenize --bert --length 5 x", 2, "--length"}, {"score " + png + " missing.png --text x", 1, "missing.png"},
+		{"embed missing.JPG --text x", 1, "missing.JPG"},
 		{"draw x --steps 1 --out main_test.go", 1, "main_test.go"}, {"draw x --width 63 --out " + t.TempDir(), 1, "multiples of"},
 		{"convert main_test.go " + t.TempDir() + "/x", 1, "main_test.go"}, {"caption " + png + " --max-length 3", 1, "max length 3"},
-		{"doctor", 0, "kernels"}, {"caption " + png + " --precision int8", 2, "choose one of exact, f32, fast"}, {"caption " + png + " --device tpu", 2, "want auto, cpu, cuda:N or ptx"},
+		{"doctor", 0, "kernels"}, {"caption " + png + " --precision int8", 2, "choose one of exact, f32, fast"},
+		{"caption " + png + " --device tpu", 2, "want auto, cpu, cuda:N or ptx"},
 		{"caption " + png + " --device cpu --precision exact", 0, "chair"}, {"tokenize --bert cat", 0, "cat"},
 	} {
 		code, out, errs := call(t, strings.Fields(c.args)...)
@@ -149,7 +159,8 @@ func TestJSON(t *testing.T) {
 		dir := filepath.Join(dir, string(rune('a'+i)))
 		code, out, errs := call(t, append([]string{"reconstruct", "--json", "--steps", "2", "-k", "3", "--out", dir}, args...)...)
 		got := decode[result](t, out)
-		if code != 0 || len(got) != len(args)-1 || len(got[0].Candidates) != 3 || got[0].Candidates[got[0].Selected].Rank != 1 || got[0].Source != args[1] {
+		if code != 0 || len(got) != len(args)-1 || len(got[0].Candidates) != 3 || got[0].Candidates[got[0].Selected].Rank != 1 ||
+			got[0].Source != args[1] {
 			t.Errorf("reconstruct %v: code %d %s, %+v", args, code, errs, got)
 		}
 		file, err := os.ReadFile(filepath.Join(dir, "result.json"))
@@ -199,7 +210,8 @@ func TestSingleFile(t *testing.T) {
 		latents[i] = byte(i % 60)
 	}
 	in := filepath.Join(dir, "in.safetensors")
-	if err := safetensors.WriteFile(in, []safetensors.Tensor{{Name: "latents", DType: "F32", Shape: []int{1, 4, 4, 6}, Data: latents}}); err != nil {
+	if err := safetensors.WriteFile(in, []safetensors.Tensor{{Name: "latents", DType: "F32", Shape: []int{1, 4, 4, 6},
+		Data: latents}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, src := range []string{"ldm_sd1.safetensors", "ldm_sd2.ckpt", "old_vae.safetensors"} {
@@ -249,7 +261,8 @@ func TestBadFile(t *testing.T) {
 		Seed          uint64
 		Selected      int
 		Candidates    []any
-	}](t, out); code != 1 || len(got) != 2 || got[0].Source != "main_test.go" || got[0].Selected != -1 || got[0].Error == "" || got[1].Source != png || len(got[1].Candidates) != 2 || !strings.Contains(errs, "not a picture") {
+	}](t, out); code != 1 || len(got) != 2 || got[0].Source != "main_test.go" || got[0].Selected != -1 || got[0].Error == "" ||
+		got[1].Source != png || len(got[1].Candidates) != 2 || !strings.Contains(errs, "not a picture") {
 		t.Errorf("reconstruct: code %d, %s, %v", code, errs, got)
 	}
 }
@@ -290,7 +303,8 @@ func TestControlCharacters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(out.String(), quoted); n != 5 || strings.ContainsAny(out.String(), "\x1b\x9b\u202e\t") || !strings.Contains(out.String(), "  naïve café\n") {
+	if n := strings.Count(out.String(), quoted); n != 5 || strings.ContainsAny(out.String(), "\x1b\x9b\u202e\t") ||
+		!strings.Contains(out.String(), "  naïve café\n") {
 		t.Errorf("%d texts of 5 are quoted in %q", n, out.String())
 	}
 	if lines := strings.Count(out.String(), "\n"); lines != 7 {

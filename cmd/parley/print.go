@@ -46,14 +46,14 @@ func (a *app) print(v any) error {
 	return err
 }
 
-// list prints entries as each is there: of an array, or lines of --jsonl. Without
+// entries are printed as each is there: of an array, or lines of --jsonl. Without
 // either it prints nothing.
-type list struct {
+type entries struct {
 	a *app
 	n int
 }
 
-func (l *list) add(v any) error {
+func (l *entries) add(v any) error {
 	if !l.a.json {
 		return l.a.out.err
 	}
@@ -74,7 +74,7 @@ func (l *list) add(v any) error {
 }
 
 // end closes the array.
-func (l *list) end() error {
+func (l *entries) end() error {
 	if !l.a.json || l.a.jsonl {
 		return nil
 	}

@@ -37,7 +37,8 @@ func TestFlagsOfPrompts(t *testing.T) {
 		binary.LittleEndian.PutUint32(vector[4*i:], math.Float32bits(float32(math.Sin(float64(i)))))
 	}
 	learned := filepath.Join(t.TempDir(), "learned.safetensors")
-	if err := safetensors.WriteFile(learned, []safetensors.Tensor{{Name: "emb_params", DType: "F32", Shape: []int{1, width}, Data: vector}}); err != nil {
+	if err := safetensors.WriteFile(learned, []safetensors.Tensor{{Name: "emb_params", DType: "F32", Shape: []int{1, width},
+		Data: vector}}); err != nil {
 		t.Fatal(err)
 	}
 	draw := func(text string, flags ...string) ([]byte, string) {
@@ -118,7 +119,8 @@ func TestFromKeepsTheShape(t *testing.T) {
 			t.Fatal(errs)
 		}
 		b := picture(t, dir)
-		if w, h := binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:]); w != c.w || h != c.h || strings.Contains(errs, "drawn as") != c.told {
+		if w, h := binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:]); w != c.w || h != c.h ||
+			strings.Contains(errs, "drawn as") != c.told {
 			t.Errorf("%q: %d x %d, %q", c.flags, w, h, errs)
 		}
 	}
@@ -164,11 +166,13 @@ func TestNotFiniteIsTold(t *testing.T) {
 		{"draw", "--steps", "1", "--out", t.TempDir(), "a cat"},
 	} {
 		code, out, errs := call(t, append(args, "--json", "--models", dir)...)
-		if code != 1 || !strings.Contains(errs, "not finite") || strings.Contains(errs, "fault") || strings.Contains(out, "-1000000000") || strings.Contains(out, "e+09") {
+		if code != 1 || !strings.Contains(errs, "not finite") || strings.Contains(errs, "fault") || strings.Contains(out, "-1000000000") ||
+			strings.Contains(out, "e+09") {
 			t.Errorf("%v: code %d, %s, %s", args, code, out, errs)
 		}
 		v := decode[any](t, out)
-		if list, ok := v.([]any); ok && len(list) != len(args)-map[string]int{"caption": 1, "embed": 2, "draw": 5}[args[0]]-map[bool]int{true: 2}[args[1] == "-k"] {
+		if list, ok := v.([]any); ok && len(list) != len(args)-map[string]int{"caption": 1, "embed": 2,
+			"draw": 5}[args[0]]-map[bool]int{true: 2}[args[1] == "-k"] {
 			t.Errorf("%v: %d entries in %s", args, len(list), out)
 		}
 	}

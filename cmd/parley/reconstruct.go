@@ -53,9 +53,11 @@ func (f *loopFlags) addDrawings(c *cobra.Command) {
 
 func (a *app) reconstruct() *cobra.Command {
 	c := &cobra.Command{Use: "reconstruct", Short: "Choose the best of K captions of a picture, or of K drawings of a text"}
-	image := &cobra.Command{Use: "image FILE…", Short: "K captions of a picture, a drawing of each; the closest drawing chooses the caption", Args: cobra.MinimumNArgs(1),
+	image := &cobra.Command{Use: "image FILE…", Short: "K captions of a picture, a drawing of each; the closest drawing chooses the caption",
+		Args:    cobra.MinimumNArgs(1),
 		Example: "  parley reconstruct image cat.jpg -k 8\n  parley reconstruct image *.jpg --models /models --json"}
-	text := &cobra.Command{Use: "text TEXT…", Short: "K drawings of a text, a caption of each; the closest caption chooses the drawing", Args: cobra.MinimumNArgs(1),
+	text := &cobra.Command{Use: "text TEXT…", Short: "K drawings of a text, a caption of each; the closest caption chooses the drawing",
+		Args:    cobra.MinimumNArgs(1),
 		Example: "  parley reconstruct text \"two red apples on the grass\" -k 8"}
 	var where find
 	var lines string
@@ -182,7 +184,7 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, so
 		K:         f.k, RedrawDuplicates: f.redraw, Drawings: f.drawings,
 	}
 	failed := failures{a: a, what: "sources"}
-	out := list{a: a}
+	out := entries{a: a}
 	err = l.Run(a.run(cmd), sources, func(r *rerank.Result, err error) error {
 		failed.seen++
 		if !pictures && !draw.Chunks {

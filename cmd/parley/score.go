@@ -86,7 +86,7 @@ type scoreRows struct {
 	a      *app
 	texts  []string
 	lost   []string // of each text, the end that was cut
-	list   list
+	list   entries
 	files  []string // all that is kept of a row that is printed
 	errors []scoreError
 }
@@ -97,7 +97,7 @@ type scoreError struct {
 }
 
 func (a *app) scoreRows(texts, lost []string) *scoreRows {
-	r := &scoreRows{a: a, texts: texts, lost: lost, list: list{a: a}}
+	r := &scoreRows{a: a, texts: texts, lost: lost, list: entries{a: a}}
 	if !a.json {
 		for _, t := range texts {
 			fmt.Fprintf(a.out, "%s  ", pad(terminal.Plain(t)))

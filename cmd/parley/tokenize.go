@@ -47,7 +47,7 @@ Without --models the tokens are OpenAI CLIP's and bert-base-uncased's.`}
 		if err != nil {
 			return err
 		}
-		out := list{a: a}
+		out := entries{a: a}
 		add := func(text string) error {
 			e := entry{Text: text}
 			var err error

@@ -112,7 +112,8 @@ func testGenerate(t *testing.T, dev engine.Device, choose func(i int, model stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := decode.Options{Beams: g.Beams, Keep: g.Keep, LengthPenalty: g.LengthPenalty, NoLengthPenalty: g.LengthPenalty == 0, EarlyStopping: g.Early,
+		o := decode.Options{Beams: g.Beams, Keep: g.Keep, LengthPenalty: g.LengthPenalty, NoLengthPenalty: g.LengthPenalty == 0,
+			EarlyStopping:     g.Early,
 			RepetitionPenalty: g.RepetitionPenalty, MinLength: g.Min, MaxLength: g.Max, EOS: m.Text.Sep, Pad: m.Text.PadID}
 		c, err := m.Text.Start(s, v, o.Rows(len(g.Prompt)), g.Max)
 		if err != nil {

@@ -26,7 +26,8 @@ func (p *Plan) Batch(dev engine.Device, n, memory int) (int, error) {
 			return 0, err
 		}
 		if tiled <= memory {
-			p.note = fmt.Sprintf("a picture of %d x %d pixels is decoded in tiles, which differ a little from the whole one: that needs %v, %v are free",
+			p.note = fmt.Sprintf("a picture of %d x %d pixels is decoded in tiles, which differ a little from the whole one: that needs %v, %v "+
+				"are free",
 				p.o.Width, p.o.Height, engine.Bytes(one), engine.Bytes(memory))
 		}
 		one = tiled

@@ -49,7 +49,8 @@ func TestBitsOfABatch(t *testing.T) {
 						if n == 5 {
 							want = append(want, row)
 						} else if !slices.Equal(row, want[i]) {
-							t.Errorf("%v, %v, guidance %v: drawing %d of %d has other bits than of 5 (%.2g off)", precision, size, guidance, i, n, far(row, want[i]))
+							t.Errorf("%v, %v, guidance %v: drawing %d of %d has other bits than of 5 (%.2g off)", precision, size, guidance, i, n,
+								far(row, want[i]))
 							break
 						}
 					}

@@ -36,7 +36,8 @@ type CaptionOptions struct {
 // Nucleus is the paper's way to many different captions: from the likeliest
 // tokens with 0.9 of the probability, repetitions discouraged.
 func Nucleus() CaptionOptions {
-	return CaptionOptions{Prompt: "a picture of ", Options: decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 5, MaxLength: 20}}
+	return CaptionOptions{Prompt: "a picture of ", Options: decode.Options{Sample: true, TopP: 0.9, RepetitionPenalty: 1.1, MinLength: 5,
+		MaxLength: 20}}
 }
 
 // Beam is the paper's way to one good caption: beam search of width 3.
@@ -134,7 +135,8 @@ func (b *BLIP) Caption(run engine.Run, pictures []pixels.Picture, k int, seeds [
 }
 
 // write continues the prompt in so many rows for each picture.
-func (b *BLIP) write(run engine.Run, pictures []pixels.Picture, prompt []int32, rows int, seeds []uint64, o decode.Options) ([]decode.Text, error) {
+func (b *BLIP) write(run engine.Run, pictures []pixels.Picture, prompt []int32, rows int, seeds []uint64,
+	o decode.Options) ([]decode.Text, error) {
 	if err := o.Check([][]int32{prompt}); err != nil {
 		return nil, err
 	}

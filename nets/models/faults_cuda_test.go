@@ -162,7 +162,8 @@ func TestEveryAllocationFails(t *testing.T) {
 				fail.FailAlloc(n)
 				_, err := w.run(t.Context(), nil)
 				var memory *cuda.OutOfMemory
-				if !errors.As(err, &memory) || memory.Want <= 0 || !errors.Is(err, driver.OutOfMemory) || !strings.Contains(err.Error(), "ptx: ") || !strings.Contains(err.Error(), " are free") {
+				if !errors.As(err, &memory) || memory.Want <= 0 || !errors.Is(err, driver.OutOfMemory) || !strings.Contains(err.Error(), "ptx: ") ||
+					!strings.Contains(err.Error(), " are free") {
 					t.Fatalf("allocation %d of %d fails: %v", n, all, err)
 				}
 				path, _, _ := strings.Cut(err.Error(), ":")

@@ -75,7 +75,8 @@ func wantLayer(t *testing.T, err error, net, layer string) {
 func TestNotFiniteDrawings(t *testing.T) {
 	for _, c := range []struct{ part, tensor, net, layer string }{
 		{"unet", "down_blocks.1.resnets.0.conv2.bias", "the UNet", "unet.down_blocks.1.resnets.0.conv2"},
-		{"unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", "the UNet", "mid_block.attentions.0.transformer_blocks.0.attn2"},
+		{"unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", "the UNet",
+			"mid_block.attentions.0.transformer_blocks.0.attn2"},
 		{"vae", "decoder.mid_block.resnets.1.norm1.weight", "the VAE", "vae.decoder.mid_block.resnets.1.norm1"},
 		{"text_encoder", "layers.1.mlp.fc2.bias", "the text encoder", "text_encoder.text_model.encoder.layers.1"},
 	} {

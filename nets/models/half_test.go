@@ -50,7 +50,8 @@ func TestWhatHalfCostsAScore(t *testing.T) {
 		s := engine.NewStream(t.Context(), dev)
 		defer s.Close()
 		s.Watch(nil, r)
-		z, _, err := plan.Latents(s, diffusion.Batch{IDs: p.Encode([]string{text}), Negative: p.Encode([]string{""}), Noise: diffusion.OneGenerator(seed)})
+		z, _, err := plan.Latents(s, diffusion.Batch{IDs: p.Encode([]string{text}), Negative: p.Encode([]string{""}),
+			Noise: diffusion.OneGenerator(seed)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,8 @@ func sketch(t testing.TB, dev engine.Device) *models.StableDiffusion {
 }
 
 // draw returns two drawings' latents and pictures. step is told of each step.
-func (d drawing) draw(ctx context.Context, p *models.StableDiffusion, dev engine.Device, step func()) (latents, pictures []float32, err error) {
+func (d drawing) draw(ctx context.Context, p *models.StableDiffusion, dev engine.Device, step func()) (latents, pictures []float32,
+	err error) {
 	o := p.Defaults.Options
 	o.Scheduler, o.Steps, o.Guidance = d.kind, d.steps, d.guidance
 	if d.from {

@@ -112,7 +112,8 @@ func TestForwardMini(t *testing.T) {
 	}
 	picture := engine.FromF32(x, 1, 3, size, size)
 	ids := engine.FromI32([]int32{220, 5, 7}, 1, 3)
-	sd := forward.Tensors{"sample": engine.FromF32(x[:4*16*16], 1, 4, 16, 16), "timestep": engine.FromI32([]int32{500}, 1), "encoder_hidden_states": nil}
+	sd := forward.Tensors{"sample": engine.FromF32(x[:4*16*16], 1, 4, 16, 16), "timestep": engine.FromI32([]int32{500}, 1),
+		"encoder_hidden_states": nil}
 	for _, c := range []struct {
 		net, model string
 		in         forward.Tensors
@@ -187,7 +188,8 @@ func TestCaptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if others[1][0].Text != few[0][0].Text || others[1][1].Text != few[0][1].Text || others[2][0].Text == many[2][0].Text && others[2][1].Text == many[2][1].Text {
+	if others[1][0].Text != few[0][0].Text || others[1][1].Text != few[0][1].Text || others[2][0].Text == many[2][0].Text &&
+		others[2][1].Text == many[2][1].Text {
 		t.Errorf("with seeds 1, 9 and 7: %v, with 9: %v", others, many)
 	}
 	beams, err := c.Caption(run, pictures, 4, make([]uint64, 3), models.Beam())
@@ -271,7 +273,8 @@ func TestFromAPicture(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := run.Stream()
-		z, _, err := plan.Latents(s, diffusion.Batch{IDs: rows("input_ids"), Negative: rows("negative_ids"), Noise: diffusion.OneGenerator(9), Init: init})
+		z, _, err := plan.Latents(s, diffusion.Batch{IDs: rows("input_ids"), Negative: rows("negative_ids"), Noise: diffusion.OneGenerator(9),
+			Init: init})
 		if err != nil {
 			t.Fatal(err)
 		}

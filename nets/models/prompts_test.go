@@ -122,7 +122,8 @@ func TestStatesOfChunks(t *testing.T) {
 	weights := slices.Repeat([]float32{1}, 2*size)
 	weights[2], weights[size+1] = 1.5, 0.5
 	want := slices.Clone(apart)
-	if err := prompt.Weigh(want, []prompt.Chunk{{IDs: rows[0], Weights: weights[:size]}, {IDs: rows[1], Weights: weights[size:]}}); err != nil {
+	if err := prompt.Weigh(want, []prompt.Chunk{{IDs: rows[0], Weights: weights[:size]}, {IDs: rows[1],
+		Weights: weights[size:]}}); err != nil {
 		t.Fatal(err)
 	}
 	have := get([][]int32{both, both}, [][]float32{weights, nil})

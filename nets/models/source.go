@@ -144,7 +144,8 @@ func (s Source) clipTokens(folder, pad string) (tokens *vocab.CLIP, err error) {
 func covers(what string, ids []int32, vocabulary int) error {
 	for _, id := range ids {
 		if int(id) >= vocabulary {
-			return fmt.Errorf("%s: the tokenizer gives the id %d, the model has %d tokens: its own vocabulary is missing from its folder", what, id, vocabulary)
+			return fmt.Errorf("%s: the tokenizer gives the id %d, the model has %d tokens: its own vocabulary is missing from its folder", what,
+				id, vocabulary)
 		}
 	}
 	return nil

@@ -48,7 +48,8 @@ func TestOneTowerAlone(t *testing.T) {
 		fails   func(*models.CLIP) ([]float32, error)
 		err     string
 	}{
-		{"a tensor of the text tower is missing", "text_model.encoder.layers.1.mlp.fc1.weight", "", images, texts, "text_model.encoder.layers.1.mlp.fc1.weight"},
+		{"a tensor of the text tower is missing", "text_model.encoder.layers.1.mlp.fc1.weight", "", images, texts,
+			"text_model.encoder.layers.1.mlp.fc1.weight"},
 		{"the text tower is missing", "text_", "", images, texts, "without a text tower"},
 		{"the vocabulary is missing", "", "vocab.json", images, texts, "vocab"},
 		{"half of the picture tower is missing", "vision_model.encoder", "", texts, images, "vision_model"},

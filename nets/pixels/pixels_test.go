@@ -223,7 +223,8 @@ func TestRefusals(t *testing.T) {
 		`{`: "p.json", `{"resample":9}`: "resample", `{"size":{"height":-1,"width":3}}`: "size.height", `{"size":"x"}`: "size",
 		`{"image_mean":[1]}`: "image_mean", `{"image_std":[0,1,1]}`: "image_std", `{"do_resize":false}`: "do_resize",
 	} {
-		if _, err := ParseProcessor(fstest.MapFS{"p.json": {Data: []byte(config)}}, "p.json"); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseProcessor(fstest.MapFS{"p.json": {Data: []byte(config)}}, "p.json"); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", config, err, want)
 		}
 	}

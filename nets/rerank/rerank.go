@@ -248,7 +248,8 @@ func (l *Loop) compare(run engine.Run, c *Candidate, source *tensor.Dense, d Dra
 
 // score is the cosine of one embedding with the source's. Where embeddings are
 // kept, they are what is compared; elsewhere only the cosine leaves the device.
-func (l *Loop) score(source *tensor.Dense, embed func() (*tensor.Dense, error), score func() ([]float64, error)) (float64, []float32, error) {
+func (l *Loop) score(source *tensor.Dense, embed func() (*tensor.Dense, error), score func() ([]float64, error)) (float64, []float32,
+	error) {
 	if !l.Embeddings {
 		scores, err := score()
 		if err != nil {

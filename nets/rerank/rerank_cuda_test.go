@@ -110,7 +110,8 @@ func TestLoopsAgreeCUDA(t *testing.T) {
 		}
 	}
 	mean := sum / float64(max(same, 1))
-	t.Logf("%d of %d choices agree, %d of them ties; %d of %d captions are equal; scores differ by %.2g on average where they are, by %.2g at most", agree, sources, ties, same, texts, mean, worst)
+	t.Logf("%d of %d choices agree, %d of them ties; %d of %d captions are equal; scores differ by %.2g on average where they are, by %.2g "+
+		"at most", agree, sources, ties, same, texts, mean, worst)
 	if agree*100 < 95*sources {
 		t.Errorf("%d of %d choices agree", agree, sources)
 	}
@@ -185,7 +186,8 @@ func TestWhatLeavesTheDevice(t *testing.T) {
 		var err error
 		if image {
 			w.loop.K = 2
-			r, err = w.loop.One(w.run(t.Context()), rerank.Source{Name: "a scene", Picture: pixels.New(70, 50, color.RGBA{200, 30, 90, 255}), Seed: 5})
+			r, err = w.loop.One(w.run(t.Context()), rerank.Source{Name: "a scene", Picture: pixels.New(70, 50, color.RGBA{200, 30, 90, 255}),
+				Seed: 5})
 		} else {
 			r, err = w.text(t.Context(), 2)
 		}

@@ -244,7 +244,8 @@ func TestChoicesOfFasterMethods(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%g of %g choices and %g of %g captions are the same; scores differ by %.2g on average and by %.2g at most", chosen, choices, same, captions, mean/same, worst)
+			t.Logf("%g of %g choices and %g of %g captions are the same; scores differ by %.2g on average and by %.2g at most", chosen, choices,
+				same, captions, mean/same, worst)
 			if chosen < p.choices*choices || same < p.captions*captions || !(worst <= p.score) {
 				t.Errorf("want shares of %g and %g, and scores within %g", p.choices, p.captions, p.score)
 			}

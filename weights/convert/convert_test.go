@@ -97,10 +97,13 @@ func TestRefused(t *testing.T) {
 		entries []weights.Entry
 	}{
 		{"f: not a checkpoint of CLIP, BLIP or Stable Diffusion; it begins with a, b", []weights.Entry{entry("b", 1), entry("a", 1)}},
-		{"a Stable Diffusion XL checkpoint", []weights.Entry{entry("model.diffusion_model.out.0.bias", 1), entry("conditioner.embedders.0.x", 1)}},
+		{"a Stable Diffusion XL checkpoint", []weights.Entry{entry("model.diffusion_model.out.0.bias", 1),
+			entry("conditioner.embedders.0.x", 1)}},
 		{"a CLIP with a ResNet", []weights.Entry{entry("visual.layer1.0.conv1.weight", 1)}},
-		{"f: visual.what: a tensor that this layout does not have", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1), entry("visual.what", 1)}},
-		{"have [4], want rows that divide by 3", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1), entry("transformer.resblocks.0.attn.in_proj_bias", 4)}},
+		{"f: visual.what: a tensor that this layout does not have", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1),
+			entry("visual.what", 1)}},
+		{"have [4], want rows that divide by 3", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1),
+			entry("transformer.resblocks.0.attn.in_proj_bias", 4)}},
 		{"visual.proj: have [3], want a matrix", []weights.Entry{entry("visual.conv1.weight", 1, 1, 1, 1), entry("visual.proj", 3)}},
 	} {
 		_, err := Canonical(weights.NewSet(c.entries))
@@ -133,7 +136,8 @@ func TestConvert(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.Reader()
-	if ch := r.Ints("block_out_channels", nil); fmt.Sprint(ch) != "[4 8]" || r.Int("cross_attention_dim", 0) != 8 || r.Int("layers_per_block", 0) != 1 ||
+	if ch := r.Ints("block_out_channels", nil); fmt.Sprint(ch) != "[4 8]" || r.Int("cross_attention_dim", 0) != 8 ||
+		r.Int("layers_per_block", 0) != 1 ||
 		fmt.Sprint(r.Strings("up_block_types", nil)) != "[UpBlock2D CrossAttnUpBlock2D]" || r.Err() != nil {
 		t.Errorf("%v, %v", c, r.Err())
 	}
@@ -162,7 +166,8 @@ func TestConvert(t *testing.T) {
 	if err := Convert(ctx, one, two, Options{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over an existing folder: %v", err)
 	}
-	if err := Convert(ctx, one, filepath.Join(dir, "x"), Options{DType: "int4"}); err == nil || !strings.Contains(err.Error(), "want F32, F16 or BF16") {
+	if err := Convert(ctx, one, filepath.Join(dir, "x"), Options{DType: "int4"}); err == nil ||
+		!strings.Contains(err.Error(), "want F32, F16 or BF16") {
 		t.Errorf("have %v", err)
 	}
 	stopped, cancel := context.WithCancel(ctx)

@@ -142,7 +142,8 @@ func TestGuesses(t *testing.T) {
 		heads  int
 		note   string // "" for none
 	}{
-		{alone, Assume{}, "gelu", 1, "GELU, as in most of open_clip's models, is assumed (--clip-act), and heads of 8 channels (--clip-head-width)"},
+		{alone, Assume{}, "gelu", 1, "GELU, as in most of open_clip's models, is assumed (--clip-act), and heads of 8 channels " +
+			"(--clip-head-width)"},
 		{named, Assume{}, "quick_gelu", 1, "QuickGELU, by its name, is assumed"},
 		{alone, Assume{Act: "quick_gelu", HeadWidth: 4}, "quick_gelu", 2, ""},
 		{alone, Assume{Act: "gelu"}, "gelu", 1, "assumed are heads of 8 channels"},

@@ -231,7 +231,8 @@ func TestConvertedScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(filepath.Join(two, "scheduler", "scheduler_config.json"))
-	want := "{\n  \"_class_name\": \"DPMSolverMultistepScheduler\",\n  \"clip_sample\": false,\n  \"lambda_min_clipped\": -Infinity,\n  \"steps_offset\": 1\n}\n"
+	want := "{\n  \"_class_name\": \"DPMSolverMultistepScheduler\",\n  \"clip_sample\": false,\n  \"lambda_min_clipped\": -Infinity,\n  " +
+		"\"steps_offset\": 1\n}\n"
 	if err != nil || string(data) != want {
 		t.Errorf("have %s, %v", data, err)
 	}

@@ -141,7 +141,8 @@ func TestWith(t *testing.T) {
 		t.Errorf("cleaned: %v", ids)
 	}
 	for _, l := range []Learned{
-		{}, {Names: []string{"x"}}, {Names: []string{"cat"}, Vectors: 1}, {Names: []string{"<toy>"}, Vectors: 1}, {Names: []string{" "}, Vectors: 1},
+		{}, {Names: []string{"x"}}, {Names: []string{"cat"}, Vectors: 1}, {Names: []string{"<toy>"}, Vectors: 1},
+		{Names: []string{" "}, Vectors: 1},
 	} {
 		if _, err := w.With(n+4, l); err == nil {
 			t.Errorf("%+v is taken", l)

@@ -103,7 +103,8 @@ func CLIPFiles(pad string) (map[string][]byte, error) {
 		special[k] = v
 	}
 	special["pad_token"] = pad
-	config := map[string]any{"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": true, "errors": "replace", "add_prefix_space": false}
+	config := map[string]any{"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": true, "errors": "replace",
+		"add_prefix_space": false}
 	return withSettings(map[string][]byte{"vocab.json": vocabulary, "merges.txt": lines}, config, special)
 }
 
@@ -146,7 +147,8 @@ func BERTFiles() (map[string][]byte, error) {
 	for k, v := range bertTokens {
 		special[k] = v
 	}
-	config := map[string]any{"tokenizer_class": "BertTokenizer", "model_max_length": 512, "do_lower_case": true, "tokenize_chinese_chars": true}
+	config := map[string]any{"tokenizer_class": "BertTokenizer", "model_max_length": 512, "do_lower_case": true,
+		"tokenize_chinese_chars": true}
 	return withSettings(map[string][]byte{"vocab.txt": words}, config, special)
 }
 

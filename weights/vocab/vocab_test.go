@@ -202,13 +202,15 @@ func TestRefusals(t *testing.T) {
 		fsys fstest.MapFS
 		want string
 	}{
-		"nothing":      {fstest.MapFS{"d/x": file("")}, "d"},
-		"vocab":        {fstest.MapFS{"d/vocab.json": file("{"), "d/merges.txt": file("")}, "vocab.json"},
-		"no specials":  {fstest.MapFS{"d/vocab.json": file(`{"a":0}`), "d/merges.txt": file("#version: 0.2\n")}, "vocab.json"},
-		"merges":       {fstest.MapFS{"d/vocab.json": file(`{"a":0,"<|startoftext|>":1,"<|endoftext|>":2}`), "d/merges.txt": file("#version: 0.2\na b c\n")}, "merges.txt"},
-		"no merges":    {fstest.MapFS{"d/vocab.json": file(`{"a":0}`)}, "merges.txt"},
-		"negative ids": {fstest.MapFS{"d/vocab.json": file(`{"a":-1,"<|startoftext|>":1,"<|endoftext|>":2}`), "d/merges.txt": file("#version: 0.2\na a\n")}, "vocab.json"},
-		"tokenizer":    {fstest.MapFS{"d/tokenizer.json": file(`{"model":7}`)}, "tokenizer.json"},
+		"nothing":     {fstest.MapFS{"d/x": file("")}, "d"},
+		"vocab":       {fstest.MapFS{"d/vocab.json": file("{"), "d/merges.txt": file("")}, "vocab.json"},
+		"no specials": {fstest.MapFS{"d/vocab.json": file(`{"a":0}`), "d/merges.txt": file("#version: 0.2\n")}, "vocab.json"},
+		"merges": {fstest.MapFS{"d/vocab.json": file(`{"a":0,"<|startoftext|>":1,"<|endoftext|>":2}`),
+			"d/merges.txt": file("#version: 0.2\na b c\n")}, "merges.txt"},
+		"no merges": {fstest.MapFS{"d/vocab.json": file(`{"a":0}`)}, "merges.txt"},
+		"negative ids": {fstest.MapFS{"d/vocab.json": file(`{"a":-1,"<|startoftext|>":1,"<|endoftext|>":2}`),
+			"d/merges.txt": file("#version: 0.2\na a\n")}, "vocab.json"},
+		"tokenizer": {fstest.MapFS{"d/tokenizer.json": file(`{"model":7}`)}, "tokenizer.json"},
 	} {
 		if _, err := LoadCLIP(c.fsys, "d"); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("CLIP, %s: error %v, want one with %q", name, err, c.want)
@@ -220,8 +222,9 @@ func TestRefusals(t *testing.T) {
 	}{
 		"nothing":     {fstest.MapFS{"d/x": file("")}, "d"},
 		"no specials": {fstest.MapFS{"d/vocab.txt": file("a\nb\n")}, "vocab.txt"},
-		"config":      {fstest.MapFS{"d/vocab.txt": file("[PAD]\n[UNK]\n[CLS]\n[SEP]\n"), "d/tokenizer_config.json": file("[")}, "tokenizer_config.json"},
-		"tokenizer":   {fstest.MapFS{"d/tokenizer.json": file(`{}`)}, "tokenizer.json"},
+		"config": {fstest.MapFS{"d/vocab.txt": file("[PAD]\n[UNK]\n[CLS]\n[SEP]\n"), "d/tokenizer_config.json": file("[")},
+			"tokenizer_config.json"},
+		"tokenizer": {fstest.MapFS{"d/tokenizer.json": file(`{}`)}, "tokenizer.json"},
 	} {
 		if _, err := LoadBERT(c.fsys, "d"); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("BERT, %s: error %v, want one with %q", name, err, c.want)
@@ -256,7 +259,8 @@ func FuzzEncode(f *testing.F) {
 
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(`{"a":0,"a</w>":1,"<|startoftext|>":2,"<|endoftext|>":3}`), []byte("#version: 0.2\na a</w>\n"), []byte(`{"pad_token":"a"}`))
-	f.Add([]byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##b\n"), []byte(`{"model":{"type":"WordPiece","vocab":{"a":0}}}`), []byte(`{"do_lower_case":false}`))
+	f.Add([]byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##b\n"), []byte(`{"model":{"type":"WordPiece","vocab":{"a":0}}}`),
+		[]byte(`{"do_lower_case":false}`))
 	f.Fuzz(func(t *testing.T, a, b, config []byte) {
 		fsys := fstest.MapFS{"vocab.json": {Data: a}, "merges.txt": {Data: b}, "vocab.txt": {Data: a}, "tokenizer_config.json": {Data: config}}
 		if c, err := LoadCLIP(fsys, "."); err == nil {

@@ -115,7 +115,8 @@ func (d Drawing) String() string {
 			sampler = s[1]
 		}
 	}
-	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %v, Seed: %d, Size: %dx%d", d.Steps, quote(sampler), d.Guidance, d.Seed, d.Width, d.Height)
+	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %v, Seed: %d, Size: %dx%d", d.Steps, quote(sampler), d.Guidance, d.Seed, d.Width,
+		d.Height)
 	if d.ClipSkip > 0 {
 		fmt.Fprintf(&b, ", Clip skip: %d", d.ClipSkip+1)
 	}

@@ -94,7 +94,8 @@ var (
 // results of own sources alone.
 func vacant(dir string, own []string) error {
 	refuse := func(name string) error {
-		return &output.ExistsError{Path: dir, Why: fmt.Sprintf("a folder with an earlier run's %s: name another, or write over it with --force", name)}
+		return &output.ExistsError{Path: dir, Why: fmt.Sprintf("a folder with an earlier run's %s: name another, or write over it with --force",
+			name)}
 	}
 	ours := map[string]bool{} // pictures of own sources
 	results := 0

@@ -157,7 +157,7 @@ func TestFolder(t *testing.T) {
 func TestResultIsWholeOrNotThere(t *testing.T) {
 	dir := t.TempDir()
 	write := func(sources ...string) (*results.Folder, error) {
-		f, err := results.NewFolder(dir, results.Options{})
+		f, err := results.NewFolder(dir, results.Options{Force: true})
 		if err != nil {
 			t.Fatal(err)
 		}

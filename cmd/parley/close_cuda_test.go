@@ -32,7 +32,7 @@ func TestCommandsGiveMemoryBack(t *testing.T) {
 		{a.embed(), png + " --text cat"},
 		{a.score(), png + " --text cat"},
 		{a.draw(), "cat" + small},
-		{a.reconstruct(), "text cat -k 1 --beam 1 --max-length 6" + small},
+		{a.reconstruct(), "text cat -k 1 --beam 1 --max-length 6" + small + "/loop"},
 	} {
 		c.command.SetArgs(strings.Fields(c.args))
 		if err := c.command.ExecuteContext(t.Context()); err != nil {

@@ -9,23 +9,24 @@ import (
 	"strings"
 	"testing"
 
+	"parley/nets/pixels"
 	"parley/weights"
 	"parley/weights/mini"
 	"parley/weights/safetensors"
 )
 
 // picture is the bytes of the only drawing in a folder.
-func picture(t *testing.T, dir string) []byte {
+func picture(t *testing.T, dir string) *pixels.Image {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, "*.png"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%v %v", found, err)
 	}
-	b, err := os.ReadFile(found[0])
+	m, err := pixels.Read(found[0]) // the file tells its prompt, too
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	return m
 }
 
 // TestFlagsOfPrompts: each flag changes the picture or the ids, or is refused with the
@@ -49,7 +50,7 @@ func TestFlagsOfPrompts(t *testing.T) {
 		if code != 0 {
 			t.Fatalf("%q: code %d: %s", args, code, errs)
 		}
-		return picture(t, dir), errs
+		return picture(t, dir).Pix, errs
 	}
 	long := strings.Repeat("red apple ", 20)
 	plain, told := draw(long + "at night")
@@ -80,7 +81,7 @@ func TestFlagsOfPrompts(t *testing.T) {
 		t.Errorf("code %d, %+v", code, got)
 	}
 	for flags, want := range map[string]string{
-		"--long-prompt weave": "cut or chunks", "--clean soap": "openai", "--clip-skip -1": "--clip-skip", "--vae-tiling maybe": "auto, on, off",
+		"--long-prompt weave": "cut, chunks", "--clean soap": "openai", "--clip-skip -1": "--clip-skip", "--vae-tiling maybe": "auto, on, off",
 		"--embedding =a.pt": "name before =", "--embedding none.pt": "none.pt", "--vae none": "--vae",
 	} {
 		code, _, errs := call(t, append([]string{"draw", "--out", t.TempDir(), "a cat"}, strings.Fields(flags)...)...)
@@ -109,7 +110,7 @@ func TestFromKeepsTheShape(t *testing.T) {
 	from := filepath.Join(dir, "00-00.png")
 	for _, c := range []struct {
 		flags string
-		w, h  uint32
+		w, h  int
 		told  bool
 	}{{"", 88, 44, true}, {"--width 32", 32, 16, true}, {"--height 32", 64, 32, true}, {"--width 40 --height 40", 40, 40, false}} {
 		dir := t.TempDir()
@@ -118,10 +119,9 @@ func TestFromKeepsTheShape(t *testing.T) {
 		if code != 0 {
 			t.Fatal(errs)
 		}
-		b := picture(t, dir)
-		if w, h := binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:]); w != c.w || h != c.h ||
-			strings.Contains(errs, "drawn as") != c.told {
-			t.Errorf("%q: %d x %d, %q", c.flags, w, h, errs)
+		m := picture(t, dir)
+		if m.W != c.w || m.H != c.h || strings.Contains(errs, "drawn as") != c.told {
+			t.Errorf("%q: %d x %d, %q", c.flags, m.W, m.H, errs)
 		}
 	}
 }

@@ -177,7 +177,7 @@ sd.net.first.add add %[1]s
 sd.net.first  %[2]s
 sd.net.twice add + by hand %[1]s
 sd.net.add add %[1]s
-sd.net.copy  10
+sd.net.copy memcpy DtoD 10
 sd.net  %[3]s
 `, add[2], add[7], add[len(add)-1]) || add[2] == "0" {
 		t.Errorf("recorded\n%s", want)

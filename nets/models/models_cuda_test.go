@@ -274,6 +274,9 @@ func TestJudgeCUDA(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := judges[1].Ready(true, true); err != nil { // towers load when they are first of use
+		t.Fatal(err)
+	}
 	loaded, run := dev.Usage(), engine.NewRun(t.Context())
 	embed := func(j *models.CLIP) ([]float32, error) {
 		a, err := j.EmbedImages(run, pictures, models.EmbedOptions{})

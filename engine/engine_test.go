@@ -190,3 +190,32 @@ func TestAnOperationWithinAnother(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// ends is a context that ends when it has been asked n times.
+type ends struct {
+	context.Context
+	n int
+}
+
+func (e *ends) Err() error {
+	if e.n--; e.n >= 0 {
+		return nil
+	}
+	return context.Canceled
+}
+
+// TestGetIsWholeOrAnError: a run that ends at any moment of a copy to the host is an
+// error, never values that nobody copied.
+func TestGetIsWholeOrAnError(t *testing.T) {
+	for n := range 12 {
+		e := &ends{t.Context(), 1 << 30}
+		s := engine.NewStream(e, host.New(1))
+		x := s.Put(engine.FromF32([]float32{1, 2}, 2))
+		e.n = n
+		if y, err := s.Get(x); err == nil && y.F32()[1] != 2 {
+			t.Errorf("the run ends at check %d: %v", n, y.F32())
+		} else if n == 0 && err == nil {
+			t.Error("a run that has ended copies")
+		}
+	}
+}

@@ -271,6 +271,9 @@ func (s *Stream) Get(t *Tensor) (*Tensor, error) {
 			err = s.wrap(e, "download of", t)
 		}
 	})
+	if err == nil {
+		err = s.err // the run ended before the copy
+	}
 	if err != nil {
 		return nil, err
 	}

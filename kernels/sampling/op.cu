@@ -25,7 +25,9 @@
 #include "block.cuh"
 #include "philox.cuh"
 
-namespace {
+// Named: an unnamed one gets a name of the moment where its constants are emitted,
+// and the PTX would differ from run to run.
+namespace sampling {
 
 using u64 = unsigned long long;
 
@@ -373,7 +375,9 @@ inline void continuations(const float* logits, const int* ids, const int* counts
   }
 }
 
-}  // namespace
+}  // namespace sampling
+
+using namespace sampling;
 
 #define ENTRY extern "C" __global__ void __launch_bounds__(kThreads, 1)
 

@@ -16,6 +16,7 @@ import (
 func (a *app) draw() *cobra.Command {
 	var f drawFlags
 	var words promptFlags
+	var pictures reading
 	var first seed
 	var k int
 	var to, from, list, like string
@@ -48,6 +49,7 @@ in "image_bytes", in base64.`}
 	f.addNegative(c)
 	a.addPrediction(c)
 	words.add(a, c)
+	pictures.add(c)
 	addSeed(c.Flags(), &first, "of the first drawing; the same as torch's CPU generator")
 	c.Flags().IntVarP(&k, "k", "k", 1, "drawings of each text")
 	c.Flags().StringVarP(&to, "out", "o", "out", "folder of the pictures, or a .png file")
@@ -91,7 +93,7 @@ in "image_bytes", in base64.`}
 		}
 		var init initImage
 		if from != "" {
-			if init, err = readInit(from, again, named); err != nil {
+			if init, err = readInit(from, pictures.Options, again, named); err != nil {
 				return err
 			}
 		}
@@ -131,7 +133,7 @@ in "image_bytes", in base64.`}
 		if err != nil {
 			return err
 		}
-		how.Init, how.InitSHA256 = init.path, init.sum
+		how.Init, how.InitSHA256, how.InitICC = init.path, init.sum, init.picture != nil && pictures.ICC
 		return a.drawAll(cmd, p, o, how, jobs, lost, files)
 	}
 	return c

@@ -113,6 +113,11 @@ func size(w, h int) func(base, have outcome) bool {
 	}
 }
 
+// tooLarge holds where a picture is refused for its size, with the flag that says so.
+func tooLarge(base, have outcome) bool {
+	return base.code == 0 && strings.Contains(have.errs, "at most 100 are read; --max-pixels")
+}
+
 // has holds where these files are written, and the base's are not.
 func has(names ...string) func(base, have outcome) bool {
 	return func(base, have outcome) bool {
@@ -230,6 +235,15 @@ func flagRows() map[string]flagRow {
 		}},
 		"score recursive": {base: "score {F}/pics --text x", set: "--recursive", want: "c.png"},
 
+		"embed icc":          {base: "embed --json {F}/wide.png", set: "--icc"},
+		"score icc":          {base: "score --json {F}/wide.png --text x", set: "--icc"},
+		"caption icc":        {base: "caption --json {F}/wide.png", set: "--icc"},
+		"draw icc":           {base: draw + " --from {F}/wide.png --steps 4 --strength 0.3", set: "--icc"},
+		"embed max-pixels":   {base: "embed {F}/pics", set: "--max-pixels 100", code: 1, check: tooLarge},
+		"score max-pixels":   {base: "score {F}/pics --text x", set: "--max-pixels 100", code: 1, check: tooLarge},
+		"caption max-pixels": {base: caption, set: "--max-pixels 100", code: 1, check: tooLarge},
+		"draw max-pixels":    {base: draw + " --from {F}/a.png --steps 4", set: "--max-pixels 100", code: 1, check: tooLarge},
+
 		"tokenize clip":   {base: "tokenize a~photo", set: "--clip", want: "[49406 320 1125 49407]"},
 		"tokenize bert":   {base: "tokenize a~photo", set: "--bert", want: "[101 1037 6302 102]"},
 		"tokenize length": {base: "tokenize --clip a~photo", set: "--length 3", want: "[49406 320 49407]"},
@@ -342,6 +356,9 @@ func flagRows() map[string]flagRow {
 		add("redraw-duplicates", flagRow{base: loop.base + " --top-k 1", set: "--redraw-duplicates"})
 	}
 	rows["reconstruct text min-length"] = flagRow{base: "reconstruct text two~red~apples -k 1 --steps 8 --out {O}", set: "--min-length 19"}
+	rows["reconstruct image icc"] = flagRow{base: "reconstruct image {F}/wide.png -k 1 --steps 1 --json --out {O}", set: "--icc"}
+	rows["reconstruct image max-pixels"] = flagRow{base: "reconstruct image {F}/a.png -k 1 --steps 1 --out {O}", set: "--max-pixels 100",
+		code: 1, check: tooLarge}
 	rows["reconstruct image recursive"] = flagRow{base: "reconstruct image {F}/pics -k 1 --steps 1 --out {O}", set: "--recursive",
 		want: "c.png"}
 	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt",
@@ -474,6 +491,11 @@ func flagFiles(t *testing.T) string {
 	write("pics/a.png", scenes[7].PNG)
 	write("pics/b.png", scenes[12].PNG)
 	write("pics/sub/c.png", scenes[9].PNG)
+	wide, err := os.ReadFile("../../nets/pixels/testdata/files/wide.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("wide.png", wide)
 	write("texts.txt", []byte("a dog\n\ntwo cats\n"))
 	write("hyp.txt", []byte("a dog sits, on the grass\ntwo cats\n"))
 	write("ref.txt", []byte("a dog sits on grass\ntwo black cats\n"))

@@ -35,6 +35,7 @@ type Drawing struct {
 	// Init is the picture that it was drawn from, with the SHA-256 of the file.
 	Init       string  `json:"init_image,omitempty"`
 	InitSHA256 string  `json:"init_image_sha256,omitempty"`
+	InitICC    bool    `json:"init_image_icc,omitempty"` // its colours were converted to sRGB
 	Strength   float64 `json:"strength,omitempty"`
 	Program    string  `json:"program,omitempty"`
 }

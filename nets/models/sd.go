@@ -158,7 +158,7 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 		return nil, err
 	}
 	p.Defaults.Width, p.Defaults.Height = width*p.VAE.Factor, height*p.VAE.Factor
-	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width)); err != nil {
+	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width), vocab.Transformers); err != nil {
 		return nil, err
 	}
 	for _, e := range f.embeddings {

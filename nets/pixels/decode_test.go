@@ -130,7 +130,7 @@ func TestKinds(t *testing.T) {
 		"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000", "\xff\x4f\xff\x51": "JPEG 2000", "II\xbc\x01": "JPEG XR",
 		"\xff\xd8\xff\xf7": "JPEG-LS", "P6\n2 2\n255\n": "Netpbm", "P7\nWIDTH": "Netpbm", "qoif\x00": "QOI",
 		"\x00\x00\x01\x00\x01": "an icon (ICO)",
-		"v/1\x01": "OpenEXR", "8BPS": "a Photoshop file", "gimp xcf file": "a GIMP file", "%!PS-Adobe": "PostScript", "DDS |": "DDS",
+		"v/1\x01":              "OpenEXR", "8BPS": "a Photoshop file", "gimp xcf file": "a GIMP file", "%!PS-Adobe": "PostScript", "DDS |": "DDS",
 		"\xef\xbb\xbf\n <svg xmlns": "SVG or XML", "<!DocType HTML>": "an HTML page", "RIFF\x00\x00\x00\x00WAVE": "sound or a film",
 		"ID3\x03": "sound", "\x1aE\xdf\xa3": "a film", "PK\x03\x04": "an archive", "\x28\xb5\x2f\xfd": "an archive",
 		"{\"error\":": "JSON", "BMW is a car, not a picture": "", "hello": "",

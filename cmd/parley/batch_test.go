@@ -3,14 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"image/color"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"parley/nets/pixels"
 )
 
 // TestLimits: every flag that is a number has a range, which the help states.
@@ -176,5 +182,23 @@ func TestLike(t *testing.T) {
 	y, _ := os.ReadFile(b)
 	if len(x) == 0 || !bytes.Equal(x, y) {
 		t.Error("another file")
+	}
+	// Another program's: what is not followed is told.
+	dir := t.TempDir()
+	a = filepath.Join(dir, "theirs.png")
+	text := "parameters\x00a cat\nSteps: 1, Sampler: Euler, CFG scale: 2, Seed: 1, Size: 64x64, Hires upscale: 2, Model: x"
+	chunk := append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), "tEXt"+text...)
+	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
+	var plain bytes.Buffer
+	if err := pixels.New(8, 8, color.RGBA{A: 255}).EncodePNG(&plain); err != nil {
+		t.Fatal(err)
+	}
+	data := slices.Concat(plain.Bytes()[:33], chunk, plain.Bytes()[33:])
+	if err := os.WriteFile(a, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := call(t, "draw", "--like", a, "--out", filepath.Join(dir, "ours.png")); code != 0 ||
+		!strings.Contains(errs, "not followed: Hires upscale: 2\n") {
+		t.Errorf("code %d, %s", code, errs)
 	}
 }

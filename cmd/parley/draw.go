@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -72,6 +73,9 @@ in "image_bytes", in base64.`}
 			d, err := parameters.ReadFile(like)
 			if err != nil {
 				return fmt.Errorf("--like: %w", err)
+			}
+			if len(d.Unread) > 0 {
+				a.note(fmt.Sprintf("--like %s: not followed: %s", like, strings.Join(d.Unread, ", ")))
 			}
 			if again = &d; len(texts) == 0 {
 				texts = []string{d.Prompt}

@@ -163,6 +163,11 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
+	// A pipe has no size before it ends, and may not end.
+	endless := io.MultiReader(strings.NewReader("\x89PNG\r\n\x1a\n"), rand.NewChaCha8([32]byte{}))
+	if _, err := (Options{MaxPixels: 1}).Decode(endless); err == nil || !strings.Contains(err.Error(), "more bytes, at most 67108872") {
+		t.Errorf("a pipe without end: %v", err)
+	}
 	whole := data(t, "files/restart.jpg") // 19 x 21
 	if _, err := (Options{MaxPixels: 19*21 - 1}).Decode(bytes.NewReader(whole)); err == nil {
 		t.Error("a picture beyond the limit is read")

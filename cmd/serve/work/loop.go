@@ -11,13 +11,20 @@ import (
 	"parley/nets/rerank"
 )
 
+// Told is told of what a reconstruction does before a candidate has its score. Its
+// functions return at once, and may be nil.
+type Told struct {
+	Captions func([]rerank.Caption)                                    // of the source
+	Step     func(seed uint64, step, steps int, preview *pixels.Image) // of the drawing with this seed
+}
+
 // Loop is a reconstruction whose captions, drawings and scores are made in batches with
-// what other clients want. options are those of its drawings; step is told of each one's.
-func (s *Scheduler) Loop(client Client, captions models.CaptionOptions, options Drawing, step func(i, step, steps int, preview *pixels.Image)) rerank.Loop {
+// what other clients want. options are those of its drawings.
+func (s *Scheduler) Loop(client Client, captions models.CaptionOptions, options Drawing, told Told) rerank.Loop {
 	return rerank.Loop{
-		Captioner: captioner{s, client, captions},
-		Describer: captioner{s, client, models.Beam()},
-		Painter:   painter{s, client, options, step},
+		Captioner: captioner{s, client, captions, told.Captions},
+		Describer: captioner{s, client, models.Beam(), nil},
+		Painter:   painter{s, client, options, told.Step},
 		Judge:     judge{s, client},
 	}
 }
@@ -26,6 +33,7 @@ type captioner struct {
 	s      *Scheduler
 	client Client
 	o      models.CaptionOptions
+	told   func([]rerank.Caption)
 }
 
 // Caption implements rerank.Captioner.
@@ -36,6 +44,9 @@ func (c captioner) Caption(run engine.Run, pictures []pixels.Picture, k int, see
 		if err == nil {
 			out[i], err = c.s.Caption(run.Context, c.client, m, k, seeds[i], c.o)
 		}
+		if err == nil && c.told != nil {
+			c.told(out[i])
+		}
 		return err
 	})
 	return out, err
@@ -45,7 +56,7 @@ type painter struct {
 	s      *Scheduler
 	client Client
 	o      Drawing
-	step   func(i, step, steps int, preview *pixels.Image)
+	step   func(seed uint64, step, steps int, preview *pixels.Image)
 }
 
 // Draw implements rerank.Painter.
@@ -55,7 +66,7 @@ func (p painter) Draw(run engine.Run, texts []string, seeds []uint64, each func(
 		list[i] = p.o
 		list[i].Prompt, list[i].Seed = texts[i], seeds[i]
 		if p.step != nil {
-			list[i].Step = func(step, steps int, preview *pixels.Image) { p.step(i, step, steps, preview) }
+			list[i].Step = func(step, steps int, preview *pixels.Image) { p.step(seeds[i], step, steps, preview) }
 		}
 	}
 	return p.s.Draw(run.Context, p.client, list, func(i int, m *pixels.Image, err error) {

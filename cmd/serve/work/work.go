@@ -28,9 +28,10 @@ type Watcher interface {
 
 // Models are what a server has loaded.
 type Models struct {
-	BLIP *models.BLIP
-	SD   *models.StableDiffusion
-	CLIP *models.CLIP
+	BLIP   *models.BLIP
+	SD     *models.StableDiffusion
+	CLIP   *models.CLIP
+	Device engine.Device
 }
 
 // Limits bound the queues.

@@ -34,7 +34,7 @@ func open(t *testing.T, l Limits) (*Scheduler, *quiet) {
 		t.Fatal(err)
 	}
 	q := &quiet{}
-	s := New(Models{blip, sd, clip}, l, q)
+	s := New(Models{blip, sd, clip, dev}, l, q)
 	t.Cleanup(func() {
 		if err := s.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -218,7 +218,7 @@ func TestLoop(t *testing.T) {
 	o.Steps = 2
 	want := rerank.Loop{Captioner: s.BLIP.Captioner(models.Nucleus()), Describer: s.BLIP.Captioner(models.Beam()),
 		Painter: s.SD.Painter(o), Judge: s.CLIP.Judge(models.EmbedOptions{}), K: 3}
-	have := s.Loop("a", models.Nucleus(), Drawing{Options: o.Options}, nil)
+	have := s.Loop("a", models.Nucleus(), Drawing{Options: o.Options}, Told{})
 	have.K = 3
 	for _, src := range []rerank.Source{{Name: "a picture", Picture: m, Seed: 5}, {Name: "a cat on the grass", Seed: 6}} {
 		x, err := want.One(engine.NewRun(t.Context()), src)

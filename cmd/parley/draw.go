@@ -133,10 +133,11 @@ in "image_bytes", in base64.`}
 			}
 		}
 		o.Progress = terminal.Progress(a.errs, "drawing")
-		how, err := a.parametersOf(p, o)
+		how, err := p.Parameters(o)
 		if err != nil {
 			return err
 		}
+		how.Precision = a.precision
 		how.Init, how.InitSHA256, how.InitICC = init.path, init.sum, init.picture != nil && pictures.ICC
 		return a.drawAll(cmd, p, o, how, jobs, lost, files)
 	}

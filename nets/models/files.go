@@ -104,6 +104,10 @@ func (f *files) part(folder, part string) (weights.Config, *weights.Set, error) 
 		config, err = weights.ReadConfig(s.fsys, path.Join(s.dir, "config.json"))
 	} else {
 		config, err = s.Assume.Config(part, own)
+		// Files under their makers' names say all that there is to know.
+		if part != convert.CLIP && part != convert.BLIP && !s.file && s.Note != nil {
+			s.Note(fmt.Sprintf("%s has no config.json: what its tensors do not tell is assumed to be as in the published models", s))
+		}
 	}
 	if err == nil {
 		s.notes(c.set)

@@ -173,7 +173,12 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 		if err != nil {
 			return nil, err
 		}
+	} else if !src.file && src.has("model_index.json") {
+		return nil, fmt.Errorf("%s: no scheduler: there is no folder scheduler/", src)
 	} else {
+		if src.hasFolder("unet") && src.Note != nil {
+			src.Note(fmt.Sprintf("%s has no folder scheduler/: that of the published models is assumed (--scheduler, --prediction)", src))
+		}
 		scheduler = src.Assume.Scheduler(tensors)
 		src.notes(tensors)
 	}

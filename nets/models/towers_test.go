@@ -156,3 +156,39 @@ func TestCleaningByFamily(t *testing.T) {
 		m.Close()
 	}
 }
+
+// TestMissingConfigurations: a folder that has lost a configuration is refused, or
+// what is assumed in its place is told.
+func TestMissingConfigurations(t *testing.T) {
+	for _, c := range []struct{ lost, index, want string }{
+		{"scheduler", "{}", "no scheduler: there is no folder scheduler/"},
+		{"scheduler", "", "has no folder scheduler/: that of the published models is assumed (--scheduler, --prediction)"},
+		{"vae/config.json", "", "vae has no config.json: what its tensors do not tell is assumed"},
+		{"none", "", ""},
+	} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS("testdata/sd")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, c.lost)); err != nil {
+			t.Fatal(err)
+		}
+		if c.index != "" {
+			if err := os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(c.index), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		src := at(t, dir)
+		var told []string
+		src.Note = func(s string) { told = append(told, s) }
+		m, err := models.OpenStableDiffusion(src, host.New(1))
+		if err != nil {
+			told = append(told, err.Error())
+		} else {
+			m.Close()
+		}
+		if !strings.Contains(strings.Join(told, "\n"), c.want) || c.want == "" && told != nil {
+			t.Errorf("without %s: %q, want %q", c.lost, told, c.want)
+		}
+	}
+}

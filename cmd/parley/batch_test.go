@@ -171,8 +171,10 @@ func TestEarlierRuns(t *testing.T) {
 // TestLike: a PNG's parameters draw it again, to the byte.
 func TestLike(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a.png"), filepath.Join(t.TempDir(), "b.png")
-	if code, _, errs := call(t, "draw", "--steps", "2", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96",
-		"--out", a, "two cats, \"here\"\nand there"); code != 0 {
+	// With every option that changes a drawing.
+	if code, _, errs := call(t, "draw", "--steps", "4", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96", "--height",
+		"80", "--guidance", "3.5", "--clip-skip", "1", "--long-prompt", "chunks", "--vae-tiling", "on", "--precision", "exact", "--from",
+		"../../nets/pixels/testdata/files/wide.png", "--icc", "--strength", "0.6", "--out", a, "two (cats:1.2), \"here\"\nand there"); code != 0 {
 		t.Fatal(errs)
 	}
 	if code, _, errs := call(t, "draw", "--like", a, "--out", b); code != 0 {

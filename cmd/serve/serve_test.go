@@ -52,6 +52,11 @@ func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); retur
 
 func newWorld(t *testing.T, change func(*Options, *work.Limits)) *world {
 	t.Helper()
+	return newWorldOf(t, change)
+}
+
+func newWorldOf(t testing.TB, change func(*Options, *work.Limits)) *world {
+	t.Helper()
 	dev := host.New(2)
 	var m work.Models
 	var err error

@@ -28,9 +28,9 @@
 //
 // Bounds. The FLOPs of the tensor cores, as matmul; a patch's pixels are read from
 // DRAM once and from the second-level cache kh*kw times. Addresses cost a compare, a
-// select and a multiply-add for each 16 bytes, and some ten instructions for each row
-// of the tile where a K tile enters another tap: under a tenth of the issue slots
-// beside 64 mma a K tile.
+// select and a multiply-add for each 16 bytes, among the mma; and some ten instructions
+// for each row of the tile where a K tile enters another tap, behind them: under a
+// tenth of the issue slots beside 64 mma a K tile.
 //
 // Considered and left: Winograd (f16 loses digits, and 3x3 at these sizes is not bound
 // by FLOPs alone); an im2col pass (nine times the bytes); bulk tensor copies in im2col
@@ -83,34 +83,38 @@ template <class T, int Rows, int Threads, bool Aligned> struct PatchRows {
     for (int i = 0; i < kCount; i++) pixel[i] = under(i, ky, kx);
   }
 
-  inline void load(unsigned tile) {
-    int c = g.c1 + g.c2;
+  // As MatrixRows' load and next.
+  inline void load(unsigned tile, bool is) const {
     if (Aligned) {
       bool first = channel < g.c1;
       const T* x = first ? g.x1 + channel : g.x2 + (channel - g.c1);
       int wide = first ? g.c1 : g.c2;
 #pragma unroll
       for (int i = 0; i < kCount; i++)
-        copy16(tile + at + i * kStep * kRowBytes, x + static_cast<long long>(pixel[i]) * wide, pixel[i] >= 0);
+        copy16(tile + at + i * kStep * kRowBytes, x + static_cast<long long>(pixel[i]) * wide, is && pixel[i] >= 0);
     } else {
 #pragma unroll
       for (int i = 0; i < kCount; i++) {
         alignas(16) T v[kChunk];
         int ch = channel, tx = kx, ty = ky;
-        long long p = under(i, ty, tx);
+        long long p = is ? under(i, ty, tx) : -1;
 #pragma unroll
         for (int e = 0; e < kChunk; e++) {
           const T* x = ch < g.c1 ? g.x1 + p * g.c1 + ch : g.x2 + p * g.c2 + (ch - g.c1);
           v[e] = p >= 0 ? *x : T(0.f);
-          if (++ch == c) {
+          if (++ch == g.c1 + g.c2) {
             ch = 0;
             if (++tx == g.kw) tx = 0, ++ty;
-            p = under(i, ty, tx);
+            p = is ? under(i, ty, tx) : -1;
           }
         }
         store_shared16(tile + at + i * kStep * kRowBytes, *reinterpret_cast<uint4*>(v));
       }
     }
+  }
+
+  inline void next() {
+    int c = g.c1 + g.c2;
     channel += 4 * kChunk;
     if (channel < c) return;
     do {
@@ -156,4 +160,4 @@ CONV(conv_f16_256x64x32, f16, F16_256x64, 1, true)
 CONV(conv_f16_64x64x32, f16, F16_64x64, 4, true)
 CONV(conv_f16_any, f16, F16_64x64, 4, false)
 CONV(conv_f32_64x64x16, float, F32_64x64, 4, true)
-CONV(conv_f32_any, float, F32_64x64, 4, false)
+CONV(conv_f32_any, float, F32_64x64, 3, false)

@@ -254,11 +254,11 @@ template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
   }
   int stride = kStep;  // rows from one of this thread's to the next
 
-  // Copies the next K tile to shared memory.
-  inline void load(unsigned tile) {
+  // Copies this K tile to shared memory: zeros where there is none.
+  inline void load(unsigned tile, bool is) const {
 #pragma unroll
     for (int i = 0; i < kCount; i++) {
-      bool ok = i * stride < left;
+      bool ok = is && i * stride < left;
       if (Aligned) {
         copy16(tile + at + i * kStep * kRowBytes, p + i * step, ok && k < depth);
       } else {
@@ -268,6 +268,10 @@ template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
         store_shared16(tile + at + i * kStep * kRowBytes, *reinterpret_cast<uint4*>(v));
       }
     }
+  }
+
+  // Goes on to the next K tile.
+  inline void next() {
     p += 4 * kChunk;
     k += 4 * kChunk;
   }
@@ -281,6 +285,13 @@ template <class T, int Rows, int Cols, int WarpsM, int WarpsN, int Stages> struc
   static constexpr int kDepth = kRowBytes / sizeof(T), kStageBytes = (kRows + kCols) * kRowBytes, kShared = kStages * kStageBytes;
   static constexpr int kWarpRows = kRows / WarpsM, kWarpCols = kCols / WarpsN, kAcross = WarpsN;
 };
+
+// Copies a K tile of both operands to a stage; zeros where there is none.
+template <class G, class A, class B> inline void copy_stage(const A& a, const B& b, unsigned stage, bool is) {
+  a.load(stage, is);
+  b.load(stage + G::kRows * kRowBytes, is);
+  copy_commit();
+}
 
 // The sums of one warp's part of an f16 tile: acc[i][j] is c of mma16816 for
 // rows 16i and columns 8j of the part.
@@ -318,37 +329,36 @@ template <class G> struct Sums {
       for (int j = 0; j < kJ; j++) mma16816(acc[i][j], next[half].a[i], next[half].b[j / 2][j % 2 * 2], next[half].b[j / 2][j % 2 * 2 + 1]);
   }
 
-  // count K tiles of a and b.
+  // count K tiles of a and b. The loop's copies, fragments and mma are one basic
+  // block, in which ptxas spreads the mma among the others (ptx.py checks that it
+  // did): nothing in it is conditional, behind the last K tile there are zeros, and
+  // what of the step to the next K tile branches comes at the end.
   template <class A, class B> inline void multiply(A& a, B& b, int count) {
     unsigned base = shared_address(dynamic_shared);
 #pragma unroll
     for (int s = 0; s < G::kStages - 1; s++) {
-      if (s < count) {
-        a.load(base + s * G::kStageBytes);
-        b.load(base + s * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
+      copy_stage<G>(a, b, base + s * G::kStageBytes, s < count);
+      a.next();
+      b.next();
     }
     copy_wait<G::kStages - 2>();
     __syncthreads();
-    if (count > 0) fetch(base, 0);
+    fetch(base, 0);
     int read = 0, write = G::kStages - 1;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
       fetch(base + read * G::kStageBytes, 1);
       // The stage that is filled now was read before the last barrier.
-      if (s + G::kStages - 1 < count) {
-        a.load(base + write * G::kStageBytes);
-        b.load(base + write * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
+      copy_stage<G>(a, b, base + write * G::kStageBytes, s + G::kStages - 1 < count);
       add(0);
       read = read + 1 == G::kStages ? 0 : read + 1;
       write = write + 1 == G::kStages ? 0 : write + 1;
       copy_wait<G::kStages - 2>();
       __syncthreads();
-      if (s + 1 < count) fetch(base + read * G::kStageBytes, 0);
+      fetch(base + read * G::kStageBytes, 0);
       add(1);
+      a.next();
+      b.next();
     }
     copy_wait<0>();
   }
@@ -404,22 +414,18 @@ template <class G> struct ScalarSums {
     int ty = row(), tx = threadIdx.x % 16;
 #pragma unroll
     for (int s = 0; s < G::kStages - 1; s++) {
-      if (s < count) {
-        a.load(base + s * G::kStageBytes);
-        b.load(base + s * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
+      copy_stage<G>(a, b, base + s * G::kStageBytes, s < count);
+      a.next();
+      b.next();
     }
     int read = 0, write = G::kStages - 1;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
       copy_wait<G::kStages - 2>();
       __syncthreads();
-      if (s + G::kStages - 1 < count) {
-        a.load(base + write * G::kStageBytes);
-        b.load(base + write * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
+      copy_stage<G>(a, b, base + write * G::kStageBytes, s + G::kStages - 1 < count);
+      a.next();
+      b.next();
       const char* stage = dynamic_shared + read * G::kStageBytes;
 #pragma unroll
       for (int c = 0; c < 4; c++) {

@@ -10,9 +10,10 @@ architecture. A variant for one architecture lies beside op.cu as op.ARCH.cu
 entries, and its cubin takes the place of that architecture's. `tar --zstd -xf` unpacks it, and it is left unpacked in
 out/kernels/ROOM, to read. With --check nothing is written there: what the sources
 give has to be what is committed, to the byte. A kernel that spills or touches
-local memory is an error.
+local memory is an error, and so is a main loop whose mma are not spread among its
+copies (loops.py).
 
-NVRTC, its headers and ptxas come from the packages in requirements.txt, into
+NVRTC, its headers, ptxas and nvdisasm come from the packages in requirements.txt, into
 out/cuda. Go packs. No toolkit, driver or GPU is needed.
 """
 
@@ -28,6 +29,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+
+import loops
 
 HERE = pathlib.Path(__file__).resolve().parent
 KERNELS = HERE.parent
@@ -63,7 +66,8 @@ def toolchain():
         for wheel in pathlib.Path(wheels).glob("*.whl"):
             with zipfile.ZipFile(wheel) as z:
                 z.extractall(root)
-    (root / "nvidia/cuda_nvcc/bin/ptxas").chmod(0o755)
+    for tool in ("cuda_nvcc/bin/ptxas", "cu13/bin/nvdisasm"):
+        (root / "nvidia" / tool).chmod(0o755)
     (root / "done").touch()
     return root / "nvidia"
 
@@ -208,7 +212,7 @@ def main():
             raise SystemExit(f"kernels/{room} has no op.cu; there are: {', '.join(every)}")
     nvidia = toolchain()
     compiler = Compiler(nvidia)
-    ptxas = nvidia / "cuda_nvcc" / "bin" / "ptxas"
+    ptxas, nvdisasm = nvidia / "cuda_nvcc" / "bin" / "ptxas", nvidia / "cu13" / "bin" / "nvdisasm"
     committed = RESOURCES.read_text() if RESOURCES.exists() else ""
     table = {room: body for room, body in sections(committed).items() if room in every}
     wrong = []
@@ -227,6 +231,10 @@ def main():
             for arch, job in jobs.items():
                 reports[arch], bad = job.result()
                 wrong += bad
+                if not bad:
+                    slow, seen = loops.check(nvdisasm, folder / f"op.{arch}.cubin")
+                    wrong += [f"{room} on {arch}: {line}" for line in slow]
+                    print("".join(f"{arch} {line}\n" for line in seen), end="")
             if all(reports.values()):
                 table[room] = section(reports)
                 wrong += pack(room, folder, args.check)

@@ -17,8 +17,9 @@
 //
 //   kernel               threads  dynamic shared  y tile (pixels x channels)
 //   conv_f16_256x128x32  256      98,304          256 x 128  many pixels
+//   conv_f16_128x160x32  256      73,728          128 x 160  320, 640 and 1280 channels leave no half-empty tile
 //   conv_f16_128x128x32  128      65,536          128 x 128
-//   conv_f16_256x64x32   256      81,920          256 x 64   320 channels leave no half-empty tile
+//   conv_f16_256x64x32   256      81,920          256 x 64
 //   conv_f16_64x64x32    128      32,768          64 x 64    few pixels or channels
 //   conv_f16_any         128      32,768          64 x 64    c1 % 8 != 0 or c2 % 8 != 0
 //   conv_f32_64x64x16    128      24,576          64 x 64
@@ -149,6 +150,7 @@ template <class T, class G, bool Aligned> inline void conv(const Maps<T>& g, con
   }
 
 using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>;  // warps of 64 x 64
+using F16_128x160 = Tile<f16, 128, 160, 4, 2, 4>;  // warps of 32 x 80
 using F16_128x128 = Tile<f16, 128, 128, 2, 2, 4>;
 using F16_256x64 = Tile<f16, 256, 64, 4, 2, 4>;  // warps of 64 x 32
 using F16_64x64 = Tile<f16, 64, 64, 2, 2, 4>;    // warps of 32 x 32
@@ -156,6 +158,7 @@ using F32_64x64 = Tile<float, 64, 64, 2, 2, 3>;
 
 CONV(conv_f16_256x128x32, f16, F16_256x128, 1, true)
 CONV(conv_f16_128x128x32, f16, F16_128x128, 2, true)
+CONV(conv_f16_128x160x32, f16, F16_128x160, 1, true)
 CONV(conv_f16_256x64x32, f16, F16_256x64, 1, true)
 CONV(conv_f16_64x64x32, f16, F16_64x64, 4, true)
 CONV(conv_f16_any, f16, F16_64x64, 4, false)

@@ -10,7 +10,8 @@
 // f16 runs on mma.sync m16n8k16 with f32 accumulators. The fragments of the next
 // 16 of K are read while the tensor cores work on these; with warp tiles of 64 x 64
 // a warp reads 4 KiB of shared memory for 32 mma, half of what its bandwidth
-// allows. f32 runs on FMA, 8 x 4 results a thread.
+// allows on an A100 and two thirds on an H100; with 32 x 80, 3.5 KiB for 20, 0.7 and
+// 0.9 of it. f32 runs on FMA, 8 x 4 results a thread.
 //
 // Split-K: where there are too few tiles to fill the device, gridDim.y blocks
 // divide the K of a tile and leave f32 partial sums, a warp's part of the tile by
@@ -144,8 +145,13 @@ inline float gated(float value, float vb, float gate, float gb, float scale) {
 
 // Where a sum lies in shared memory. Columns are exchanged so that the pieces of
 // neighbouring rows that a warp writes at once lie on different banks: eight columns
-// of four rows from mma, sixteen columns of two rows from FMA.
-template <int Width, int Piece> inline int sum_at(int row, int col) { return row * Width + (col ^ row % (32 / Piece) * Piece); }
+// of four rows from mma, sixteen columns of two rows from FMA. Rows of 80 columns end
+// at half of the banks: two of them in turn lie beside each other as they are.
+template <int Width, int Piece> inline int sum_at(int row, int col) {
+  constexpr int kEven = Width % 32 == 0 ? 1 : 2;  // rows that end where the banks do
+  static_assert(Width * kEven % 32 == 0, "one row does, or two");
+  return row * Width + (col ^ row / kEven % (32 / Piece / kEven) * Piece);
+}
 
 // Writes Rows rows of Width sums that lie in shared memory to rows m0 and columns
 // n0 of y and on: Threads threads, this one t. With Gated the second half of each
@@ -154,7 +160,7 @@ template <bool Gated, int Piece, int Width, int Rows, int Threads, class T>
 inline void write_rows(const Epilogue<T>& e, const float* sums, int t, int m0, int n0) {
   constexpr int kCols = Gated ? Width / 2 : Width, kLanes = kCols / 4;
   int at = t % kLanes * 4, col = n0 + at;
-  if (col >= e.n) return;
+  if (col >= e.n || t >= Threads / kLanes * kLanes) return;
   float4 bias = vector4(e.bias, col, e.n), zero = {0, 0, 0, 0}, gb;
   Epilogue<T> plain = e;
   if (Gated) {
@@ -200,7 +206,7 @@ template <int Count, int Parts, class At> inline bool reduce_partials(At at, flo
   __syncwarp();  // what lane 0 knows to be written, all may read
   // From the second-level cache: the first may hold a sector of before. Eight reads
   // are under way at a time, which leaves registers.
-  constexpr int kAhead = 8;
+  constexpr int kAhead = Count % 8 == 0 ? 8 : 10;
   static_assert(Count % kAhead == 0, "whole passes");
 #pragma unroll
   for (int i = 0; i < Count; i += kAhead) {
@@ -223,8 +229,9 @@ template <int Count, int Parts, class At> inline bool reduce_partials(At at, flo
 // tid%4 of rows tid/4, tid/4 + Threads/4 and on. !Aligned takes rows of any length,
 // element by element.
 template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
-  static constexpr int kChunk = 16 / sizeof(T), kStep = Threads / 4, kCount = Rows / kStep;
-  static_assert(Rows % kStep == 0 && kStep % 8 == 0, "whole passes, and the swizzle the same in each");
+  static constexpr int kChunk = 16 / sizeof(T), kStep = Threads / 4, kCount = (Rows + kStep - 1) / kStep;
+  static_assert(kStep % 8 == 0, "the swizzle the same in each pass");
+  static_assert(Rows % kStep % 8 == 0, "whole warps have rows in the last pass");
   const T* p;
   long long step;  // elements from one of this thread's rows to the next
   unsigned at;
@@ -258,6 +265,7 @@ template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
   inline void load(unsigned tile, bool is) const {
 #pragma unroll
     for (int i = 0; i < kCount; i++) {
+      if ((i + 1) * kStep > Rows && threadIdx.x / 4 + i * kStep >= Rows) continue;
       bool ok = is && i * stride < left;
       if (Aligned) {
         copy16(tile + at + i * kStep * kRowBytes, p + i * step, ok && k < depth);

@@ -99,6 +99,6 @@ func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v part, y *engine.Tensor, o 
 		causal = 1
 	}
 	l := a.choose(y.DType(), d.SMs())
-	d.Launch(s, module, l.kernel, l.grid, l.block, l.shared, qs, ks, vs, y, a.lq, a.keys, a.heads, a.dim, a.share,
+	d.LaunchDependent(s, module, l.kernel, l.grid, l.block, l.shared, qs, ks, vs, y, a.lq, a.keys, a.heads, a.dim, a.share,
 		q.row(), k.row(), int64(a.lq*q.row()), int64(k.t.Dim(1)*k.row()), float32(o.Scale), causal, o.Offset)
 }

@@ -44,6 +44,7 @@
 // Rejected: tf32 for the f32 variants (10 bits of mantissa are no
 // verification); keys split over blocks (the lengths here fill the device by
 // heads and samples).
+#include "depend.cuh"
 #include "mma.cuh"
 #include "vec.cuh"
 
@@ -141,8 +142,8 @@ inline void copy_elements(unsigned tile, const f16* p, int stride, int valid, in
 }
 
 template <int D, int H, int Rows, int Threads, bool Ones>
-inline void copy_rows(const Copier<D, H, Rows, Threads, Ones>& copier, unsigned tile, const f16* p, int stride, int valid, int dim, int heads,
-                      bool vectors) {
+inline void copy_rows(const Copier<D, H, Rows, Threads, Ones>& copier, unsigned tile, const f16* p, int stride, int valid, int dim,
+                      int heads, bool vectors) {
   if (vectors) {
     copier.copy(tile, p, stride, valid);
   } else {
@@ -354,6 +355,7 @@ template <int D, int M, int H, bool Ones> inline void attend(const f16* q, const
     }
   }
 
+  launch_dependents();
   // Back through shared memory to whole chunks.
   __syncthreads();
 #pragma unroll
@@ -477,6 +479,7 @@ inline void attend_wide(const f16* q, const f16* k, const f16* v, f16* y, const 
     }
   }
 
+  launch_dependents();
   __syncthreads();
   unsigned char* rows = smem + warp * 16 * kQuarter * 2;
   const float f0 = 1.0f / soft.total(0), f1 = 1.0f / soft.total(1);
@@ -582,6 +585,7 @@ template <int G> inline void attend_few(const f16* q, const f16* k, const f16* v
     }
   }
 
+  launch_dependents();
   // The warps' maxima, then their results halved again and again.
   const float sum0 = soft.total(0), sum1 = soft.total(1);
   if (t == 0) {
@@ -685,6 +689,7 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
         if (lane + 32 * e < a.dim) out[e] = fmaf(w, row[lane + 32 * e], out[e]);
     }
   }
+  launch_dependents();
   sum += __shfl_xor_sync(0xffffffffu, sum, 1);
   sum += __shfl_xor_sync(0xffffffffu, sum, 2);
 #pragma unroll
@@ -705,8 +710,9 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
 #define ATTENTION(name, D, M, H)                                                   \
   extern "C" __global__ void __launch_bounds__(128 * H, (M * D <= 64 ? 4 : 2) / H) \
       name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {              \
+    wait_for_kernel_before();                                                      \
     const Shape a = SHAPE_OF;                                                      \
-    attend<D, M, H, D == 48>(q, k, v, y, a);                                                \
+    attend<D, M, H, D == 48>(q, k, v, y, a);                                       \
   }
 ATTENTION(attention_f16_d16, 16, 1, 1)
 ATTENTION(attention_f16_d16_h2, 16, 1, 2)
@@ -728,12 +734,14 @@ ATTENTION(attention_f16_d64_m2, 64, 2, 1)
 ATTENTION(attention_f16_d64_m2_h2, 64, 2, 2)
 
 extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {
+  wait_for_kernel_before();
   const Shape a = SHAPE_OF;
   attend_wide(q, k, v, y, a);
 }
 
 #define FEW(name, G)                                                                                                               \
   extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128) name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) { \
+    wait_for_kernel_before();                                                                                                      \
     const Shape a = SHAPE_OF;                                                                                                      \
     attend_few<G>(q, k, v, y, a);                                                                                                  \
   }
@@ -743,6 +751,7 @@ FEW(attention_few_f16_d192, 3)
 
 #define ATTENTION_F32(name, E)                                                                                              \
   extern "C" __global__ void __launch_bounds__(128) name(const float* q, const float* k, const float* v, float* y, SHAPE) { \
+    wait_for_kernel_before();                                                                                               \
     const Shape a = SHAPE_OF;                                                                                               \
     attend_f32<E>(q, k, v, y, a);                                                                                           \
   }

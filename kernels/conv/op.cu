@@ -132,9 +132,9 @@ template <class T, class G, bool Aligned> inline void conv(const Maps<T>& g, con
   TileIndex tile = tile_index((e.m + G::kRows - 1) / G::kRows, (e.n + G::kCols - 1) / G::kCols);
   int m0 = tile.m * G::kRows, n0 = tile.n * G::kCols;
   KTiles part = k_tiles(k, G::kDepth);
+  typename SumsOf<T, G>::type sums;  // first: ptxas computes addresses in the loop otherwise
   PatchRows<T, G::kRows, G::kThreads, Aligned> a(g, m0, e.m, part.first);
   Weights b(w, n0, e.n, k, k, part.first);
-  typename SumsOf<T, G>::type sums;
   sums.multiply(a, b, part.count);
   sums.template write<false>(e, partials, m0, n0);
 }

@@ -19,7 +19,11 @@
 // the blocks' order, so that the result does not depend on who is last, and writes
 // it. Nobody waits. Slower: a second launch that adds the partial sums, which starts
 // when the last tile has ended; atomic additions to y, which have no order.
+//
+// Weights are read before the kernel before has ended (depend.cuh): the first K tiles
+// of b come first.
 #pragma once
+#include "depend.cuh"
 #include "element.cuh"
 #include "mma.cuh"
 
@@ -294,6 +298,22 @@ template <class T, int Rows, int Cols, int WarpsM, int WarpsN, int Stages> struc
   static constexpr int kWarpRows = kRows / WarpsM, kWarpCols = kCols / WarpsN, kAcross = WarpsN;
 };
 
+// Copies the first K tiles of both operands to all stages but one. b has weights.
+template <class G, class A, class B> inline void copy_first(A& a, B& b, unsigned base, int count) {
+#pragma unroll
+  for (int s = 0; s < G::kStages - 1; s++) {
+    b.load(base + s * G::kStageBytes + G::kRows * kRowBytes, s < count);
+    b.next();
+  }
+  wait_for_kernel_before();
+#pragma unroll
+  for (int s = 0; s < G::kStages - 1; s++) {
+    a.load(base + s * G::kStageBytes, s < count);
+    a.next();
+    copy_commit();
+  }
+}
+
 // Copies a K tile of both operands to a stage; zeros where there is none.
 template <class G, class A, class B> inline void copy_stage(const A& a, const B& b, unsigned stage, bool is) {
   a.load(stage, is);
@@ -343,12 +363,7 @@ template <class G> struct Sums {
   // what of the step to the next K tile branches comes at the end.
   template <class A, class B> inline void multiply(A& a, B& b, int count) {
     unsigned base = shared_address(dynamic_shared);
-#pragma unroll
-    for (int s = 0; s < G::kStages - 1; s++) {
-      copy_stage<G>(a, b, base + s * G::kStageBytes, s < count);
-      a.next();
-      b.next();
-    }
+    copy_first<G>(a, b, base, count);
     copy_wait<G::kStages - 2>();
     __syncthreads();
     fetch(base, 0);
@@ -368,6 +383,7 @@ template <class G> struct Sums {
       a.next();
       b.next();
     }
+    launch_dependents();
     copy_wait<0>();
   }
 
@@ -420,12 +436,7 @@ template <class G> struct ScalarSums {
   template <class A, class B> inline void multiply(A& a, B& b, int count) {
     unsigned base = shared_address(dynamic_shared);
     int ty = row(), tx = threadIdx.x % 16;
-#pragma unroll
-    for (int s = 0; s < G::kStages - 1; s++) {
-      copy_stage<G>(a, b, base + s * G::kStageBytes, s < count);
-      a.next();
-      b.next();
-    }
+    copy_first<G>(a, b, base, count);
     int read = 0, write = G::kStages - 1;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
@@ -455,6 +466,7 @@ template <class G> struct ScalarSums {
       read = read + 1 == G::kStages ? 0 : read + 1;
       write = write + 1 == G::kStages ? 0 : write + 1;
     }
+    launch_dependents();
     copy_wait<0>();
   }
 

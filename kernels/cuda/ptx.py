@@ -133,12 +133,28 @@ def variant(room, arch):
     return None, None
 
 
+def for_arch(text, arch):
+    """PTX for an architecture, with the instructions of sm_90 that stand in it as comments (depend.cuh). cuda.Image.TextFor does the same."""
+    if int(arch[3:5]) < 90:
+        return text
+    return text.replace("//sm_90 ", "").replace(".target sm_80", ".target sm_90")
+
+
+def half_dependent(text):
+    """The kernels that have one of depend.cuh's instructions and not the other, of PTX that has any."""
+    wait, launch = "//sm_90 griddepcontrol.wait;", "//sm_90 griddepcontrol.launch_dependents;"
+    if wait not in text and launch not in text:
+        return []
+    bodies = re.split(r"^\.visible \.entry (\w+)", text, flags=re.M)[1:]
+    return [name for name, body in zip(bodies[::2], bodies[1::2]) if wait not in body or launch not in body]
+
+
 def assemble(compiler, ptxas, room, folder, arch):
     """Makes op.ARCH.cubin in the folder, of op.ptx or of the variant's. Returns ptxas' report, {kernel: {"registers", "shared"}}, and what
     is wrong."""
     target, source = variant(room, arch)
     with tempfile.TemporaryDirectory() as tmp:
-        text = (folder / "op.ptx").read_text() if source is None else compiler.compile(source, target)[0]
+        text = for_arch((folder / "op.ptx").read_text(), arch) if source is None else compiler.compile(source, target)[0]
         (pathlib.Path(tmp) / "op.ptx").write_text(text)
         # Bare names: no path gets into the cubin.
         run = subprocess.run([ptxas, "-v", f"-arch={target or arch}", "-o", "op.cubin", "op.ptx"],
@@ -226,6 +242,7 @@ def main():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             (folder / "op.ptx").write_text(ptx)
+            wrong += [f"{room}: {name} does not both wait for the kernel before and launch its dependents" for name in half_dependent(ptx)]
             jobs = {arch: pool.submit(assemble, compiler, ptxas, room, folder, arch) for arch in ARCHS}
             reports = {}
             for arch, job in jobs.items():

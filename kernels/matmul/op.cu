@@ -79,6 +79,7 @@ inline void linear_few_rows(f16* y, const f16* x, const f16* w, const float* bia
     return *reinterpret_cast<uint4*>(v);
   };
 
+  wait_for_kernel_before();
   float acc[2][4] = {};
   for (int k0 = warp * 32 + c; k0 - c < k; k0 += kWarps * kAhead * 32) {
     uint4 a[kAhead][2], b[kAhead][2];
@@ -102,6 +103,7 @@ inline void linear_few_rows(f16* y, const f16* x, const f16* w, const float* bia
       }
     }
   }
+  launch_dependents();
   // Every other pair of rows has its halves exchanged: four rows on 32 banks.
 #pragma unroll
   for (int j = 0; j < 2; j++)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,19 +35,31 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		stops = append(stops, syscall.SIGHUP)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), stops...)
+	var patience atomic.Int64
+	patience.Store(int64(900 * time.Millisecond))
+	ctx, stop := signal.NotifyContext(context.WithValue(context.Background(), patienceKey{}, &patience), stops...)
 	go func() {
 		// Work stops between two operations and files appear whole or not at
 		// all; what takes longer than people wait (a large checkpoint being
 		// read) is left. A second Ctrl-C ends at once.
 		<-ctx.Done()
 		stop()
-		time.Sleep(900 * time.Millisecond)
+		time.Sleep(time.Duration(patience.Load()))
 		fmt.Fprintln(os.Stderr, "parley: stopped")
 		os.Exit(1)
 	}()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	os.Exit(code)
+}
+
+// patienceKey is the context's value of how long the program may take to end.
+type patienceKey struct{}
+
+// patient lets a command take longer to end than others.
+func patient(ctx context.Context, d time.Duration) {
+	if p, ok := ctx.Value(patienceKey{}).(*atomic.Int64); ok {
+		p.Store(int64(d))
+	}
 }
 
 // run is the program: 0 done, 1 failed, 2 wrongly called.
@@ -103,10 +116,10 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	f.BoolVar(&a.jsonl, "jsonl", false, "print JSON, a line for each entry as soon as it is there")
-	f.StringVar(&a.models, "models", "", "folder that holds blip/, sd/ and clip/")
-	f.StringVar(&a.blip, "blip", "", "BLIP: a folder or file")
-	f.StringVar(&a.sd, "sd", "", "Stable Diffusion: a folder or file")
-	f.StringVar(&a.clip, "clip", "", "CLIP: a folder or file")
+	f.StringVar(&a.models, "models", "", "folder that holds blip/, sd/ and clip/, or paper, once that is pulled")
+	f.StringVar(&a.blip, "blip", "", "BLIP: a folder, a file, or a name as pull takes it")
+	f.StringVar(&a.sd, "sd", "", "Stable Diffusion: a folder, a file, or a name as pull takes it")
+	f.StringVar(&a.clip, "clip", "", "CLIP: a folder, a file, or a name as pull takes it")
 	f.StringVar(&a.variant, "variant", "", "read a checkpoint's files of this variant, such as fp16 (those without one)")
 	f.StringVar(&a.assume.Act, "clip-act", "", "activation of a CLIP without a configuration: gelu or quick_gelu (a guess, which is told)")
 	f.IntVar(&a.assume.HeadWidth, "clip-head-width", 0, "channels of an attention head of such a CLIP's vision tower (a guess, which is told)")
@@ -115,7 +128,7 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 		"on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
-		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.man())
+		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.pull(), a.list(), a.rm(), a.serve(), a.man())
 	state(f)
 	a.finish(root)
 	return root

@@ -83,7 +83,7 @@ func (i Image) cubin(major, minor int) (code string, sm int) {
 // with the instructions that stand in it as comments behind //sm_90, which an older
 // device's PTX cannot have.
 func (i Image) TextFor(major int) string {
-	if major < 9 {
+	if major < 9 || !strings.Contains(i.PTX, "//sm_90 ") {
 		return i.PTX
 	}
 	return strings.NewReplacer("//sm_90 ", "", ".target sm_80", ".target sm_90").Replace(i.PTX)

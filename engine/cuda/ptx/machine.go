@@ -52,11 +52,11 @@ type Machine struct {
 
 // Limits of the virtual GPU, those of compute capability 8.0.
 const (
-	MaxThreads       = 1024         // threads in a block
-	MaxSharedDefault = 48 << 10     // shared memory of a block without SetMaxDynamicShared
-	MaxShared        = 163 << 10    // with it
-	MaxGridX         = 1<<31 - 1    // blocks in x
-	MaxGridYZ        = 65535        // in y and z
+	MaxThreads       = 1024      // threads in a block
+	MaxSharedDefault = 48 << 10  // shared memory of a block without SetMaxDynamicShared
+	MaxShared        = 163 << 10 // with it
+	MaxGridX         = 1<<31 - 1 // blocks in x
+	MaxGridYZ        = 65535     // in y and z
 	MultiProcessors  = chip.A100SMs
 	warpSize         = 32
 )

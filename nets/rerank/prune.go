@@ -42,6 +42,15 @@ func ParseRounds(s string) (rounds []Round, err error) {
 	return rounds, nil
 }
 
+// FormatRounds is what ParseRounds reads.
+func FormatRounds(rounds []Round) string {
+	var parts []string
+	for _, r := range rounds {
+		parts = append(parts, r.String())
+	}
+	return strings.Join(parts, ",")
+}
+
 // Pruner is a Painter whose drawings can be given up on their way.
 type Pruner interface {
 	Painter

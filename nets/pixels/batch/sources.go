@@ -29,7 +29,8 @@ type Source struct {
 	open func() (io.ReadCloser, error)
 }
 
-// From is a picture that is read from what open opens.
+// From is a picture that is read from what open opens. Its errors do not have the
+// name.
 func From(name string, open func() (io.ReadCloser, error)) Source { return Source{Name: name, open: open} }
 
 // Read decodes the picture.
@@ -43,11 +44,7 @@ func (s Source) Read() (*pixels.Image, error) {
 			return nil, err
 		}
 		defer f.Close()
-		m, err := pixels.Decode(f)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Name, err)
-		}
-		return m, nil
+		return pixels.Decode(f)
 	}
 	if s.in == nil {
 		return pixels.Read(s.Name)

@@ -77,21 +77,22 @@ type Scored struct {
 // another judge, in batches across the items. Scores follow from an item alone.
 type Scorer func(run engine.Run, items []*Scored) error
 
-// DataOf reads a data set once and says which items there are.
-func DataOf(s *coco.Set, split, domain string) (Data, error) {
-	d, h := Data{Name: s.Name, Split: split, Domain: domain}, sha256.New()
+// count reads a data set once.
+func (d *Data) count(s *coco.Set) error {
+	h := sha256.New()
+	d.Name, d.Items = s.Name, 0
 	for it, err := range s.Items() {
 		if err != nil {
-			return d, err
+			return err
 		}
 		fmt.Fprintf(h, "%q %q %q %q\n", it.ID, it.Image, it.Domain, it.References)
 		d.Items++
 	}
 	if d.Items == 0 {
-		return d, fmt.Errorf("%s: no items", s.Name)
+		return fmt.Errorf("%s: no items", s.Name)
 	}
 	d.SHA256 = hex.EncodeToString(h.Sum(nil))
-	return d, nil
+	return nil
 }
 
 // SeedOf is the seed of an item: the same in whichever shard, batch or run.
@@ -102,11 +103,9 @@ func SeedOf(seed uint64, index int) uint64 { return rerank.SourceSeed(seed, inde
 func Run(run engine.Run, dir string, e Experiment) (sum *Summary, err error) {
 	s := &e.Settings
 	s.Format = format
-	data, err := DataOf(e.Set, s.Data.Split, s.Data.Domain)
-	if err != nil {
+	if err := s.Data.count(e.Set); err != nil {
 		return nil, err
 	}
-	s.Data = data
 	f, err := openFolder(dir, s)
 	if err != nil {
 		return nil, err
@@ -120,10 +119,8 @@ func Run(run engine.Run, dir string, e Experiment) (sum *Summary, err error) {
 	if w.Together == 0 {
 		w.Together = 8
 	}
-	for i := range f.done {
-		if shard.Has(i) {
-			w.sum.Total++
-		}
+	if w.sum.Total, err = s.Size(); err != nil {
+		return nil, err
 	}
 	w.sum.Done = f.before
 	return w.sum, w.all(shard)

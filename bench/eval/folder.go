@@ -39,6 +39,13 @@ var formats = map[string]func(w io.Writer, m *pixels.Image) error{
 // pictureName is how a kept drawing is called.
 var pictureName = regexp.MustCompile(`^\d{6,}-\d{2,}\.(png|webp)$`)
 
+// IsPicture reports whether a record's picture is called as a kept drawing in its
+// run's folder is.
+func IsPicture(name string) bool {
+	base, ok := strings.CutPrefix(name, "pictures/")
+	return ok && pictureName.MatchString(base)
+}
+
 // folder is a run's folder under way. items.jsonl has a line for each item that is
 // done, timings.jsonl what each took; both are only ever appended to.
 type folder struct {

@@ -101,11 +101,9 @@ func (m *merge) add(dir string) error {
 	}
 	p := &part{dir: dir, shard: shard}
 	m.parts[shard.Index-1] = p
-	size := 0
-	for i := range s.Data.Items {
-		if shard.Has(i) {
-			size++
-		}
+	size, err := s.Size()
+	if err != nil {
+		return err
 	}
 	place := func(index int) int { return index / shard.Count }
 	read := func(path string, n int, one bool) ([]span, error) {

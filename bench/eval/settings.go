@@ -50,7 +50,8 @@ type Settings struct {
 
 // Data says which items there are.
 type Data struct {
-	Name   string `json:"name"` // where they were
+	Name   string `json:"name"`             // where they were
+	Images string `json:"images,omitempty"` // where their pictures were; "": there
 	Split  string `json:"split,omitempty"`
 	Domain string `json:"domain,omitempty"`
 	Items  int    `json:"items"`  // of all shards
@@ -137,6 +138,20 @@ func (s *Settings) write(dir string) error {
 // shard is the part of the data that the folder has.
 func (s *Settings) shard() (coco.Shard, error) { return coco.ParseShard(s.Shard) }
 
+// Size is how many items the folder's shard has.
+func (s *Settings) Size() (n int, err error) {
+	shard, err := s.shard()
+	if err != nil {
+		return 0, err
+	}
+	for i := range s.Data.Items {
+		if shard.Has(i) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // flat has the settings that records follow from, by their JSON names.
 func (s *Settings) flat() map[string]string {
 	data, err := json.Marshal(s)
@@ -160,7 +175,7 @@ func (s *Settings) flat() map[string]string {
 	}
 	walk("", v)
 	maps.DeleteFunc(out, func(name, _ string) bool {
-		return name == "machine" || name == "data.name" || strings.HasPrefix(name, "models.") && strings.HasSuffix(name, ".path")
+		return name == "machine" || name == "data.name" || name == "data.images" || strings.HasPrefix(name, "models.") && strings.HasSuffix(name, ".path")
 	})
 	return out
 }

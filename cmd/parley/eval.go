@@ -12,6 +12,7 @@ import (
 
 	"parley/bench/coco"
 	"parley/bench/eval"
+	"parley/bench/eval/report"
 	"parley/cmd/parley/terminal"
 	"parley/engine"
 	"parley/nets/models"
@@ -21,8 +22,8 @@ import (
 func (a *app) eval() *cobra.Command {
 	c := &cobra.Command{Use: "eval", Short: "Run the paper's experiment over a data set, and report it"}
 	c.AddCommand(a.evalTask(eval.Image, "Choose the best of K captions of each picture"),
-		a.evalTask(eval.Text, "Choose the best of K drawings of each picture's first text"), a.evalMerge())
-	c.RunE = func(*cobra.Command, []string) error { return usage("eval: say image, text or merge") }
+		a.evalTask(eval.Text, "Choose the best of K drawings of each picture's first text"), a.evalMerge(), a.evalReport())
+	c.RunE = func(*cobra.Command, []string) error { return usage("eval: say image, text, merge or report") }
 	return c
 }
 
@@ -114,7 +115,7 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string) error {
 	}
 	defer done()
 	e.Set, e.Together = set, f.each
-	e.Settings.Shard, e.Settings.Data.Split, e.Settings.Data.Domain = shard.String(), f.set.Split, f.set.Domain
+	e.Settings.Shard, e.Settings.Data = shard.String(), eval.Data{Images: f.set.Images, Split: f.set.Split, Domain: f.set.Domain}
 	e.Progress = a.evalProgress()
 	e.Failed = func(r *eval.Record) { fmt.Fprintf(a.errs, "parley: item %s: %s\n", r.ID, r.Error) }
 	sum, err := eval.Run(a.run(cmd), dir, e)
@@ -293,6 +294,49 @@ func (a *app) evalMerge() *cobra.Command {
 		}
 		_, err := fmt.Fprintf(a.out, "%s\n", dir)
 		return err
+	}
+	return c
+}
+
+func (a *app) evalReport() *cobra.Command {
+	var o report.Options
+	var follow bool
+	c := &cobra.Command{Use: "report DIR", Short: "Write the paper's table and figures of a run", Args: cobra.ExactArgs(1),
+		Example: "  parley eval report runs/mini\n  parley eval report --follow runs/mini",
+		Long: "Writes DIR/report: index.html, which needs nothing else, report.md, report.json, and each figure as SVG and PNG. It can be written " +
+			"while the run goes on, of the items that are done."}
+	c.Flags().StringVar(&o.MeteorData, "meteor-data", "", "folder of METEOR's data: pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2")
+	c.Flags().BoolVar(&follow, "follow", false, "write it again each half minute until the run is complete; the page loads itself again")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		const pause = 30 * time.Second
+		write := func() (*report.Result, error) { return report.Write(args[0], o) }
+		if follow {
+			o.Refresh = pause
+			write = func() (*report.Result, error) {
+				return report.Follow(args[0], o, func() error {
+					select {
+					case <-time.After(pause):
+					case <-cmd.Context().Done():
+					}
+					return cmd.Context().Err()
+				}, func(r *report.Result) { fmt.Fprintf(a.errs, "parley: %d of %d items in %s\n", r.Done, r.Total, r.Out) })
+			}
+		}
+		r, err := write()
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.print(struct {
+				Out          string               `json:"out"`
+				Done         int                  `json:"done"`
+				Total        int                  `json:"total"`
+				Table        []report.Row         `json:"table"`
+				Correlations []report.Correlation `json:"correlations"`
+				Notes        []string             `json:"notes"`
+			}{r.Out, r.Done, r.Total, r.Table, r.Correlations, r.Notes})
+		}
+		return r.Print(a.out)
 	}
 	return c
 }

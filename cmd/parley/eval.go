@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,8 +24,8 @@ import (
 func (a *app) eval() *cobra.Command {
 	c := &cobra.Command{Use: "eval", Short: "Run the paper's experiment over a data set, and report it"}
 	c.AddCommand(a.evalTask(eval.Image, "Choose the best of K captions of each picture"),
-		a.evalTask(eval.Text, "Choose the best of K drawings of each picture's first text"), a.evalMerge(), a.evalReport())
-	c.RunE = func(*cobra.Command, []string) error { return usage("eval: say image, text, merge or report") }
+		a.evalTask(eval.Text, "Choose the best of K drawings of each picture's first text"), a.evalMerge(), a.evalReport(), a.evalSweep())
+	c.RunE = func(*cobra.Command, []string) error { return usage("eval: say image, text, merge, report or sweep") }
 	return c
 }
 
@@ -56,6 +58,21 @@ line with an error and stop nothing.
 Over several machines each does a shard, --shard i/n, and parley eval merge puts them
 together. In a job array of Slurm or an Indexed Job of Kubernetes each task finds its
 own shard in the environment, and its folder is --out/shard-…-of-…`}
+	f.addRun(a, c)
+	c.Flags().StringVar(&f.shard, "shard", "", "i/n: each n-th item from the i-th (all; a job array's own)")
+	c.Flags().IntVar(&f.shards, "shards", 0, "how many shards there are, where the environment says which is this one")
+	if task == eval.Image {
+		f.addDrawings(c)
+		redraw := c.Flags().Lookup("redraw-duplicates")
+		redraw.Usage = "draw a caption again that comes twice, as the paper does"
+		redraw.DefValue, f.redraw = "true", true
+	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return a.runShard(cmd, f, task) }
+	return c
+}
+
+// addRun are the options of one run and of several.
+func (f *evalFlags) addRun(a *app, c *cobra.Command) {
 	f.add(a, c, 10)
 	fl := c.Flags()
 	fl.Lookup("seed").Usage = "of all randomness; that of the next item is a million higher [-1 to 18446744073709551615]"
@@ -65,36 +82,28 @@ own shard in the environment, and its folder is --out/shard-…-of-…`}
 	fl.StringVar(&f.set.Domain, "domain", "", "of NoCaps: in, near or out (all)")
 	fl.IntVar(&f.set.Limit, "limit", 0, "the first so many items; 0: all")
 	fl.StringVarP(&f.dir, "out", "o", "", "folder of the run")
-	fl.StringVar(&f.shard, "shard", "", "i/n: each n-th item from the i-th (all; a job array's own)")
-	fl.IntVar(&f.shards, "shards", 0, "how many shards there are, where the environment says which is this one")
 	fl.IntVar(&f.each, "batch", 8, "items that are worked on at once; it changes no result")
 	fl.StringVar(&f.prune, "prune", "", "AFTER:KEEP,… such as 0.3:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
 		"whose predicted clean pictures come closest")
 	fl.StringVar(&f.keep, "keep", "", "keep drawings as png or webp, both without loss (they are not kept)")
 	f.drawings, f.redraw = 1, true
-	if task == eval.Image {
-		f.addDrawings(c)
-		fl.Lookup("redraw-duplicates").DefValue = "true"
-		f.redraw = true
-		fl.Lookup("redraw-duplicates").Usage = "draw a caption again that comes twice, as the paper does"
-	}
-	c.RunE = func(cmd *cobra.Command, _ []string) error { return a.runEval(cmd, f, task) }
-	return c
 }
 
-func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string) error {
+// check refuses what is missing.
+func (f *evalFlags) check() error {
 	switch {
 	case f.data == "":
 		return usage("--data is needed: mini, a file or a folder")
 	case f.dir == "":
 		return usage("--out DIR is needed: the run's folder")
 	}
-	rounds, err := rerank.ParseRounds(f.prune)
-	if err != nil {
-		return usage("--prune %w", err)
-	}
-	if rounds != nil && f.drawings > 1 {
-		return usage("--prune and --drawings %d: pruning draws each caption once", f.drawings)
+	return nil
+}
+
+// runShard runs the shard that the flags or the environment name.
+func (a *app) runShard(cmd *cobra.Command, f *evalFlags, task string) error {
+	if err := f.check(); err != nil {
+		return err
 	}
 	shard, found, err := eval.ShardOf(f.shard, f.shards, os.Getenv)
 	if err != nil {
@@ -105,13 +114,29 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string) error {
 		dir = filepath.Join(dir, eval.ShardFolder(shard))
 		a.note(fmt.Sprintf("shard %v, as %s says, in %s", shard, found, dir))
 	}
+	sum, err := a.runEval(cmd, f, task, shard, dir)
+	if sum != nil && sum.Done > 0 {
+		err = errors.Join(err, a.told(sum, dir))
+	}
+	return err
+}
+
+// runEval does what is left of a run in a folder.
+func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string, shard coco.Shard, dir string) (*eval.Summary, error) {
+	rounds, err := rerank.ParseRounds(f.prune)
+	if err != nil {
+		return nil, usage("--prune %w", err)
+	}
+	if rounds != nil && f.drawings > 1 {
+		return nil, usage("--prune and --drawings %d: pruning draws each caption once", f.drawings)
+	}
 	set, err := coco.Open(f.data, f.set)
 	if err != nil {
-		return fmt.Errorf("--data: %w", err)
+		return nil, fmt.Errorf("--data: %w", err)
 	}
 	e, done, err := a.experiment(cmd, f, task, rounds)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer done()
 	e.Set, e.Together = set, f.each
@@ -119,13 +144,10 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string) error {
 	e.Progress = a.evalProgress()
 	e.Failed = func(r *eval.Record) { fmt.Fprintf(a.errs, "parley: item %s: %s\n", r.ID, r.Error) }
 	sum, err := eval.Run(a.run(cmd), dir, e)
-	if sum != nil && sum.Done > 0 {
-		err = errors.Join(err, a.told(sum, dir))
-	}
 	if err == nil && sum.Failed == sum.Total {
 		err = fmt.Errorf("all %d items failed", sum.Total)
 	}
-	return err
+	return sum, err
 }
 
 // told says what a run came to.
@@ -339,4 +361,97 @@ func (a *app) evalReport() *cobra.Command {
 		return r.Print(a.out)
 	}
 	return c
+}
+
+// tried are the flags that a sweep tries other values of.
+func tried() []string { return []string{"steps", "scheduler", "guidance", "prune"} }
+
+func (a *app) evalSweep() *cobra.Command {
+	f := &evalFlags{}
+	var tries []string
+	var task, meteor string
+	c := &cobra.Command{Use: "sweep --data mini|FILE|DIR --out DIR", Short: "See what candidates, steps and pruning buy", Args: cobra.NoArgs,
+		Example: "  parley eval sweep --data mini -k 8 --steps 10 --out runs/sweep --try steps=5 --try prune=0.3:0.5,0.4:0.5\n" +
+			"  parley eval sweep --data nocaps_val.json --models models --limit 500 --out runs/sweep --try 'scheduler=dpmpp2m-karras steps=12'",
+		Long: "Runs the experiment as the flags say, and again with each --try; then draws the gain of the choice against the runs of the UNet, in " +
+			"OUT/sweep.html, sweep.json and sweep-*.svg and .png. Each run has a folder in --out and goes on where it was ended. Fewer candidates need " +
+			"no run of their own. A try names flags: " + strings.Join(tried(), ", ") + "."}
+	f.addRun(a, c)
+	c.Flags().StringArrayVar(&tries, "try", []string{"prune=0.3:0.5,0.4:0.5"}, "FLAG=VALUE… of a cheaper run; may be repeated")
+	c.Flags().StringVar(&task, "task", eval.Image, eval.Image+" or "+eval.Text)
+	c.Flags().StringVar(&meteor, "meteor-data", "", "folder of METEOR's data: pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := f.check(); err != nil {
+			return err
+		}
+		if f.prune != "" {
+			return usage("--prune %s: the first run is a whole one; try it with --try prune=%s", f.prune, f.prune)
+		}
+		if f.k < 2 {
+			return usage("-k %d: of one candidate there is no choice", f.k)
+		}
+		whole := filepath.Join(f.dir, "whole")
+		if _, err := a.runEval(cmd, f, task, coco.Shard{}, whole); err != nil {
+			return err
+		}
+		cheaper := map[string]string{}
+		for _, t := range tries {
+			back, err := set(cmd, t)
+			if err != nil {
+				return usage("--try %s: %w", t, err)
+			}
+			dir := filepath.Join(f.dir, strings.NewReplacer(" ", "_", "=", "-", ":", "x", ",", "-", "/", "-").Replace(t))
+			if _, err := a.runEval(cmd, f, task, coco.Shard{}, dir); err != nil {
+				return fmt.Errorf("--try %s: %w", t, err)
+			}
+			cheaper[t] = dir
+			if err := back(); err != nil {
+				return err
+			}
+		}
+		r, err := report.Compare(f.dir, whole, cheaper, meteor)
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.print(r)
+		}
+		return r.Print(a.out)
+	}
+	return c
+}
+
+// set sets the flags of a try; back sets them as they were.
+func set(cmd *cobra.Command, try string) (back func() error, err error) {
+	type was struct {
+		name, value string
+		changed     bool
+	}
+	var before []was
+	back = func() (err error) {
+		for _, b := range before {
+			flag := cmd.Flags().Lookup(b.name)
+			err = errors.Join(err, flag.Value.Set(b.value))
+			flag.Changed = b.changed
+		}
+		return err
+	}
+	for _, part := range strings.Fields(try) {
+		name, value, ok := strings.Cut(part, "=")
+		if !ok || !slices.Contains(tried(), name) {
+			return nil, errors.Join(fmt.Errorf("%q: want FLAG=VALUE of %s", part, strings.Join(tried(), ", ")), back())
+		}
+		flag := cmd.Flags().Lookup(name)
+		before = append(before, was{name, flag.Value.String(), flag.Changed})
+		if err := cmd.Flags().Set(name, value); err != nil {
+			return nil, errors.Join(err, back())
+		}
+	}
+	if len(before) == 0 {
+		return nil, errors.New("it names no flag")
+	}
+	if err := within(cmd); err != nil {
+		return nil, errors.Join(err, back())
+	}
+	return back, nil
 }

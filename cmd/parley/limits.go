@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"parley/bench/eval"
 	"parley/nets/diffusion"
 	"parley/nets/schedule"
 	"parley/weights/convert"
@@ -73,6 +74,7 @@ func limits() map[string]limit {
 		"shards": between(0, 100_000),
 		"batch":  between(1, 1024),
 		"keep":   {one: []string{"png", "webp"}},
+		"task":   {one: []string{eval.Image, eval.Text}},
 		"split":  {one: []string{"train", "restval", "val", "test"}},
 		"domain": {one: []string{"in", "near", "out"}},
 		// The work, the machine, checkpoints.

@@ -31,6 +31,9 @@ var (
 	orange = color.RGBA{0xd5, 0x5e, 0x00, 0xff}
 )
 
+// series are the colours of several curves.
+var series = []color.RGBA{blue, orange, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff}}
+
 // Figure is a plot with what is written under it.
 type Figure struct {
 	Name    string // figure3-cider-rank
@@ -112,19 +115,24 @@ var family = regexp.MustCompile(`font-family:Liberation[^;"]*`)
 func finish(p *plot.Plot, f Figure) (Figure, error) {
 	var b bytes.Buffer
 	svg := vgsvg.New(figureWidth, figureHeight)
-	p.Draw(draw.New(svg))
+	p.Draw(margin(draw.New(svg)))
 	if _, err := svg.WriteTo(&b); err != nil {
 		return f, err
 	}
 	f.SVG = family.ReplaceAll(b.Bytes(), []byte(`font-family:'Liberation Sans',Arial,Helvetica,sans-serif`))
 	img := vgimg.NewWith(vgimg.UseWH(figureWidth, figureHeight), vgimg.UseDPI(figureDPI))
-	p.Draw(draw.New(img))
+	p.Draw(margin(draw.New(img)))
 	var png bytes.Buffer
 	if _, err := (vgimg.PngCanvas{Canvas: img}).WriteTo(&png); err != nil {
 		return f, err
 	}
 	f.PNG = png.Bytes()
 	return f, nil
+}
+
+// margin leaves what axes' ends and labels need.
+func margin(c draw.Canvas) draw.Canvas {
+	return draw.Crop(c, vg.Points(2), -vg.Points(5), vg.Points(2), -vg.Points(4))
 }
 
 // byRank are a measure's values by the rank of the candidates.

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -171,6 +172,21 @@ func functions() template.FuncMap {
 	}
 }
 
+//go:embed style.html
+var styleHTML string
+
+// execute fills a page that needs nothing else.
+func execute(w io.Writer, page string, v any) error {
+	t, err := template.New("page").Funcs(functions()).Parse(page)
+	if err == nil {
+		_, err = t.Parse(styleHTML)
+	}
+	if err != nil {
+		return err
+	}
+	return t.Execute(w, v)
+}
+
 // minus has a sign of the digits' width.
 func minus(s string) string { return strings.ReplaceAll(s, "-", "−") }
 
@@ -179,11 +195,7 @@ var cells = strings.NewReplacer("|", `\|`, "\n", " ", "\r", " ", "<", "&lt;", "*
 
 func (p *page) write(dir string) error {
 	var html, md bytes.Buffer
-	h, err := template.New("page").Funcs(functions()).Parse(pageHTML)
-	if err != nil {
-		return err
-	}
-	if err := h.Execute(&html, p); err != nil {
+	if err := execute(&html, pageHTML, p); err != nil {
 		return err
 	}
 	m, err := text.New("page").Funcs(text.FuncMap(functions())).Parse(pageMD)

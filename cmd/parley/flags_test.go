@@ -346,6 +346,7 @@ func flagRows() map[string]flagRow {
 		want: "c.png"}
 	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt",
 		check: has("01-00.png", "02-00.png")}
+	maps.Copy(rows, evalRows())
 	return rows
 }
 
@@ -383,13 +384,15 @@ func scoresOf(o outcome) [][]float64 {
 
 // elsewhere are flags that other tests hold, by their names.
 func elsewhere() map[string]string {
-	return map[string]string{
+	out := map[string]string{
 		"parley version":        "TestVersionFlag",
 		"caption sidecar":       "TestSidecar",
 		"caption sidecar-ext":   "TestSidecar",
 		"caption skip-existing": "TestSidecar",
 		"caption force":         "TestSidecar",
 	}
+	maps.Copy(out, evalElsewhere())
+	return out
 }
 
 // TestFlags: every flag of every command changes the result as it should.
@@ -474,6 +477,8 @@ func flagFiles(t *testing.T) string {
 	write("pics/a.png", scenes[7].PNG)
 	write("pics/b.png", scenes[12].PNG)
 	write("pics/sub/c.png", scenes[9].PNG)
+	write("pairs.tsv", []byte("pics/a.png\ta dog\npics/b.png\ttwo cats\n"))
+	write("list/set.jsonl", []byte(`{"image": "a.png", "text": "a dog"}`+"\n"))
 	write("texts.txt", []byte("a dog\n\ntwo cats\n"))
 	write("hyp.txt", []byte("a dog sits, on the grass\ntwo cats\n"))
 	write("ref.txt", []byte("a dog sits on grass\ntwo black cats\n"))

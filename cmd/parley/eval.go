@@ -82,7 +82,7 @@ func (f *evalFlags) addRun(a *app, c *cobra.Command) {
 	fl.StringVar(&f.set.Domain, "domain", "", "of NoCaps: in, near or out (all)")
 	fl.IntVar(&f.set.Limit, "limit", 0, "the first so many items; 0: all")
 	fl.StringVarP(&f.dir, "out", "o", "", "folder of the run")
-	fl.IntVar(&f.each, "batch", 8, "items that are worked on at once; it changes no result")
+	fl.IntVar(&f.each, "at-once", 8, "items that are worked on at once; it changes no result")
 	fl.StringVar(&f.prune, "prune", "", "AFTER:KEEP,… such as 0.3:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
 		"whose predicted clean pictures come closest")
 	fl.StringVar(&f.keep, "keep", "", "keep drawings as png or webp, both without loss (they are not kept)")

@@ -79,7 +79,7 @@ func evalRows() map[string]flagRow {
 			"deep/timings.jsonl")}
 		rows["eval "+task+" shard"] = flagRow{base: base, set: "--shard 2/2", check: lines(1)}
 		rows["eval "+task+" shards"] = flagRow{base: base, set: "--shards 2", code: 2, check: says("--shards 2: neither")}
-		rows["eval "+task+" batch"] = flagRow{base: base, set: "--batch 1", check: func(base, have outcome) bool {
+		rows["eval "+task+" at-once"] = flagRow{base: base, set: "--at-once 1", check: func(base, have outcome) bool {
 			return base.files["items.jsonl"] == have.files["items.jsonl"]
 		}}
 	}
@@ -201,7 +201,7 @@ func TestEval(t *testing.T) {
 // TestEvalSweep: tries cost what they say, and other settings come from them.
 func TestEvalSweep(t *testing.T) {
 	dir := t.TempDir()
-	args := []string{"eval", "sweep", "--json", "--data", "mini", "--limit", "6", "-k", "4", "--steps", "4", "--out", dir, "--try", "steps=2",
+	args := []string{"eval", "sweep", "--json", "--data", "mini", "--limit", "3", "-k", "4", "--steps", "4", "--out", dir, "--try", "steps=2",
 		"--try", "prune=0.5:0.5", "--meteor-data", "../../bench/score/testdata/meteor"}
 	for _, task := range []string{eval.Image, eval.Text} {
 		to := filepath.Join(dir, task)
@@ -243,7 +243,7 @@ func TestEvalSweep(t *testing.T) {
 		}
 	}
 	for try, want := range map[string]string{"k=2": "want FLAG=VALUE of steps", "steps=0": "want 1 to", "": "names no flag", "steps": "want FLAG"} {
-		if code, _, errs := call(t, "eval", "sweep", "--data", "mini", "--limit", "6", "-k", "4", "--steps", "4", "--out",
+		if code, _, errs := call(t, "eval", "sweep", "--data", "mini", "--limit", "3", "-k", "4", "--steps", "4", "--out",
 			filepath.Join(dir, eval.Image), "--try", try); code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("--try %q: code %d, %s", try, code, errs)
 		}
@@ -255,7 +255,7 @@ func TestEvalSweep(t *testing.T) {
 func TestEvalKilled(t *testing.T) {
 	dir := t.TempDir()
 	args := func(out string) []string {
-		return strings.Fields("eval image --data mini --limit 30 -k 2 --steps 1 --batch 2 --keep png --out " + filepath.Join(dir, out))
+		return strings.Fields("eval image --data mini --limit 24 -k 2 --steps 1 --at-once 2 --keep png --out " + filepath.Join(dir, out))
 	}
 	kills, killed := 0, filepath.Join(dir, "killed/items.jsonl")
 	for seen := ""; ; {

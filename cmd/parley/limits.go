@@ -70,13 +70,13 @@ func limits() map[string]limit {
 		"min-length":         between(0, 4096),
 		"max-length":         between(1, 4096),
 		// Experiments.
-		"limit":  between(0, 1e9),
-		"shards": between(0, 100_000),
-		"batch":  between(1, 1024),
-		"keep":   {one: []string{"png", "webp"}},
-		"task":   {one: []string{eval.Image, eval.Text}},
-		"split":  {one: []string{"train", "restval", "val", "test"}},
-		"domain": {one: []string{"in", "near", "out"}},
+		"limit":   between(0, 1e9),
+		"shards":  between(0, 100_000),
+		"at-once": between(1, 1024),
+		"keep":    {one: []string{"png", "webp"}},
+		"task":    {one: []string{eval.Image, eval.Text}},
+		"split":   {one: []string{"train", "restval", "val", "test"}},
+		"domain":  {one: []string{"in", "near", "out"}},
 		// The work, the machine, checkpoints.
 		"k":               between(1, mostK),
 		"repeat":          between(1, 1_000_000),
@@ -86,6 +86,14 @@ func limits() map[string]limit {
 		"dtype":           {one: []string{"f32", "f16", "bf16"}},
 		"clip-act":        {one: []string{"gelu", "quick_gelu"}},
 		"clip-head-width": between(1, 1024),
+		// The server.
+		"max-body":    between(1, 1024),
+		"max-picture": between(1, 1<<30),
+		"max-prompt":  between(1, 1<<20),
+		"max-n":       between(1, mostK),
+		"max-steps":   between(1, 1000),
+		"queue":       between(1, 1_000_000),
+		"batch":       between(1, 1024),
 	}
 }
 

@@ -123,7 +123,7 @@ func (c *Comparison) add(name string, r, full *run, at, atFull []int) {
 	m, whole := r.primary()[0], full.primary()[0]
 	for k := from; k <= r.settings.K; k++ {
 		var gains, scores, below []float64
-		p := Point{Name: name, K: k, pruned: pruned}
+		p, steps := Point{Name: name, K: k, pruned: pruned}, 0
 		for n, i := range at {
 			it, f := r.items[i], full.items[atFull[n]]
 			choice := it.selected
@@ -132,7 +132,7 @@ func (c *Comparison) add(name string, r, full *run, at, atFull []int) {
 			}
 			for j, s := range it.steps {
 				if pruned || j < k {
-					p.Cost += float64(s) / float64(len(at))
+					steps += s
 				}
 			}
 			if choice < 0 {
@@ -147,6 +147,7 @@ func (c *Comparison) add(name string, r, full *run, at, atFull []int) {
 			}
 			scores = append(scores, score-mean(numbers(f.score)))
 		}
+		p.Cost = float64(steps) / float64(len(at))
 		p.Gain, p.Score, p.Below = Bootstrap(gains), Bootstrap(scores), Difference{Bootstrap(below), Paired(below)}
 		c.Points = append(c.Points, p)
 	}

@@ -198,9 +198,6 @@ func (w *work) all(shard coco.Shard) error {
 		}
 		took := time.Since(began) / time.Duration(len(list))
 		idle = time.Now()
-		if !lines.put(list, took) {
-			break // it has the error
-		}
 		for _, x := range list {
 			if x.Record.Error != "" {
 				w.sum.Failed++
@@ -208,6 +205,9 @@ func (w *work) all(shard coco.Shard) error {
 					w.Failed(x.Record)
 				}
 			}
+		}
+		if !lines.put(list, took) {
+			break // it has the error
 		}
 		w.sum.Now += len(list)
 		w.sum.Done += len(list)
@@ -217,6 +217,7 @@ func (w *work) all(shard coco.Shard) error {
 		}
 	}
 	err := lines.close()
+	w.sum.Now, w.sum.Done = lines.n, w.folder.before+lines.n // what a full disk has not taken is not done
 	w.sum.Time = time.Since(start)
 	w.mu.Lock()
 	defer w.mu.Unlock()

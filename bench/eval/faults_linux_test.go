@@ -79,15 +79,19 @@ func TestDisk(t *testing.T) {
 		mount(0, "size=24k")
 		dir := filepath.Join(disk, "run")
 		e.Settings.Keep = keep
-		if _, err := Run(background, dir, e); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), dir) {
+		s, err := Run(background, dir, e)
+		if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), dir) {
 			t.Fatalf("a full disk: %v", err)
 		}
 		have := read(t, itemsFile(dir))
+		if n := strings.Count(have, "\n"); s.Done != n {
+			t.Errorf("%d lines are there, %d are told", n, s.Done)
+		}
 		if have == "" || have == want || keep == "" && !strings.HasPrefix(want, have) || !strings.HasSuffix(have, "\n") {
 			t.Errorf("behind a full disk: %d bytes of %d, the last %q", len(have), len(want), have[max(0, len(have)-20):])
 		}
 		mount(syscall.MS_REMOUNT, "size=8m")
-		s := must(t, dir, e)
+		s = must(t, dir, e)
 		if s.Done != 23 || s.Now == 23 {
 			t.Errorf("%+v", s)
 		}

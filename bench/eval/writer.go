@@ -11,7 +11,8 @@ type writer struct {
 	keep   string // the format of pictures; "": none
 	queue  chan written
 	done   chan struct{}
-	err    error // good when done is closed
+	n      int   // items that are written, and
+	err    error // both good when done is closed
 }
 
 // written is a batch, and what each item of it took.
@@ -78,6 +79,7 @@ func (w *writer) write(b written) error {
 		if err := w.folder.append(r, t); err != nil {
 			return err
 		}
+		w.n++
 	}
 	return nil
 }

@@ -384,15 +384,19 @@ func scoresOf(o outcome) [][]float64 {
 
 // elsewhere are flags that other tests hold, by their names.
 func elsewhere() map[string]string {
-	out := map[string]string{
+	held := map[string]string{
 		"parley version":        "TestVersionFlag",
 		"caption sidecar":       "TestSidecar",
 		"caption sidecar-ext":   "TestSidecar",
 		"caption skip-existing": "TestSidecar",
 		"caption force":         "TestSidecar",
 	}
-	maps.Copy(out, evalElsewhere())
-	return out
+	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-picture", "max-prompt", "queue", "batch", "cors", "deadline"} {
+		held["serve "+flag] = "TestServe"
+	}
+	held["serve listen"], held["serve grace"] = "TestServeRefuses", "TestServeStops"
+	maps.Copy(held, evalElsewhere())
+	return held
 }
 
 // TestFlags: every flag of every command changes the result as it should.

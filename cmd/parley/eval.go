@@ -200,11 +200,11 @@ func (a *app) experiment(cmd *cobra.Command, f *evalFlags, task string, rounds [
 			c()
 		}
 	}
-	defer func() {
+	defer func(end func()) {
 		if err != nil {
-			done()
+			end()
 		}
-	}()
+	}(done)
 	x, err := f.words.extras()
 	if err != nil {
 		return e, nil, err

@@ -209,10 +209,10 @@ func (r *run) figures() (out []Figure, err error) {
 		out = append(out, f)
 		return err
 	}
-	what, of, by := "captions", "picture", "its drawing's CLIP similarity to the picture"
+	what, of, by := "captions", "picture", "their drawings' CLIP similarity to the picture"
 	scoreLabel := "CLIP image similarity of the drawing"
 	if r.settings.Task == eval.Text {
-		what, of, by = "drawings", "text", "its caption's CLIP similarity to the text"
+		what, of, by = "drawings", "text", "their captions' CLIP similarity to the text"
 		scoreLabel = "CLIP text similarity of the caption"
 	}
 	for _, m := range r.primary() {

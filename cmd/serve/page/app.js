@@ -218,27 +218,55 @@ $('#text-form').onsubmit = e => {
 
 // --- The board -------------------------------------------------------------------------
 
-function remember(section, title, thumb, chosen, list) {
-  const kept = [...list.children].map(c => c.cloneNode(true));
+function board(thumb, words, below, open) {
   const li = document.createElement('li'), b = document.createElement('button');
-  const img = document.createElement('img'), words = document.createElement('span'), small = document.createElement('small');
-  img.src = thumb;
-  img.alt = '';
-  words.textContent = chosen.text;
-  small.textContent = `${title} · ${chosen.score.toFixed(4)}`;
-  words.append(small);
-  b.append(img, words);
-  b.onclick = () => {
-    running?.abort();
-    show(section.id);
-    list.replaceChildren(...kept.map(c => c.cloneNode(true)));
-    $('.status', section).textContent = `Earlier: ${title}`;
-  };
+  const text = document.createElement('span'), small = document.createElement('small');
+  if (thumb) {
+    const img = document.createElement('img');
+    img.src = thumb;
+    img.alt = '';
+    b.append(img);
+  }
+  text.textContent = words;
+  small.textContent = below;
+  text.append(small);
+  b.append(text);
+  b.onclick = () => { running?.abort(); open(); };
   li.append(b);
   $('#board').prepend(li);
   $('aside').hidden = false;
   while ($('#board').children.length > 24) $('#board').lastElementChild.remove();
 }
+
+function remember(section, title, thumb, chosen, list) {
+  const kept = [...list.children].map(c => c.cloneNode(true));
+  board(thumb, chosen.text, `${title} · ${chosen.score.toFixed(4)}`, () => {
+    show(section.id);
+    list.replaceChildren(...kept.map(c => c.cloneNode(true)));
+    $('.status', section).textContent = `Earlier: ${title}`;
+  });
+}
+
+// What the server remembers of earlier tabs.
+fetch('/v1/jobs').then(r => r.json()).then(({ data }) => {
+  for (const j of data.slice(0, 24).reverse()) {
+    if (j.state !== 'done') continue;
+    board('', j.chosen, `${j.title} · ${new Date(j.created).toLocaleString()}`, async () => {
+      const r = (await (await fetch('/v1/jobs/' + j.id)).json()).result;
+      const section = $(j.title === 'image' ? '#image' : '#text'), list = $('.cards', section);
+      show(section.id);
+      list.replaceChildren();
+      r.candidates.forEach((c, i) => {
+        const card = new Card(list);
+        card.words(c.error ? `${c.text} (${c.error})` : c.text);
+        if (c.image) card.picture(c.image);
+        if (!c.error) card.score(c.score);
+        card.rank(c.rank, i === r.selected);
+      });
+      $('.status', section).textContent = `Earlier: ${j.title}`;
+    });
+  }
+}).catch(() => {});
 
 // --- Many pictures ---------------------------------------------------------------------
 

@@ -144,8 +144,6 @@ func (w *world) get(t *testing.T, path string, body, into any) {
 	}
 }
 
-type object = map[string]any
-
 // scene is a picture of the miniature world.
 func scene(t *testing.T, i int) (png []byte, m *pixels.Image) {
 	t.Helper()
@@ -893,5 +891,40 @@ func TestJobs(t *testing.T) {
 	j = until(good, jobs.Done)
 	if len(j.Result) < 1000 {
 		t.Errorf("the result is %s", j.Result)
+	}
+}
+
+// TestOpenAPI: what is described is what is served.
+func TestOpenAPI(t *testing.T) {
+	w := newWorld(t, nil)
+	described := map[string]bool{}
+	for _, o := range operations() {
+		described[o.pattern] = true
+	}
+	for _, pattern := range w.s.routes {
+		if !described[pattern] {
+			t.Errorf("%s is not described", pattern)
+		}
+		delete(described, pattern)
+	}
+	for pattern := range described {
+		t.Errorf("%s is described, and not served", pattern)
+	}
+	var d struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct {
+			RequestBody struct {
+				Content map[string]struct {
+					Schema struct {
+						Properties map[string]struct{ Type string }
+					}
+				}
+			}
+		}
+	}
+	w.get(t, "/openapi.json", nil, &d)
+	p := d.Paths["/v1/images/generations"]["post"].RequestBody.Content["application/json"].Schema.Properties
+	if d.OpenAPI != "3.1.0" || p["prompt"].Type != "string" || p["n"].Type != "integer" || p["guidance"].Type != "number" || p["stream"].Type != "boolean" {
+		t.Errorf("%s %v", d.OpenAPI, p)
 	}
 }

@@ -351,6 +351,7 @@ func flagRows() map[string]flagRow {
 		want: "c.png"}
 	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt",
 		check: has("01-00.png", "02-00.png")}
+	maps.Copy(rows, evalRows())
 	return rows
 }
 
@@ -399,6 +400,7 @@ func elsewhere() map[string]string {
 		held["serve "+flag] = "TestServe"
 	}
 	held["serve listen"], held["serve grace"] = "TestServeRefuses", "TestServeStops"
+	maps.Copy(held, evalElsewhere())
 	return held
 }
 
@@ -489,6 +491,8 @@ func flagFiles(t *testing.T) string {
 		t.Fatal(err)
 	}
 	write("wide.png", wide)
+	write("pairs.tsv", []byte("pics/a.png\ta dog\npics/b.png\ttwo cats\n"))
+	write("list/set.jsonl", []byte(`{"image": "a.png", "text": "a dog"}`+"\n"))
 	write("texts.txt", []byte("a dog\n\ntwo cats\n"))
 	write("hyp.txt", []byte("a dog sits, on the grass\ntwo cats\n"))
 	write("ref.txt", []byte("a dog sits on grass\ntwo black cats\n"))

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"parley/bench/eval"
 	"parley/nets/diffusion"
 	"parley/nets/schedule"
 	"parley/weights/convert"
@@ -69,6 +70,14 @@ func limits() map[string]limit {
 		"length-penalty":     between(-100, 100),
 		"min-length":         between(0, 4096),
 		"max-length":         between(1, 4096),
+		// Experiments.
+		"limit":   between(0, 1e9),
+		"shards":  between(0, 100_000),
+		"at-once": between(1, 1024),
+		"keep":    {one: []string{"png", "webp"}},
+		"task":    {one: []string{eval.Image, eval.Text}},
+		"split":   {one: []string{"train", "restval", "val", "test"}},
+		"domain":  {one: []string{"in", "near", "out"}},
 		// The work, the machine, checkpoints.
 		"k":               between(1, mostK),
 		"repeat":          between(1, 1_000_000),

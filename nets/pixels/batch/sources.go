@@ -28,12 +28,25 @@ type Source struct {
 	Err  error
 	in   io.Reader // of "-"
 	how  pixels.Options
+	open func() (io.ReadCloser, error)
 }
+
+// From is a picture that is read from what open opens. Its errors do not have the
+// name.
+func From(name string, open func() (io.ReadCloser, error)) Source { return Source{Name: name, open: open} }
 
 // Read decodes the picture.
 func (s Source) Read() (*pixels.Image, error) {
 	if s.Err != nil {
 		return nil, s.Err
+	}
+	if s.open != nil {
+		f, err := s.open()
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return s.how.Decode(f)
 	}
 	if s.in == nil {
 		return s.how.Read(s.Name)

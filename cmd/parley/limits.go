@@ -89,7 +89,6 @@ func limits() map[string]limit {
 		"clip-head-width": between(1, 1024),
 		// The server.
 		"max-body":    between(1, 1024),
-		"max-picture": between(1, 1<<30),
 		"max-prompt":  between(1, 1<<20),
 		"max-n":       between(1, mostK),
 		"max-steps":   between(1, 1000),

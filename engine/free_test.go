@@ -57,7 +57,8 @@ func TestViews(t *testing.T) {
 	defer s.Close()
 	x := s.Put(engine.FromI32([]int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, 3, 2, 2))
 	for name, v := range map[string]*engine.Tensor{"of the tensor": x.Rows(1, 3).Rows(1, 2), "of the stream": s.Rows(s.Rows(x, 1, 3), 1, 2)} {
-		if !v.Shape().Equal(engine.Shape{1, 2, 2}) || v.I32()[0] != 8 || len(v.I32()) != 4 || len(v.Memory().Host) != 16 || v.DType() != engine.I32 {
+		if !v.Shape().Equal(engine.Shape{1, 2, 2}) || v.I32()[0] != 8 || len(v.I32()) != 4 || len(v.Memory().Host) != 16 ||
+			v.DType() != engine.I32 {
 			t.Errorf("rows of rows %s: %v %v", name, v.Shape(), v.I32())
 		}
 		v.I32()[1] = -1

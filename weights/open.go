@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -199,17 +200,53 @@ func (o opener) choose() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("open weights: %w", err)
 	}
+	var names []string
+	for _, f := range list {
+		if !f.IsDir() {
+			names = append(names, strings.TrimSuffix(f.Name(), packed.Extension))
+		}
+	}
+	return chooser{o.shown(""), o.variant}.choose(names)
+}
+
+// Files are those of a folder's files that hold its tensors and that Open would read:
+// one file, or an index and its shards. dir is what errors call the folder.
+func Files(dir string, names []string, variant string) ([]string, error) {
+	base, err := chooser{dir, variant}.choose(names)
+	if err != nil {
+		return nil, err
+	}
+	files := []string{base}
+	index, ok := parseName(base)
+	if !ok || !index.index {
+		return files, nil
+	}
+	for _, name := range names {
+		n, ok := parseName(shardNumber.ReplaceAllString(name, ""))
+		if ok && n.file != name && n.stem == index.stem && n.format == index.format && n.variant == index.variant && !n.index {
+			files = append(files, name)
+		}
+	}
+	if len(files) == 1 {
+		return nil, fmt.Errorf("open weights: %s has %s and none of its shards", dir, base)
+	}
+	return files, nil
+}
+
+// shardNumber is what tells the files of one index apart.
+var shardNumber = regexp.MustCompile(`-\d+-of-\d+`)
+
+// chooser picks a checkpoint from a folder's names.
+type chooser struct{ dir, variant string }
+
+func (o chooser) choose(names []string) (string, error) {
 	var found []named
 	var free [][]string // by format: single files have free names
 	var others []string // what is not read
 	for range formats {
 		free = append(free, nil)
 	}
-	for _, f := range list {
-		if f.IsDir() {
-			continue
-		}
-		name := strings.TrimSuffix(f.Name(), packed.Extension)
+	for _, name := range names {
 		ext := strings.TrimPrefix(path.Ext(name), ".")
 		if n, ok := parseName(name); ok {
 			found = append(found, n)
@@ -230,15 +267,15 @@ func (o opener) choose() (string, error) {
 			return names[0], nil
 		}
 		if len(names) > 1 {
-			return "", fmt.Errorf("open weights: %s has several checkpoints, name one: %s", o.shown(""), strings.Join(names, ", "))
+			return "", fmt.Errorf("open weights: %s has several checkpoints, name one: %s", o.dir, strings.Join(names, ", "))
 		}
 	}
-	return "", &NoWeightsError{Dir: o.shown(""), Variant: o.variant, Others: others}
+	return "", &NoWeightsError{Dir: o.dir, Variant: o.variant, Others: others}
 }
 
 // among picks one of files that are named as a model's: of the variant that is
 // asked for or the most precise one, safetensors first, whole before shards.
-func (o opener) among(found []named) (string, error) {
+func (o chooser) among(found []named) (string, error) {
 	var have []string
 	for _, n := range found {
 		if !slices.Contains(have, n.variant) {
@@ -254,7 +291,7 @@ func (o opener) among(found []named) (string, error) {
 			}
 		}
 		if want == "" && len(have) > 1 {
-			return "", fmt.Errorf("open weights: %s has the variants %s: choose one", o.shown(""), strings.Join(have, ", "))
+			return "", fmt.Errorf("open weights: %s has the variants %s: choose one", o.dir, strings.Join(have, ", "))
 		}
 		if want == "" {
 			want = have[0]
@@ -272,7 +309,7 @@ func (o opener) among(found []named) (string, error) {
 				have[i] = "none"
 			}
 		}
-		return "", fmt.Errorf("open weights: %s has no variant %s; it has %s", o.shown(""), want, strings.Join(have, ", "))
+		return "", fmt.Errorf("open weights: %s has no variant %s; it has %s", o.dir, want, strings.Join(have, ", "))
 	}
 	return best.file, nil
 }

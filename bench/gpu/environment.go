@@ -154,7 +154,8 @@ func (b *bench) rooms() []func(s *engine.Stream) (func() error, error) {
 				if err != nil {
 					return err
 				}
-				_, err = decode.Generate(s, cache, [][]int32{{int32(size.Text.BOS), 5}}, decode.Options{Sample: true, TopP: 0.9, MinLength: 8, MaxLength: 8,
+				_, err = decode.Generate(s, cache, [][]int32{{int32(size.Text.BOS), 5}}, decode.Options{
+					Sample: true, TopP: 0.9, MinLength: 8, MaxLength: 8,
 					EOS: int32(size.Text.Sep), Subsequences: []int{0}})
 				return err
 			}, nil

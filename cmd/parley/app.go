@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -12,7 +13,9 @@ import (
 	"parley/engine"
 	"parley/engine/device"
 	"parley/nets/models"
+	"parley/weights"
 	"parley/weights/convert"
+	"parley/weights/hub"
 	"parley/weights/vocab"
 )
 
@@ -48,20 +51,49 @@ func (a *app) openWith(o device.Options) (engine.Device, error) {
 
 // source is where one of the models lies.
 func (a *app) source(name, own string) (models.Source, error) {
-	flag := "--" + name
-	if own == "" {
-		if a.models == "" {
-			src := models.Embedded(name)
-			src.Clean = a.clean
-			return src, nil
-		}
-		own, flag = filepath.Join(a.models, name), "--models"
+	if flag, path := a.named(name, own); path != "" {
+		return a.at(flag, path)
 	}
-	return a.at(flag, own)
+	src := models.Embedded(name)
+	src.Clean = a.clean
+	return src, nil
+}
+
+// named is what the flags call one of the models, and which flag does; "" is the
+// embedded one.
+func (a *app) named(name, own string) (flag, path string) {
+	switch {
+	case own != "":
+		return "--" + name, own
+	case a.models == "":
+		return "", ""
+	}
+	if set := hub.Set(a.models); set != nil {
+		if _, err := os.Stat(a.models); err != nil {
+			return "--models", set[name]
+		}
+	}
+	return "--models", filepath.Join(a.models, name)
+}
+
+// folder is where the files of such a model lie.
+func (a *app) folder(flag, name string) (string, error) {
+	path, err := found(name)
+	if err == nil {
+		path, err = weights.Snapshot(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	return path, nil
 }
 
 // at is a checkpoint that a flag names, with what the flags say about it.
 func (a *app) at(flag, path string) (models.Source, error) {
+	path, err := a.folder(flag, path)
+	if err != nil {
+		return models.Source{}, err
+	}
 	src, err := models.At(path)
 	if err != nil {
 		return src, fmt.Errorf("%s: %w", flag, err)

@@ -25,7 +25,11 @@ model; --prediction epsilon says that it is one.`}
 	a.addPrediction(c)
 	c.Flags().StringVar(&dtype, "dtype", "", "f32, f16 or bf16 (each tensor its own)")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		err := convert.Convert(cmd.Context(), args[0], args[1], convert.Options{DType: dtype,
+		src, err := found(args[0])
+		if err != nil {
+			return err
+		}
+		err = convert.Convert(cmd.Context(), src, args[1], convert.Options{DType: dtype,
 			Assume: a.assume, Variant: a.variant, Note: a.note})
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("%s exists already: name a new folder", args[1])

@@ -102,7 +102,11 @@ func cleanings() string {
 // extras reads the files that the flags name.
 func (f *promptFlags) extras() (x models.Extras, err error) {
 	if f.vae != "" {
-		src, err := models.At(f.vae)
+		path, err := found(f.vae)
+		if err != nil {
+			return x, fmt.Errorf("--vae: %w", err)
+		}
+		src, err := models.At(path)
 		if err != nil {
 			return x, fmt.Errorf("--vae: %w", err)
 		}

@@ -103,10 +103,10 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	f.BoolVar(&a.jsonl, "jsonl", false, "print JSON, a line for each entry as soon as it is there")
-	f.StringVar(&a.models, "models", "", "folder that holds blip/, sd/ and clip/")
-	f.StringVar(&a.blip, "blip", "", "BLIP: a folder or file")
-	f.StringVar(&a.sd, "sd", "", "Stable Diffusion: a folder or file")
-	f.StringVar(&a.clip, "clip", "", "CLIP: a folder or file")
+	f.StringVar(&a.models, "models", "", "folder that holds blip/, sd/ and clip/, or paper, once that is pulled")
+	f.StringVar(&a.blip, "blip", "", "BLIP: a folder, a file, or a name as pull takes it")
+	f.StringVar(&a.sd, "sd", "", "Stable Diffusion: a folder, a file, or a name as pull takes it")
+	f.StringVar(&a.clip, "clip", "", "CLIP: a folder, a file, or a name as pull takes it")
 	f.StringVar(&a.variant, "variant", "", "read a checkpoint's files of this variant, such as fp16 (those without one)")
 	f.StringVar(&a.assume.Act, "clip-act", "", "activation of a CLIP without a configuration: gelu or quick_gelu (a guess, which is told)")
 	f.IntVar(&a.assume.HeadWidth, "clip-head-width", 0, "channels of an attention head of such a CLIP's vision tower (a guess, which is told)")
@@ -115,7 +115,8 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 		"on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
-		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.bench(), a.man())
+		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.bench(), a.pull(), a.list(),
+		a.rm(), a.man())
 	state(f)
 	a.finish(root)
 	return root

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -98,20 +97,24 @@ func (a *app) encoder(bert bool, length int) (func(context.Context, string) ([]i
 }
 
 func (a *app) bertTokenizer() (*vocab.BERT, error) {
-	if a.models == "" && a.blip == "" {
+	flag, name := a.named("blip", a.blip)
+	if name == "" {
 		return vocab.DefaultBERT()
 	}
-	dir := a.blip
-	if dir == "" {
-		dir = filepath.Join(a.models, "blip")
+	dir, err := a.folder(flag, name)
+	if err != nil {
+		return nil, err
 	}
 	return vocab.LoadBERT(os.DirFS(dir), ".")
 }
 
 func (a *app) clipTokenizer() (*vocab.CLIP, error) {
 	t, err := vocab.DefaultCLIP(vocab.PadCLIP)
-	if a.models != "" {
-		t, err = vocab.LoadCLIP(os.DirFS(filepath.Join(a.models, "clip")), ".")
+	if flag, name := a.named("clip", ""); name != "" {
+		var dir string
+		if dir, err = a.folder(flag, name); err == nil {
+			t, err = vocab.LoadCLIP(os.DirFS(dir), ".")
+		}
 	}
 	if err != nil || a.clean == "" {
 		return t, err

@@ -128,7 +128,8 @@ func testProcessors(t *testing.T, dev engine.Device) {
 	defer run.Close()
 	fsys := fstest.MapFS{
 		"clip": {Data: []byte(`{"size":{"shortest_edge":24},"crop_size":{"height":24,"width":24},"do_center_crop":true,"resample":3}`)},
-		"old":  {Data: []byte(`{"size":24,"crop_size":24,"feature_extractor_type":"CLIPFeatureExtractor","image_mean":[0.48145466,0.4578275,0.40821073]}`)},
+		"old": {Data: []byte(`{"size":24,"crop_size":24,"feature_extractor_type":"CLIPFeatureExtractor",` +
+			`"image_mean":[0.48145466,0.4578275,0.40821073]}`)},
 		"wide": {Data: []byte(`{"size":{"shortest_edge":18},"crop_size":{"height":21,"width":25},"resample":2}`)},
 		"blip": {Data: []byte(`{"size":{"height":32,"width":32},"image_processor_type":"BlipImageProcessor"}`)},
 	}

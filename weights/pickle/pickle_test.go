@@ -188,7 +188,8 @@ func archive(t testing.TB, method uint16, files ...string) []byte {
 
 // aTensor is the pickle of {"w": a tensor}, in the text of protocol 0 and 2.
 func aTensor(elems, offset int, size, stride string) string {
-	return fmt.Sprintf("\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuI%d\ntQI%d\n%s%s\x89ctorch\nSize\n)RtRs.", elems, offset, size, stride)
+	return fmt.Sprintf("\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"+
+		"ctorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuI%d\ntQI%d\n%s%s\x89ctorch\nSize\n)RtRs.", elems, offset, size, stride)
 }
 
 func TestLyingFiles(t *testing.T) {
@@ -255,7 +256,8 @@ func TestCopiesAreBounded(t *testing.T) {
 	var p bytes.Buffer
 	p.WriteString("\x80\x02}(")
 	// The storage and the size are memoised, so that a tensor costs few bytes.
-	fmt.Fprintf(&p, "X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\nq\x00((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuI%d\ntQq\x01K\x00K@K@\x86q\x02K\x01K@\x86q\x03\x89NtR", elems)
+	fmt.Fprintf(&p, "X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\nq\x00((X\x07\x00\x00\x00storage"+
+		"ctorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuI%d\ntQq\x01K\x00K@K@\x86q\x02K\x01K@\x86q\x03\x89NtR", elems)
 	for i := 0; i < 50; i++ {
 		fmt.Fprintf(&p, "X\x02\x00\x00\x00%02dh\x00(h\x01K\x00h\x02h\x03\x89NtR", i)
 	}

@@ -50,8 +50,10 @@ func linear(t *testing.T, name string, work func(size int) func() error, size in
 var longTexts = map[string]string{
 	"one letter": "a", "one word": "abcxyzthe", "words": "cat ", "long words": strings.Repeat("z", 99) + " ", "digits": "7",
 	"punctuation": "!?",
-	"marks":       "\u0301\u0323\u0307\u05b0", "marks of a letter": "\u0344", "mixed scripts": "aяשあ漢ก한", "hangul": "\u1100\u1161\u11a8",
-	"emoji": "👩\u200d👧", "spaces": " ", "wide spaces": "\u3000", "controls": "\x01", "bad UTF-8": "\xffa", "apostrophes": "'", "less": "<",
+	"marks":       "\u0301\u0323\u0307\u05b0", "marks of a letter": "\u0344",
+	"mixed scripts": "aяשあ漢ก한", "hangul": "\u1100\u1161\u11a8",
+	"emoji": "👩\u200d👧", "spaces": " ", "wide spaces": "\u3000", "controls": "\x01", "bad UTF-8": "\xffa",
+	"apostrophes": "'", "less": "<",
 	"tokens": "<|endoftext|>[SEP]", "a token's beginning": "<|endoftext|",
 }
 

@@ -59,6 +59,22 @@ func Progress(w io.Writer, what string) func(done, total int) {
 	}
 }
 
+// Bytes is Progress over bytes.
+func Bytes(w io.Writer, what string) func(done, total int64) {
+	if !Is(w) {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, total int64) {
+		if bar == nil {
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+				progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionShowBytes(true),
+				progressbar.OptionSetPredictTime(true))
+		}
+		_ = bar.Set64(done)
+	}
+}
+
 // Show prints a picture on a terminal with true colour, two pixels a
 // character.
 func Show(w io.Writer, m *pixels.Image) {

@@ -112,7 +112,9 @@ func sameMachine(a, b layers.Machine) bool {
 type Options struct {
 	Depth int     // of paths: 0 is every layer
 	Least float64 // change of a median that is told, as a share
-	Alpha float64 // chance that a comparison of equals tells anything at all; 0 is 0.05
+	// SameMachine refuses results of two machines, which are a note otherwise.
+	SameMachine bool
+	Alpha       float64 // chance that a comparison of equals tells anything at all; 0 is 0.05
 }
 
 // Diff is what became of a workload.
@@ -174,8 +176,12 @@ func compare(a, b *layers.Result, o Options) (*Diff, error) {
 	}
 	d := &Diff{Workload: a.Workload, Unit: a.Unit}
 	if !sameMachine(a.Machine, b.Machine) {
-		d.Notes = append(d.Notes, fmt.Sprintf("other machines or settings: before %s %s %s with %d threads, after %s %s %s with %d", a.Machine.CPU,
-			a.Machine.Device, a.Machine.Precision, a.Machine.Threads, b.Machine.CPU, b.Machine.Device, b.Machine.Precision, b.Machine.Threads))
+		words := fmt.Sprintf("other machines or settings: before %s %s %s with %d threads, after %s %s %s with %d", a.Machine.CPU,
+			a.Machine.Device, a.Machine.Precision, a.Machine.Threads, b.Machine.CPU, b.Machine.Device, b.Machine.Precision, b.Machine.Threads)
+		if o.SameMachine {
+			return nil, errors.New(words)
+		}
+		d.Notes = append(d.Notes, words)
 	}
 	alpha := cmp.Or(o.Alpha, 0.05)
 	d.Whole = change("", "", a.Rounds, b.Rounds)

@@ -19,7 +19,7 @@ import (
 
 // Options say how it is measured.
 type Options struct {
-	Rounds   int           // that count
+	Rounds   int           // that count; 0: 10, or fewer where they would take more than 40 s, 3 at least
 	Warmup   time.Duration // of passes before them; one at least
 	Command  string        // that a reader would repeat
 	Progress func(done, of int)
@@ -29,8 +29,8 @@ type Options struct {
 // slows the machine for a while slows all of them. Each round is a pass that nobody
 // records, the whole, and one that is recorded, the parts.
 func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o Options) (_ []*Result, err error) {
-	if o.Rounds < 1 {
-		return nil, fmt.Errorf("%d rounds: want one at least", o.Rounds)
+	if o.Rounds < 0 {
+		return nil, fmt.Errorf("%d rounds: want 0 or more", o.Rounds)
 	}
 	machine, peak := look(dev), measurePeak(ctx, dev)
 	var all []*session
@@ -46,6 +46,9 @@ func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o O
 		}
 		all = append(all, m)
 		m.result.Machine, m.result.Peak = machine, peak
+	}
+	if o.Rounds == 0 {
+		o.Rounds = fitting(all)
 	}
 	before := readGauges(machine)
 	for i := range o.Rounds {
@@ -70,6 +73,16 @@ func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o O
 	return results, nil
 }
 
+// fitting is how many rounds are taken where nobody says.
+func fitting(all []*session) int {
+	const most, least, limit = 10, 3, 40 * time.Second
+	var pass time.Duration
+	for _, m := range all {
+		pass += 2 * m.pass // with and without a recorder
+	}
+	return int(min(most, max(least, limit/max(pass, 1))))
+}
+
 // session is a workload under way.
 type session struct {
 	work   *workload.Work
@@ -78,6 +91,7 @@ type session struct {
 	net    engine.Graphed
 	rec    *recorder
 	steps  []float64
+	pass   time.Duration // of a warm one, by the host's clock
 	result *Result
 }
 
@@ -96,10 +110,12 @@ func begin(ctx context.Context, dev engine.Device, w *workload.Work, o Options) 
 	}
 	m.net = engine.Graphed{Eager: !w.Graph(), Run: func() (*engine.Tensor, error) { return nil, pass() }}
 	for start := time.Now(); ; {
+		last := time.Now()
 		if _, err := m.whole(); err != nil {
 			m.close()
 			return m, err
 		}
+		m.pass = time.Since(last)
 		if m.result.Unit == Counts || time.Since(start) >= o.Warmup {
 			return m, nil
 		}

@@ -70,17 +70,41 @@ type Set struct {
 	close []func()
 }
 
-// Open loads what the options ask for. Its errors name the flag's value.
-func Open(o Options, dev engine.Device) (_ *Set, err error) {
+// Check says what is wrong with options before anything is loaded. steps and tokens
+// say that somebody asked for theirs.
+func Check(o Options, steps, tokens bool) error {
 	k, ok := kinds()[o.Net]
-	if !ok {
-		return nil, fmt.Errorf("net %q: choose one of %s", o.Net, strings.Join(Nets(), ", "))
+	switch {
+	case !ok:
+		return fmt.Errorf("net %q: choose one of %s", o.Net, strings.Join(Nets(), ", "))
+	case o.Weights != "" && o.Weights != Random && o.Preset != "":
+		return errors.New("a preset is for random weights: a checkpoint has its own configuration")
+	case steps && !k.steps():
+		return fmt.Errorf("%s has no steps", o.Net)
+	case tokens && !k.captions():
+		return fmt.Errorf("%s writes no captions", o.Net)
 	}
+	return nil
+}
+
+// steps and captions report what a pass does.
+func (k kind) steps() bool    { return k.has("u") && !k.graph }
+func (k kind) captions() bool { return k.has("b") && !k.graph }
+
+// Open loads what the options ask for.
+func Open(o Options, dev engine.Device) (_ *Set, err error) {
+	if err := Check(o, false, false); err != nil {
+		return nil, err
+	}
+	k := kinds()[o.Net]
 	if o.Weights == "" {
 		o.Weights = Random
 	}
-	if o.Weights != Random && o.Preset != "" {
-		return nil, errors.New("a preset is for random weights: a checkpoint has its own configuration")
+	if !k.steps() {
+		o.Steps = 0
+	}
+	if !k.captions() {
+		o.Tokens = 0
 	}
 	if o.Weights == Random && o.Preset == "" {
 		o.Preset = k.preset

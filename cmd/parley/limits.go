@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"parley/bench/layers"
 	"parley/nets/diffusion"
 	"parley/nets/schedule"
 	"parley/weights/convert"
@@ -68,6 +69,14 @@ func limits() map[string]limit {
 		"length-penalty":     between(-100, 100),
 		"min-length":         between(0, 4096),
 		"max-length":         between(1, 4096),
+		// Measuring.
+		"size":   between(8, 8192),
+		"tokens": between(5, 512),
+		"rounds": between(0, 10_000),
+		"depth":  between(0, 100),
+		"top":    between(0, 1_000_000),
+		"turns":  between(1, 1000),
+		"sort":   {one: []string{layers.ByTime, layers.ByRoof, layers.ByOrder}},
 		// The work, the machine, checkpoints.
 		"k":               between(1, mostK),
 		"repeat":          between(1, 1_000_000),

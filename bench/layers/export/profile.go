@@ -12,38 +12,42 @@ import (
 )
 
 // PProf writes a profile that `go tool pprof` reads: a sample for each layer, whose
-// stack is its path, with its time, FLOPs and bytes.
-func PProf(w io.Writer, r *layers.Result) error {
-	p := &profile.Profile{TimeNanos: r.Taken.UnixNano(), DurationNanos: int64(1e9 * r.Seconds), DefaultSampleType: "time",
-		Comments: []string{r.Workload.String(), r.Command}}
+// stack is its path below its workload, with its time, FLOPs and bytes.
+func PProf(w io.Writer, results []*layers.Result) error {
+	first := results[0]
+	p := &profile.Profile{TimeNanos: first.Taken.UnixNano(), DefaultSampleType: "time", Comments: []string{first.Command}}
 	p.SampleType = []*profile.ValueType{{Type: "time", Unit: "nanoseconds"}, {Type: "flops", Unit: "count"}, {Type: "bytes", Unit: "bytes"}}
 	scale := 1e9
-	if r.Unit == layers.Counts {
+	if first.Unit == layers.Counts {
 		p.SampleType[0], p.DefaultSampleType, scale = &profile.ValueType{Type: "instructions", Unit: "count"}, "instructions", 1
 	}
 	at := map[string]*profile.Location{}
-	locate := func(path string) *profile.Location {
-		if l, ok := at[path]; ok {
+	locate := func(key, path string) *profile.Location {
+		if l, ok := at[key]; ok {
 			return l
 		}
 		id := uint64(len(at) + 1)
 		f := &profile.Function{ID: id, Name: path, SystemName: path}
 		l := &profile.Location{ID: id, Line: []profile.Line{{Function: f}}}
-		at[path] = l
+		at[key] = l
 		p.Function, p.Location = append(p.Function, f), append(p.Location, l)
 		return l
 	}
-	for _, l := range r.Layers {
-		s := &profile.Sample{Value: []int64{int64(scale * l.Seconds), l.FLOPs, l.Bytes}, Label: map[string][]string{"op": {l.Op},
-			"kernel": {l.Kernel}}}
-		for i, c := range l.Path {
-			if c == '.' {
-				s.Location = append(s.Location, locate(l.Path[:i]))
+	for _, r := range results {
+		root := r.Workload.String()
+		p.DurationNanos += int64(1e9 * r.Seconds)
+		for _, l := range r.Layers {
+			s := &profile.Sample{Value: []int64{int64(scale * l.Seconds), l.FLOPs, l.Bytes}, Label: map[string][]string{"op": {l.Op},
+				"kernel": {l.Kernel}}, Location: []*profile.Location{locate(root, root)}}
+			for i, c := range l.Path {
+				if c == '.' {
+					s.Location = append(s.Location, locate(root+l.Path[:i], l.Path[:i]))
+				}
 			}
+			s.Location = append(s.Location, locate(root+l.Path, l.Path))
+			slices.Reverse(s.Location) // the innermost first
+			p.Sample = append(p.Sample, s)
 		}
-		s.Location = append(s.Location, locate(l.Path))
-		slices.Reverse(s.Location) // the innermost first
-		p.Sample = append(p.Sample, s)
 	}
 	if err := p.CheckValid(); err != nil {
 		return err

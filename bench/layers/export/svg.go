@@ -17,17 +17,20 @@ const (
 	row   = 19.0   // of a flame graph
 )
 
-// SVG writes the flame graph and the roofline of a result as one picture.
-func SVG(w io.Writer, r *layers.Result, o Options) error {
-	flame, high := flameGraph(r)
-	roof, low := rooflinePlot(r)
+// SVG writes the flame graphs and the rooflines of results as one picture.
+func SVG(w io.Writer, results []*layers.Result) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="12">`+"\n", width,
-		46+high+low)
-	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/><text x="8" y="18" font-size="15">%s</text>`, html.EscapeString(r.Workload.String()))
-	fmt.Fprintf(&b, `<text x="8" y="36" fill="#555">%s: %s</text>`+"\n", html.EscapeString(where(r)), amount(r, r.Seconds))
-	fmt.Fprintf(&b, `<g transform="translate(0 46)">%s</g><g transform="translate(0 %.0f)">%s</g></svg>`+"\n", flame, 46+high, roof)
-	_, err := io.WriteString(w, b.String())
+	y := 0.0
+	for _, r := range results {
+		flame, high := flameGraph(r)
+		roof, low := rooflinePlot(r)
+		fmt.Fprintf(&b, `<g transform="translate(0 %.0f)"><text x="8" y="18" font-size="15">%s</text><text x="8" y="36" fill="#555">%s: %s</text>`, y,
+			html.EscapeString(r.Workload.String()), html.EscapeString(where(r)), amount(r, r.Seconds))
+		fmt.Fprintf(&b, `<g transform="translate(0 46)">%s</g><g transform="translate(0 %.0f)">%s</g></g>`+"\n", flame, 46+high, roof)
+		y += 46 + high + low
+	}
+	_, err := fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="12">`+
+		"\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>%s</svg>\n", width, y, b.String())
 	return err
 }
 

@@ -346,6 +346,7 @@ func flagRows() map[string]flagRow {
 		want: "c.png"}
 	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt",
 		check: has("01-00.png", "02-00.png")}
+	maps.Copy(rows, benchRows())
 	return rows
 }
 
@@ -389,6 +390,15 @@ func elsewhere() map[string]string {
 		"caption sidecar-ext":   "TestSidecar",
 		"caption skip-existing": "TestSidecar",
 		"caption force":         "TestSidecar",
+		"bench baseline":        "TestBaseline",
+		"bench fail-over":       "TestBaseline",
+		"bench diff depth":      "TestBenchDiff",
+		"bench diff least":      "TestBenchDiff",
+		"bench diff all":        "TestBenchDiff",
+		"bench diff fail-over":  "TestBenchDiff",
+		"bench diff old":        "TestBenchTurns",
+		"bench diff new":        "TestBenchTurns",
+		"bench diff turns":      "TestBenchTurns",
 	}
 }
 

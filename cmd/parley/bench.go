@@ -124,7 +124,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 		}
 		return err
 	}
-	c.AddCommand(a.benchDiff(), a.benchCompare())
+	c.AddCommand(a.benchDiff(), a.benchCompare(), a.benchKernels(), a.benchTune())
 	return c
 }
 

@@ -38,7 +38,99 @@ func benchRows() map[string]flagRow {
 	add("force", flagRow{base: text + " --svg {F}/force.txt", set: "--force", check: func(base, have outcome) bool {
 		return base.code == 2 && have.code == 0
 	}})
+	for _, c := range []string{"kernels", "tune"} {
+		base := "bench " + c + " clip-text --preset small --rounds 1 --json"
+		refused := func(want string) func(base, have outcome) bool {
+			return func(base, have outcome) bool { return base.code == 0 && strings.Contains(have.errs, want) }
+		}
+		add(c+" preset", flagRow{base: base, set: "--preset what", code: 1, check: refused("want one of clip-b32")})
+		add(c+" size", flagRow{base: "bench " + c + " unet --preset small --rounds 1 --precision exact", set: "--size 23", code: 1,
+			check: refused("multiple of 2")})
+		add(c+" rounds", flagRow{base: base, set: "--rounds 0", code: 2, check: func(_, have outcome) bool {
+			return strings.Contains(have.errs, "--rounds 0")
+		}})
+	}
+	const tune = "bench tune clip-text --preset small --rounds 1"
+	add("tune out", flagRow{base: tune, set: "--out {O}/t.json", check: has("t.json")})
+	add("tune force", flagRow{base: tune + " --out {F}/force.txt", set: "--force", check: func(base, have outcome) bool {
+		return base.code == 1 && have.code == 0
+	}})
 	return rows
+}
+
+// TestTuning: a table chooses, one of another machine is passed over with a word, and
+// what is none is refused.
+func TestTuning(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t.json")
+	if code, _, errs := call(t, "bench", "tune", "clip-text", "--preset", "small", "--rounds", "2", "--precision", "exact", "--out", path); code != 0 {
+		t.Fatal(errs)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table struct {
+		Version int               `json:"version"`
+		Machine map[string]any    `json:"machine"`
+		Choices map[string]string `json:"choices"`
+	}
+	if err := json.Unmarshal(data, &table); err != nil || table.Version == 0 || table.Machine["precision"] != "exact" {
+		t.Fatalf("%s: %v", data, err)
+	}
+	write := func() {
+		t.Helper()
+		data, err := json.Marshal(table)
+		if err == nil {
+			err = os.WriteFile(path, data, 0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	table.Machine["precision"] = "f32"
+	table.Choices = map[string]string{"conv3x3 8x8 32>32": "sum"}
+	write()
+	unet := []string{"bench", "unet", "--preset", "small", "--rounds", "1", "--csv", "--sort", "order", "--tuning", path}
+	kernels := func(code int, out, errs string) string {
+		t.Helper()
+		if code != 0 {
+			t.Fatal(errs)
+		}
+		var l []string
+		for _, line := range strings.Split(out, "\n") {
+			if f := strings.Split(line, ","); len(f) > 6 && f[3] == "conv" && f[6] == "1x8x8x32" {
+				l = append(l, f[4])
+			}
+		}
+		return strings.Join(l, " ")
+	}
+	code, out, errs := call(t, unet...)
+	if k := kernels(code, out, errs); strings.Contains(k, "winograd") || strings.Contains(errs, "tuning") {
+		t.Errorf("%s, %s", k, errs)
+	}
+	table.Choices["conv3x3 8x8 32>32"] = "winograd f6"
+	write()
+	code, out, errs = call(t, unet...)
+	if k := kernels(code, out, errs); !strings.Contains(k, "winograd f6") && !strings.Contains(k, "bf16") {
+		t.Errorf("%s, %s", k, errs)
+	}
+	table.Machine["cpu"] = "another"
+	write()
+	code, out, errs = call(t, unet...)
+	if k := kernels(code, out, errs); strings.Contains(k, "winograd f6") || !strings.Contains(errs, "is of another with") {
+		t.Errorf("%s, %s", k, errs)
+	}
+	if err := os.WriteFile(path, []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := call(t, unet...); code != 1 || !strings.Contains(errs, "no table") {
+		t.Errorf("code %d, %s", code, errs)
+	}
+	for _, args := range []string{"bench kernels --device ptx", "bench kernels --tuning x", "bench kernels what", "bench kernels loop --preset small"} {
+		if code, _, _ := call(t, strings.Fields(args)...); code == 0 {
+			t.Errorf("%s works", args)
+		}
+	}
 }
 
 // saved writes results to a file.

@@ -390,6 +390,7 @@ func elsewhere() map[string]string {
 		"caption sidecar-ext":   "TestSidecar",
 		"caption skip-existing": "TestSidecar",
 		"caption force":         "TestSidecar",
+		"parley tuning":         "TestTuning",
 		"bench baseline":        "TestBaseline",
 		"bench fail-over":       "TestBaseline",
 		"bench diff depth":      "TestBenchDiff",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log"
 	"net"
 	"net/http"
@@ -75,19 +74,19 @@ as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
 			return fmt.Errorf("--listen: %w", err)
 		}
 		defer ln.Close()
-		m, free, err := a.serveModels()
+		m, err := a.serveModels()
 		if err != nil {
 			return err
 		}
-		defer free()
+		defer m.Close()
 		s := serve.New(serve.Options{Key: key, Origins: f.origins, Body: int64(f.body) << 20, Pixels: f.pixels, Text: f.text, N: f.n, Steps: f.steps,
 			Deadline: f.deadline, Version: version(), Names: a.serveNames(), Log: log.New(a.errs, "parley: ", 0)},
 			func(w work.Watcher) *work.Scheduler {
 				return work.New(m, work.Limits{Waiting: f.waiting, Batch: f.batched}, w)
 			})
-		patient(cmd.Context(), f.grace+2*time.Second)
+		patient(cmd.Context(), f.grace+3*time.Second)
 		fmt.Fprintf(a.out, "http://%s\n", ln.Addr())
-		return f.run(cmd.Context(), ln, s)
+		return f.run(cmd.Context(), ln, s, a.note)
 	}
 	return c
 }
@@ -120,32 +119,23 @@ func wantsKey(listen, key string) error {
 }
 
 // serveModels opens all that a server answers with.
-func (a *app) serveModels() (m work.Models, free func(), err error) {
-	var opened []func()
-	free = func() {
-		for _, f := range opened {
-			f()
-		}
-	}
+func (a *app) serveModels() (m work.Models, err error) {
 	defer func() {
 		if err != nil {
-			free()
+			m.Close()
 		}
 	}()
 	if m.BLIP, err = a.openBLIP(); err != nil {
-		return m, nil, err
+		return m, err
 	}
-	opened = append(opened, m.BLIP.Close)
 	if m.SD, err = a.openSD(models.Extras{}); err != nil {
-		return m, nil, err
+		return m, err
 	}
-	opened = append(opened, m.SD.Close)
 	if m.CLIP, err = a.openCLIP(); err != nil {
-		return m, nil, err
+		return m, err
 	}
-	opened = append(opened, m.CLIP.Close)
 	m.Device = a.dev
-	return m, free, m.CLIP.Ready(true, true)
+	return m, m.CLIP.Ready(true, true)
 }
 
 // serveNames are what clients call the models: the last part of what the flags say.
@@ -163,7 +153,7 @@ func (a *app) serveNames() serve.Names {
 }
 
 // run serves until the context ends, then finishes what runs.
-func (f *serveFlags) run(ctx context.Context, ln net.Listener, s *serve.Server) error {
+func (f *serveFlags) run(ctx context.Context, ln net.Listener, s *serve.Server, note func(string)) error {
 	// Work outlives the signal by the time of grace.
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
@@ -181,21 +171,14 @@ func (f *serveFlags) run(ctx context.Context, ln net.Listener, s *serve.Server) 
 	err := errors.Join(s.Close(grace), h.Shutdown(grace))
 	if err != nil { // who waits still is told why
 		end(work.ErrClosed)
-		last, stop := context.WithTimeout(base, time.Second)
+		last, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer stop()
-		_ = h.Shutdown(last)
-		_ = h.Close()
+		_ = errors.Join(s.Close(last), h.Shutdown(last), h.Close()) // err says what there is to say
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("stopped with requests that took longer than %v", f.grace)
+		note(fmt.Sprintf("requests that took longer than %v were ended", f.grace))
 	}
-	return errors.Join(err, ignore(<-ended))
-}
-
-func ignore(err error) error {
-	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, fs.ErrClosed) {
-		return nil
-	}
+	<-ended // http.ErrServerClosed
 	return err
 }
 

@@ -111,7 +111,7 @@ func (s *Server) drawing(a asked) (work.Drawing, error) {
 	if d.Seed = uint64(rand.Int64N(1 << 32)); a.seed != nil && *a.seed >= 0 {
 		d.Seed = uint64(*a.seed)
 	}
-	if a.steps != nil {
+	if o.Steps = min(o.Steps, s.o.Steps); a.steps != nil {
 		o.Steps = *a.steps
 	}
 	if o.Steps < 1 || o.Steps > s.o.Steps {

@@ -238,7 +238,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &busy) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(busy.After.Seconds()+0.999)))
 	}
-	if a.code >= 500 {
+	if a.code == http.StatusInternalServerError {
 		s.o.Log.Printf("%s %s: %v", r.Method, r.URL.Path, err)
 	}
 	kind := "invalid_request_error"

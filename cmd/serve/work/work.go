@@ -34,6 +34,19 @@ type Models struct {
 	Device engine.Device
 }
 
+// Close gives the models' weights back.
+func (m Models) Close() {
+	if m.BLIP != nil {
+		m.BLIP.Close()
+	}
+	if m.SD != nil {
+		m.SD.Close()
+	}
+	if m.CLIP != nil {
+		m.CLIP.Close()
+	}
+}
+
 // Limits bound the queues.
 type Limits struct {
 	Waiting int // jobs that may wait in a lane

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
@@ -32,6 +35,7 @@ func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o O
 	if o.Rounds < 0 {
 		return nil, fmt.Errorf("%d rounds: want 0 or more", o.Rounds)
 	}
+	load := systemLoad()
 	machine, peak := look(dev), measurePeak(ctx, dev)
 	var all []*session
 	defer func() {
@@ -45,7 +49,7 @@ func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o O
 			return nil, fmt.Errorf("%s: %w", m.result.Workload, err)
 		}
 		all = append(all, m)
-		m.result.Machine, m.result.Peak = machine, peak
+		m.result.Machine, m.result.Peak, m.result.Load = machine, peak, load
 	}
 	if o.Rounds == 0 {
 		o.Rounds = fitting(all)
@@ -235,6 +239,31 @@ func (m *session) rates() {
 		whole := r.Seconds + float64(usual-r.Workload.Steps)*step
 		add(fmt.Sprintf("seconds with %d steps", usual), whole, fmt.Sprintf("projected from %d", r.Workload.Steps))
 	}
+}
+
+// systemLoad is how many processes want a core now, this one not counted: of Linux,
+// and 0 elsewhere.
+func systemLoad() float64 {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	return runningOf(string(text))
+}
+
+// runningOf reads the fourth field of /proc/loadavg, "3/612": what runs or waits to run
+// at the moment, the reader with it.
+func runningOf(text string) float64 {
+	fields := strings.Fields(text)
+	if len(fields) < 4 {
+		return 0
+	}
+	n, _, _ := strings.Cut(fields[3], "/")
+	running, err := strconv.Atoi(n)
+	if err != nil {
+		return 0
+	}
+	return float64(max(0, running-1))
 }
 
 // look describes the machine.

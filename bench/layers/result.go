@@ -35,6 +35,7 @@ type Result struct {
 	Command  string    `json:"command,omitempty"` // that found it
 	Taken    time.Time `json:"taken"`
 	Unit     string    `json:"unit"` // Seconds or Counts, of every number that is called seconds
+	Load     float64   `json:"load"` // processes that waited for a core just before, where the system says
 
 	// Seconds are the whole's median, without a recorder; Rounds are all of them.
 	Seconds float64   `json:"seconds"`
@@ -219,9 +220,13 @@ func (r *Result) finish() {
 			l.OfRoof = l.Roof / l.Seconds
 		}
 	}
+	if r.Unit == Seconds && r.Load > 0.5 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%.1f processes were at work when the measurement began: times are too long, and the roof too low",
+			r.Load))
+	}
 	if math.Abs(r.Difference) > 0.05 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the layers' sum is %+.1f %% of the whole beside it: times of layers are not to be trusted to "+
-			"more than that", 100*r.Difference))
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the layers' sum is %+.1f %% from the whole: times of layers are not to be trusted "+
+			"beyond that", 100*r.Difference))
 	}
 }
 

@@ -65,7 +65,8 @@ func TestBeside(t *testing.T) {
 			t.Errorf("%s: only %d rows", file, len(rows))
 		}
 		var b bytes.Buffer
-		if err := BesideTable(&b, r, p, rows); err != nil || !strings.Contains(b.String(), program) || !strings.Contains(b.String(), "(the rest)") {
+		if err := BesideTable(&b, r, p, rows); err != nil || !strings.Contains(b.String(), program) || !strings.Contains(b.String(),
+			"(the rest)") {
 			t.Errorf("%v\n%s", err, b.String())
 		}
 	}
@@ -76,7 +77,8 @@ func TestBeside(t *testing.T) {
 const layerwise = `{"context": {}, "prefill": {"metadata": {"num_running_seqs": 1}, "summary_stats": [], "model_stats": [
 {"entry": {"name": "LlamaForCausalLM", "cpu_time_us": 900, "cuda_time_us": 100, "pct_cuda_time": 100, "trace": ""}, "children": [
  {"entry": {"name": "LlamaDecoderLayer", "cpu_time_us": 1, "cuda_time_us": 60, "pct_cuda_time": 60, "trace": ""}, "children": [
-  {"entry": {"name": "QKVParallelLinear(weight=float16[6144, 4096])", "cpu_time_us": 1, "cuda_time_us": 25, "pct_cuda_time": 25, "trace": ""},
+  {"entry": {"name": "QKVParallelLinear(weight=float16[6144, 4096])", "cpu_time_us": 1, "cuda_time_us": 25, "pct_cuda_time": 25,
+   "trace": ""},
    "children": []}]},
  {"entry": {"name": "LlamaDecoderLayer", "cpu_time_us": 1, "cuda_time_us": 30, "pct_cuda_time": 30, "trace": ""}, "children": []}]}]}}`
 

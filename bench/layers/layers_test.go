@@ -158,7 +158,8 @@ func TestNobodyRecords(t *testing.T) {
 		start := time.Now()
 		for range n {
 			s.Enter("a")
-			s.Do(engine.Work{Op: "nothing", Out: x, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: 1}}}, func(engine.Device) { s.Took("k") })
+			s.Do(engine.Work{Op: "nothing", Out: x, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "n", Size: 1}}},
+				func(engine.Device) { s.Took("k") })
 			s.Leave(x)
 		}
 		least = min(least, time.Since(start).Seconds()/n)

@@ -221,7 +221,7 @@ func (r *Result) finish() {
 		}
 	}
 	if r.Unit == Seconds && r.Load > 0.5 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%.1f processes were at work when the measurement began: times are too long, and the roof too low",
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%.1f processes were at work when it began: times are too long, and the roof too low",
 			r.Load))
 	}
 	if math.Abs(r.Difference) > 0.05 {

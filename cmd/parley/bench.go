@@ -185,7 +185,10 @@ func (b *benchFiles) list() (l []benchFile) {
 		{"html", b.page, begins("HTML", "<!doctype html"), export.HTML},
 		{"svg", b.svg, begins("SVG", "<svg"), func(w io.Writer, r []*layers.Result, _ export.Options) error { return export.SVG(w, r) }},
 		{"trace", b.trace, output.JSON, func(w io.Writer, r []*layers.Result, _ export.Options) error { return export.Trace(w, r) }},
-		{"pprof", b.pprof, begins("gzip", "\x1f\x8b"), func(w io.Writer, r []*layers.Result, _ export.Options) error { return export.PProf(w, r) }},
+		{"pprof", b.pprof, begins("gzip", "\x1f\x8b"), func(w io.Writer, r []*layers.Result, _ export.Options) error {
+			return export.PProf(w,
+				r)
+		}},
 	} {
 		if f.path != "" {
 			l = append(l, f)
@@ -198,7 +201,8 @@ func (b *benchFiles) list() (l []benchFile) {
 func (b *benchFiles) check() error {
 	var errs []error
 	for _, f := range b.list() {
-		if err := errors.Join(output.Sweep(filepath.Dir(f.path)), output.Check(f.path, output.Options{Kind: f.kind, Force: b.force})); err != nil {
+		if err := errors.Join(output.Sweep(filepath.Dir(f.path)), output.Check(f.path, output.Options{Kind: f.kind,
+			Force: b.force})); err != nil {
 			errs = append(errs, fmt.Errorf("--%s: %w", f.flag, err))
 		}
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 func (a *app) benchCompare() *cobra.Command {
-	c := &cobra.Command{Use: "compare OURS.json THEIRS", Short: "Lay layers beside those of another program's profile", Args: cobra.ExactArgs(2),
+	c := &cobra.Command{Use: "compare OURS.json THEIRS", Short: "Lay layers beside those of another program's profile",
+		Args:    cobra.ExactArgs(2),
 		Example: "  parley bench compare unet.json torch-trace.json.gz",
 		Long: `OURS is of parley bench --json. THEIRS is a trace of PyTorch's profiler whose modules
 are annotated with their names, a profile of ONNX Runtime, or vLLM's layerwise JSON.

@@ -28,7 +28,10 @@ func benchRows() map[string]flagRow {
 	add("tokens", flagRow{base: "bench blip-generate --preset small --rounds 1 --json", set: "--tokens 7", want: `"tokens": 7`})
 	add("rounds", flagRow{base: text, set: "--rounds 4", want: "median of 4 rounds"})
 	add("depth", flagRow{base: text, set: "--depth 1", check: func(base, have outcome) bool { return len(have.lines()) < len(base.lines()) }})
-	add("sort", flagRow{base: text, set: "--sort order", check: func(_, have outcome) bool { return strings.Contains(have.lines()[4], "tokens") }})
+	add("sort", flagRow{base: text, set: "--sort order", check: func(_, have outcome) bool {
+		return strings.Contains(have.lines()[4],
+			"tokens")
+	}})
 	add("top", flagRow{base: text, set: "--top 2", want: "more with"})
 	add("csv", flagRow{base: text, set: "--csv", want: "net,batch,path,op,kernel"})
 	add("gobench", flagRow{base: text, set: "--gobench", want: "\nBenchmarkClipText/small/batch=1 1 "})
@@ -62,7 +65,8 @@ func benchRows() map[string]flagRow {
 // what is none is refused.
 func TestTuning(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "t.json")
-	if code, _, errs := call(t, "bench", "tune", "clip-text", "--preset", "small", "--rounds", "2", "--precision", "exact", "--out", path); code != 0 {
+	if code, _, errs := call(t, "bench", "tune", "clip-text", "--preset", "small", "--rounds", "2", "--precision", "exact", "--out",
+		path); code != 0 {
 		t.Fatal(errs)
 	}
 	data, err := os.ReadFile(path)
@@ -126,7 +130,8 @@ func TestTuning(t *testing.T) {
 	if code, _, errs := call(t, unet...); code != 1 || !strings.Contains(errs, "no table") {
 		t.Errorf("code %d, %s", code, errs)
 	}
-	for _, args := range []string{"bench kernels --device ptx", "bench kernels --tuning x", "bench kernels what", "bench kernels loop --preset small"} {
+	for _, args := range []string{"bench kernels --device ptx", "bench kernels --tuning x", "bench kernels what",
+		"bench kernels loop --preset small"} {
 		if code, _, _ := call(t, strings.Fields(args)...); code == 0 {
 			t.Errorf("%s works", args)
 		}
@@ -291,8 +296,9 @@ func TestBenchTurns(t *testing.T) {
 			t.Errorf("%s: code %d", args, code)
 		}
 	}
-	if code, _, errs := call(t, "bench", "diff", "--old", "/nowhere/parley", "--new", after, "--", "unet"); code != 1 || !strings.Contains(errs,
-		"/nowhere/parley") {
+	if code, _, errs := call(t, "bench", "diff", "--old", "/nowhere/parley", "--new", after, "--", "unet"); code != 1 ||
+		!strings.Contains(errs,
+			"/nowhere/parley") {
 		t.Errorf("code %d, %s", code, errs)
 	}
 }

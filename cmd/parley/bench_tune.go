@@ -59,13 +59,15 @@ func (f *tuneFlags) measure(a *app, cmd *cobra.Command, nets []string) (tuning.M
 	if f.rounds == 0 {
 		return none, nil, usage("--rounds 0: want 1 at least")
 	}
-	found, err := tuning.Measure(cmd.Context(), shapes, tuning.Options{Workers: a.threads, Precision: precision, Rounds: f.rounds, Least: 0.05})
+	found, err := tuning.Measure(cmd.Context(), shapes, tuning.Options{Workers: a.threads, Precision: precision, Rounds: f.rounds,
+		Least: 0.05})
 	return tuning.MachineOf(host.NewWith(host.Options{Workers: a.threads, Precision: precision})), found, err
 }
 
 func (a *app) benchKernels() *cobra.Command {
 	var f tuneFlags
-	c := &cobra.Command{Use: "kernels [NET]...", Short: "Time every method that the nets' operations could take on the CPU", Args: cobra.ArbitraryArgs,
+	c := &cobra.Command{Use: "kernels [NET]...", Short: "Time every method that the nets' operations could take on the CPU",
+		Args:    cobra.ArbitraryArgs,
 		Example: "  parley bench kernels unet --preset mini",
 		Long: `Products by the sizes of their blocks, convolutions by the plain sum and by minimal
 filtering, at the shapes that the nets' operations leave in their records. The winner
@@ -88,7 +90,8 @@ func (a *app) benchTune() *cobra.Command {
 	var f tuneFlags
 	var out string
 	var force bool
-	c := &cobra.Command{Use: "tune [NET]...", Short: "Write the fastest methods of this machine to a file for --tuning", Args: cobra.ArbitraryArgs,
+	c := &cobra.Command{Use: "tune [NET]...", Short: "Write the fastest methods of this machine to a file for --tuning",
+		Args:    cobra.ArbitraryArgs,
 		Example: "  parley bench tune --out tuning.json\n  parley draw --tuning tuning.json \"a cat\""}
 	f.add(c)
 	c.Flags().StringVar(&out, "out", "", "the file (standard output)")

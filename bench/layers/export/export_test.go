@@ -23,19 +23,23 @@ import (
 func results() []*layers.Result {
 	var all []*layers.Result
 	for _, batch := range []int{1, 4} {
-		r := &layers.Result{Schema: layers.Schema, Unit: layers.Seconds, Taken: time.Unix(1e9, 0), Seconds: 0.0101, Parts: 0.01, Rounds: []float64{
-			0.01, 0.0101, 0.011}, Method: "by hand", FLOPs: 6e9, Bytes: 3e6, Command: "parley bench",
+		r := &layers.Result{Schema: layers.Schema, Unit: layers.Seconds, Taken: time.Unix(1e9, 0), Seconds: 0.0101, Parts: 0.01,
+			Rounds: []float64{
+				0.01, 0.0101, 0.011}, Method: "by hand", FLOPs: 6e9, Bytes: 3e6, Command: "parley bench",
 			Workload: layers.Workload{Net: "vae-decode", Preset: "sd15", Weights: "random", Batch: batch},
 			Machine:  layers.Machine{OS: "linux/amd64", CPU: "a <CPU> & co", Device: "cpu", Precision: "f32", Threads: 2, Kernels: "avx2"},
 			Peak:     layers.Peak{Products: 1e12, FLOPs: 1e11, Bytes: 1e10, Source: "measured"},
 			Rates:    []layers.Rate{{Name: "images/s", Value: 99}},
 			Layers: []layers.Layer{
-				{Path: "decoder.up.<script>.conv", Op: "conv", Kernel: "winograd f4", Calls: 1, In: []engine.Shape{{1, 8, 8, 4}}, Out: engine.Shape{1, 8, 8, 16},
-					Seconds: 0.008, Rounds: []float64{0.007, 0.008, 0.009}, Share: 0.8, FLOPs: 5e9, Bytes: 2e6, Roof: 0.005, OfRoof: 0.625, Bound: "products"},
+				{Path: "decoder.up.<script>.conv", Op: "conv", Kernel: "winograd f4", Calls: 1, In: []engine.Shape{{1, 8, 8, 4}},
+					Out:     engine.Shape{1, 8, 8, 16},
+					Seconds: 0.008, Rounds: []float64{0.007, 0.008,
+						0.009}, Share: 0.8, FLOPs: 5e9, Bytes: 2e6, Roof: 0.005, OfRoof: 0.625, Bound: "products"},
 				{Path: "decoder.up.0.norm", Op: "groupnorm", Kernel: "rows", Calls: 2, Out: engine.Shape{1, 8, 8, 16}, Seconds: 0.002,
 					Rounds: []float64{0.002, 0.002, 0.002}, Share: 0.2, FLOPs: 1e9, Bytes: 1e6, Roof: 0.001, OfRoof: 0.5, Bound: "memory", Varies: true},
 			},
-			Timeline: []layers.Event{{Path: "decoder.up.<script>.conv", Op: "conv", Start: 0.001, Seconds: 0.008}, {Path: "decoder", Start: 0, Seconds: 0.0105}},
+			Timeline: []layers.Event{{Path: "decoder.up.<script>.conv", Op: "conv", Start: 0.001, Seconds: 0.008}, {Path: "decoder", Start: 0,
+				Seconds: 0.0105}},
 		}
 		all = append(all, r)
 	}
@@ -53,7 +57,8 @@ func written(t *testing.T, f func(w io.Writer) error) string {
 
 func TestTable(t *testing.T) {
 	out := written(t, func(w io.Writer) error { return Table(w, results(), Options{Sort: layers.ByTime, Top: 1}) })
-	for _, want := range []string{"vae-decode of sd15, batch 1", "batch 4", "80.0 %", "625 GFLOP/s", "62 %", "and 1 more with 20.0 %", "images/s 99",
+	for _, want := range []string{"vae-decode of sd15, batch 1", "batch 4", "80.0 %", "625 GFLOP/s", "62 %", "and 1 more with 20.0 %",
+		"images/s 99",
 		"1x8x8x16", "10.100 ms, median of 3 rounds: 10.000 ms to 11.000 ms", "roof     1 TFLOP/s"} {
 		if !strings.Contains(strings.ReplaceAll(out, "625 G ", "625 GFLOP/s"), want) {
 			t.Errorf("%q is not in\n%s", want, out)
@@ -68,7 +73,10 @@ func TestTable(t *testing.T) {
 }
 
 func TestCSV(t *testing.T) {
-	rows, err := csv.NewReader(strings.NewReader(written(t, func(w io.Writer) error { return CSV(w, results(), Options{Depth: 2}) }))).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(written(t, func(w io.Writer) error {
+		return CSV(w, results(),
+			Options{Depth: 2})
+	}))).ReadAll()
 	if err != nil || len(rows) != 3 || rows[1][2] != "decoder.up" || rows[1][7] != "0.01" || rows[2][1] != "4" || rows[0][7] != "seconds" {
 		t.Errorf("%v, %v", rows, err)
 	}
@@ -130,7 +138,8 @@ func TestTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := v.TraceEvents
-	if len(e) != 6 || e[0].Ph != "M" || e[1].Name != "conv" || e[1].Cat != "conv" || e[1].TS != 1000 || e[1].Dur != 8000 || e[1].PID != 1 || e[4].PID != 2 ||
+	if len(e) != 6 || e[0].Ph != "M" || e[1].Name != "conv" || e[1].Cat != "conv" || e[1].TS != 1000 || e[1].Dur != 8000 || e[1].PID != 1 ||
+		e[4].PID != 2 ||
 		e[2].Cat != "scope" || e[1].Args["flops"] != 5e9 {
 		t.Errorf("%+v", e)
 	}
@@ -170,7 +179,8 @@ func TestSVG(t *testing.T) {
 // TestHTML: the page has all of it, asks for nothing else, and names are text.
 func TestHTML(t *testing.T) {
 	out := written(t, func(w io.Writer) error { return HTML(w, results(), Options{Sort: layers.ByTime}) })
-	for _, want := range []string{"class=\"flame\"", "class=\"roofline\"", "class=\"timeline\"", "&lt;script&gt;", "8.000 ms", "a &lt;CPU&gt; &amp; co",
+	for _, want := range []string{"class=\"flame\"", "class=\"roofline\"", "class=\"timeline\"", "&lt;script&gt;", "8.000 ms",
+		"a &lt;CPU&gt; &amp; co",
 		"batch 4"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %s", want)

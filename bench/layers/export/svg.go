@@ -24,7 +24,8 @@ func SVG(w io.Writer, results []*layers.Result) error {
 	for _, r := range results {
 		flame, high := flameGraph(r)
 		roof, low := rooflinePlot(r)
-		fmt.Fprintf(&b, `<g transform="translate(0 %.0f)"><text x="8" y="18" font-size="15">%s</text><text x="8" y="36" fill="#555">%s: %s</text>`, y,
+		fmt.Fprintf(&b, `<g transform="translate(0 %.0f)"><text x="8" y="18" font-size="15">%s</text>`+
+			`<text x="8" y="36" fill="#555">%s: %s</text>`, y,
 			html.EscapeString(r.Workload.String()), html.EscapeString(where(r)), amount(r, r.Seconds))
 		fmt.Fprintf(&b, `<g transform="translate(0 46)">%s</g><g transform="translate(0 %.0f)">%s</g></g>`+"\n", flame, 46+high, roof)
 		y += 46 + high + low
@@ -150,7 +151,8 @@ func box(b *strings.Builder, at, w, y float64, fill, name, tip string) {
 		}
 	}
 	fmt.Fprintf(b, `<g data-x="%.6f" data-w="%.6f"><title>%s</title><rect x="%.2f" y="%.1f" width="%.2f" height="%.0f" fill="%s" `+
-		`stroke="white" stroke-width="0.6"/><text x="%.2f" y="%.1f" font-size="11">%s</text></g>`+"\n", at, w, html.EscapeString(tip), at*width, y,
+		`stroke="white" stroke-width="0.6"/><text x="%.2f" y="%.1f" font-size="11">%s</text></g>`+"\n", at, w,
+		html.EscapeString(tip), at*width, y,
 		max(0.3, w*width), row-1, fill, at*width+3, y+13, html.EscapeString(name))
 }
 
@@ -207,7 +209,8 @@ func rooflinePlot(r *layers.Result) (string, float64) {
 			`fill="#555">%[5]g</text>`, px(v), top, height-bottom, height-bottom+15, v)
 	}
 	for v := y0; v <= y1*1.01; v *= 10 {
-		fmt.Fprintf(&b, `<line x1="%f" x2="%f" y1="%[3]f" y2="%[3]f" stroke="#eee"/><text x="%f" y="%f" text-anchor="end" fill="#555">%s</text>`, left,
+		fmt.Fprintf(&b, `<line x1="%f" x2="%f" y1="%[3]f" y2="%[3]f" stroke="#eee"/>`+
+			`<text x="%f" y="%f" text-anchor="end" fill="#555">%s</text>`, left,
 			width-right, py(v), left-6, py(v)+4, strings.TrimSpace(si(v)))
 	}
 	line := func(rate float64, name string) {
@@ -217,7 +220,8 @@ func rooflinePlot(r *layers.Result) (string, float64) {
 		knee := min(max(rate/r.Peak.Bytes, x0), x1)
 		from := max(x0, y0/r.Peak.Bytes)
 		fmt.Fprintf(&b, `<polyline points="%.1f,%.1f %.1f,%.1f %.1f,%.1f" fill="none" stroke="#333"/><text x="%.1f" y="%.1f" `+
-			`text-anchor="end" fill="#333">%s%sFLOP/s</text>`+"\n", px(from), py(from*r.Peak.Bytes), px(knee), py(min(rate, knee*r.Peak.Bytes)), px(x1),
+			`text-anchor="end" fill="#333">%s%sFLOP/s</text>`+"\n", px(from), py(from*r.Peak.Bytes), px(knee), py(min(rate,
+			knee*r.Peak.Bytes)), px(x1),
 			py(rate), width-right-4, py(rate)-5, name, si(rate))
 	}
 	line(r.Peak.Products, "products ")
@@ -236,7 +240,8 @@ func rooflinePlot(r *layers.Result) (string, float64) {
 		}
 	}
 	legend(&b, left+10, 16)
-	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="middle" fill="#555">FLOPs a byte; a point is a layer, its area the time</text>`, width/2,
+	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="middle" fill="#555">FLOPs a byte; a point is a layer, its area the time</text>`,
+		width/2,
 		height-6)
 	fmt.Fprintf(&b, `<text x="14" y="%.0f" fill="#555" transform="rotate(-90 14 %.0f)" text-anchor="middle">FLOP/s</text></g>`+"\n", height/2,
 		height/2)
@@ -271,7 +276,8 @@ func timeline(r *layers.Result) (string, float64) {
 			l, fill = info[e.Path], colour(e.Op)
 		}
 		deepest = max(deepest, depth)
-		box(&b, e.Start/end, w, float64(depth)*row, fill, names[depth], fmt.Sprintf("%s\nfrom %s", tip(r, e.Path, e.Seconds, 0, l), amount(r, e.Start)))
+		box(&b, e.Start/end, w, float64(depth)*row, fill, names[depth], fmt.Sprintf("%s\nfrom %s", tip(r, e.Path, e.Seconds, 0, l), amount(r,
+			e.Start)))
 	}
 	b.WriteString("</g>\n")
 	return b.String(), float64(deepest+1)*row + 4

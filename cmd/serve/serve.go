@@ -18,9 +18,11 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
 	"parley/engine"
 )
@@ -38,6 +40,7 @@ type Options struct {
 	Version  string
 	Names    Names
 	Log      *log.Logger // is told of faults
+	Jobs     *jobs.Store
 }
 
 // Names are what the models are called to clients.
@@ -45,13 +48,15 @@ type Names struct{ SD, BLIP, CLIP string }
 
 // Server answers requests.
 type Server struct {
-	o       Options
-	work    *work.Scheduler
-	meters  *meters
-	mux     *http.ServeMux
-	ready   atomic.Bool
-	shelf   shelf
-	current current
+	o          Options
+	work       *work.Scheduler
+	meters     *meters
+	mux        *http.ServeMux
+	ready      atomic.Bool
+	shelf      shelf
+	current    current
+	cancels    cancels
+	background sync.WaitGroup // of jobs that outlive their requests
 }
 
 // New makes a server over a scheduler's models; watch makes the scheduler, which the
@@ -80,7 +85,12 @@ func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
 // Close refuses new requests and waits for the work that there is, or for the context.
 func (s *Server) Close(ctx context.Context) error {
 	s.ready.Store(false)
-	return s.work.Close(ctx)
+	err := s.work.Close(ctx)
+	if err != nil { // jobs of the background end with the server
+		s.cancels.all(work.ErrClosed)
+	}
+	s.background.Wait()
+	return err
 }
 
 // open are the paths that need no key.
@@ -223,7 +233,7 @@ func answer(err error) *apiError {
 		return &apiError{http.StatusServiceUnavailable, "stopping", "", err.Error()}
 	case errors.Is(err, errDeadline), errors.Is(err, context.DeadlineExceeded):
 		return &apiError{http.StatusGatewayTimeout, "deadline", "", err.Error()}
-	case errors.Is(err, errInterrupted):
+	case errors.Is(err, errInterrupted), errors.Is(err, errCancelled):
 		return &apiError{http.StatusConflict, "interrupted", "", err.Error()}
 	case errors.Is(err, context.Canceled):
 		return &apiError{499, "closed", "", "the client has left"} // as nginx calls it; nobody reads it

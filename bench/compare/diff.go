@@ -80,7 +80,7 @@ func Decode(in io.Reader) ([]*layers.Result, error) {
 // join adds b's rounds to a's. A layer that one of them lacks has no time there.
 func join(a, b *layers.Result) {
 	was := len(a.Rounds)
-	a.Rounds = append(a.Rounds, b.Rounds...)
+	a.Rounds, a.Load = append(a.Rounds, b.Rounds...), max(a.Load, b.Load)
 	at := map[string]int{}
 	for i, l := range a.Layers {
 		at[l.Path+"\x00"+l.Kernel] = i
@@ -182,6 +182,9 @@ func compare(a, b *layers.Result, o Options) (*Diff, error) {
 			return nil, errors.New(words)
 		}
 		d.Notes = append(d.Notes, words)
+	}
+	if most := max(a.Load, b.Load); most > 0.5 && a.Unit == layers.Seconds {
+		d.Notes = append(d.Notes, fmt.Sprintf("up to %.1f other processes were at work: what has changed may be theirs", most))
 	}
 	alpha := cmp.Or(o.Alpha, 0.05)
 	d.Whole = change("", "", a.Rounds, b.Rounds)

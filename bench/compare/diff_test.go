@@ -120,7 +120,7 @@ func TestGoneAndNew(t *testing.T) {
 	a, b := noisy(rng, 3, 5, nil), noisy(rng, 3, 5, nil)
 	b.Layers[2].Path = "blocks.2.fused"
 	b.Layers[1].Kernel = "other"
-	b.Machine.CPU = "another"
+	b.Machine.CPU, b.Load = "another", 7
 	diffs, err := Compare([]*layers.Result{a}, []*layers.Result{b}, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestGoneAndNew(t *testing.T) {
 	if err := Table(&out, diffs, true); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"gone", "new", "blocks.2.fused", "tiles -> other", "other machines", "(noise)"} {
+	for _, want := range []string{"gone", "new", "blocks.2.fused", "tiles -> other", "other machines", "(noise)", "7.0 other processes"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

@@ -21,7 +21,7 @@ import (
 func (s *Server) own() {
 	s.handle("POST /v1/caption", s.caption)
 	s.handle("POST /v1/score", s.score)
-	s.mux.HandleFunc("POST /v1/reconstruct", s.reconstruct)
+	s.route("POST /v1/reconstruct", s.reconstruct)
 	s.handle("GET /v1/jobs", func(*http.Request) (any, error) {
 		list, err := s.o.Jobs.List(mostListed)
 		return map[string]any{"data": list}, err
@@ -87,17 +87,19 @@ func (c *cancels) cancel(id string, why error) bool {
 	return ok
 }
 
+type captionRequest struct {
+	Image  string   `json:"image"`
+	K      *int     `json:"k"`
+	Seed   uint64   `json:"seed"`
+	Prompt *string  `json:"prompt"`
+	Beam   *int     `json:"beam"`
+	TopP   *float64 `json:"top_p"`
+}
+
 // caption describes a picture: k captions, of which one comes from beam search and more
 // are sampled.
 func (s *Server) caption(r *http.Request) (any, error) {
-	var q struct {
-		Image  string   `json:"image"`
-		K      *int     `json:"k"`
-		Seed   uint64   `json:"seed"`
-		Prompt *string  `json:"prompt"`
-		Beam   *int     `json:"beam"`
-		TopP   *float64 `json:"top_p"`
-	}
+	var q captionRequest
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
@@ -156,12 +158,14 @@ func (s *Server) caption(r *http.Request) (any, error) {
 	return map[string]any{"captions": out}, nil
 }
 
+type scoreRequest struct {
+	Images []string `json:"images"`
+	Texts  []string `json:"texts"`
+}
+
 // score is the cosine of each picture with each text: a row for each picture.
 func (s *Server) score(r *http.Request) (any, error) {
-	var q struct {
-		Images []string `json:"images"`
-		Texts  []string `json:"texts"`
-	}
+	var q scoreRequest
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}

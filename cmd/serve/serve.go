@@ -51,6 +51,7 @@ type Server struct {
 	o          Options
 	work       *work.Scheduler
 	meters     *meters
+	routes     []string // patterns that are registered, but for the page's
 	mux        *http.ServeMux
 	ready      atomic.Bool
 	shelf      shelf
@@ -64,19 +65,20 @@ type Server struct {
 func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
 	s := &Server{o: o, meters: newMeters(), mux: http.NewServeMux(), shelf: shelf{most: 256 << 20, keep: time.Hour}}
 	s.work = start(s.meters)
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	s.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	s.route("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	s.route("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !s.ready.Load() {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
 			return
 		}
 		io.WriteString(w, "ok\n")
 	})
-	s.mux.Handle("GET /metrics", s.meters.handler())
+	s.route("GET /metrics", s.meters.handler().ServeHTTP)
 	s.openAI()
 	s.webUI()
 	s.immich()
 	s.own()
+	s.openAPI()
 	s.page()
 	s.ready.Store(true)
 	return s
@@ -278,9 +280,15 @@ func (s *Server) write(w http.ResponseWriter, code int, v any) {
 	_ = e.Encode(v) // a client that has left
 }
 
+// route registers a route.
+func (s *Server) route(pattern string, f http.HandlerFunc) {
+	s.routes = append(s.routes, pattern)
+	s.mux.HandleFunc(pattern, f)
+}
+
 // handle registers a route whose function gives a value for JSON, or an error.
 func (s *Server) handle(pattern string, f func(r *http.Request) (any, error)) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	s.route(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
 		if err != nil {
 			s.fail(w, r, err)

@@ -52,6 +52,11 @@ func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); retur
 
 func newWorld(t *testing.T, change func(*Options, *work.Limits)) *world {
 	t.Helper()
+	return newWorldOf(t, change)
+}
+
+func newWorldOf(t testing.TB, change func(*Options, *work.Limits)) *world {
+	t.Helper()
 	dev := host.New(2)
 	var m work.Models
 	var err error
@@ -138,8 +143,6 @@ func (w *world) get(t *testing.T, path string, body, into any) {
 		t.Fatalf("%s: %v in %.200s", path, err, text)
 	}
 }
-
-type object = map[string]any
 
 // scene is a picture of the miniature world.
 func scene(t *testing.T, i int) (png []byte, m *pixels.Image) {
@@ -888,5 +891,40 @@ func TestJobs(t *testing.T) {
 	j = until(good, jobs.Done)
 	if len(j.Result) < 1000 {
 		t.Errorf("the result is %s", j.Result)
+	}
+}
+
+// TestOpenAPI: what is described is what is served.
+func TestOpenAPI(t *testing.T) {
+	w := newWorld(t, nil)
+	described := map[string]bool{}
+	for _, o := range operations() {
+		described[o.pattern] = true
+	}
+	for _, pattern := range w.s.routes {
+		if !described[pattern] {
+			t.Errorf("%s is not described", pattern)
+		}
+		delete(described, pattern)
+	}
+	for pattern := range described {
+		t.Errorf("%s is described, and not served", pattern)
+	}
+	var d struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct {
+			RequestBody struct {
+				Content map[string]struct {
+					Schema struct {
+						Properties map[string]struct{ Type string }
+					}
+				}
+			}
+		}
+	}
+	w.get(t, "/openapi.json", nil, &d)
+	p := d.Paths["/v1/images/generations"]["post"].RequestBody.Content["application/json"].Schema.Properties
+	if d.OpenAPI != "3.1.0" || p["prompt"].Type != "string" || p["n"].Type != "integer" || p["guidance"].Type != "number" || p["stream"].Type != "boolean" {
+		t.Errorf("%s %v", d.OpenAPI, p)
 	}
 }

@@ -3,7 +3,7 @@
     python clients.py PARLEY     starts `PARLEY serve` with the miniature models, and stops it
 """
 import base64, io, json, subprocess, sys, threading, time
-import openai, requests, webuiapi
+import openai, openapi_spec_validator, requests, webuiapi
 from PIL import Image
 
 KEY = "a key"
@@ -88,6 +88,7 @@ try:
     assert requests.get(url + "/ping").text == "pong"
     r = s.post(url + "/predict", data={"entries": json.dumps({"clip": {"visual": {"modelName": "mini-clip"}}})}, files={"image": png.getvalue()})
     assert len(json.loads(r.json()["clip"])) == 128 and r.json()["imageHeight"] == 64
+    openapi_spec_validator.validate(s.get(url + "/openapi.json").json())
     print("all clients are served")
 finally:
     server.terminate()

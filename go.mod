@@ -4,8 +4,10 @@ go 1.25
 
 require (
 	github.com/HugoSmits86/nativewebp v0.9.3
+	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794
 	github.com/bmatcuk/doublestar/v4 v4.9.1
 	github.com/chromedp/chromedp v0.13.6
+	github.com/google/pprof v0.0.0-20250403155104-27863c87afa6
 	github.com/klauspost/compress v1.18.0
 	github.com/klauspost/cpuid/v2 v2.2.10
 	github.com/kljensen/snowball v0.10.0

@@ -352,6 +352,7 @@ func flagRows() map[string]flagRow {
 	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt",
 		check: has("01-00.png", "02-00.png")}
 	maps.Copy(rows, evalRows())
+	maps.Copy(rows, benchRows())
 	return rows
 }
 
@@ -395,6 +396,16 @@ func elsewhere() map[string]string {
 		"caption sidecar-ext":   "TestSidecar",
 		"caption skip-existing": "TestSidecar",
 		"caption force":         "TestSidecar",
+		"parley tuning":         "TestTuning",
+		"bench baseline":        "TestBaseline",
+		"bench fail-over":       "TestBaseline",
+		"bench diff depth":      "TestBenchDiff",
+		"bench diff least":      "TestBenchDiff",
+		"bench diff all":        "TestBenchDiff",
+		"bench diff fail-over":  "TestBenchDiff",
+		"bench diff old":        "TestBenchTurns",
+		"bench diff new":        "TestBenchTurns",
+		"bench diff turns":      "TestBenchTurns",
 	}
 	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-pixels", "max-prompt", "queue", "batch", "cors", "deadline", "jobs", "keep-jobs"} {
 		held["serve "+flag] = "TestServe"

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/HugoSmits86/nativewebp"
+
 	"parley/cmd/serve/work"
 	"parley/nets/models"
 	"parley/nets/pixels"
@@ -48,13 +50,17 @@ func (s *Server) decodePicture(param string, r io.Reader) (*pixels.Image, error)
 
 // format is a file format of pictures that are sent.
 type format struct {
-	name    string // png, jpeg
+	name    string // png, jpeg, webp
 	quality int    // of JPEG, 1 to 100
 }
 
 // encode writes a picture, as a PNG with how it was drawn.
 func (f format) encode(m *pixels.Image, how parameters.Drawing) ([]byte, error) {
 	var b bytes.Buffer
+	if f.name == "webp" { // lossless
+		err := nativewebp.Encode(&b, m.Go(), nil)
+		return b.Bytes(), err
+	}
 	if f.name != "jpeg" {
 		err := parameters.Encode(&b, m, how)
 		return b.Bytes(), err
@@ -78,11 +84,11 @@ func newFormat(name string, compression *int) (format, error) {
 	switch name {
 	case "":
 		f.name = "png"
-	case "png", "jpeg":
+	case "png", "jpeg", "webp":
 	case "jpg":
 		f.name = "jpeg"
 	default:
-		return f, wrong("output_format", "%q is not written: png or jpeg", name)
+		return f, wrong("output_format", "%q is not written: png, jpeg or webp", name)
 	}
 	if compression != nil {
 		if f.name != "jpeg" {

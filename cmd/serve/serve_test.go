@@ -230,6 +230,8 @@ func TestGenerations(t *testing.T) {
 	holds(t, "by address", base64.StdEncoding.EncodeToString([]byte(png)), w.drawn(t, "a cat", 1, func(o *models.DrawOptions) {
 		o.Width, o.Guidance, o.Scheduler, o.Negative = 96, 2.5, "euler", "a dog"
 	}))
+	w.get(t, "/v1/images/generations", object{"prompt": "a cat", "seed": 1, "steps": 3, "output_format": "webp"}, &a)
+	holds(t, "webp", a.Data[0].B64, w.drawn(t, "a cat", 1, nil))
 	w.get(t, "/v1/images/generations", object{"prompt": "a cat", "steps": 1, "output_format": "jpeg", "output_compression": 50}, &a)
 	if data, _ := base64.StdEncoding.DecodeString(a.Data[0].B64); !bytes.HasPrefix(data, []byte("\xff\xd8\xff")) {
 		t.Errorf("no JPEG: %.8q", data)
@@ -664,7 +666,7 @@ func TestRefused(t *testing.T) {
 		{"/v1/images/generations", object{"prompt": "a", "strength": 0.5}, 400, "starts from a picture"},
 		{"/v1/images/generations", object{"prompt": strings.Repeat("a", 1001)}, 400, "a prompt may have 1000 bytes"},
 		{"/v1/images/generations", object{"prompt": "a", "background": "transparent"}, 400, "pictures are opaque"},
-		{"/v1/images/generations", object{"prompt": "a", "output_format": "webp"}, 400, "png or jpeg"},
+		{"/v1/images/generations", object{"prompt": "a", "output_format": "gif"}, 400, "png, jpeg or webp"},
 		{"/v1/images/generations", object{"prompt": "a", "partial_images": 1}, 400, "is for stream"},
 		{"/v1/images/generations", object{"prompt": large}, 413, "a request may have"},
 		{"/v1/embeddings", object{"input": []int{1, 2}}, 400, "token ids are not taken"},

@@ -59,7 +59,8 @@ func (b *SBERT) settings(src Source) error {
 	data, err := fs.ReadFile(src.fsys, path.Join(src.dir, "modules.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if src.Note != nil {
-			src.Note(fmt.Sprintf("%s has no modules.json: sentences are embedded by the mean of their tokens, as by sentence-transformers then", src))
+			src.Note(fmt.Sprintf("%s has no modules.json: sentences are embedded by the mean of their tokens, as sentence-transformers does then",
+				src))
 		}
 		return nil
 	}

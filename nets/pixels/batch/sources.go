@@ -26,12 +26,25 @@ type Source struct {
 	Name string // as it was given, or the path that was found; "-" is the standard input
 	Err  error
 	in   io.Reader // of "-"
+	open func() (io.ReadCloser, error)
 }
+
+// From is a picture that is read from what open opens. Its errors do not have the
+// name.
+func From(name string, open func() (io.ReadCloser, error)) Source { return Source{Name: name, open: open} }
 
 // Read decodes the picture.
 func (s Source) Read() (*pixels.Image, error) {
 	if s.Err != nil {
 		return nil, s.Err
+	}
+	if s.open != nil {
+		f, err := s.open()
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return pixels.Decode(f)
 	}
 	if s.in == nil {
 		return pixels.Read(s.Name)

@@ -18,7 +18,7 @@ require (
 	golang.org/x/sys v0.30.0
 	golang.org/x/term v0.28.0
 	golang.org/x/text v0.22.0
-	gonum.org/v1/gonum v0.8.2
+	gonum.org/v1/gonum v0.15.1
 	gorgonia.org/cu v0.9.6
 	gorgonia.org/tensor v0.9.24
 )

@@ -74,19 +74,17 @@ func FID(a, b *Features) (float64, error) {
 	var off mat.VecDense
 	off.SubVec(a.mean, b.mean)
 	ca, cb := a.covariance(), b.covariance()
-	// The roots of the eigenvalues of C1 C2 are those of the symmetric
-	// C1^½ C2 C1^½, which rounding cannot make complex.
-	root, err := squareRoot(ca)
-	if err != nil {
-		return 0, err
-	}
+	// C1 is RᵀR; the eigenvalues of C1 C2 are those of the symmetric R C2 Rᵀ, and 0 for
+	// what R has fewer rows. So no eigenvectors are needed, and rounding makes nothing
+	// complex.
+	r := factor(ca)
 	var half, product mat.Dense
-	half.Mul(root, cb)
-	product.Mul(&half, root)
-	d := a.mean.Len()
-	sym := mat.NewSymDense(d, nil)
-	for i := range d {
-		for j := i; j < d; j++ {
+	half.Mul(r, mat.DenseCopyOf(cb)) // gonum multiplies dense matrices in blocks
+	product.Mul(&half, r.T())
+	rank, _ := r.Dims()
+	sym := mat.NewSymDense(rank, nil)
+	for i := range rank {
+		for j := i; j < rank; j++ {
 			sym.SetSym(i, j, (product.At(i, j)+product.At(j, i))/2)
 		}
 	}
@@ -101,16 +99,19 @@ func FID(a, b *Features) (float64, error) {
 	return mat.Dot(&off, &off) + mat.Trace(ca) + mat.Trace(cb) - 2*sum, nil
 }
 
-// squareRoot is the symmetric square root of a covariance.
-func squareRoot(c *mat.SymDense) (*mat.Dense, error) {
-	var e mat.EigenSym
-	if !e.Factorize(c, true) {
-		return nil, fmt.Errorf("FID: the eigenvalues do not converge")
+// factor is R of a covariance RᵀR, with as many rows as it has rank: fewer than
+// columns where there were fewer vectors.
+func factor(c *mat.SymDense) *mat.Dense {
+	var f mat.PivotedCholesky
+	f.Factorize(c, -1)
+	d, rank := c.SymmetricDim(), max(f.Rank(), 1)
+	var u mat.TriDense
+	f.UTo(&u)
+	r := mat.NewDense(rank, d, nil)
+	for j, p := range f.ColumnPivots(nil) {
+		for i := range min(rank, j+1) {
+			r.Set(i, p, u.At(i, j))
+		}
 	}
-	var vectors, scaled, root mat.Dense
-	e.VectorsTo(&vectors)
-	values := e.Values(nil)
-	scaled.Apply(func(_, j int, v float64) float64 { return v * math.Sqrt(max(values[j], 0)) }, &vectors)
-	root.Mul(&scaled, vectors.T())
-	return &root, nil
+	return r
 }

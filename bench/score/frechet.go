@@ -1,6 +1,7 @@
 package score
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -13,11 +14,39 @@ type Features struct {
 	n       int
 	mean    *mat.VecDense
 	scatter *mat.SymDense // of what is off the mean: [D, D]
+	rows    []float64     // that AddRow has gathered
 }
+
+// gathered is how many rows AddRow takes in at a time.
+const gathered = 64
 
 // NewFeatures gathers vectors of d values.
 func NewFeatures(d int) *Features {
 	return &Features{mean: mat.NewVecDense(d, nil), scatter: mat.NewSymDense(d, nil)}
+}
+
+// AddRow takes one vector in, with others at a time.
+func (f *Features) AddRow(x []float32) error {
+	if len(x) != f.mean.Len() {
+		return fmt.Errorf("features of %d values, want %d", len(x), f.mean.Len())
+	}
+	for _, v := range x {
+		f.rows = append(f.rows, float64(v))
+	}
+	if len(f.rows) < gathered*len(x) {
+		return nil
+	}
+	return f.flush()
+}
+
+// flush takes in what AddRow has gathered.
+func (f *Features) flush() error {
+	rows, d := f.rows, f.mean.Len()
+	if len(rows) == 0 {
+		return nil
+	}
+	f.rows = f.rows[:0]
+	return f.Add(mat.NewDense(len(rows)/d, d, rows))
 }
 
 // Add takes the rows of x, [N, D], in (Chan et al., "Updating formulae and a
@@ -67,6 +96,9 @@ func (f *Features) covariance() *mat.SymDense {
 func FID(a, b *Features) (float64, error) {
 	if a.mean.Len() != b.mean.Len() {
 		return 0, fmt.Errorf("features of %d and %d values", a.mean.Len(), b.mean.Len())
+	}
+	if err := errors.Join(a.flush(), b.flush()); err != nil {
+		return 0, err
 	}
 	if a.n < 2 || b.n < 2 {
 		return 0, fmt.Errorf("%d and %d vectors: two at least are needed for a covariance", a.n, b.n)

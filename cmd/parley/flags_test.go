@@ -393,6 +393,8 @@ func elsewhere() map[string]string {
 		"caption sidecar-ext":   "TestSidecar",
 		"caption skip-existing": "TestSidecar",
 		"caption force":         "TestSidecar",
+		"fid inception":         "TestFID",
+		"fid recursive":         "TestFID",
 	}
 }
 

@@ -115,7 +115,7 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 		"on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
-		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.pull(), a.list(), a.rm(), a.man())
+		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.fid(), a.pull(), a.list(), a.rm(), a.man())
 	state(f)
 	a.finish(root)
 	return root

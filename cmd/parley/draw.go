@@ -127,10 +127,11 @@ in "image_bytes", in base64.`}
 			}
 		}
 		o.Progress = terminal.Progress(a.errs, "drawing")
-		how, err := a.parametersOf(p, o)
+		how, err := p.Parameters(o)
 		if err != nil {
 			return err
 		}
+		how.Precision = a.precision
 		how.Init, how.InitSHA256 = init.path, init.sum
 		return a.drawAll(cmd, p, o, how, jobs, lost, files)
 	}

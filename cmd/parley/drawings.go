@@ -16,11 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/nets/pixels/batch"
 	"parley/nets/pixels/parameters"
-	"parley/nets/schedule"
 	"parley/output"
 )
 
@@ -175,27 +173,6 @@ func sum(path string) (string, error) {
 	h := sha256.New()
 	_, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), err
-}
-
-// parametersOf is how a model's drawings with options are made.
-func (a *app) parametersOf(p *models.StableDiffusion, o models.DrawOptions) (parameters.Drawing, error) {
-	c, err := schedule.ParseConfig(p.Pipeline.Scheduler, o.Scheduler)
-	if err != nil {
-		return parameters.Drawing{}, err
-	}
-	if c.Karras {
-		c.Kind += "-karras"
-	}
-	d := parameters.Drawing{NegativePrompt: o.Negative, Steps: o.Steps, Sampler: c.Kind, Scheduler: o.Scheduler, Guidance: o.Guidance,
-		Width: o.Width, Height: o.Height, Precision: a.precision, Program: "parley"}
-	d.ClipSkip, d.VAETiling = o.ClipSkip, string(o.Tiling)
-	if o.Chunks {
-		d.LongPrompt = "chunks"
-	}
-	if o.Init != nil {
-		d.Strength = o.Strength
-	}
-	return d, nil
 }
 
 // setLike sets the flags that the command line does not.

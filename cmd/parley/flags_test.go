@@ -387,7 +387,7 @@ func scoresOf(o outcome) [][]float64 {
 
 // elsewhere are flags that other tests hold, by their names.
 func elsewhere() map[string]string {
-	return map[string]string{
+	held := map[string]string{
 		"parley version":        "TestVersionFlag",
 		"caption sidecar":       "TestSidecar",
 		"caption sidecar-ext":   "TestSidecar",
@@ -396,6 +396,11 @@ func elsewhere() map[string]string {
 		"fid inception":         "TestFID",
 		"fid recursive":         "TestFID",
 	}
+	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-picture", "max-prompt", "queue", "batch", "cors", "deadline"} {
+		held["serve "+flag] = "TestServe"
+	}
+	held["serve listen"], held["serve grace"] = "TestServeRefuses", "TestServeStops"
+	return held
 }
 
 // TestFlags: every flag of every command changes the result as it should.

@@ -77,6 +77,14 @@ func limits() map[string]limit {
 		"dtype":           {one: []string{"f32", "f16", "bf16"}},
 		"clip-act":        {one: []string{"gelu", "quick_gelu"}},
 		"clip-head-width": between(1, 1024),
+		// The server.
+		"max-body":    between(1, 1024),
+		"max-picture": between(1, 1<<30),
+		"max-prompt":  between(1, 1<<20),
+		"max-n":       between(1, mostK),
+		"max-steps":   between(1, 1000),
+		"queue":       between(1, 1_000_000),
+		"batch":       between(1, 1024),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,19 +35,31 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		stops = append(stops, syscall.SIGHUP)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), stops...)
+	var patience atomic.Int64
+	patience.Store(int64(900 * time.Millisecond))
+	ctx, stop := signal.NotifyContext(context.WithValue(context.Background(), patienceKey{}, &patience), stops...)
 	go func() {
 		// Work stops between two operations and files appear whole or not at
 		// all; what takes longer than people wait (a large checkpoint being
 		// read) is left. A second Ctrl-C ends at once.
 		<-ctx.Done()
 		stop()
-		time.Sleep(900 * time.Millisecond)
+		time.Sleep(time.Duration(patience.Load()))
 		fmt.Fprintln(os.Stderr, "parley: stopped")
 		os.Exit(1)
 	}()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	os.Exit(code)
+}
+
+// patienceKey is the context's value of how long the program may take to end.
+type patienceKey struct{}
+
+// patient lets a command take longer to end than others.
+func patient(ctx context.Context, d time.Duration) {
+	if p, ok := ctx.Value(patienceKey{}).(*atomic.Int64); ok {
+		p.Store(int64(d))
+	}
 }
 
 // run is the program: 0 done, 1 failed, 2 wrongly called.
@@ -115,7 +128,7 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 		"on a GPU (f32 on the CPU, exact for forward; f16 on a GPU)")
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
-		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.fid(), a.pull(), a.list(), a.rm(), a.man())
+		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.fid(), a.pull(), a.list(), a.rm(), a.serve(), a.man())
 	state(f)
 	a.finish(root)
 	return root

@@ -165,9 +165,10 @@ func (a *app) reconstructAll(cmd *cobra.Command, f *loopFlags, pictures bool, so
 		return err
 	}
 	draw := f.draw.options(a, cmd, sd.Defaults)
-	if how, err = a.parametersOf(sd, draw); err != nil {
+	if how, err = sd.Parameters(draw); err != nil {
 		return err
 	}
+	how.Precision = a.precision
 	draw.Chunks = f.words.long == "chunks"
 	if !draw.Chunks {
 		if _, err := a.lost(cmd, sd.Lost, "--negative", draw.Negative, inChunks); err != nil {

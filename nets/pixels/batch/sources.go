@@ -31,7 +31,9 @@ type Source struct {
 
 // From is a picture that is read from what open opens. Its errors do not have the
 // name.
-func From(name string, open func() (io.ReadCloser, error)) Source { return Source{Name: name, open: open} }
+func From(name string, open func() (io.ReadCloser, error)) Source {
+	return Source{Name: name, open: open}
+}
 
 // Read decodes the picture.
 func (s Source) Read() (*pixels.Image, error) {

@@ -100,6 +100,26 @@ func Read(r io.Reader) (Drawing, error) {
 var samplers = [][2]string{{"pndm", "PLMS"}, {"ddim", "DDIM"}, {"euler", "Euler"}, {"euler-a", "Euler a"},
 	{"dpmpp2m", "DPM++ 2M"}, {"dpmpp2m-karras", "DPM++ 2M Karras"}, {"lcm", "LCM"}}
 
+// SamplerName is what the web UI calls one of schedule.Kinds.
+func SamplerName(kind string) string {
+	for _, s := range samplers {
+		if s[0] == kind {
+			return s[1]
+		}
+	}
+	return kind
+}
+
+// SamplerKind is the one of schedule.Kinds that the web UI, or we, call so.
+func SamplerKind(name string) (kind string, ok bool) {
+	for _, s := range samplers {
+		if strings.EqualFold(s[1], name) || s[0] == name {
+			return s[0], true
+		}
+	}
+	return "", false
+}
+
 const negative = "Negative prompt: "
 
 // String is AUTOMATIC1111's text.
@@ -109,13 +129,7 @@ func (d Drawing) String() string {
 	if d.NegativePrompt != "" {
 		fmt.Fprintln(&b, negative+d.NegativePrompt)
 	}
-	sampler := d.Sampler
-	for _, s := range samplers {
-		if s[0] == d.Sampler {
-			sampler = s[1]
-		}
-	}
-	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %v, Seed: %d, Size: %dx%d", d.Steps, quote(sampler), d.Guidance, d.Seed, d.Width,
+	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %v, Seed: %d, Size: %dx%d", d.Steps, quote(SamplerName(d.Sampler)), d.Guidance, d.Seed, d.Width,
 		d.Height)
 	if d.ClipSkip > 0 {
 		fmt.Fprintf(&b, ", Clip skip: %d", d.ClipSkip+1)
@@ -179,11 +193,7 @@ func (d *Drawing) set(key, value string) (err error) {
 	case "Steps":
 		d.Steps, err = strconv.Atoi(value)
 	case "Sampler":
-		for _, s := range samplers {
-			if s[1] == value {
-				d.Sampler = s[0]
-			}
-		}
+		d.Sampler, _ = SamplerKind(value)
 		if d.Scheduler = d.Sampler; d.Sampler == "" {
 			return fmt.Errorf("the sampler %q is none of Parley's: choose one with --scheduler", value)
 		}

@@ -1,0 +1,586 @@
+package serve
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"mime/multipart"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"parley/cmd/serve/work"
+	"parley/nets/pixels"
+	"parley/nets/schedule"
+)
+
+// openAI registers OpenAI's routes.
+func (s *Server) openAI() {
+	s.handle("GET /v1/models", func(*http.Request) (any, error) {
+		type model struct {
+			ID      string `json:"id"`
+			Object  string `json:"object"`
+			Created int64  `json:"created"`
+			Owner   string `json:"owned_by"`
+		}
+		var list []model
+		for _, id := range []string{s.o.Names.SD, s.o.Names.BLIP, s.o.Names.CLIP} {
+			list = append(list, model{id, "model", 0, "parley"})
+		}
+		return map[string]any{"object": "list", "data": list}, nil
+	})
+	s.mux.HandleFunc("POST /v1/images/generations", s.generations)
+	s.mux.HandleFunc("POST /v1/images/edits", s.edits)
+	s.mux.HandleFunc("POST /v1/images/variations", s.variations)
+	s.handle("POST /v1/embeddings", s.embeddings)
+	s.mux.HandleFunc("GET /v1/files/{name}", func(w http.ResponseWriter, r *http.Request) {
+		f, ok := s.shelf.get(r.PathValue("name"))
+		if !ok {
+			s.fail(w, r, &apiError{http.StatusNotFound, "not_found", "", "there is no such picture, or no longer"})
+			return
+		}
+		w.Header().Set("Content-Type", f.mime)
+		w.Write(f.data)
+	})
+}
+
+// generation is a request for pictures. What is not OpenAI's comes last; quality, style,
+// moderation and user change nothing here.
+type generation struct {
+	Prompt       string `json:"prompt"`
+	Model        string `json:"model"`
+	N            *int   `json:"n"`
+	Size         string `json:"size"`
+	Quality      string `json:"quality"`
+	Style        string `json:"style"`
+	Background   string `json:"background"`
+	Moderation   string `json:"moderation"`
+	OutputFormat string `json:"output_format"`
+	Compression  *int   `json:"output_compression"`
+	Response     string `json:"response_format"`
+	Stream       bool   `json:"stream"`
+	Partial      int    `json:"partial_images"`
+	User         string `json:"user"`
+
+	Seed           *int64   `json:"seed"`
+	Steps          *int     `json:"steps"`
+	Guidance       *float64 `json:"guidance"`
+	Scheduler      string   `json:"scheduler"`
+	NegativePrompt string   `json:"negative_prompt"`
+	Strength       *float64 `json:"strength"` // with a picture
+}
+
+// sizeOf reads "WxH".
+func sizeOf(param, text string) (w, h int, err error) {
+	a, b, ok := strings.Cut(text, "x")
+	w, e1 := strconv.Atoi(a)
+	h, e2 := strconv.Atoi(b)
+	if !ok || e1 != nil || e2 != nil {
+		return 0, 0, wrong(param, "%q is no size: want WxH", text)
+	}
+	return w, h, nil
+}
+
+// drawing checks what all routes can ask of a drawing.
+type asked struct {
+	prompt, negative string
+	seed             *int64
+	steps            *int
+	guidance         *float64
+	scheduler        string
+	w, h             int // 0: the model's, or the picture's
+	init             *pixels.Image
+	strength         *float64
+	chunks           bool
+}
+
+// drawing makes a drawing of what is asked for; the first seed is told in it.
+func (s *Server) drawing(a asked) (work.Drawing, error) {
+	d := work.Drawing{Prompt: a.prompt, Negative: a.negative, Chunks: a.chunks, Init: a.init, Options: s.work.SD.Defaults.Options}
+	o := &d.Options
+	if len(a.prompt)+len(a.negative) > s.o.Text {
+		return d, wrong("prompt", "a prompt may have %d bytes", s.o.Text)
+	}
+	if d.Seed = uint64(rand.Int64N(1 << 32)); a.seed != nil && *a.seed >= 0 {
+		d.Seed = uint64(*a.seed)
+	}
+	if o.Steps = min(o.Steps, s.o.Steps); a.steps != nil {
+		o.Steps = *a.steps
+	}
+	if o.Steps < 1 || o.Steps > s.o.Steps {
+		return d, wrong("steps", "%d: want 1 to %d", o.Steps, s.o.Steps)
+	}
+	if a.guidance != nil {
+		o.Guidance = *a.guidance
+	}
+	if !(o.Guidance >= 0 && o.Guidance <= 100) {
+		return d, wrong("guidance", "%v: want 0 to 100", o.Guidance)
+	}
+	if a.scheduler != "" {
+		if !slices.Contains(schedule.Kinds, a.scheduler) {
+			return d, wrong("scheduler", "%q: want one of %s", a.scheduler, strings.Join(schedule.Kinds, ", "))
+		}
+		o.Scheduler = a.scheduler
+	}
+	if a.init != nil {
+		if o.Strength = 0.8; a.strength != nil {
+			o.Strength = *a.strength
+		}
+		if !(o.Strength > 0 && o.Strength <= 1) {
+			return d, wrong("strength", "%v: want more than 0, at most 1", o.Strength)
+		}
+		o.Width, o.Height = s.work.SD.SizeOf(a.init, a.w, a.h)
+	} else {
+		if a.strength != nil {
+			return d, wrong("strength", "is for a drawing that starts from a picture")
+		}
+		if a.w != 0 || a.h != 0 {
+			o.Width, o.Height = a.w, a.h
+		}
+	}
+	if step := s.work.SD.VAE.Factor; o.Width < step || o.Height < step || o.Width%step != 0 || o.Height%step != 0 {
+		return d, wrong("size", "%dx%d: width and height have to be multiples of %d", o.Width, o.Height, step)
+	}
+	if o.Width > s.o.Pixels/o.Height {
+		return d, &apiError{http.StatusRequestEntityTooLarge, "too_large", "size", fmt.Sprintf("size: %dx%d: a picture may have %d pixels", o.Width, o.Height, s.o.Pixels)}
+	}
+	return d, s.work.Fits(d)
+}
+
+// series are n drawings, with the seeds from the first one's on.
+func (s *Server) series(param string, d work.Drawing, n *int) ([]work.Drawing, error) {
+	count := 1
+	if n != nil {
+		count = *n
+	}
+	if count < 1 || count > s.o.N {
+		return nil, wrong(param, "%d: want 1 to %d", count, s.o.N)
+	}
+	list := make([]work.Drawing, count)
+	for i := range list {
+		list[i] = d
+		list[i].Seed += uint64(i)
+	}
+	return list, nil
+}
+
+// known refuses a model that is not the one there is.
+func known(model string, names ...string) error {
+	if model == "" || slices.Contains(names, model) {
+		return nil
+	}
+	return &apiError{http.StatusNotFound, "model_not_found", "model", fmt.Sprintf("model: there is no %q here, but %s", model, strings.Join(names, ", "))}
+}
+
+func (s *Server) generations(w http.ResponseWriter, r *http.Request) {
+	var g generation
+	err := decode(r, &g)
+	if err == nil && g.Prompt == "" {
+		err = wrong("prompt", "is needed")
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.generate(w, r, g, nil)
+}
+
+// generate draws, and answers at once or in a stream.
+func (s *Server) generate(w http.ResponseWriter, r *http.Request, g generation, init *pixels.Image) {
+	list, f, err := s.generationOf(g, init)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if g.Stream {
+		s.generateStream(w, r, g, list, f)
+		return
+	}
+	type item struct {
+		B64  string `json:"b64_json,omitempty"`
+		URL  string `json:"url,omitempty"`
+		Seed uint64 `json:"seed"`
+	}
+	items := make([]item, len(list))
+	var failed error
+	err = s.work.Draw(r.Context(), client(r), list, func(i int, m *pixels.Image, err error) {
+		var data []byte
+		if err == nil {
+			data, err = f.encode(m, s.how(list[i]))
+		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+			return
+		}
+		items[i].Seed = list[i].Seed
+		if g.Response == "url" {
+			var name string
+			if name, err = s.shelf.put(data, f.mime()); err != nil {
+				failed = errors.Join(failed, err)
+			}
+			items[i].URL = address(r) + "/v1/files/" + name
+			return
+		}
+		items[i].B64 = base64.StdEncoding.EncodeToString(data)
+	})
+	if err = errors.Join(err, failed); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	o := list[0].Options
+	s.write(w, http.StatusOK, map[string]any{"created": time.Now().Unix(), "data": items, "output_format": f.name,
+		"size": fmt.Sprintf("%dx%d", o.Width, o.Height)})
+}
+
+// address is what the client calls this server.
+func address(r *http.Request) string {
+	scheme := "http"
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}
+
+// generationOf checks a request.
+func (s *Server) generationOf(g generation, init *pixels.Image) ([]work.Drawing, format, error) {
+	f, err := newFormat(g.OutputFormat, g.Compression)
+	if err != nil {
+		return nil, f, err
+	}
+	switch {
+	case g.Background != "" && g.Background != "auto" && g.Background != "opaque":
+		err = wrong("background", "%q: pictures are opaque", g.Background)
+	case g.Response != "" && g.Response != "url" && g.Response != "b64_json":
+		err = wrong("response_format", "%q: want url or b64_json", g.Response)
+	case g.Stream && g.Response == "url":
+		err = wrong("response_format", "a stream has b64_json alone")
+	case g.Partial < 0 || g.Partial > 3:
+		err = wrong("partial_images", "%d: want 0 to 3", g.Partial)
+	case g.Partial > 0 && !g.Stream:
+		err = wrong("partial_images", "is for stream")
+	default:
+		err = known(g.Model, s.o.Names.SD)
+	}
+	if err != nil {
+		return nil, f, err
+	}
+	a := asked{prompt: g.Prompt, negative: g.NegativePrompt, seed: g.Seed, steps: g.Steps, guidance: g.Guidance, scheduler: g.Scheduler,
+		init: init, strength: g.Strength}
+	if g.Size != "" && g.Size != "auto" {
+		if a.w, a.h, err = sizeOf("size", g.Size); err != nil {
+			return nil, f, err
+		}
+	}
+	d, err := s.drawing(a)
+	if err != nil {
+		return nil, f, err
+	}
+	d.Previews = g.Partial
+	list, err := s.series("n", d, g.N)
+	return list, f, err
+}
+
+// generateStream sends partial pictures and the finished ones as events.
+func (s *Server) generateStream(w http.ResponseWriter, r *http.Request, g generation, list []work.Drawing, f format) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	type event struct {
+		name string
+		data map[string]any
+		err  error
+	}
+	events := make(chan event, 4*len(list)+1) // room for all, so that nobody waits for the client
+	o := list[0].Options
+	size := fmt.Sprintf("%dx%d", o.Width, o.Height)
+	picture := func(i int, m *pixels.Image, name string, more map[string]any) {
+		data, err := f.encode(m, s.how(list[i]))
+		e := event{name: name, err: err, data: map[string]any{"type": name, "b64_json": base64.StdEncoding.EncodeToString(data),
+			"created_at": time.Now().Unix(), "size": size, "output_format": f.name, "background": "opaque", "quality": "auto",
+			"image_index": i, "seed": list[i].Seed}}
+		for k, v := range more {
+			e.data[k] = v
+		}
+		events <- e
+	}
+	for i := range list {
+		shown := 0
+		list[i].Step = func(_, _ int, m *pixels.Image) {
+			if m != nil && ctx.Err() == nil && shown < 3 {
+				picture(i, m, "image_generation.partial_image", map[string]any{"partial_image_index": shown})
+				shown++
+			}
+		}
+	}
+	go func() {
+		defer close(events)
+		err := s.work.Draw(ctx, client(r), list, func(i int, m *pixels.Image, err error) {
+			if err != nil {
+				events <- event{err: err}
+				return
+			}
+			picture(i, m, "image_generation.completed", map[string]any{"usage": map[string]int{"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}})
+		})
+		if err != nil {
+			events <- event{err: err}
+		}
+	}()
+	// What fails before the first event is an answer of its own.
+	first, ok := <-events
+	if ok && first.err != nil {
+		cancel(first.err)
+		s.fail(w, r, first.err)
+	} else if ok {
+		out := newStream(w)
+		for e := first; ok; e, ok = <-events {
+			if e.err != nil {
+				a := answer(e.err)
+				out.send("error", map[string]any{"type": "error", "error": map[string]any{"message": a.text, "code": a.kind}})
+			} else {
+				out.send(e.name, e.data)
+			}
+			if out.gone != nil {
+				cancel(context.Canceled)
+			}
+		}
+	}
+	cancel(nil)
+	for range events { // until the drawings have ended
+	}
+}
+
+// form reads a request of parts.
+func (s *Server) form(r *http.Request) (*multipart.Form, error) {
+	if err := r.ParseMultipartForm(s.o.Body); err != nil { // nothing is written to a file: the body is no larger
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return nil, err
+		}
+		return nil, wrong("", "the body is no form of parts: %v", err)
+	}
+	return r.MultipartForm, nil
+}
+
+// formGeneration reads OpenAI's form of a generation, with its pictures.
+func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation, m *pixels.Image, err error) {
+	form, err := s.form(r)
+	if err != nil {
+		return g, nil, err
+	}
+	values := map[string]any{}
+	for name, v := range form.Value {
+		if !slices.Contains(fields, name) {
+			return g, nil, wrong(name, "there is no such parameter")
+		}
+		values[name] = v[0]
+		if slices.Contains([]string{"n", "output_compression", "partial_images", "seed", "steps", "guidance", "strength", "stream"}, name) {
+			values[name] = json.RawMessage(v[0])
+		}
+	}
+	data, err := json.Marshal(values)
+	if err == nil {
+		err = json.Unmarshal(data, &g)
+	}
+	if err != nil {
+		return g, nil, wrong("", "a number is wanted: %v", err)
+	}
+	var files []*multipart.FileHeader
+	for name, f := range form.File {
+		switch name {
+		case "image", "image[]":
+			files = append(files, f...)
+		case "mask":
+			return g, nil, wrong("mask", "parts of a picture are not drawn alone: send none, and strength")
+		default:
+			return g, nil, wrong(name, "there is no such parameter")
+		}
+	}
+	if len(files) != 1 {
+		return g, nil, wrong("image", "%d pictures: want one", len(files))
+	}
+	f, err := files[0].Open()
+	if err != nil {
+		return g, nil, err
+	}
+	defer f.Close()
+	m, err = s.decodePicture("image", f)
+	return g, m, err
+}
+
+var formFields = []string{"model", "n", "size", "response_format", "user", "output_format", "output_compression", "seed", "steps", "guidance",
+	"scheduler", "negative_prompt", "strength"}
+
+// edits draws a text from a picture on.
+func (s *Server) edits(w http.ResponseWriter, r *http.Request) {
+	g, m, err := s.formGeneration(r, append([]string{"prompt", "quality", "background", "stream", "partial_images", "input_fidelity"}, formFields...)...)
+	if err == nil && g.Prompt == "" {
+		err = wrong("prompt", "is needed")
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.generate(w, r, g, m)
+}
+
+// variations draws what BLIP says of a picture, from the picture on.
+func (s *Server) variations(w http.ResponseWriter, r *http.Request) {
+	g, m, err := s.formGeneration(r, formFields...)
+	if err == nil {
+		var c string
+		if c, err = s.describeOnce(r, m); err == nil {
+			g.Prompt = c
+		}
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.generate(w, r, g, m)
+}
+
+// embeddings embeds texts and pictures. Input is a string, a list of them, or a list of
+// {"text": …} and {"image": base64}.
+func (s *Server) embeddings(r *http.Request) (any, error) {
+	var q struct {
+		Input      json.RawMessage `json:"input"`
+		Model      string          `json:"model"`
+		Encoding   string          `json:"encoding_format"`
+		Dimensions *int            `json:"dimensions"`
+		User       string          `json:"user"`
+	}
+	if err := decode(r, &q); err != nil {
+		return nil, err
+	}
+	if err := known(q.Model, s.o.Names.CLIP); err != nil {
+		return nil, err
+	}
+	if q.Encoding != "" && q.Encoding != "float" && q.Encoding != "base64" {
+		return nil, wrong("encoding_format", "%q: want float or base64", q.Encoding)
+	}
+	inputs, err := s.inputs(q.Input)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.embed(r, inputs)
+	if err != nil {
+		return nil, err
+	}
+	if q.Dimensions != nil && *q.Dimensions != len(rows[0]) {
+		return nil, wrong("dimensions", "embeddings have %d numbers here", len(rows[0]))
+	}
+	type item struct {
+		Object    string `json:"object"`
+		Index     int    `json:"index"`
+		Embedding any    `json:"embedding"`
+	}
+	data := make([]item, len(rows))
+	for i, row := range rows {
+		data[i] = item{"embedding", i, row}
+		if q.Encoding == "base64" {
+			b := make([]byte, 0, 4*len(row))
+			for _, v := range row {
+				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+			}
+			data[i].Embedding = base64.StdEncoding.EncodeToString(b)
+		}
+	}
+	return map[string]any{"object": "list", "data": data, "model": s.o.Names.CLIP,
+		"usage": map[string]int{"prompt_tokens": 0, "total_tokens": 0}}, nil
+}
+
+// input is a text or a picture.
+type input struct {
+	text  string
+	image *pixels.Image
+}
+
+// mostInputs is how many texts and pictures one request may have, as OpenAI has it.
+const mostInputs = 2048
+
+func (s *Server) inputs(raw json.RawMessage) ([]input, error) {
+	if len(raw) == 0 {
+		return nil, wrong("input", "is needed")
+	}
+	var one string
+	if json.Unmarshal(raw, &one) == nil {
+		raw = json.RawMessage("[" + string(raw) + "]")
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, wrong("input", "want a text, or a list of texts and pictures")
+	}
+	if len(list) == 0 || len(list) > mostInputs {
+		return nil, wrong("input", "%d entries: want 1 to %d", len(list), mostInputs)
+	}
+	out := make([]input, len(list))
+	for i, e := range list {
+		param := fmt.Sprintf("input[%d]", i)
+		text := ""
+		if json.Unmarshal(e, &text) == nil {
+			out[i].text = text
+		} else {
+			var v struct {
+				Text  *string `json:"text"`
+				Image *string `json:"image"`
+			}
+			d := json.NewDecoder(strings.NewReader(string(e)))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&v); err != nil || (v.Text == nil) == (v.Image == nil) {
+				return nil, wrong(param, `want a text, {"text": …} or {"image": base64}; token ids are not taken`)
+			}
+			if v.Image != nil {
+				var err error
+				if out[i].image, err = s.picture(param, *v.Image); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			out[i].text = *v.Text
+		}
+		if out[i].text == "" || len(out[i].text) > s.o.Text {
+			return nil, wrong(param, "a text has 1 to %d bytes", s.o.Text)
+		}
+	}
+	return out, nil
+}
+
+// embed embeds inputs in their order.
+func (s *Server) embed(r *http.Request, inputs []input) ([][]float32, error) {
+	rows := make([][]float32, len(inputs))
+	var texts []string
+	var places []int
+	results := make(chan error, len(inputs)+1)
+	n := 0
+	for i, in := range inputs {
+		if in.image == nil {
+			texts, places = append(texts, in.text), append(places, i)
+			continue
+		}
+		n++
+		go func() {
+			var err error
+			rows[i], err = s.work.EmbedPicture(r.Context(), client(r), in.image)
+			results <- err
+		}()
+	}
+	var err error
+	if len(texts) > 0 {
+		var some [][]float32
+		if some, err = s.work.EmbedTexts(r.Context(), client(r), texts); err == nil {
+			for j, i := range places {
+				rows[i] = some[j]
+			}
+		}
+	}
+	for range n {
+		err = errors.Join(err, <-results)
+	}
+	return rows, err
+}

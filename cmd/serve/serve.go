@@ -1,0 +1,305 @@
+// Package serve answers the clients that people already have: OpenAI's API for pictures
+// and embeddings, AUTOMATIC1111's web API, the CLIP service of Immich, and Parley's own
+// for captions, scores and reconstructions, with a page that shows them. All of it is one
+// http.Handler over a work.Scheduler; no request reaches the file system.
+package serve
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"parley/cmd/serve/work"
+	"parley/engine"
+)
+
+// Options say what a server allows.
+type Options struct {
+	Key      string        // what clients have to show; "" asks for none
+	Origins  []string      // of other pages that may call (CORS); "*" is any
+	Body     int64         // bytes of a request
+	Pixels   int           // of a picture that comes, and of one that is drawn
+	Text     int           // bytes of a prompt
+	N        int           // drawings, captions and candidates of a request
+	Steps    int           // of a drawing
+	Deadline time.Duration // of a request
+	Version  string
+	Names    Names
+	Log      *log.Logger // is told of faults
+}
+
+// Names are what the models are called to clients.
+type Names struct{ SD, BLIP, CLIP string }
+
+// Server answers requests.
+type Server struct {
+	o       Options
+	work    *work.Scheduler
+	meters  *meters
+	mux     *http.ServeMux
+	ready   atomic.Bool
+	shelf   shelf
+	current current
+}
+
+// New makes a server over a scheduler's models; watch makes the scheduler, which the
+// server tells its meters of.
+func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
+	s := &Server{o: o, meters: newMeters(), mux: http.NewServeMux(), shelf: shelf{most: 256 << 20, keep: time.Hour}}
+	s.work = start(s.meters)
+	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	s.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !s.ready.Load() {
+			http.Error(w, "stopping", http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "ok\n")
+	})
+	s.mux.Handle("GET /metrics", s.meters.handler())
+	s.openAI()
+	s.webUI()
+	s.immich()
+	s.own()
+	s.page()
+	s.ready.Store(true)
+	return s
+}
+
+// Close refuses new requests and waits for the work that there is, or for the context.
+func (s *Server) Close(ctx context.Context) error {
+	s.ready.Store(false)
+	return s.work.Close(ctx)
+}
+
+// open are the paths that need no key.
+func open(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/ping" }
+
+// ServeHTTP checks who asks and how much, and answers.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	seen := &seen{ResponseWriter: w}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), s.o.Deadline, errDeadline)
+	defer cancel()
+	r = r.WithContext(ctx)
+	r.Body = http.MaxBytesReader(seen, r.Body, s.o.Body)
+	defer func() {
+		if f := recover(); f != nil {
+			if f == http.ErrAbortHandler {
+				panic(f)
+			}
+			s.o.Log.Printf("a fault of the program, please report it: %v\n%s", f, debug.Stack())
+			if seen.code == 0 {
+				s.fail(seen, r, errors.New("a fault of the program"))
+			}
+		}
+		route := r.Pattern
+		if route == "" {
+			route = "none"
+		}
+		s.meters.request(route, seen.code, time.Since(start))
+	}()
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	if s.origin(h, r); r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+		seen.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if s.o.Key != "" && !open(r.URL.Path) && !s.allowed(r) {
+		h.Set("WWW-Authenticate", `Basic realm="parley"`)
+		s.fail(seen, r, &apiError{http.StatusUnauthorized, "invalid_api_key", "", "an API key is wanted: Authorization: Bearer KEY, or HTTP Basic with it as the password"})
+		return
+	}
+	s.mux.ServeHTTP(seen, r)
+}
+
+// origin sets what other pages may do.
+func (s *Server) origin(h http.Header, r *http.Request) {
+	from := r.Header.Get("Origin")
+	if from == "" || len(s.o.Origins) == 0 {
+		return
+	}
+	h.Add("Vary", "Origin")
+	for _, o := range s.o.Origins {
+		if o == "*" || o == from {
+			h.Set("Access-Control-Allow-Origin", from)
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+			h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+		}
+	}
+}
+
+// allowed compares keys in constant time.
+func (s *Server) allowed(r *http.Request) bool {
+	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		_, key, _ = r.BasicAuth()
+	}
+	have, want := sha256.Sum256([]byte(key)), sha256.Sum256([]byte(s.o.Key))
+	return subtle.ConstantTimeCompare(have[:], want[:]) == 1
+}
+
+// client is whom a request is counted to: the host that it comes from.
+func client(r *http.Request) work.Client {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return work.Client(host)
+}
+
+// seen remembers what was answered.
+type seen struct {
+	http.ResponseWriter
+	code int
+}
+
+func (s *seen) WriteHeader(code int) {
+	if s.code == 0 {
+		s.code = code
+	}
+	s.ResponseWriter.WriteHeader(code)
+}
+
+func (s *seen) Write(p []byte) (int, error) {
+	if s.code == 0 {
+		s.code = http.StatusOK
+	}
+	return s.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (s *seen) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// errDeadline is why a request took too long.
+var errDeadline = errors.New("the request took longer than the server allows")
+
+// apiError is an answer that is no success.
+type apiError struct {
+	code  int    // of HTTP
+	kind  string // OpenAI's code
+	param string // the parameter that is wrong, if one is
+	text  string
+}
+
+func (e *apiError) Error() string { return e.text }
+
+// wrong is a request that has to be changed.
+func wrong(param, format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if param != "" {
+		text = param + ": " + text
+	}
+	return &apiError{http.StatusBadRequest, "invalid_request", param, text}
+}
+
+// answer is what an error is to a client.
+func answer(err error) *apiError {
+	var api *apiError
+	var busy *work.BusyError
+	var memory *engine.MemoryError
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &api):
+		return api
+	case errors.As(err, &busy):
+		return &apiError{http.StatusTooManyRequests, "busy", "", err.Error()}
+	case errors.As(err, &memory):
+		return &apiError{http.StatusRequestEntityTooLarge, "too_large", "", err.Error()}
+	case errors.As(err, &large):
+		return &apiError{http.StatusRequestEntityTooLarge, "too_large", "", fmt.Sprintf("a request may have %d bytes", large.Limit)}
+	case errors.Is(err, work.ErrClosed):
+		return &apiError{http.StatusServiceUnavailable, "stopping", "", err.Error()}
+	case errors.Is(err, errDeadline), errors.Is(err, context.DeadlineExceeded):
+		return &apiError{http.StatusGatewayTimeout, "deadline", "", err.Error()}
+	case errors.Is(err, errInterrupted):
+		return &apiError{http.StatusConflict, "interrupted", "", err.Error()}
+	case errors.Is(err, context.Canceled):
+		return &apiError{499, "closed", "", "the client has left"} // as nginx calls it; nobody reads it
+	}
+	return &apiError{http.StatusInternalServerError, "failed", "", err.Error()}
+}
+
+// fail answers with an error, in the form that OpenAI's clients and AUTOMATIC1111's read.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	a := answer(err)
+	var busy *work.BusyError
+	if errors.As(err, &busy) {
+		w.Header().Set("Retry-After", strconv.Itoa(int(busy.After.Seconds()+0.999)))
+	}
+	if a.code == http.StatusInternalServerError {
+		s.o.Log.Printf("%s %s: %v", r.Method, r.URL.Path, err)
+	}
+	kind := "invalid_request_error"
+	if a.code >= 500 {
+		kind = "server_error"
+	}
+	body := map[string]any{"error": map[string]any{"message": a.text, "type": kind, "param": orNull(a.param), "code": a.kind}}
+	if strings.HasPrefix(r.URL.Path, "/sdapi/") {
+		body = map[string]any{"error": a.kind, "detail": a.text, "errors": a.text, "body": ""}
+	}
+	s.write(w, a.code, body)
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// write answers with JSON.
+func (s *Server) write(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // a client that has left
+}
+
+// handle registers a route whose function gives a value for JSON, or an error.
+func (s *Server) handle(pattern string, f func(r *http.Request) (any, error)) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.write(w, http.StatusOK, v)
+	})
+}
+
+// decode reads a body of JSON; an unknown key is an error that names it.
+func decode(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil && d.More() {
+		err = errors.New("more follows behind the JSON")
+	}
+	var large *http.MaxBytesError
+	if err == nil || errors.As(err, &large) {
+		return err
+	}
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	if name, ok := strings.CutPrefix(text, "unknown field "); ok {
+		name = strings.Trim(name, `"`)
+		return wrong(name, "there is no such parameter")
+	}
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) && kind.Field != "" {
+		return wrong(kind.Field, "%s does not fit here", kind.Value)
+	}
+	return wrong("", "the body is no such JSON: %s", text)
+}

@@ -120,6 +120,15 @@ func TestFID(t *testing.T) {
 			t.Errorf("fid %s: %d %s", args, code, errs)
 		}
 	}
+	in := filepath.Join(dir, "in.safetensors")
+	picture := safetensors.Tensor{Name: "pixel_values", DType: "F32", Shape: []int{1, 3, 80, 75}, Data: make([]byte, 4*3*80*75)}
+	if err := os.WriteFile(in, tensorFile(t, picture), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := call(t, "forward", "inception", "--model", net, "--in", in)
+	if code != 0 || !strings.Contains(out, "features [1 2048]") {
+		t.Errorf("forward inception: %d %s%s", code, out, errs)
+	}
 	sbert := "../../nets/testdata/sbert"
 	for args, want := range map[string]string{
 		a + " " + filepath.Join(dir, "none") + " --inception " + net: "none",
@@ -128,6 +137,24 @@ func TestFID(t *testing.T) {
 	} {
 		if code, _, errs := call(t, append([]string{"fid"}, strings.Fields(args)...)...); code != 1 || !strings.Contains(errs, want) {
 			t.Errorf("fid %s: %d %s", args, code, errs)
+		}
+	}
+}
+
+// TestForwardJudges: the nets that judge take and give what forward's help says.
+func TestForwardJudges(t *testing.T) {
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in.safetensors")
+	pictures := safetensors.Tensor{Name: "pixel_values", DType: "F32", Shape: []int{2, 3, 24, 32}, Data: make([]byte, 4*2*3*24*32)}
+	ids := i64("input_ids", []int{2, 5}, []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+	if err := os.WriteFile(in, tensorFile(t, ids, pictures), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for net, c := range map[string]struct{ model, want string }{"bert": {"bert_small", "last_hidden_state [2 5 48]"},
+		"vit": {"vit_small", "last_hidden_state [2 13 40]"}} {
+		code, out, errs := call(t, "forward", net, "--model", "../../nets/testdata/"+c.model, "--in", in)
+		if code != 0 || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %d %s%s, want %s", net, code, out, errs, c.want)
 		}
 	}
 }

@@ -22,7 +22,8 @@ func (a *app) metrics() *cobra.Command {
 	c := &cobra.Command{Use: "metrics --hyp FILE --refs FILE", Short: "Score captions against people's", Args: cobra.NoArgs,
 		Example: "  parley metrics --hyp results.json --refs captions_val2014.json\n" +
 			"  parley metrics --hyp hyp.txt --refs ref1.txt --refs ref2.txt --json\n" +
-			"  parley metrics --hyp results.json --refs captions_val2014.json --meteor-data venv/lib/python3.11/site-packages/pycocoevalcap/meteor\n" +
+			"  parley metrics --hyp results.json --refs captions_val2014.json \\\n" +
+			"    --meteor-data venv/lib/python3.11/site-packages/pycocoevalcap/meteor\n" +
 			"  parley metrics --hyp results.json --refs captions_val2014.json --sbert all-MiniLM-L6-v2 \\\n" +
 			"    --vectors glove.6B.200d.txt --images val2014",
 		Long: `BLEU, METEOR, ROUGE-L and CIDEr as the COCO caption tools compute them, without

@@ -96,8 +96,9 @@ func numbers(name string, count int) []float64 {
 	return out
 }
 
-// features of the golden's pictures, beside pytorch-fid's.
-func features(t *testing.T, dev engine.Device, f formula) map[string]float64 {
+// features are the errors of those of some of the golden's pictures, beside
+// pytorch-fid's.
+func features(t *testing.T, dev engine.Device, f formula, names ...string) map[string]float64 {
 	t.Helper()
 	m, err := inception.New(weights.Made(f).Loader(dev))
 	if err != nil {
@@ -105,8 +106,9 @@ func features(t *testing.T, dev engine.Device, f formula) map[string]float64 {
 	}
 	want := golden{t: t, values: openSet(t, filepath.Join("testdata", "inception.safetensors"))}
 	errs := map[string]float64{}
-	for name, size := range map[string][2]int{"small": {75, 107}, "wide": {139, 75}} {
-		h, w := size[0], size[1]
+	sizes := map[string][2]int{"small": {75, 107}, "wide": {139, 75}}
+	for _, name := range names {
+		h, w := sizes[name][0], sizes[name][1]
 		v := numbers("in."+name, 3*h*w)
 		x := engine.FromF32(make([]float32, 3*h*w), 1, h, w, 3)
 		for i := range x.F32() { // torch has the channels first
@@ -135,9 +137,9 @@ func features(t *testing.T, dev engine.Device, f formula) map[string]float64 {
 // TestInception holds the features against pytorch-fid's, and notices one weight
 // of the last block, whose pooling is FID's own.
 func TestInception(t *testing.T) {
-	errs := features(t, host.New(2), formula{})
+	errs := features(t, host.New(2), formula{}, "small", "wide")
 	hold(t, engine.F32, errs)
-	errs = features(t, host.New(2), formula{"Mixed_7c.branch_pool.bn.running_mean"})
+	errs = features(t, host.New(2), formula{"Mixed_7c.branch_pool.bn.running_mean"}, "wide")
 	if name, e := worst(errs); !(e > 10*bounds[engine.F32]) {
 		t.Errorf("changed: worst relative error %.3g (%s)", e, name)
 	}

@@ -2,7 +2,7 @@
 # others.
 export CGO_ENABLED ?= 0
 
-.PHONY: all help bin/parley demo test vet check cross man ptx ptx-check format format-check gpu-bundle abi parity peers clean
+.PHONY: clients all help bin/parley demo test vet check cross man ptx ptx-check format format-check gpu-bundle abi parity peers clean
 all: bin/parley
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'gpu-bundle   what measures a GPU'
 	@echo 'abi          compare our header of the driver with NVIDIA'\''s   (Python 3)'
 	@echo 'parity       full-size nets against transformers and diffusers   (Python 3, 16 GB)'
+	@echo 'clients      the server before openai, webuiapi and others       (Python 3)'
 	@echo 'peers        times beside torch, OpenVINO and onnxruntime        (Python 3, 25 GB of disk)'
 	@echo 'clean        remove what was built'
 
@@ -123,6 +124,12 @@ abi:
 
 # Full-size nets against transformers and diffusers: needs Python 3.11, a
 # download of torch, 16 GB of memory and 8 GB of disk.
+# The server before the clients that people have.
+clients: bin/parley
+	python3 -m venv out/clients
+	out/clients/bin/pip install -q -r cmd/serve/clients/requirements.txt
+	out/clients/bin/python cmd/serve/clients/clients.py bin/parley
+
 parity: bin/parley
 	python3 -m venv out/parity
 	out/parity/bin/pip install -q -r bench/parity/requirements.txt

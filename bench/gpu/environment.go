@@ -263,7 +263,7 @@ func mainLaunches(ctx context.Context, o options) error {
 	if o.small {
 		size = random.SmallSD()
 	}
-	ops, err := roofline.DryStep(size, 1)
+	ops, err := roofline.DryStep(size, 1, roofline.Chips()[0].SMs)
 	if err != nil {
 		return err
 	}

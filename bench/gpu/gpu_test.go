@@ -17,6 +17,7 @@ import (
 	"parley/bench/random"
 	"parley/bench/roofline"
 	"parley/engine"
+	"parley/engine/cuda/ptx"
 )
 
 // TestMain lets the test binary be the program that the run starts for each part.
@@ -234,7 +235,7 @@ func TestBundle(t *testing.T) {
 
 // TestDryStep: the launches that the prediction is made of are those of the step.
 func TestDryStep(t *testing.T) {
-	dry, err := roofline.DryStep(random.SmallSD(), 1)
+	dry, err := roofline.DryStep(random.SmallSD(), 1, ptx.MultiProcessors)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,11 +29,7 @@ func predict(args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("kernels/RESOURCES.md: %w", err)
 	}
-	ops, err := roofline.DryStep(random.SD15(), *batch)
-	if err != nil {
-		return err
-	}
-	tables, err := roofline.Tables(r, ops, *batch)
+	tables, err := roofline.Tables(r, random.SD15(), *batch)
 	if err != nil {
 		return err
 	}

@@ -63,9 +63,10 @@ func Start(d *cuda.Device, s *engine.Stream, l cuda.Launched) {
 	start(s, l.Module, l.Kernel, l.Grid, l.Block, l.Shared, l.Args...)
 }
 
-// Dry is the operations of what prepare returns on a device that starts no launch.
-func Dry(prepare func(s *engine.Stream) (run func() error, err error)) ([]Operation, error) {
-	d, err := cuda.Open(cuda.Options{Emulated: true})
+// Dry is the operations of what prepare returns on a device of that many
+// multiprocessors that starts no launch.
+func Dry(sms int, prepare func(s *engine.Stream) (run func() error, err error)) ([]Operation, error) {
+	d, err := cuda.Open(cuda.Options{Emulated: true, SMs: sms})
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,9 @@ const (
 	softmax   = 8.0  // scalar instructions for a score, beside its exponential
 	exposed   = 0.5  // of them, not hidden behind mma
 	lanes     = 128.0
-	functions = 16.0 // exponentials in a clock of a multiprocessor
+	// sharedRate is the bytes that a multiprocessor reads from its shared memory in a clock.
+	sharedRate = 128.0
+	functions  = 16.0 // exponentials in a clock of a multiprocessor
 )
 
 // Resources are RESOURCES.md's rows.
@@ -206,12 +208,23 @@ func (c Chip) Predict(r Resources, o Operation, i int) (f Forecast, err error) {
 		if at := strings.Index(l.Kernel, "_d"); at >= 0 {
 			fmt.Sscanf(l.Kernel[at:], "_d%d", &width)
 		}
+		scalar := softmax
+		if width == 40 {
+			scalar-- // its sum is a column of the result
+		}
+		width = ceil(width, 16) * 16
 		q, heads := l.Args[4].(int), l.Args[6].(int)
 		keys, dim := l.Args[5].(int), l.Args[7].(int)
 		scores := float64(o.Out.Elems()/(q*heads*dim)) * float64(heads) * float64(ceil(q, 64)*64) * float64(ceil(keys, 64)*64)
 		share := float64(deep) / (float64(f.Blocks) / float64(c.SMs)) // of the busiest, over the mean
 		parts["tensor cores"] = share * (scores*4*float64(width)/(rate*float64(c.SMs)) +
-			exposed*scores*(softmax/lanes+1/functions)/(float64(c.SMs)*c.Clock*1e3))
+			exposed*scores*(scalar/lanes+1/functions)/(float64(c.SMs)*c.Clock*1e3))
+		// An ldmatrix of 512 bytes feeds two mma of 4,096 FLOPs, or four.
+		bytes := scores * 4 * float64(width) / 4096 * 256
+		if strings.Contains(l.Kernel, "_m2") {
+			bytes /= 2
+		}
+		parts["shared memory"] = share * bytes / (sharedRate * float64(c.SMs) * c.Clock * 1e3)
 		parts["memory"] = f.Bytes / (c.DRAM * memory * 1e3)
 	default:
 		f.Bytes = float64(o.Bytes) / float64(len(o.Launches))
@@ -241,20 +254,24 @@ func (c Chip) Predict(r Resources, o Operation, i int) (f Forecast, err error) {
 }
 
 // DryStep is the operations of a guided step of n pictures, with the launches that
-// the device would get.
-func DryStep(c random.Diffusion, n int) ([]Operation, error) {
+// a device of that many multiprocessors would get.
+func DryStep(c random.Diffusion, n, sms int) ([]Operation, error) {
 	p, err := random.StableDiffusion(c, engine.DryRun{Elem: engine.F16})
 	if err != nil {
 		return nil, err
 	}
-	return Dry(func(s *engine.Stream) (func() error, error) { return p.GuidedStep(s, n) })
+	return Dry(sms, func(s *engine.Stream) (func() error, error) { return p.GuidedStep(s, n) })
 }
 
 // Tables are what a guided step of that many pictures should take on each chip of
 // Chips, by kernels and by shapes, in Markdown.
-func Tables(r Resources, ops []Operation, batch int) (string, error) {
+func Tables(r Resources, size random.Diffusion, batch int) (string, error) {
 	var b strings.Builder
 	for _, c := range Chips() {
+		ops, err := DryStep(size, batch, c.SMs)
+		if err != nil {
+			return "", err
+		}
 		var all []Forecast
 		for _, o := range ops {
 			for i := range o.Launches {

@@ -22,7 +22,8 @@ func TestRoofline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ops, err := DryStep(random.SD15(), 1)
+	size := random.SD15()
+	ops, err := DryStep(size, 1, 132)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +64,8 @@ func TestRoofline(t *testing.T) {
 	if h, a := times["H100 SXM"], times["A100 SXM 80 GB"]; h == 0 || a == 0 || h >= a {
 		t.Errorf("an H100 takes %.0f us, an A100 %.0f", h, a)
 	}
-	tables, err := Tables(r, ops, 1)
-	if err != nil || !strings.Contains(tables, "H100 SXM, 1 guided") || !strings.Contains(tables, "`attention_f16_") {
+	tables, err := Tables(r, size, 1)
+	if err != nil || !strings.Contains(tables, "H100 SXM, 1 guided") || !strings.Contains(tables, "`attention_f16_d40_m2`") {
 		t.Errorf("tables, %v:\n%s", err, tables)
 	}
 }

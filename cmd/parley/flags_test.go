@@ -396,7 +396,7 @@ func elsewhere() map[string]string {
 		"fid inception":         "TestFID",
 		"fid recursive":         "TestFID",
 	}
-	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-picture", "max-prompt", "queue", "batch", "cors", "deadline"} {
+	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-picture", "max-prompt", "queue", "batch", "cors", "deadline", "jobs", "keep-jobs"} {
 		held["serve "+flag] = "TestServe"
 	}
 	held["serve listen"], held["serve grace"] = "TestServeRefuses", "TestServeStops"

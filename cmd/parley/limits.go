@@ -84,6 +84,7 @@ func limits() map[string]limit {
 		"max-n":       between(1, mostK),
 		"max-steps":   between(1, 1000),
 		"queue":       between(1, 1_000_000),
+		"keep-jobs":   between(1, 1_000_000),
 		"batch":       between(1, 1024),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"parley/cmd/serve"
+	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
 	"parley/nets/models"
 )
@@ -25,6 +26,8 @@ type serveFlags struct {
 	origins                                        []string
 	body, pixels, text, n, steps, waiting, batched int
 	deadline, grace                                time.Duration
+	jobs                                           string
+	kept                                           int
 }
 
 func (a *app) serve() *cobra.Command {
@@ -36,7 +39,8 @@ func (a *app) serve() *cobra.Command {
   OpenAI           /v1/images/generations, edits, variations; /v1/embeddings; /v1/models
   AUTOMATIC1111    /sdapi/v1/txt2img, img2img, interrogate, progress, interrupt, …
   Immich           /ping, /predict (CLIP)
-  Parley           /v1/caption, /v1/score, /v1/reconstruct (events as candidates are scored)
+  Parley           /v1/caption, /v1/score, /v1/reconstruct (events as candidates are scored),
+                   /v1/jobs
   operations       /healthz, /readyz, /metrics (Prometheus)
 
 and shows both reconstructions on a page at /. Requests of one size and with the same
@@ -56,6 +60,8 @@ as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
 	fl.IntVar(&f.steps, "max-steps", 200, "denoising steps of a drawing")
 	fl.IntVar(&f.waiting, "queue", 256, "jobs that may wait, of each kind")
 	fl.IntVar(&f.batched, "batch", 8, "drawings that are made at once")
+	fl.StringVar(&f.jobs, "jobs", "", "file that keeps jobs when the server is stopped (they are kept in memory)")
+	fl.IntVar(&f.kept, "keep-jobs", 200, "jobs that are kept, the newest")
 	fl.DurationVar(&f.deadline, "deadline", 15*time.Minute, "how long a request may take")
 	fl.DurationVar(&f.grace, "grace", 30*time.Second, "how long to finish what runs when the server is stopped")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -74,13 +80,18 @@ as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
 			return fmt.Errorf("--listen: %w", err)
 		}
 		defer ln.Close()
+		kept, err := jobs.Open(f.jobs, f.kept)
+		if err != nil {
+			return fmt.Errorf("--jobs: %w", err)
+		}
+		defer kept.Close()
 		m, err := a.serveModels()
 		if err != nil {
 			return err
 		}
 		defer m.Close()
 		s := serve.New(serve.Options{Key: key, Origins: f.origins, Body: int64(f.body) << 20, Pixels: f.pixels, Text: f.text, N: f.n, Steps: f.steps,
-			Deadline: f.deadline, Version: version(), Names: a.serveNames(), Log: log.New(a.errs, "parley: ", 0)},
+			Deadline: f.deadline, Version: version(), Names: a.serveNames(), Log: log.New(a.errs, "parley: ", 0), Jobs: kept},
 			func(w work.Watcher) *work.Scheduler {
 				return work.New(m, work.Limits{Waiting: f.waiting, Batch: f.batched}, w)
 			})

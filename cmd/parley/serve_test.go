@@ -103,6 +103,25 @@ func TestServe(t *testing.T) {
 		t.Errorf("by its name: %d %s", code, text)
 	}
 
+	file := filepath.Join(t.TempDir(), "jobs.db")
+	for round := range 2 {
+		url, stop = served(t, "--jobs", file, "--keep-jobs", "2")
+		for range 2 - round {
+			if code, text := post(t, url+"/v1/reconstruct", `{"text": "a", "k": 1, "steps": 1}`); code != 200 {
+				t.Errorf("%d %s", code, text)
+			}
+		}
+		resp, err := http.Get(url + "/v1/jobs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if n := strings.Count(string(text), `"state":"done"`); n != 2 {
+			t.Errorf("--jobs, round %d: %d jobs: %s", round, n, text)
+		}
+		stop()
+	}
 	url, _ = served(t, "--deadline", "1ms", "--sd", "../../weights/mini/models/sd")
 	if code, text := post(t, url+"/v1/images/generations", `{"prompt": "a", "model": "sd"}`); code != http.StatusGatewayTimeout {
 		t.Errorf("--deadline: %d %s", code, text)

@@ -11,7 +11,7 @@ import (
 // immich registers the CLIP service of Immich's machine learning: a form of entries (what
 // is wanted) with an image or a text; the embedding comes as a string of JSON.
 func (s *Server) immich() {
-	s.mux.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "pong") })
+	s.route("GET /ping", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "pong") })
 	s.handle("POST /predict", func(r *http.Request) (any, error) {
 		form, err := s.form(r)
 		if err != nil {

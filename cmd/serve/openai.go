@@ -36,11 +36,11 @@ func (s *Server) openAI() {
 		}
 		return map[string]any{"object": "list", "data": list}, nil
 	})
-	s.mux.HandleFunc("POST /v1/images/generations", s.generations)
-	s.mux.HandleFunc("POST /v1/images/edits", s.edits)
-	s.mux.HandleFunc("POST /v1/images/variations", s.variations)
+	s.route("POST /v1/images/generations", s.generations)
+	s.route("POST /v1/images/edits", s.edits)
+	s.route("POST /v1/images/variations", s.variations)
 	s.handle("POST /v1/embeddings", s.embeddings)
-	s.mux.HandleFunc("GET /v1/files/{name}", func(w http.ResponseWriter, r *http.Request) {
+	s.route("GET /v1/files/{name}", func(w http.ResponseWriter, r *http.Request) {
 		f, ok := s.shelf.get(r.PathValue("name"))
 		if !ok {
 			s.fail(w, r, &apiError{http.StatusNotFound, "not_found", "", "there is no such picture, or no longer"})
@@ -445,16 +445,18 @@ func (s *Server) variations(w http.ResponseWriter, r *http.Request) {
 	s.generate(w, r, g, m)
 }
 
+type embeddingsRequest struct {
+	Input      json.RawMessage `json:"input"`
+	Model      string          `json:"model"`
+	Encoding   string          `json:"encoding_format"`
+	Dimensions *int            `json:"dimensions"`
+	User       string          `json:"user"`
+}
+
 // embeddings embeds texts and pictures. Input is a string, a list of them, or a list of
 // {"text": …} and {"image": base64}.
 func (s *Server) embeddings(r *http.Request) (any, error) {
-	var q struct {
-		Input      json.RawMessage `json:"input"`
-		Model      string          `json:"model"`
-		Encoding   string          `json:"encoding_format"`
-		Dimensions *int            `json:"dimensions"`
-		User       string          `json:"user"`
-	}
+	var q embeddingsRequest
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}

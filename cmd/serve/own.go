@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 
+	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
 	"parley/engine"
 	"parley/nets/models"
@@ -19,20 +21,85 @@ import (
 func (s *Server) own() {
 	s.handle("POST /v1/caption", s.caption)
 	s.handle("POST /v1/score", s.score)
-	s.mux.HandleFunc("POST /v1/reconstruct", s.reconstruct)
+	s.route("POST /v1/reconstruct", s.reconstruct)
+	s.handle("GET /v1/jobs", func(*http.Request) (any, error) {
+		list, err := s.o.Jobs.List(mostListed)
+		return map[string]any{"data": list}, err
+	})
+	s.handle("GET /v1/jobs/{id}", func(r *http.Request) (any, error) {
+		j, err := s.o.Jobs.Get(r.PathValue("id"))
+		if errors.Is(err, jobs.ErrNone) {
+			err = &apiError{http.StatusNotFound, "not_found", "id", err.Error()}
+		}
+		return j, err
+	})
+	s.handle("DELETE /v1/jobs/{id}", func(r *http.Request) (any, error) {
+		j, err := s.o.Jobs.Get(r.PathValue("id"))
+		if errors.Is(err, jobs.ErrNone) {
+			return nil, &apiError{http.StatusNotFound, "not_found", "id", err.Error()}
+		}
+		if !s.cancels.cancel(j.ID, errCancelled) {
+			return nil, &apiError{http.StatusConflict, "ended", "id", "the job has ended: it is " + string(j.State)}
+		}
+		return map[string]any{"id": j.ID, "state": jobs.Cancelled}, err
+	})
+}
+
+// mostListed is how many jobs a list has.
+const mostListed = 200
+
+// errCancelled is why a job ends that a client has cancelled.
+var errCancelled = errors.New("the job was cancelled")
+
+// cancels are what ends the jobs that run.
+type cancels struct {
+	mu   sync.Mutex
+	byID map[string]context.CancelCauseFunc
+}
+
+func (c *cancels) add(id string, f context.CancelCauseFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byID == nil {
+		c.byID = map[string]context.CancelCauseFunc{}
+	}
+	c.byID[id] = f
+}
+
+// all ends what runs.
+func (c *cancels) all(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.byID {
+		f(why)
+	}
+	clear(c.byID)
+}
+
+func (c *cancels) cancel(id string, why error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, ok := c.byID[id]
+	delete(c.byID, id)
+	if ok {
+		f(why)
+	}
+	return ok
+}
+
+type captionRequest struct {
+	Image  string   `json:"image"`
+	K      *int     `json:"k"`
+	Seed   uint64   `json:"seed"`
+	Prompt *string  `json:"prompt"`
+	Beam   *int     `json:"beam"`
+	TopP   *float64 `json:"top_p"`
 }
 
 // caption describes a picture: k captions, of which one comes from beam search and more
 // are sampled.
 func (s *Server) caption(r *http.Request) (any, error) {
-	var q struct {
-		Image  string   `json:"image"`
-		K      *int     `json:"k"`
-		Seed   uint64   `json:"seed"`
-		Prompt *string  `json:"prompt"`
-		Beam   *int     `json:"beam"`
-		TopP   *float64 `json:"top_p"`
-	}
+	var q captionRequest
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
@@ -91,12 +158,14 @@ func (s *Server) caption(r *http.Request) (any, error) {
 	return map[string]any{"captions": out}, nil
 }
 
+type scoreRequest struct {
+	Images []string `json:"images"`
+	Texts  []string `json:"texts"`
+}
+
 // score is the cosine of each picture with each text: a row for each picture.
 func (s *Server) score(r *http.Request) (any, error) {
-	var q struct {
-		Images []string `json:"images"`
-		Texts  []string `json:"texts"`
-	}
+	var q scoreRequest
 	if err := decode(r, &q); err != nil {
 		return nil, err
 	}
@@ -148,39 +217,84 @@ type reconstruction struct {
 	Size      string   `json:"size"`
 	Previews  int      `json:"previews"`
 	Stream    bool     `json:"stream"`
+	// Background answers at once with a job, which goes on when the client leaves.
+	Background bool `json:"background"`
 }
 
-// reconstruct runs a loop and answers with its result, or with events as it goes:
-// "captions", "step", "candidate" and at the end "result" or "error".
+// reconstruct runs a loop and answers with its result, with events as it goes ("job",
+// "captions", "step", "candidate" and at the end "result" or "error"), or at once with the
+// job that it is. Every reconstruction is a job that can be looked up.
 func (s *Server) reconstruct(w http.ResponseWriter, r *http.Request) {
 	var q reconstruction
 	err := decode(r, &q)
 	var l rerank.Loop
 	var src rerank.Source
 	events := &queue{ready: make(chan struct{}, 1)}
+	if err == nil && q.Background && q.Stream {
+		err = wrong("background", "answers at once, stream as it goes: choose one")
+	}
 	if err == nil {
 		l, src, err = s.loop(r, q, events)
+	}
+	var job jobs.Job
+	if err == nil {
+		if job, err = s.o.Jobs.Begin("reconstruct", src.Name); err != nil {
+			s.o.Log.Print(err)
+			err = &apiError{http.StatusInsufficientStorage, "not_stored", "", "the server cannot keep jobs now"}
+		}
 	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	if !q.Stream {
+	ctx := r.Context()
+	if q.Background { // it outlives the request, not the server's patience
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(context.WithoutCancel(ctx), s.o.Deadline, errDeadline)
+		context.AfterFunc(ctx, stop)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.cancels.add(job.ID, cancel)
+	run := func() (results.Entry, *rerank.Result, error) {
+		defer cancel(nil)
 		result, err := l.One(engine.NewRun(ctx), src)
-		if err != nil {
-			s.fail(w, r, err)
-			return
+		if err == nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
-		e, err := entry(result)
+		var e results.Entry
+		if err == nil {
+			e, err = entry(result)
+		}
+		if err == nil && result.Selected >= 0 {
+			job.Chosen = result.Candidates[result.Selected].Text
+		}
+		s.cancels.cancel(job.ID, nil)
+		if failed := s.o.Jobs.End(job, e, err, errors.Is(err, errCancelled) || errors.Is(err, context.Canceled)); failed != nil {
+			s.o.Log.Print(failed)
+		}
+		return e, result, err
+	}
+	switch {
+	case q.Background:
+		s.background.Go(func() { _, _, _ = run() })
+		w.Header().Set("Location", "/v1/jobs/"+job.ID)
+		s.write(w, http.StatusAccepted, job)
+	case q.Stream:
+		events.put("job", map[string]any{"id": job.ID})
+		s.follow(w, &l, events, cancel, run)
+	default:
+		e, _, err := run()
 		if err != nil {
 			s.fail(w, r, err)
 			return
 		}
 		s.write(w, http.StatusOK, e)
-		return
 	}
+}
+
+// follow sends what a loop does as events.
+func (s *Server) follow(w http.ResponseWriter, l *rerank.Loop, events *queue, cancel context.CancelCauseFunc,
+	run func() (results.Entry, *rerank.Result, error)) {
 	l.Report = func(i int, c rerank.Candidate) {
 		e := map[string]any{"index": i, "text": c.Text, "score": c.Score, "seed": c.Seed}
 		if c.Duplicate >= 0 {
@@ -196,7 +310,7 @@ func (s *Server) reconstruct(w http.ResponseWriter, r *http.Request) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		result, err := l.One(engine.NewRun(ctx), src)
+		_, result, err := run()
 		if err != nil {
 			a := answer(err)
 			events.put("error", map[string]any{"message": a.text, "code": a.kind})

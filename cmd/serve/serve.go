@@ -18,9 +18,11 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
 	"parley/engine"
 )
@@ -38,6 +40,7 @@ type Options struct {
 	Version  string
 	Names    Names
 	Log      *log.Logger // is told of faults
+	Jobs     *jobs.Store
 }
 
 // Names are what the models are called to clients.
@@ -45,13 +48,16 @@ type Names struct{ SD, BLIP, CLIP string }
 
 // Server answers requests.
 type Server struct {
-	o       Options
-	work    *work.Scheduler
-	meters  *meters
-	mux     *http.ServeMux
-	ready   atomic.Bool
-	shelf   shelf
-	current current
+	o          Options
+	work       *work.Scheduler
+	meters     *meters
+	routes     []string // patterns that are registered, but for the page's
+	mux        *http.ServeMux
+	ready      atomic.Bool
+	shelf      shelf
+	current    current
+	cancels    cancels
+	background sync.WaitGroup // of jobs that outlive their requests
 }
 
 // New makes a server over a scheduler's models; watch makes the scheduler, which the
@@ -59,19 +65,20 @@ type Server struct {
 func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
 	s := &Server{o: o, meters: newMeters(), mux: http.NewServeMux(), shelf: shelf{most: 256 << 20, keep: time.Hour}}
 	s.work = start(s.meters)
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	s.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	s.route("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	s.route("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !s.ready.Load() {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
 			return
 		}
 		io.WriteString(w, "ok\n")
 	})
-	s.mux.Handle("GET /metrics", s.meters.handler())
+	s.route("GET /metrics", s.meters.handler().ServeHTTP)
 	s.openAI()
 	s.webUI()
 	s.immich()
 	s.own()
+	s.openAPI()
 	s.page()
 	s.ready.Store(true)
 	return s
@@ -80,7 +87,12 @@ func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
 // Close refuses new requests and waits for the work that there is, or for the context.
 func (s *Server) Close(ctx context.Context) error {
 	s.ready.Store(false)
-	return s.work.Close(ctx)
+	err := s.work.Close(ctx)
+	if err != nil { // jobs of the background end with the server
+		s.cancels.all(work.ErrClosed)
+	}
+	s.background.Wait()
+	return err
 }
 
 // open are the paths that need no key.
@@ -223,7 +235,7 @@ func answer(err error) *apiError {
 		return &apiError{http.StatusServiceUnavailable, "stopping", "", err.Error()}
 	case errors.Is(err, errDeadline), errors.Is(err, context.DeadlineExceeded):
 		return &apiError{http.StatusGatewayTimeout, "deadline", "", err.Error()}
-	case errors.Is(err, errInterrupted):
+	case errors.Is(err, errInterrupted), errors.Is(err, errCancelled):
 		return &apiError{http.StatusConflict, "interrupted", "", err.Error()}
 	case errors.Is(err, context.Canceled):
 		return &apiError{499, "closed", "", "the client has left"} // as nginx calls it; nobody reads it
@@ -268,9 +280,15 @@ func (s *Server) write(w http.ResponseWriter, code int, v any) {
 	_ = e.Encode(v) // a client that has left
 }
 
+// route registers a route.
+func (s *Server) route(pattern string, f http.HandlerFunc) {
+	s.routes = append(s.routes, pattern)
+	s.mux.HandleFunc(pattern, f)
+}
+
 // handle registers a route whose function gives a value for JSON, or an error.
 func (s *Server) handle(pattern string, f func(r *http.Request) (any, error)) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	s.route(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
 		if err != nil {
 			s.fail(w, r, err)

@@ -13,11 +13,13 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
 	"parley/engine"
 	"parley/engine/host"
@@ -50,6 +52,11 @@ func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); retur
 
 func newWorld(t *testing.T, change func(*Options, *work.Limits)) *world {
 	t.Helper()
+	return newWorldOf(t, change)
+}
+
+func newWorldOf(t testing.TB, change func(*Options, *work.Limits)) *world {
+	t.Helper()
 	dev := host.New(2)
 	var m work.Models
 	var err error
@@ -69,6 +76,11 @@ func newWorld(t *testing.T, change func(*Options, *work.Limits)) *world {
 	l := work.Limits{Waiting: 64, Batch: 4}
 	if change != nil {
 		change(&o, &l)
+	}
+	if o.Jobs == nil {
+		if o.Jobs, err = jobs.Open("", 10); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.s = New(o, func(seen work.Watcher) *work.Scheduler { return work.New(m, l, seen) })
 	w.Server = httptest.NewServer(w.s)
@@ -131,8 +143,6 @@ func (w *world) get(t *testing.T, path string, body, into any) {
 		t.Fatalf("%s: %v in %.200s", path, err, text)
 	}
 }
-
-type object = map[string]any
 
 // scene is a picture of the miniature world.
 func scene(t *testing.T, i int) (png []byte, m *pixels.Image) {
@@ -520,6 +530,7 @@ func TestWebUI(t *testing.T) {
 		"steps: 51: want 1 to 50":                       {"steps": 51},
 		"width and height have to be multiples":         {"width": 65},
 		"batch_size and n_iter: want 1 to 4":            {"n_iter": 0},
+		"clip_skip: 2, and override_settings":           {"clip_skip": 2, "override_settings": object{"CLIP_stop_at_last_layers": 1}},
 		"batch_size times n_iter: 8: want 1 to 4":       {"n_iter": 4},
 	} {
 		b := object{"prompt": "a", "batch_size": 2, "steps": 1, "width": 64, "height": 64}
@@ -795,5 +806,125 @@ func TestStopping(t *testing.T) {
 	}
 	if code, text := w.ask(t, "/v1/embeddings", object{"input": "a"}); code != http.StatusServiceUnavailable {
 		t.Errorf("%d %s", code, text)
+	}
+}
+
+// TestJobs: every reconstruction is a job; one in the background goes on when its client
+// leaves, can be cancelled, and is there when the server is another one.
+func TestJobs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "jobs.db")
+	open := func() *world {
+		return newWorld(t, func(o *Options, _ *work.Limits) {
+			var err error
+			if o.Jobs, err = jobs.Open(file, 10); err != nil {
+				t.Fatal(err)
+			}
+			o.Steps = 1000
+		})
+	}
+	w := open()
+	var want struct{ Selected int }
+	w.get(t, "/v1/reconstruct", object{"text": "a cat", "k": 2, "steps": 2, "seed": 3}, &want)
+	start := func(steps int) (id string) {
+		code, text := w.ask(t, "/v1/reconstruct", object{"text": "a cat", "k": 2, "steps": steps, "seed": 3, "background": true})
+		var j jobs.Job
+		if err := json.Unmarshal([]byte(text), &j); code != http.StatusAccepted || err != nil || j.State != jobs.Running {
+			t.Fatalf("%d %s", code, text)
+		}
+		return j.ID
+	}
+	until := func(id string, state jobs.State) (j jobs.Job) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); j.State != state; time.Sleep(10 * time.Millisecond) {
+			if w.get(t, "/v1/jobs/"+id, nil, &j); time.Now().After(deadline) {
+				t.Fatalf("job %+v, want %s", j, state)
+			}
+		}
+		return j
+	}
+	good := start(2)
+	j := until(good, jobs.Done)
+	var have struct{ Selected int }
+	if err := json.Unmarshal(j.Result, &have); err != nil || have != want || j.Chosen == "" {
+		t.Errorf("%+v %v, want %+v", have, err, want)
+	}
+	long := start(1000)
+	req, err := http.NewRequest(http.MethodDelete, w.URL+"/v1/jobs/"+long, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, text := w.do(t, req); code != 200 {
+		t.Errorf("%d %s", code, text)
+	}
+	until(long, jobs.Cancelled)
+	if code, _ := w.do(t, req); code != http.StatusConflict {
+		t.Errorf("cancelled twice: %d", code)
+	}
+	if code, _ := w.ask(t, "/v1/jobs/nothing", nil); code != 404 {
+		t.Errorf("no job: %d", code)
+	}
+	over := start(1000)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if _, text := w.ask(t, "/metrics", nil); strings.Contains(text, `parley_requests_running{lane="drawings"} 2`) {
+			break
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := w.s.Close(ctx); err == nil {
+		t.Error("nothing was ended")
+	}
+	if err := w.s.o.Jobs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w = open()
+	defer func() { w.s.o.Jobs.Close() }()
+	var list struct{ Data []jobs.Job }
+	w.get(t, "/v1/jobs", nil, &list)
+	states := map[string]jobs.State{}
+	for _, j := range list.Data {
+		states[j.ID] = j.State
+	}
+	if len(list.Data) != 4 || states[good] != jobs.Done || states[long] != jobs.Cancelled || states[over] != jobs.Failed {
+		t.Errorf("%+v", list.Data)
+	}
+	j = until(good, jobs.Done)
+	if len(j.Result) < 1000 {
+		t.Errorf("the result is %s", j.Result)
+	}
+}
+
+// TestOpenAPI: what is described is what is served.
+func TestOpenAPI(t *testing.T) {
+	w := newWorld(t, nil)
+	described := map[string]bool{}
+	for _, o := range operations() {
+		described[o.pattern] = true
+	}
+	for _, pattern := range w.s.routes {
+		if !described[pattern] {
+			t.Errorf("%s is not described", pattern)
+		}
+		delete(described, pattern)
+	}
+	for pattern := range described {
+		t.Errorf("%s is described, and not served", pattern)
+	}
+	var d struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct {
+			RequestBody struct {
+				Content map[string]struct {
+					Schema struct {
+						Properties map[string]struct{ Type string }
+					}
+				}
+			}
+		}
+	}
+	w.get(t, "/openapi.json", nil, &d)
+	p := d.Paths["/v1/images/generations"]["post"].RequestBody.Content["application/json"].Schema.Properties
+	if d.OpenAPI != "3.1.0" || p["prompt"].Type != "string" || p["n"].Type != "integer" || p["guidance"].Type != "number" || p["stream"].Type != "boolean" {
+		t.Errorf("%s %v", d.OpenAPI, p)
 	}
 }

@@ -142,6 +142,7 @@ type webRequest struct {
 	Script     *string  `json:"script_name"`
 	Subseed    *float64 `json:"subseed_strength"`
 	SendImages *bool    `json:"send_images"`
+	ClipSkip   *int     `json:"clip_skip"` // what SillyTavern calls CLIP_stop_at_last_layers
 	Override   struct {
 		Model    string `json:"sd_model_checkpoint"`
 		ClipSkip *int   `json:"CLIP_stop_at_last_layers"`
@@ -319,7 +320,13 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 	if err != nil {
 		return nil, err
 	}
-	if skip := q.Override.ClipSkip; skip != nil && *skip > 1 {
+	skip := q.Override.ClipSkip
+	if skip == nil {
+		skip = q.ClipSkip
+	} else if q.ClipSkip != nil && *q.ClipSkip != *skip {
+		return nil, wrong("clip_skip", "%d, and override_settings.CLIP_stop_at_last_layers is %d", *q.ClipSkip, *skip)
+	}
+	if skip != nil && *skip > 1 {
 		d.Options.ClipSkip = *skip - 1
 		if err := s.work.Fits(d); err != nil {
 			return nil, err

@@ -98,7 +98,7 @@ func Open(o Options) (*Device, error) {
 		float = engine.F32
 	}
 	if o.Emulated {
-		return Emulate(ptx.New(ptx.Options{Check: o.Check}), float)
+		return Emulate(ptx.New(ptx.Options{Check: o.Check, SMs: o.SMs}), float)
 	}
 	if driver.Emulated() {
 		return nil, fmt.Errorf("cuda:%d: %w", o.Ordinal, errEmulated)

@@ -79,6 +79,16 @@ func (i Image) cubin(major, minor int) (code string, sm int) {
 	return code, sm
 }
 
+// TextFor is the PTX for devices of a compute capability, 9 for sm_90: from there on
+// with the instructions that stand in it as comments behind //sm_90, which an older
+// device's PTX cannot have.
+func (i Image) TextFor(major int) string {
+	if major < 9 || !strings.Contains(i.PTX, "//sm_90 ") {
+		return i.PTX
+	}
+	return strings.NewReplacer("//sm_90 ", "", ".target sm_80", ".target sm_90").Replace(i.PTX)
+}
+
 // Pack writes the image as ReadImage reads it, with nothing of the moment in it:
 // one image gives one file.
 func (i Image) Pack() ([]byte, error) {

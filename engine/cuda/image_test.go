@@ -76,3 +76,18 @@ func TestRooms(t *testing.T) {
 		}
 	}
 }
+
+// TestTextFor: PTX for sm_90 has what stands in it as comments, and older PTX stays
+// what it is.
+func TestTextFor(t *testing.T) {
+	const text = ".target sm_80\n//sm_90 griddepcontrol.wait;\n// a comment\n"
+	for major, want := range map[int]string{8: text, 9: ".target sm_90\ngriddepcontrol.wait;\n// a comment\n",
+		10: ".target sm_90\ngriddepcontrol.wait;\n// a comment\n"} {
+		if have := (Image{PTX: text}).TextFor(major); have != want {
+			t.Errorf("for %d: %q", major, have)
+		}
+	}
+	if have := (Image{PTX: ".target sm_80\n"}).TextFor(9); have != ".target sm_80\n" {
+		t.Errorf("without such instructions: %q", have)
+	}
+}

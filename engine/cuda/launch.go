@@ -83,7 +83,11 @@ func (d *Device) load(m *Module) (mod cu.Module, sm int, err error) {
 		}
 	}
 	messages := make([]byte, 8<<10)
-	if mod, err = cu.LoadDataEx(image.PTX, &cu.JITErrorLogBuffer{Buffer: messages}); err != nil {
+	major := d.info.Major
+	if d.emulation != nil {
+		major = 9 // the interpreter knows the instructions of later devices, and checks them
+	}
+	if mod, err = cu.LoadDataEx(image.TextFor(major), &cu.JITErrorLogBuffer{Buffer: messages}); err != nil {
 		words, _, _ := strings.Cut(string(messages), "\x00")
 		return mod, 0, d.failed("load the module "+m.name+": "+strings.TrimSpace(words), err)
 	}

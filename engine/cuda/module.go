@@ -37,6 +37,7 @@ type Options struct {
 	Ordinal  int  // the driver's number of the device
 	Emulated bool // the interpreter of PTX instead of a device
 	Check    bool // with the interpreter's sanitizer
+	SMs      int  // multiprocessors that the interpreter says it has, 0: an A100's
 	Float32  bool // activations and weights in f32 instead of f16
 	JIT      bool // modules from PTX, even where there is machine code for the device
 }

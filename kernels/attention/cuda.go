@@ -37,7 +37,8 @@ func smallest(dim int, dims ...int) int {
 	return 0
 }
 
-// choose finds the kernel. sms is how many multiprocessors are to be filled.
+// choose finds the kernel. sms is how many multiprocessors are to be filled: one and
+// two heads a block, and 16 and 32 queries a warp, give the same bits.
 func (a shape) choose(dtype engine.DType, sms int) launch {
 	ceil := func(x, y int) int { return (x + y - 1) / y }
 	if dtype == engine.F32 {
@@ -56,16 +57,16 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 		grid := cuda.Dim{X: a.heads, Y: a.n / a.share}
 		return launch{kernel: "attention_few_f16_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 32 * warps}}
 	}
-	d := smallest(a.dim, 16, 32, 48, 64, 80, 96, 128, 160, 512)
+	d := smallest(a.dim, 16, 32, 40, 64, 80, 96, 128, 160, 512)
 	grid := cuda.Dim{X: ceil(a.lq, 64), Y: a.heads, Z: a.n}
 	l := launch{kernel: "attention_f16_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 128}}
 	if d == 512 {
 		l.grid.X, l.block.X, l.shared = ceil(a.lq, 32), 256, 80<<10
-	} else if double := smallest(a.dim, 48, 64); double > 0 && ceil(a.lq, 128)*a.heads*a.n >= 2*sms {
-		l.kernel, l.grid.X = "attention_f16_d"+strconv.Itoa(double)+"_m2", ceil(a.lq, 128)
-	}
-	// Of heads of 8, 24, 40 and so on one alone would read sectors in part.
-	if a.dim%16 == 8 && d <= 96 && a.heads > 1 {
+	} else if (d == 40 || d == 64) && 2*ceil(a.lq, 128)*a.heads*a.n >= 3*sms {
+		// Most multiprocessors have two blocks, which do not wait for each other.
+		l.kernel, l.grid.X = l.kernel+"_m2", ceil(a.lq, 128)
+	} else if a.dim%16 == 8 && d <= 96 && a.heads > 1 {
+		// Of heads of 8, 24, 40 and so on one alone would read sectors in part.
 		l.kernel, l.grid.Y, l.block.X = l.kernel+"_h2", ceil(a.heads, 2), 256
 	}
 	return l
@@ -98,6 +99,6 @@ func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v part, y *engine.Tensor, o 
 		causal = 1
 	}
 	l := a.choose(y.DType(), d.SMs())
-	d.Launch(s, module, l.kernel, l.grid, l.block, l.shared, qs, ks, vs, y, a.lq, a.keys, a.heads, a.dim, a.share,
+	d.LaunchDependent(s, module, l.kernel, l.grid, l.block, l.shared, qs, ks, vs, y, a.lq, a.keys, a.heads, a.dim, a.share,
 		q.row(), k.row(), int64(a.lq*q.row()), int64(k.t.Dim(1)*k.row()), float32(o.Scale), causal, o.Offset)
 }

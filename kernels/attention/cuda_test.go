@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,6 +100,7 @@ func run(t *testing.T, r *kernel.Room, c call, f16 bool, names ...string) (last 
 	if c.causal {
 		causal = 1
 	}
+	bits := map[string][]float32{} // of the kernels of a head dim: one result
 	for _, name := range names {
 		y := r.New(c.n*c.lq*width, kernel.Size(f16))
 		shape := func(keys int) []any {
@@ -131,13 +133,19 @@ func run(t *testing.T, r *kernel.Room, c call, f16 bool, names ...string) (last 
 		if !f16 {
 			more = max(1, spread)
 		}
-		r.Close(name+": "+c.String(), r.Floats(y), want, f16, more)
+		have, dims := r.Floats(y), strings.Join(strings.SplitN(name, "_", 4)[:3], "_")
+		r.Close(name+": "+c.String(), have, want, f16, more)
+		if first := bits[dims]; first == nil {
+			bits[dims] = have
+		} else if !slices.Equal(have, first) {
+			t.Errorf("%s: %s: other bits than the first kernel's of its head dim", name, c)
+		}
 	}
 	return last
 }
 
 func padded(dim int) string {
-	for _, d := range []int{16, 32, 48, 64, 80, 96, 128, 160} {
+	for _, d := range []int{16, 32, 40, 64, 80, 96, 128, 160} {
 		if dim <= d {
 			return fmt.Sprintf("attention_f16_d%d", d)
 		}
@@ -182,8 +190,8 @@ func TestKernels(t *testing.T) {
 	r := kernel.Open(t, image)
 	for _, c := range shapes {
 		names := []string{padded(c.dim)}
-		if c.dim <= 48 {
-			names = append(names, "attention_f16_d48_m2", "attention_f16_d48_m2_h2")
+		if c.dim <= 40 {
+			names = append(names, "attention_f16_d40_m2", "attention_f16_d40_m2_h2")
 		}
 		if c.dim <= 64 {
 			names = append(names, "attention_f16_d64_m2", "attention_f16_d64_m2_h2")
@@ -194,7 +202,7 @@ func TestKernels(t *testing.T) {
 		run(t, r, c, true, names...)
 		run(t, r, c, false, padded32(c.dim))
 	}
-	for _, dim := range []int{2, 3, 8, 15, 16, 17, 31, 32, 47, 48, 63, 65, 80, 88, 96, 104, 128, 159, 160} {
+	for _, dim := range []int{2, 3, 8, 15, 16, 17, 31, 32, 33, 39, 40, 41, 48, 63, 65, 80, 88, 96, 104, 128, 159, 160} {
 		run(t, r, call{n: 1, share: 1, lq: 21, room: 35, keys: 35, heads: 2, dim: dim}, true, padded(dim))
 		run(t, r, call{n: 1, share: 1, lq: 5, room: 11, keys: 11, heads: 2, dim: dim}, false, padded32(dim))
 	}
@@ -234,7 +242,11 @@ func TestCounts(t *testing.T) {
 		if n.SharedLoad.Conflicts() > 0 || n.SharedStore.Conflicts() > 0 {
 			t.Errorf("%s: bank conflicts: %d wavefronts of loads, %d of stores", name, n.SharedLoad.Conflicts(), n.SharedStore.Conflicts())
 		}
-		if n.Load.Efficiency() < 0.9 || n.Store.Efficiency() < 0.9 {
+		whole := 0.9
+		if c.dim%16 == 8 && !strings.Contains(name, "_h2") {
+			whole *= float64(c.dim) / float64(c.dim+8) // a head begins or ends within a sector
+		}
+		if n.Load.Efficiency() < whole || n.Store.Efficiency() < whole {
 			t.Errorf("%s: %.0f %% of what is loaded was asked for, %.0f %% of what is stored", name, 100*n.Load.Efficiency(),
 				100*n.Store.Efficiency())
 		}
@@ -245,6 +257,7 @@ func TestCounts(t *testing.T) {
 		if _, err := fmt.Sscanf(name, "attention_f16_d%d", &padded); err != nil {
 			t.Fatal(err)
 		}
+		padded = (padded + 15) / 16 * 16
 		want := uint64(4 * c.n * c.heads * c.lq * c.keys * padded)
 		if n.MMAFLOPs < want || n.MMAFLOPs > want*21/20 {
 			t.Errorf("%s: %d FLOPs on tensor cores, the padded arithmetic is %d", name, n.MMAFLOPs, want)
@@ -273,7 +286,7 @@ func TestCounts(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		dim  int
-	}{{"d48_m2", 48}, {"d64_m2", 64}, {"d48_m2_h2", 40}, {"d64_m2_h2", 56}} {
+	}{{"d40_m2", 40}, {"d64_m2", 64}, {"d40_m2_h2", 40}, {"d64_m2_h2", 56}} {
 		check("attention_f16_"+c.name, call{n: 1, share: 1, lq: 128, room: 192, keys: 192, heads: 2, dim: c.dim})
 	}
 	check("attention_f16_d512", call{n: 1, share: 1, lq: 64, room: 64, keys: 64, heads: 1, dim: 512})

@@ -13,7 +13,13 @@
 // of 40 is 80 bytes of each row, two and a half, and two heads are five.
 // _m2: 32 queries a warp, so that each ldmatrix of keys or values feeds two
 // mma; for long sequences of small heads, where shared memory's 128 bytes a
-// cycle are the bound.
+// cycle are the bound. By registers two blocks of 4 warps fit a multiprocessor, or
+// one of a pair of heads. Two blocks do not wait for each other, so that one's
+// softmax runs beside the other's mma, for a fifth more sectors: three for a head of
+// 40's two and a half.
+// attention_f16_d40: head dims up to 40 in tiles of 48, whose 41st column of values is
+// 1: the sum of the probabilities is one more column of the result, by an mma that
+// is there in any case, and not an addition for each.
 // attention_f16_d512 (the autoencoder's one head): 8 warps as 2 rows of 16
 // queries by 4 quarters of the dim, whose partial scores are summed by way of
 // shared memory; tiles of 32 keys; 80 KiB, dynamic.
@@ -38,6 +44,7 @@
 // Rejected: tf32 for the f32 variants (10 bits of mantissa are no
 // verification); keys split over blocks (the lengths here fill the device by
 // heads and samples).
+#include "depend.cuh"
 #include "mma.cuh"
 #include "vec.cuh"
 
@@ -89,14 +96,15 @@ template <int D> struct Lanes {
 
 // Copier brings Rows rows of H neighbouring heads into a tile, D dims each, whole
 // chunks at a time, zeros for what is beyond `valid` rows, a head's dim or the last
-// head. Every kPeriod-th chunk of a thread has the same place in its row and a row
+// head. With Ones each head's last chunk, which is behind its dim, is left as it is.
+// Every kPeriod-th chunk of a thread has the same place in its row and a row
 // with the same turn.
-template <int D, int H, int Rows, int Threads> struct Copier {
+template <int D, int H, int Rows, int Threads, bool Ones = false> struct Copier {
   static constexpr int C = Tile<H * D>::kChunks, kRounds = Rows * C / Threads;
   static constexpr int period(int p) { return p * Threads % C == 0 && p * Threads / C % 8 == 0 ? p : period(p + 1); }
   static constexpr int kPeriod = period(1), kKept = kPeriod < kRounds ? kPeriod : kRounds, kStep = kPeriod * Threads / C;
   static_assert(Rows * C % Threads == 0, "a thread has a whole number of chunks");
-  static constexpr int kNone = 1 << 30;
+  static constexpr int kNone = 1 << 30, kLeft = kNone + 1;  // both behind every limit
   unsigned to[kKept];
   int from[kKept];
 
@@ -106,12 +114,14 @@ template <int D, int H, int Rows, int Threads> struct Copier {
       const int i = j * Threads + threadIdx.x, r = i / C, h = i % C / (D / 8), d = i % (D / 8) * 8;
       to[j] = Tile<H * D>::at(r, i % C);
       from[j] = d < dim && h < heads ? r * stride + h * dim + d : kNone;
+      if (Ones && d == D - 8) from[j] = kLeft;
     }
   }
   inline void copy(unsigned tile, const f16* p, int stride, int valid) const {
     const int limit = min(valid, Rows) * stride;
 #pragma unroll
     for (int j = 0; j < kRounds; j++) {
+      if (Ones && from[j % kPeriod] == kLeft) continue;
       const int rows = j / kPeriod * kStep, at = from[j % kPeriod] + rows * stride;
       copy16(tile + to[j % kPeriod] + rows * C * 16, p + at, at < limit);
     }
@@ -119,24 +129,25 @@ template <int D, int H, int Rows, int Threads> struct Copier {
 };
 
 // copy_elements does the same where rows are not whole chunks.
-template <int D, int H, int Rows, int Threads>
+template <int D, int H, int Rows, int Threads, bool Ones>
 inline void copy_elements(unsigned tile, const f16* p, int stride, int valid, int dim, int heads) {
   constexpr int W = H * D;
 #pragma unroll 1
   for (int i = threadIdx.x; i < Rows * W; i += Threads) {
     const int r = i / W, c = i % W, h = c / D, d = c % D;
+    if (Ones && d >= D - 8) continue;
     const unsigned short v = r < valid && d < dim && h < heads ? __half_as_ushort(p[(long long)r * stride + h * dim + d]) : 0;
     asm volatile("st.shared.b16 [%0], %1;" ::"r"(tile + Tile<W>::at(r, c / 8) + c % 8 * 2), "h"(v) : "memory");
   }
 }
 
-template <int D, int H, int Rows, int Threads>
-inline void copy_rows(const Copier<D, H, Rows, Threads>& copier, unsigned tile, const f16* p, int stride, int valid, int dim, int heads,
-                      bool vectors) {
+template <int D, int H, int Rows, int Threads, bool Ones>
+inline void copy_rows(const Copier<D, H, Rows, Threads, Ones>& copier, unsigned tile, const f16* p, int stride, int valid, int dim,
+                      int heads, bool vectors) {
   if (vectors) {
     copier.copy(tile, p, stride, valid);
   } else {
-    copy_elements<D, H, Rows, Threads>(tile, p, stride, valid, dim, heads);
+    copy_elements<D, H, Rows, Threads, Ones>(tile, p, stride, valid, dim, heads);
   }
 }
 
@@ -150,8 +161,9 @@ struct Softmax {
   }
 
   // next turns a tile of scores into exp2((s - top) c) with the new top, and
-  // gives what earlier results are to be multiplied with. c is scale log2(e).
-  template <int N> inline void next(float (&s)[N][4], float c, float (&again)[2]) {
+  // gives what earlier results are to be multiplied with. c is scale log2(e). Without
+  // Sum who calls it adds them up.
+  template <bool Sum = true, int N> inline void next(float (&s)[N][4], float c, float (&again)[2]) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float m = s[0][2 * h];
@@ -167,9 +179,9 @@ struct Softmax {
       for (int n = 0; n < N; n++) {
         s[n][2 * h] = exp2_of(fmaf(s[n][2 * h], c, -m));
         s[n][2 * h + 1] = exp2_of(fmaf(s[n][2 * h + 1], c, -m));
-        part += s[n][2 * h] + s[n][2 * h + 1];
+        if (Sum) part += s[n][2 * h] + s[n][2 * h + 1];
       }
-      sum[h] = sum[h] * again[h] + part;
+      if (Sum) sum[h] = sum[h] * again[h] + part;
     }
   }
 
@@ -218,7 +230,19 @@ inline void store_rows(const unsigned char* tile, f16* to, int me, int rows, int
 
 constexpr int kKeys = 64;  // a tile's
 
-template <int D, int M, int H> inline void attend(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
+// put_ones makes the last eight columns of each head of a tile of values 1 and seven
+// times 0.
+template <int D, int H, int Threads> inline void put_ones(unsigned tile) {
+#pragma unroll 1
+  for (int i = threadIdx.x; i < kKeys * H; i += Threads)
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %2, %2};" ::"r"(tile + Tile<H * D>::at(i / H, i % H * (D / 8) + D / 8 - 1)), "r"(0x3c00),
+                 "r"(0)
+                 : "memory");
+}
+
+// With Ones heads have D - 8 dims at most, and the column behind them adds up the
+// probabilities.
+template <int D, int M, int H, bool Ones> inline void attend(const f16* q, const f16* k, const f16* v, f16* y, const Shape& a) {
   constexpr int C = D / 8, W = H * D, kQueries = 64 * M, kThreads = 128 * H;
   __shared__ __align__(128) unsigned char smem[2 * kKeys * W * 2];
   const unsigned keys_tile = shared_address(smem), values_tile = keys_tile + kKeys * W * 2;
@@ -243,6 +267,7 @@ template <int D, int M, int H> inline void attend(const f16* q, const f16* k, co
 #pragma unroll
     for (int s = 0; s < D / 16; s++) ldmatrix4(qf[m][s], qs.at((warp * M + m) * 16, s));
   __syncthreads();
+  if (Ones) put_ones<D, H, kThreads>(values_tile);
 
   const Lanes<W> ks(keys_tile, (group >> 1) * 8 + (lane & 7), group & 1, mine * C / 2);
   const Lanes<W> vs(values_tile, (group & 1) * 8 + (lane & 7), group >> 1, mine * C / 2);
@@ -259,13 +284,14 @@ template <int D, int M, int H> inline void attend(const f16* q, const f16* k, co
   const int own = query0 + warp * M * 16 + (lane >> 2);  // this lane's first query
 
   const Copier<D, H, kKeys, kThreads> copier(a.kv_row, a.dim, heads);
+  const Copier<D, H, kKeys, kThreads, Ones> value_copier(a.kv_row, a.dim, heads);
   copy_rows(copier, keys_tile, k, a.kv_row, a.keys, a.dim, heads, vectors);
   copy_commit();
 #pragma unroll 1
   for (int key0 = 0; key0 < end; key0 += kKeys) {
     copy_wait<0>();
     __syncthreads();
-    copy_rows(copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, heads, vectors);
+    copy_rows(value_copier, values_tile, v + (long long)key0 * a.kv_row, a.kv_row, a.keys - key0, a.dim, heads, vectors);
     copy_commit();
 
     float s[M][kKeys / 8][4];
@@ -291,7 +317,7 @@ template <int D, int M, int H> inline void attend(const f16* q, const f16* k, co
     for (int m = 0; m < M; m++) {
       if (hides) mask(s[m], a, own + m * 16, key0 + (lane & 3) * 2);
       float again[2];
-      soft[m].next(s[m], c, again);
+      soft[m].template next<!Ones>(s[m], c, again);
 #pragma unroll
       for (int n = 0; n < D / 8; n++) {
         out[m][n][0] *= again[0];
@@ -329,11 +355,15 @@ template <int D, int M, int H> inline void attend(const f16* q, const f16* k, co
     }
   }
 
+  launch_dependents();
   // Back through shared memory to whole chunks.
   __syncthreads();
 #pragma unroll
   for (int m = 0; m < M; m++) {
-    const float f0 = 1.0f / soft[m].total(0), f1 = 1.0f / soft[m].total(1);
+    float sum[2];
+#pragma unroll
+    for (int h = 0; h < 2; h++) sum[h] = Ones ? __shfl_sync(0xffffffffu, out[m][C - 1][2 * h], lane & ~3) : soft[m].total(h);
+    const float f0 = 1.0f / sum[0], f1 = 1.0f / sum[1];
     const int r = (warp * M + m) * 16 + (lane >> 2), b = (lane & 3) * 4;
 #pragma unroll
     for (int n = 0; n < C; n++) {
@@ -449,6 +479,7 @@ inline void attend_wide(const f16* q, const f16* k, const f16* v, f16* y, const 
     }
   }
 
+  launch_dependents();
   __syncthreads();
   unsigned char* rows = smem + warp * 16 * kQuarter * 2;
   const float f0 = 1.0f / soft.total(0), f1 = 1.0f / soft.total(1);
@@ -554,6 +585,7 @@ template <int G> inline void attend_few(const f16* q, const f16* k, const f16* v
     }
   }
 
+  launch_dependents();
   // The warps' maxima, then their results halved again and again.
   const float sum0 = soft.total(0), sum1 = soft.total(1);
   if (t == 0) {
@@ -657,6 +689,7 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
         if (lane + 32 * e < a.dim) out[e] = fmaf(w, row[lane + 32 * e], out[e]);
     }
   }
+  launch_dependents();
   sum += __shfl_xor_sync(0xffffffffu, sum, 1);
   sum += __shfl_xor_sync(0xffffffffu, sum, 2);
 #pragma unroll
@@ -677,15 +710,16 @@ template <int E> inline void attend_f32(const float* q, const float* k, const fl
 #define ATTENTION(name, D, M, H)                                                   \
   extern "C" __global__ void __launch_bounds__(128 * H, (M * D <= 64 ? 4 : 2) / H) \
       name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {              \
+    wait_for_kernel_before();                                                      \
     const Shape a = SHAPE_OF;                                                      \
-    attend<D, M, H>(q, k, v, y, a);                                                \
+    attend<D, M, H, D == 48>(q, k, v, y, a);                                       \
   }
 ATTENTION(attention_f16_d16, 16, 1, 1)
 ATTENTION(attention_f16_d16_h2, 16, 1, 2)
 ATTENTION(attention_f16_d32, 32, 1, 1)
 ATTENTION(attention_f16_d32_h2, 32, 1, 2)
-ATTENTION(attention_f16_d48, 48, 1, 1)
-ATTENTION(attention_f16_d48_h2, 48, 1, 2)
+ATTENTION(attention_f16_d40, 48, 1, 1)
+ATTENTION(attention_f16_d40_h2, 48, 1, 2)
 ATTENTION(attention_f16_d64, 64, 1, 1)
 ATTENTION(attention_f16_d64_h2, 64, 1, 2)
 ATTENTION(attention_f16_d80, 80, 1, 1)
@@ -694,18 +728,20 @@ ATTENTION(attention_f16_d96, 96, 1, 1)
 ATTENTION(attention_f16_d96_h2, 96, 1, 2)
 ATTENTION(attention_f16_d128, 128, 1, 1)
 ATTENTION(attention_f16_d160, 160, 1, 1)
-ATTENTION(attention_f16_d48_m2, 48, 2, 1)
-ATTENTION(attention_f16_d48_m2_h2, 48, 2, 2)
+ATTENTION(attention_f16_d40_m2, 48, 2, 1)
+ATTENTION(attention_f16_d40_m2_h2, 48, 2, 2)
 ATTENTION(attention_f16_d64_m2, 64, 2, 1)
 ATTENTION(attention_f16_d64_m2_h2, 64, 2, 2)
 
 extern "C" __global__ void __launch_bounds__(256) attention_f16_d512(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) {
+  wait_for_kernel_before();
   const Shape a = SHAPE_OF;
   attend_wide(q, k, v, y, a);
 }
 
 #define FEW(name, G)                                                                                                               \
   extern "C" __global__ void __launch_bounds__(G == 1 ? 256 : 128) name(const f16* q, const f16* k, const f16* v, f16* y, SHAPE) { \
+    wait_for_kernel_before();                                                                                                      \
     const Shape a = SHAPE_OF;                                                                                                      \
     attend_few<G>(q, k, v, y, a);                                                                                                  \
   }
@@ -715,6 +751,7 @@ FEW(attention_few_f16_d192, 3)
 
 #define ATTENTION_F32(name, E)                                                                                              \
   extern "C" __global__ void __launch_bounds__(128) name(const float* q, const float* k, const float* v, float* y, SHAPE) { \
+    wait_for_kernel_before();                                                                                               \
     const Shape a = SHAPE_OF;                                                                                               \
     attend_f32<E>(q, k, v, y, a);                                                                                           \
   }

@@ -44,7 +44,7 @@ func (g strided) onCUDA(d *cuda.Device, s *engine.Stream, p matmul.Plan, m int,
 	if e.SampleBias != nil {
 		rowsPerSample = m * n / e.SampleBias.Elems()
 	}
-	d.Launch(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
+	d.LaunchDependent(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
 		y, x, concat, w, e.Bias, e.SampleBias, rowsPerSample, e.Residual, partials, m, n, g.h, g.w, g.c, g.c2, g.oh, g.ow,
 		g.kh, g.kw, g.stride, g.strideW, g.pad.Top, g.pad.Left, g.shift, int(e.Act))
 }

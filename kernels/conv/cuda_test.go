@@ -26,6 +26,7 @@ type entry struct {
 
 var entries = []entry{
 	{"conv_f16_256x128x32", true, 256, 128, 256, 98304, 8},
+	{"conv_f16_128x160x32", true, 128, 160, 256, 73728, 8},
 	{"conv_f16_256x64x32", true, 256, 64, 256, 81920, 8},
 	{"conv_f16_128x128x32", true, 128, 128, 128, 65536, 8},
 	{"conv_f16_64x64x32", true, 64, 64, 128, 32768, 8},
@@ -76,7 +77,7 @@ var convolutions = []convolution{
 	same(3, 9, 10, 32, 70, 3).with(func(c *convolution) { c.residual, c.bias, c.act = true, true, matmul.SiLU }),
 	same(2, 9, 15, 64, 132, 3).with(func(c *convolution) { c.splits, c.bias, c.sampleBias, c.residual = 4, true, true, true }),
 	same(1, 3, 3, 7, 5, 3).with(func(c *convolution) { c.splits, c.bias = 2, true }),
-	same(1, 17, 16, 48, 136, 1).with(func(c *convolution) { c.bias = true }),
+	same(1, 17, 16, 48, 164, 1).with(func(c *convolution) { c.bias = true }),
 }
 
 // random is values on the device and what they are there.

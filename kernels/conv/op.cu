@@ -17,8 +17,9 @@
 //
 //   kernel               threads  dynamic shared  y tile (pixels x channels)
 //   conv_f16_256x128x32  256      98,304          256 x 128  many pixels
+//   conv_f16_128x160x32  256      73,728          128 x 160  320, 640 and 1280 channels leave no half-empty tile
 //   conv_f16_128x128x32  128      65,536          128 x 128
-//   conv_f16_256x64x32   256      81,920          256 x 64   320 channels leave no half-empty tile
+//   conv_f16_256x64x32   256      81,920          256 x 64
 //   conv_f16_64x64x32    128      32,768          64 x 64    few pixels or channels
 //   conv_f16_any         128      32,768          64 x 64    c1 % 8 != 0 or c2 % 8 != 0
 //   conv_f32_64x64x16    128      24,576          64 x 64
@@ -28,9 +29,9 @@
 //
 // Bounds. The FLOPs of the tensor cores, as matmul; a patch's pixels are read from
 // DRAM once and from the second-level cache kh*kw times. Addresses cost a compare, a
-// select and a multiply-add for each 16 bytes, and some ten instructions for each row
-// of the tile where a K tile enters another tap: under a tenth of the issue slots
-// beside 64 mma a K tile.
+// select and a multiply-add for each 16 bytes, among the mma; and some ten instructions
+// for each row of the tile where a K tile enters another tap, behind them: under a
+// tenth of the issue slots beside 64 mma a K tile.
 //
 // Considered and left: Winograd (f16 loses digits, and 3x3 at these sizes is not bound
 // by FLOPs alone); an im2col pass (nine times the bytes); bulk tensor copies in im2col
@@ -83,34 +84,38 @@ template <class T, int Rows, int Threads, bool Aligned> struct PatchRows {
     for (int i = 0; i < kCount; i++) pixel[i] = under(i, ky, kx);
   }
 
-  inline void load(unsigned tile) {
-    int c = g.c1 + g.c2;
+  // As MatrixRows' load and next.
+  inline void load(unsigned tile, bool is) const {
     if (Aligned) {
       bool first = channel < g.c1;
       const T* x = first ? g.x1 + channel : g.x2 + (channel - g.c1);
       int wide = first ? g.c1 : g.c2;
 #pragma unroll
       for (int i = 0; i < kCount; i++)
-        copy16(tile + at + i * kStep * kRowBytes, x + static_cast<long long>(pixel[i]) * wide, pixel[i] >= 0);
+        copy16(tile + at + i * kStep * kRowBytes, x + static_cast<long long>(pixel[i]) * wide, is && pixel[i] >= 0);
     } else {
 #pragma unroll
       for (int i = 0; i < kCount; i++) {
         alignas(16) T v[kChunk];
         int ch = channel, tx = kx, ty = ky;
-        long long p = under(i, ty, tx);
+        long long p = is ? under(i, ty, tx) : -1;
 #pragma unroll
         for (int e = 0; e < kChunk; e++) {
           const T* x = ch < g.c1 ? g.x1 + p * g.c1 + ch : g.x2 + p * g.c2 + (ch - g.c1);
           v[e] = p >= 0 ? *x : T(0.f);
-          if (++ch == c) {
+          if (++ch == g.c1 + g.c2) {
             ch = 0;
             if (++tx == g.kw) tx = 0, ++ty;
-            p = under(i, ty, tx);
+            p = is ? under(i, ty, tx) : -1;
           }
         }
         store_shared16(tile + at + i * kStep * kRowBytes, *reinterpret_cast<uint4*>(v));
       }
     }
+  }
+
+  inline void next() {
+    int c = g.c1 + g.c2;
     channel += 4 * kChunk;
     if (channel < c) return;
     do {
@@ -127,9 +132,9 @@ template <class T, class G, bool Aligned> inline void conv(const Maps<T>& g, con
   TileIndex tile = tile_index((e.m + G::kRows - 1) / G::kRows, (e.n + G::kCols - 1) / G::kCols);
   int m0 = tile.m * G::kRows, n0 = tile.n * G::kCols;
   KTiles part = k_tiles(k, G::kDepth);
+  typename SumsOf<T, G>::type sums;  // first: ptxas computes addresses in the loop otherwise
   PatchRows<T, G::kRows, G::kThreads, Aligned> a(g, m0, e.m, part.first);
   Weights b(w, n0, e.n, k, k, part.first);
-  typename SumsOf<T, G>::type sums;
   sums.multiply(a, b, part.count);
   sums.template write<false>(e, partials, m0, n0);
 }
@@ -145,6 +150,7 @@ template <class T, class G, bool Aligned> inline void conv(const Maps<T>& g, con
   }
 
 using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>;  // warps of 64 x 64
+using F16_128x160 = Tile<f16, 128, 160, 4, 2, 4>;  // warps of 32 x 80
 using F16_128x128 = Tile<f16, 128, 128, 2, 2, 4>;
 using F16_256x64 = Tile<f16, 256, 64, 4, 2, 4>;  // warps of 64 x 32
 using F16_64x64 = Tile<f16, 64, 64, 2, 2, 4>;    // warps of 32 x 32
@@ -152,8 +158,9 @@ using F32_64x64 = Tile<float, 64, 64, 2, 2, 3>;
 
 CONV(conv_f16_256x128x32, f16, F16_256x128, 1, true)
 CONV(conv_f16_128x128x32, f16, F16_128x128, 2, true)
+CONV(conv_f16_128x160x32, f16, F16_128x160, 1, true)
 CONV(conv_f16_256x64x32, f16, F16_256x64, 1, true)
 CONV(conv_f16_64x64x32, f16, F16_64x64, 4, true)
 CONV(conv_f16_any, f16, F16_64x64, 4, false)
 CONV(conv_f32_64x64x16, float, F32_64x64, 4, true)
-CONV(conv_f32_any, float, F32_64x64, 4, false)
+CONV(conv_f32_any, float, F32_64x64, 3, false)

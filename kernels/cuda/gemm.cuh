@@ -10,7 +10,8 @@
 // f16 runs on mma.sync m16n8k16 with f32 accumulators. The fragments of the next
 // 16 of K are read while the tensor cores work on these; with warp tiles of 64 x 64
 // a warp reads 4 KiB of shared memory for 32 mma, half of what its bandwidth
-// allows. f32 runs on FMA, 8 x 4 results a thread.
+// allows on an A100 and two thirds on an H100; with 32 x 80, 3.5 KiB for 20, 0.7 and
+// 0.9 of it. f32 runs on FMA, 8 x 4 results a thread.
 //
 // Split-K: where there are too few tiles to fill the device, gridDim.y blocks
 // divide the K of a tile and leave f32 partial sums, a warp's part of the tile by
@@ -18,7 +19,11 @@
 // the blocks' order, so that the result does not depend on who is last, and writes
 // it. Nobody waits. Slower: a second launch that adds the partial sums, which starts
 // when the last tile has ended; atomic additions to y, which have no order.
+//
+// Weights are read before the kernel before has ended (depend.cuh): the first K tiles
+// of b come first.
 #pragma once
+#include "depend.cuh"
 #include "element.cuh"
 #include "mma.cuh"
 
@@ -144,8 +149,13 @@ inline float gated(float value, float vb, float gate, float gb, float scale) {
 
 // Where a sum lies in shared memory. Columns are exchanged so that the pieces of
 // neighbouring rows that a warp writes at once lie on different banks: eight columns
-// of four rows from mma, sixteen columns of two rows from FMA.
-template <int Width, int Piece> inline int sum_at(int row, int col) { return row * Width + (col ^ row % (32 / Piece) * Piece); }
+// of four rows from mma, sixteen columns of two rows from FMA. Rows of 80 columns end
+// at half of the banks: two of them in turn lie beside each other as they are.
+template <int Width, int Piece> inline int sum_at(int row, int col) {
+  constexpr int kEven = Width % 32 == 0 ? 1 : 2;  // rows that end where the banks do
+  static_assert(Width * kEven % 32 == 0, "one row does, or two");
+  return row * Width + (col ^ row / kEven % (32 / Piece / kEven) * Piece);
+}
 
 // Writes Rows rows of Width sums that lie in shared memory to rows m0 and columns
 // n0 of y and on: Threads threads, this one t. With Gated the second half of each
@@ -154,7 +164,7 @@ template <bool Gated, int Piece, int Width, int Rows, int Threads, class T>
 inline void write_rows(const Epilogue<T>& e, const float* sums, int t, int m0, int n0) {
   constexpr int kCols = Gated ? Width / 2 : Width, kLanes = kCols / 4;
   int at = t % kLanes * 4, col = n0 + at;
-  if (col >= e.n) return;
+  if (col >= e.n || t >= Threads / kLanes * kLanes) return;
   float4 bias = vector4(e.bias, col, e.n), zero = {0, 0, 0, 0}, gb;
   Epilogue<T> plain = e;
   if (Gated) {
@@ -200,7 +210,7 @@ template <int Count, int Parts, class At> inline bool reduce_partials(At at, flo
   __syncwarp();  // what lane 0 knows to be written, all may read
   // From the second-level cache: the first may hold a sector of before. Eight reads
   // are under way at a time, which leaves registers.
-  constexpr int kAhead = 8;
+  constexpr int kAhead = Count % 8 == 0 ? 8 : 10;
   static_assert(Count % kAhead == 0, "whole passes");
 #pragma unroll
   for (int i = 0; i < Count; i += kAhead) {
@@ -223,8 +233,9 @@ template <int Count, int Parts, class At> inline bool reduce_partials(At at, flo
 // tid%4 of rows tid/4, tid/4 + Threads/4 and on. !Aligned takes rows of any length,
 // element by element.
 template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
-  static constexpr int kChunk = 16 / sizeof(T), kStep = Threads / 4, kCount = Rows / kStep;
-  static_assert(Rows % kStep == 0 && kStep % 8 == 0, "whole passes, and the swizzle the same in each");
+  static constexpr int kChunk = 16 / sizeof(T), kStep = Threads / 4, kCount = (Rows + kStep - 1) / kStep;
+  static_assert(kStep % 8 == 0, "the swizzle the same in each pass");
+  static_assert(Rows % kStep % 8 == 0, "whole warps have rows in the last pass");
   const T* p;
   long long step;  // elements from one of this thread's rows to the next
   unsigned at;
@@ -254,11 +265,12 @@ template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
   }
   int stride = kStep;  // rows from one of this thread's to the next
 
-  // Copies the next K tile to shared memory.
-  inline void load(unsigned tile) {
+  // Copies this K tile to shared memory: zeros where there is none.
+  inline void load(unsigned tile, bool is) const {
 #pragma unroll
     for (int i = 0; i < kCount; i++) {
-      bool ok = i * stride < left;
+      if ((i + 1) * kStep > Rows && threadIdx.x / 4 + i * kStep >= Rows) continue;
+      bool ok = is && i * stride < left;
       if (Aligned) {
         copy16(tile + at + i * kStep * kRowBytes, p + i * step, ok && k < depth);
       } else {
@@ -268,6 +280,10 @@ template <class T, int Rows, int Threads, bool Aligned> struct MatrixRows {
         store_shared16(tile + at + i * kStep * kRowBytes, *reinterpret_cast<uint4*>(v));
       }
     }
+  }
+
+  // Goes on to the next K tile.
+  inline void next() {
     p += 4 * kChunk;
     k += 4 * kChunk;
   }
@@ -281,6 +297,29 @@ template <class T, int Rows, int Cols, int WarpsM, int WarpsN, int Stages> struc
   static constexpr int kDepth = kRowBytes / sizeof(T), kStageBytes = (kRows + kCols) * kRowBytes, kShared = kStages * kStageBytes;
   static constexpr int kWarpRows = kRows / WarpsM, kWarpCols = kCols / WarpsN, kAcross = WarpsN;
 };
+
+// Copies the first K tiles of both operands to all stages but one. b has weights.
+template <class G, class A, class B> inline void copy_first(A& a, B& b, unsigned base, int count) {
+#pragma unroll
+  for (int s = 0; s < G::kStages - 1; s++) {
+    b.load(base + s * G::kStageBytes + G::kRows * kRowBytes, s < count);
+    b.next();
+  }
+  wait_for_kernel_before();
+#pragma unroll
+  for (int s = 0; s < G::kStages - 1; s++) {
+    a.load(base + s * G::kStageBytes, s < count);
+    a.next();
+    copy_commit();
+  }
+}
+
+// Copies a K tile of both operands to a stage; zeros where there is none.
+template <class G, class A, class B> inline void copy_stage(const A& a, const B& b, unsigned stage, bool is) {
+  a.load(stage, is);
+  b.load(stage + G::kRows * kRowBytes, is);
+  copy_commit();
+}
 
 // The sums of one warp's part of an f16 tile: acc[i][j] is c of mma16816 for
 // rows 16i and columns 8j of the part.
@@ -318,38 +357,33 @@ template <class G> struct Sums {
       for (int j = 0; j < kJ; j++) mma16816(acc[i][j], next[half].a[i], next[half].b[j / 2][j % 2 * 2], next[half].b[j / 2][j % 2 * 2 + 1]);
   }
 
-  // count K tiles of a and b.
+  // count K tiles of a and b. The loop's copies, fragments and mma are one basic
+  // block, in which ptxas spreads the mma among the others (ptx.py checks that it
+  // did): nothing in it is conditional, behind the last K tile there are zeros, and
+  // what of the step to the next K tile branches comes at the end.
   template <class A, class B> inline void multiply(A& a, B& b, int count) {
     unsigned base = shared_address(dynamic_shared);
-#pragma unroll
-    for (int s = 0; s < G::kStages - 1; s++) {
-      if (s < count) {
-        a.load(base + s * G::kStageBytes);
-        b.load(base + s * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
-    }
+    copy_first<G>(a, b, base, count);
     copy_wait<G::kStages - 2>();
     __syncthreads();
-    if (count > 0) fetch(base, 0);
+    fetch(base, 0);
     int read = 0, write = G::kStages - 1;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
       fetch(base + read * G::kStageBytes, 1);
       // The stage that is filled now was read before the last barrier.
-      if (s + G::kStages - 1 < count) {
-        a.load(base + write * G::kStageBytes);
-        b.load(base + write * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
+      copy_stage<G>(a, b, base + write * G::kStageBytes, s + G::kStages - 1 < count);
       add(0);
       read = read + 1 == G::kStages ? 0 : read + 1;
       write = write + 1 == G::kStages ? 0 : write + 1;
       copy_wait<G::kStages - 2>();
       __syncthreads();
-      if (s + 1 < count) fetch(base + read * G::kStageBytes, 0);
+      fetch(base + read * G::kStageBytes, 0);
       add(1);
+      a.next();
+      b.next();
     }
+    launch_dependents();
     copy_wait<0>();
   }
 
@@ -402,24 +436,15 @@ template <class G> struct ScalarSums {
   template <class A, class B> inline void multiply(A& a, B& b, int count) {
     unsigned base = shared_address(dynamic_shared);
     int ty = row(), tx = threadIdx.x % 16;
-#pragma unroll
-    for (int s = 0; s < G::kStages - 1; s++) {
-      if (s < count) {
-        a.load(base + s * G::kStageBytes);
-        b.load(base + s * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
-    }
+    copy_first<G>(a, b, base, count);
     int read = 0, write = G::kStages - 1;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
       copy_wait<G::kStages - 2>();
       __syncthreads();
-      if (s + G::kStages - 1 < count) {
-        a.load(base + write * G::kStageBytes);
-        b.load(base + write * G::kStageBytes + G::kRows * kRowBytes);
-      }
-      copy_commit();
+      copy_stage<G>(a, b, base + write * G::kStageBytes, s + G::kStages - 1 < count);
+      a.next();
+      b.next();
       const char* stage = dynamic_shared + read * G::kStageBytes;
 #pragma unroll
       for (int c = 0; c < 4; c++) {
@@ -441,6 +466,7 @@ template <class G> struct ScalarSums {
       read = read + 1 == G::kStages ? 0 : read + 1;
       write = write + 1 == G::kStages ? 0 : write + 1;
     }
+    launch_dependents();
     copy_wait<0>();
   }
 

@@ -10,9 +10,10 @@ architecture. A variant for one architecture lies beside op.cu as op.ARCH.cu
 entries, and its cubin takes the place of that architecture's. `tar --zstd -xf` unpacks it, and it is left unpacked in
 out/kernels/ROOM, to read. With --check nothing is written there: what the sources
 give has to be what is committed, to the byte. A kernel that spills or touches
-local memory is an error.
+local memory is an error, and so is a main loop whose mma are not spread among its
+copies (loops.py).
 
-NVRTC, its headers and ptxas come from the packages in requirements.txt, into
+NVRTC, its headers, ptxas and nvdisasm come from the packages in requirements.txt, into
 out/cuda. Go packs. No toolkit, driver or GPU is needed.
 """
 
@@ -28,6 +29,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+
+import loops
 
 HERE = pathlib.Path(__file__).resolve().parent
 KERNELS = HERE.parent
@@ -63,7 +66,8 @@ def toolchain():
         for wheel in pathlib.Path(wheels).glob("*.whl"):
             with zipfile.ZipFile(wheel) as z:
                 z.extractall(root)
-    (root / "nvidia/cuda_nvcc/bin/ptxas").chmod(0o755)
+    for tool in ("cuda_nvcc/bin/ptxas", "cu13/bin/nvdisasm"):
+        (root / "nvidia" / tool).chmod(0o755)
     (root / "done").touch()
     return root / "nvidia"
 
@@ -129,12 +133,28 @@ def variant(room, arch):
     return None, None
 
 
+def for_arch(text, arch):
+    """PTX for an architecture, with the instructions of sm_90 that stand in it as comments (depend.cuh). cuda.Image.TextFor does the same."""
+    if int(arch[3:5]) < 90 or "//sm_90 " not in text:
+        return text
+    return text.replace("//sm_90 ", "").replace(".target sm_80", ".target sm_90")
+
+
+def half_dependent(text):
+    """The kernels that have one of depend.cuh's instructions and not the other, of PTX that has any."""
+    wait, launch = "//sm_90 griddepcontrol.wait;", "//sm_90 griddepcontrol.launch_dependents;"
+    if wait not in text and launch not in text:
+        return []
+    bodies = re.split(r"^\.visible \.entry (\w+)", text, flags=re.M)[1:]
+    return [name for name, body in zip(bodies[::2], bodies[1::2]) if wait not in body or launch not in body]
+
+
 def assemble(compiler, ptxas, room, folder, arch):
     """Makes op.ARCH.cubin in the folder, of op.ptx or of the variant's. Returns ptxas' report, {kernel: {"registers", "shared"}}, and what
     is wrong."""
     target, source = variant(room, arch)
     with tempfile.TemporaryDirectory() as tmp:
-        text = (folder / "op.ptx").read_text() if source is None else compiler.compile(source, target)[0]
+        text = for_arch((folder / "op.ptx").read_text(), arch) if source is None else compiler.compile(source, target)[0]
         (pathlib.Path(tmp) / "op.ptx").write_text(text)
         # Bare names: no path gets into the cubin.
         run = subprocess.run([ptxas, "-v", f"-arch={target or arch}", "-o", "op.cubin", "op.ptx"],
@@ -208,7 +228,7 @@ def main():
             raise SystemExit(f"kernels/{room} has no op.cu; there are: {', '.join(every)}")
     nvidia = toolchain()
     compiler = Compiler(nvidia)
-    ptxas = nvidia / "cuda_nvcc" / "bin" / "ptxas"
+    ptxas, nvdisasm = nvidia / "cuda_nvcc" / "bin" / "ptxas", nvidia / "cu13" / "bin" / "nvdisasm"
     committed = RESOURCES.read_text() if RESOURCES.exists() else ""
     table = {room: body for room, body in sections(committed).items() if room in every}
     wrong = []
@@ -222,11 +242,16 @@ def main():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             (folder / "op.ptx").write_text(ptx)
+            wrong += [f"{room}: {name} does not both wait for the kernel before and launch its dependents" for name in half_dependent(ptx)]
             jobs = {arch: pool.submit(assemble, compiler, ptxas, room, folder, arch) for arch in ARCHS}
             reports = {}
             for arch, job in jobs.items():
                 reports[arch], bad = job.result()
                 wrong += bad
+                if not bad:
+                    slow, seen = loops.check(nvdisasm, folder / f"op.{arch}.cubin")
+                    wrong += [f"{room} on {arch}: {line}" for line in slow]
+                    print("".join(f"{arch} {line}\n" for line in seen), end="")
             if all(reports.values()):
                 table[room] = section(reports)
                 wrong += pack(room, folder, args.check)

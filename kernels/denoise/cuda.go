@@ -33,7 +33,7 @@ func onCUDA(d *cuda.Device, s *engine.Stream, c Coefficients,
 	if c.Noise == 0 {
 		noise = nil
 	}
-	d.Launch(s, module, "step_"+model.DType().String(), cuda.Blocks(x.Elems(), threads), cuda.Dim{X: threads}, 0,
+	d.LaunchDependent(s, module, "step_"+model.DType().String(), cuda.Blocks(x.Elems(), threads), cuda.Dim{X: threads}, 0,
 		x, model, ps[0], ps[1], ps[2], first, noise, next, prediction, int64(x.Elems()),
 		double(c.PredictionLatents), double(c.PredictionModel), double(c.Clip),
 		double(c.Latents), double(c.Model), double(c.Prediction), double(cs[0]), double(cs[1]), double(cs[2]),

@@ -3,6 +3,7 @@
 // Bytes bound it. Elements are few (latents) and lie in whole sectors one by one;
 // 256 threads, any grid. The step computes in double, since the coefficients of a
 // multistep solver cancel; the latents are small.
+#include "depend.cuh"
 #include "grid.cuh"
 
 namespace {
@@ -40,6 +41,7 @@ inline void step(const float* x, const T* model, const float* const (&past)[3], 
       const float* x, const T* model, const float* past0, const float* past1, const float* past2, const float* first, const float* noise, \
       float* next, float* prediction, long long n, double prediction_latents, double prediction_model, double clip, double latents,       \
       double of_model, double of_prediction, double c0, double c1, double c2, double of_first, double of_noise, double guidance) {        \
+    start_dependent();                                                                                                                    \
     const float* const past[3] = {past0, past1, past2};                                                                                   \
     const Coefficients c = {prediction_latents, prediction_model, clip,     latents,  of_model,                                           \
                             of_prediction,      {c0, c1, c2},     of_first, of_noise, guidance};                                          \

@@ -3,12 +3,16 @@
 package elementwise_test
 
 import (
+	_ "embed"
 	"testing"
 
 	"parley/engine"
 	"parley/kernels/elementwise"
 	"parley/kernels/optest"
 )
+
+//go:embed op.tar.zst
+var image string
 
 // TestEmulated holds the operations on the GPU's device against the CPU's.
 func TestEmulated(t *testing.T) {
@@ -24,5 +28,13 @@ func TestEmulated(t *testing.T) {
 		elementwise.ReLU(p.GPU, positive)
 		elementwise.ReLU(p.CPU, x)
 		p.Near("relu", positive, p.Rounded(x), 1e-7)
+	})
+}
+
+func TestDependent(t *testing.T) {
+	optest.Dependent(t, image, func(s *engine.Stream) {
+		x, y := s.Put(engine.FromF32(make([]float32, 500), 500)), s.New(s.Float(), 500)
+		elementwise.Scale(s, y, x, 2)
+		elementwise.Scale(s, x, y, 2)
 	})
 }

@@ -1,6 +1,7 @@
 // The linear combination of two tensors, scaled copies, the ReLU and the watch for
 // overflow. Bytes bound them: elements lie in whole sectors one by one or by 16
 // bytes (finite); 256 threads, any grid.
+#include "depend.cuh"
 #include "grid.cuh"
 
 namespace {
@@ -32,11 +33,13 @@ template <typename T> inline void finite(const T* x, long long n, int* flag) {
 #define ENTRY extern "C" __global__ void __launch_bounds__(256, 1)
 
 ENTRY mix_f32(const float* x, const float* y, float* out, long long n, double a, double b) {
+  start_dependent();
   grid_stride(n, [&](long long i) { out[i] = (float)(a * x[i] + b * y[i]); });
 }
 
 #define SCALE(name, I, O)                                                           \
   ENTRY name(const I* x, O* y, long long n, float a) {                              \
+    start_dependent();                                                              \
     grid_stride(n, [&](long long i) { y[i] = from_float<O>(a * to_float(x[i])); }); \
   }
 SCALE(scale_f16_f16, f16, f16)
@@ -47,6 +50,7 @@ SCALE(scale_f32_f32, float, float)
 // v < 0 is false of a NaN, which stays.
 #define RELU(type, T)                                      \
   ENTRY relu_##type(T* x, long long n) {                   \
+    start_dependent();                                     \
     grid_stride(n, [&](long long i) {                      \
       if (to_float(x[i]) < 0.f) x[i] = from_float<T>(0.f); \
     });                                                    \
@@ -54,5 +58,11 @@ SCALE(scale_f32_f32, float, float)
 RELU(f16, f16)
 RELU(f32, float)
 
-ENTRY finite_f16(const f16* x, int* flag, long long n) { finite(x, n, flag); }
-ENTRY finite_f32(const float* x, int* flag, long long n) { finite(x, n, flag); }
+ENTRY finite_f16(const f16* x, int* flag, long long n) {
+  start_dependent();
+  finite(x, n, flag);
+}
+ENTRY finite_f32(const float* x, int* flag, long long n) {
+  start_dependent();
+  finite(x, n, flag);
+}

@@ -24,7 +24,7 @@ func rowsOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, y *engine.Tensor) 
 		return
 	}
 	c := y.Elems() / ids.Elems()
-	d.Launch(s, module, "rows_"+table.DType().String(), blocks(ids.Elems(), y.Bytes()/ids.Elems()), cuda.Dim{X: threads}, 0,
+	d.LaunchDependent(s, module, "rows_"+table.DType().String(), blocks(ids.Elems(), y.Bytes()/ids.Elems()), cuda.Dim{X: threads}, 0,
 		table, ids, y, c, int64(c), int64(c))
 }
 
@@ -32,7 +32,7 @@ func tokensOnCUDA(d *cuda.Device, s *engine.Stream, table, ids, positions, y *en
 	if y.Elems() == 0 {
 		return
 	}
-	d.Launch(s, module, "tokens_"+y.DType().String(), blocks(ids.Elems(), 0), cuda.Dim{X: threads}, 0,
+	d.LaunchDependent(s, module, "tokens_"+y.DType().String(), blocks(ids.Elems(), 0), cuda.Dim{X: threads}, 0,
 		table, ids, positions, y, ids.Dim(1), y.Dim(-1), at, offset)
 }
 
@@ -41,7 +41,7 @@ func patchesOnCUDA(d *cuda.Device, s *engine.Stream, patches, class, positions, 
 		return
 	}
 	rows, c := positions.Dim(0), y.Dim(-1)
-	d.Launch(s, module, "patches_"+y.DType().String(), blocks(y.Elems()/c, 0), cuda.Dim{X: threads}, 0,
+	d.LaunchDependent(s, module, "patches_"+y.DType().String(), blocks(y.Elems()/c, 0), cuda.Dim{X: threads}, 0,
 		patches, class, positions, y, rows, c)
 }
 
@@ -52,7 +52,7 @@ func appendOnCUDA(d *cuda.Device, s *engine.Stream, cache, rows *engine.Tensor, 
 	c, wide := cache.Dim(2), rows.Dim(2)
 	from := rows.Memory()
 	from.Addr += uintptr((wide - c) * rows.DType().Size())
-	d.Launch(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
+	d.LaunchDependent(s, module, "append_"+rows.DType().String(), blocks(rows.Dim(0)*rows.Dim(1), 0), cuda.Dim{X: threads}, 0,
 		engine.NewTensor(rows.DType(), from), cache, rows.Dim(1), c, wide, cache.Dim(1), at, offset)
 }
 
@@ -61,6 +61,6 @@ func selectOnCUDA(d *cuda.Device, s *engine.Stream, cache, ids, y *engine.Tensor
 		return
 	}
 	row, capacity := y.Elems()/ids.Elems(), cache.Dim(1)*cache.Dim(2)
-	d.Launch(s, module, "rows_"+y.DType().String(), blocks(ids.Elems(), row*y.DType().Size()), cuda.Dim{X: threads}, 0,
+	d.LaunchDependent(s, module, "rows_"+y.DType().String(), blocks(ids.Elems(), row*y.DType().Size()), cuda.Dim{X: threads}, 0,
 		cache, ids, y, row, int64(capacity), int64(row))
 }

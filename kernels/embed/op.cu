@@ -9,6 +9,7 @@
 // What grows from one decoding step to the next may lie in device memory, so
 // that a captured graph serves all steps: `more`, where it is not null, is
 // added to the number beside it.
+#include "depend.cuh"
 #include "vec.cuh"
 
 namespace {
@@ -89,15 +90,19 @@ inline void append(const T* rows, T* cache, int length, int width, int stride, i
 #define ENTRY extern "C" __global__ void __launch_bounds__(kThreads)
 #define EMBED(type, T)                                                                                                            \
   ENTRY rows_##type(const T* table, const int* ids, T* y, int n, long long table_stride, long long y_stride) {                    \
+    start_dependent();                                                                                                            \
     rows(table, ids, y, n, table_stride, y_stride);                                                                               \
   }                                                                                                                               \
   ENTRY tokens_##type(const T* table, const int* ids, const T* positions, T* y, int length, int c, int offset, const int* more) { \
+    start_dependent();                                                                                                            \
     tokens(table, ids, positions, y, length, c, offset, more);                                                                    \
   }                                                                                                                               \
   ENTRY patches_##type(const T* grid, const T* first, const T* position, T* y, int rows, int c) {                                 \
+    start_dependent();                                                                                                            \
     patches(grid, first, position, y, rows, c);                                                                                   \
   }                                                                                                                               \
   ENTRY append_##type(const T* rows, T* cache, int length, int width, int stride, int capacity, int used, const int* more) {      \
+    start_dependent();                                                                                                            \
     append(rows, cache, length, width, stride, capacity, used, more);                                                             \
   }
 

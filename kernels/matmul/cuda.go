@@ -22,6 +22,6 @@ func onCUDA(d *cuda.Device, s *engine.Stream, p Plan, m, k int, x, rows, y *engi
 	if e.Logits {
 		logits = 1
 	}
-	d.Launch(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
+	d.LaunchDependent(s, module, p.Kernel, cuda.Dim{X: p.Blocks, Y: p.Splits}, cuda.Dim{X: p.Threads}, p.Shared,
 		y, x, rows, e.Bias, e.SampleBias, rowsPerSample, e.Residual, partials, m, n, k, float32(e.scale()), int(e.Act), logits)
 }

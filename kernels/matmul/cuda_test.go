@@ -28,6 +28,7 @@ type entry struct {
 
 var entries = []entry{
 	{name: "linear_f16_256x128x32", f16: true, rows: 256, cols: 128, threads: 256, shared: 98304, multiple: 8},
+	{name: "linear_f16_128x160x32", f16: true, rows: 128, cols: 160, threads: 256, shared: 73728, multiple: 8},
 	{name: "linear_f16_256x64x32", f16: true, rows: 256, cols: 64, threads: 256, shared: 81920, multiple: 8},
 	{name: "linear_f16_128x128x32", f16: true, rows: 128, cols: 128, threads: 128, shared: 65536, multiple: 8},
 	{name: "linear_f16_64x64x32", f16: true, rows: 64, cols: 64, threads: 128, shared: 32768, multiple: 8},
@@ -68,6 +69,7 @@ var products = []product{
 	{m: 3, n: 5, k: 333, splits: 4, sampleBias: 3, wide: true},
 	{m: 9, n: 12, k: 20, splits: 5, bias: true}, // more splits than K tiles
 	{m: 260, n: 132, k: 136, bias: true, residual: true},
+	{m: 130, n: 324, k: 104, splits: 2, bias: true, residual: true}, // two whole tiles of 160 columns and a bit
 	{m: 4, n: 100, k: 1100, act: matmul.QuickGELU},
 }
 

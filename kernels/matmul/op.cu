@@ -11,8 +11,9 @@
 //
 //   kernel                 threads  dynamic shared  y tile
 //   linear_f16_256x128x32  256      98,304          256 x 128  many rows
+//   linear_f16_128x160x32  256      73,728          128 x 160  n = 320, 640 or 1280 leaves no half-empty tile
 //   linear_f16_128x128x32  128      65,536          128 x 128
-//   linear_f16_256x64x32   256      81,920          256 x 64   n = 320 leaves no half-empty tile
+//   linear_f16_256x64x32   256      81,920          256 x 64
 //   linear_f16_64x64x32    128      32,768          64 x 64    small y, or with split-K
 //   linear_f16_16x16       256      0               16 x 16    a few rows: decoding
 //   linear_f32_64x64x16    128      24,576          64 x 64
@@ -78,6 +79,7 @@ inline void linear_few_rows(f16* y, const f16* x, const f16* w, const float* bia
     return *reinterpret_cast<uint4*>(v);
   };
 
+  wait_for_kernel_before();
   float acc[2][4] = {};
   for (int k0 = warp * 32 + c; k0 - c < k; k0 += kWarps * kAhead * 32) {
     uint4 a[kAhead][2], b[kAhead][2];
@@ -101,6 +103,7 @@ inline void linear_few_rows(f16* y, const f16* x, const f16* w, const float* bia
       }
     }
   }
+  launch_dependents();
   // Every other pair of rows has its halves exchanged: four rows on 32 banks.
 #pragma unroll
   for (int j = 0; j < 2; j++)
@@ -126,6 +129,7 @@ inline void linear_few_rows(f16* y, const f16* x, const f16* w, const float* bia
   extern "C" __global__ void __launch_bounds__(G::kThreads, BLOCKS) NAME(PARAMETERS(T)) { linear<T, G, Aligned, Gated>(ARGUMENTS); }
 
 using F16_256x128 = Tile<f16, 256, 128, 4, 2, 4>;  // warps of 64 x 64
+using F16_128x160 = Tile<f16, 128, 160, 4, 2, 4>;  // warps of 32 x 80
 using F16_128x128 = Tile<f16, 128, 128, 2, 2, 4>;
 using F16_256x64 = Tile<f16, 256, 64, 4, 2, 4>;     // warps of 64 x 32
 using F16_64x64 = Tile<f16, 64, 64, 2, 2, 4>;       // warps of 32 x 32
@@ -134,6 +138,7 @@ using F32_64x64 = Tile<float, 64, 64, 2, 2, 3>;
 
 LINEAR(linear_f16_256x128x32, f16, F16_256x128, 1, true, false)
 LINEAR(linear_f16_128x128x32, f16, F16_128x128, 2, true, false)
+LINEAR(linear_f16_128x160x32, f16, F16_128x160, 1, true, false)
 LINEAR(linear_f16_256x64x32, f16, F16_256x64, 1, true, false)
 LINEAR(linear_f16_64x64x32, f16, F16_64x64, 4, true, false)
 LINEAR(linear_f16_any, f16, F16_64x64, 4, false, false)

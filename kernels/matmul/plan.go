@@ -30,6 +30,7 @@ type tile struct {
 var (
 	f16Tiles = []tile{
 		{"f16_256x128x32", 256, 128, 256, 4, 1},
+		{"f16_128x160x32", 128, 160, 256, 4, 1},
 		{"f16_256x64x32", 256, 64, 256, 4, 1},
 		{"f16_128x128x32", 128, 128, 128, 4, 2},
 		{"f16_64x64x32", 64, 64, 128, 4, 4},
@@ -92,9 +93,9 @@ func plans(op string, m, n, k int, dtype engine.DType, aligned bool) iter.Seq2[P
 		case dtype == engine.F32:
 			tiles, rate = []tile{f32Tile}, scalarRate
 		case !aligned:
-			tiles = f16Tiles[3:]
+			tiles = f16Tiles[4:]
 		case gated:
-			tiles = f16Tiles[2:]
+			tiles = f16Tiles[3:]
 		}
 		kTiles := ceil(k*dtype.Size(), kTileBytes)
 		for _, t := range tiles {

@@ -30,7 +30,7 @@ func layerOnCUDA(d *cuda.Device, s *engine.Stream, x, gamma, beta, y *engine.Ten
 	} else {
 		name += "_any"
 	}
-	d.Launch(s, module, name, cuda.Dim{X: grid}, cuda.Dim{X: block}, 0, x, gamma, beta, y, rows, c, float32(eps))
+	d.LaunchDependent(s, module, name, cuda.Dim{X: grid}, cuda.Dim{X: block}, 0, x, gamma, beta, y, rows, c, float32(eps))
 }
 
 // aligned says whether tensors begin at multiples of 16 bytes.
@@ -109,7 +109,7 @@ func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, concat *engine.T
 	}
 	typ, block := x.DType().String(), cuda.Dim{X: 512}
 	if l.groups == 0 || !aligned(x, concat, y) {
-		d.Launch(s, module, "group_"+typ+"_any", cuda.Dim{X: n * groups}, block, 0,
+		d.LaunchDependent(s, module, "group_"+typ+"_any", cuda.Dim{X: n * groups}, block, 0,
 			x, concat, gamma, beta, y, positions, width, rest, groups, float32(eps), act)
 		return
 	}
@@ -121,7 +121,7 @@ func groupOnCUDA(d *cuda.Device, s *engine.Stream, l layout, x, concat *engine.T
 	}
 	bytes := (positions + l.chunks - 1) / l.chunks * (width + rest) / (groups / l.groups) * x.DType().Size()
 	kept := min((items+blocks-1)/blocks, (d.MaxShared()-own)/bytes)
-	launch, name := d.Launch, "group_"+typ
+	launch, name := d.LaunchDependent, "group_"+typ
 	if l.chunks > 1 {
 		launch, name = d.LaunchCooperative, "group_slabs_"+typ
 	}
@@ -134,5 +134,5 @@ func l2OnCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor) {
 		return
 	}
 	c := x.Dim(-1)
-	d.Launch(s, module, "l2_"+x.DType().String(), cuda.Dim{X: x.Elems() / c}, cuda.Dim{X: 256}, 0, x, y, c)
+	d.LaunchDependent(s, module, "l2_"+x.DType().String(), cuda.Dim{X: x.Elems() / c}, cuda.Dim{X: 256}, 0, x, y, c)
 }

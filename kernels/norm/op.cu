@@ -37,6 +37,7 @@
 // first value, merged by Chan's formula: neither a large mean nor an outlier
 // costs digits, as sums of squares would. Shared memory holds the threads'
 // moments, 64 bytes each.
+#include "depend.cuh"
 #include "vec.cuh"
 
 namespace {
@@ -460,6 +461,7 @@ template <typename T> inline void l2(const T* x, float* y, int c) {
 #define LAYER(name, T, V)                                                                         \
   extern "C" __global__ void __launch_bounds__(128)                                               \
       name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
+    start_dependent();                                                                            \
     layer_warp<T, V>(x, gamma, beta, y, rows, c, eps);                                            \
   }
 LAYER(layer_f16_v1, f16, 1)
@@ -476,6 +478,7 @@ LAYER(layer_f32_v16, float, 16)
 #define LAYER_ANY(name, T)                                                                        \
   extern "C" __global__ void __launch_bounds__(256)                                               \
       name(const T* x, const float* gamma, const float* beta, T* y, int rows, int c, float eps) { \
+    start_dependent();                                                                            \
     layer_block<T>(x, gamma, beta, y, c, eps);                                                    \
   }
 LAYER_ANY(layer_f16_any, f16)
@@ -485,6 +488,7 @@ LAYER_ANY(layer_f32_any, float)
   extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                  \
       name(const T* x, const T* more, const float* gamma, const float* beta, T* y, float2* part, int n, int positions, int width, \
            int rest, int groups, int bundle, int slabs, int kept, float eps, int silu) {                                          \
+    start_dependent();                                                                                                            \
     group<T, V, SLABS>(x, more, gamma, beta, y, part, n, positions, width, rest, groups, bundle, slabs, kept, eps, silu);         \
   }
 GROUP(group_f16, f16, 8, false)
@@ -496,12 +500,16 @@ GROUP(group_slabs_f32, float, 4, true)
   extern "C" __global__ void __launch_bounds__(kGroupThreads, 1)                                                                   \
       name(const T* x, const T* more, const float* gamma, const float* beta, T* y, int positions, int width, int rest, int groups, \
            float eps, int silu) {                                                                                                  \
+    start_dependent();                                                                                                             \
     group_block<T>(x, more, gamma, beta, y, positions, width, rest, groups, eps, silu);                                            \
   }
 GROUP_ANY(group_f16_any, f16)
 GROUP_ANY(group_f32_any, float)
 
-#define L2(name, T) \
-  extern "C" __global__ void __launch_bounds__(256) name(const T* x, float* y, int c) { l2<T>(x, y, c); }
+#define L2(name, T)                                                                     \
+  extern "C" __global__ void __launch_bounds__(256) name(const T* x, float* y, int c) { \
+    start_dependent();                                                                  \
+    l2<T>(x, y, c);                                                                     \
+  }
 L2(l2_f16, f16)
 L2(l2_f32, float)

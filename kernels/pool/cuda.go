@@ -24,6 +24,6 @@ func onCUDA(d *cuda.Device, s *engine.Stream, x, y *engine.Tensor, w Window, ave
 	if average {
 		name = "average_"
 	}
-	d.Launch(s, module, name+x.DType().String(), cuda.Blocks(y.Elems(), threads), cuda.Dim{X: threads}, 0,
+	d.LaunchDependent(s, module, name+x.DType().String(), cuda.Blocks(y.Elems(), threads), cuda.Dim{X: threads}, 0,
 		x, y, x.Dim(0), x.Dim(1), x.Dim(2), y.Dim(1), y.Dim(2), x.Dim(3), w.H, w.W, w.Stride, w.Pad)
 }

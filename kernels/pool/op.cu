@@ -1,12 +1,14 @@
 // Max and average pooling of [N, H, W, C]. A thread has one element of the result,
 // neighbours have neighbouring channels: reads and writes are whole sectors, and what
 // windows share comes from the second-level cache. 256 threads a block, any grid.
+#include "depend.cuh"
 #include "grid.cuh"
 
 namespace {
 
 template <bool kAverage, typename T>
 inline void pool(const T* x, T* y, int n, int ih, int iw, int oh, int ow, int c, int kh, int kw, int stride, int pad) {
+  start_dependent();
   grid_stride((long long)n * oh * ow * c, [&](long long at) {
     const unsigned i = (unsigned)at, ch = i % c, ox = i / c % ow, oy = i / c / ow % oh, sample = i / c / ow / oh;
     const int y0 = (int)oy * stride - pad, x0 = (int)ox * stride - pad;

@@ -125,7 +125,6 @@ var attributes = map[C.CUdevice_attribute]C.int{
 	C.CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR:     65536,
 	C.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR:       2048,
 	C.CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR:        32,
-	C.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:                 ptx.MultiProcessors,
 	C.CU_DEVICE_ATTRIBUTE_CLOCK_RATE:                           chip.A100MHz * 1000,
 	C.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:                    1215000,
 	C.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:              5120,
@@ -142,10 +141,14 @@ var attributes = map[C.CUdevice_attribute]C.int{
 
 //export emuDeviceGetAttribute
 func emuDeviceGetAttribute(v *C.int, a C.CUdevice_attribute, d C.CUdevice) C.CUresult {
-	if device(d) == nil {
+	e := device(d)
+	if e == nil {
 		return C.CUDA_ERROR_INVALID_DEVICE
 	}
 	*v = attributes[a]
+	if a == C.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT {
+		*v = C.int(e.m.SMs())
+	}
 	return ok
 }
 
@@ -606,7 +609,7 @@ func launchKernel(h C.CUfunction, c *C.CUlaunchConfig, params, extra *unsafe.Poi
 	if int(bx*by*bz) > k.f.MaxThreads() {
 		return C.CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
 	}
-	if cooperative && uint64(gx)*uint64(gy)*uint64(gz) > uint64(ptx.MultiProcessors*k.f.Resident(int(bx*by*bz), int(shared))) {
+	if cooperative && uint64(gx)*uint64(gy)*uint64(gz) > uint64(k.f.AtOnce(int(bx*by*bz), int(shared))) {
 		return C.CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE
 	}
 	l := ptx.Launch{

@@ -83,9 +83,8 @@ func (m *Machine) Launch(f *Function, l Launch) error {
 		err = fmt.Errorf("%d bytes of dynamic shared memory: the most is %d", l.Shared, f.MaxDynamicShared())
 	case len(l.Params) != f.paramBytes:
 		err = fmt.Errorf("%d bytes of parameters, want %d", len(l.Params), f.paramBytes)
-	case l.Cooperative && uint64(l.Grid[0])*uint64(l.Grid[1])*uint64(l.Grid[2]) > uint64(MultiProcessors*f.Resident(int(threads),
-		int(l.Shared))):
-		err = fmt.Errorf("cooperative grid %v: %d blocks run at once", l.Grid, MultiProcessors*f.Resident(int(threads), int(l.Shared)))
+	case l.Cooperative && uint64(l.Grid[0])*uint64(l.Grid[1])*uint64(l.Grid[2]) > uint64(f.AtOnce(int(threads), int(l.Shared))):
+		err = fmt.Errorf("cooperative grid %v: %d blocks run at once", l.Grid, f.AtOnce(int(threads), int(l.Shared)))
 	}
 	if err != nil {
 		return fmt.Errorf("ptx: launch of %s: %w", f.name, err)
@@ -438,7 +437,7 @@ func (w *warp) special(name string, lane int) uint64 {
 	case "%smid":
 		return uint64(w.wk.id)
 	case "%nsmid":
-		return MultiProcessors
+		return uint64(l.f.m.SMs())
 	case "%gridid":
 		return l.gridID
 	case "%lanemask_eq":

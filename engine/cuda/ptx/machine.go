@@ -29,6 +29,7 @@ type Options struct {
 	Workers int   // blocks that run at once, 0: GOMAXPROCS
 	Check   bool  // the sanitizer
 	Count   bool  // the counters
+	SMs     int   // multiprocessors that it says it has (%nsmid), 0: MultiProcessors
 }
 
 // A Machine is a virtual GPU. Its methods may be called from several goroutines;
@@ -51,12 +52,12 @@ type Machine struct {
 
 // Limits of the virtual GPU, those of compute capability 8.0.
 const (
-	MaxThreads       = 1024         // threads in a block
-	MaxSharedDefault = 48 << 10     // shared memory of a block without SetMaxDynamicShared
-	MaxShared        = 163 << 10    // with it
-	MaxGridX         = 1<<31 - 1    // blocks in x
-	MaxGridYZ        = 65535        // in y and z
-	MultiProcessors  = chip.A100SMs // %nsmid
+	MaxThreads       = 1024      // threads in a block
+	MaxSharedDefault = 48 << 10  // shared memory of a block without SetMaxDynamicShared
+	MaxShared        = 163 << 10 // with it
+	MaxGridX         = 1<<31 - 1 // blocks in x
+	MaxGridYZ        = 65535     // in y and z
+	MultiProcessors  = chip.A100SMs
 	warpSize         = 32
 )
 
@@ -69,9 +70,15 @@ func New(o Options) *Machine {
 	if m.opts.Workers <= 0 {
 		m.opts.Workers = runtime.GOMAXPROCS(0)
 	}
+	if m.opts.SMs <= 0 {
+		m.opts.SMs = MultiProcessors
+	}
 	m.mem.Store(&table{})
 	return m
 }
+
+// SMs is how many multiprocessors the machine says it has.
+func (m *Machine) SMs() int { return m.opts.SMs }
 
 // Clock is the machine's own time, which goes on with what it does: 1 for each
 // instruction of a warp, and for each 128 bytes of a copy or a fill. It is no
@@ -225,6 +232,10 @@ func (f *Function) SetMaxDynamicShared(bytes int) error {
 func (f *Function) Resident(threads, dynamic int) int {
 	return min(32, 64/((threads+31)/32), (164<<10)/(f.prog.shared+dynamic+1<<10))
 }
+
+// AtOnce is how many blocks of a launch the machine says it runs at once, the most
+// of a cooperative one.
+func (f *Function) AtOnce(threads, dynamic int) int { return f.m.SMs() * f.Resident(threads, dynamic) }
 
 // MaxDynamicShared is what SetMaxDynamicShared set, or what fits in 48 KiB.
 func (f *Function) MaxDynamicShared() int { return max(f.dynShared, MaxSharedDefault-f.prog.shared) }

@@ -2,7 +2,7 @@
 # others.
 export CGO_ENABLED ?= 0
 
-.PHONY: clients all help bin/parley demo test vet check cross man ptx ptx-check format format-check gpu-bundle abi parity peers clean
+.PHONY: dist clients all help bin/parley demo test vet check cross man ptx ptx-check format format-check gpu-bundle abi parity peers clean
 all: bin/parley
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo 'test         all tests: half an hour of two cores at most'
 	@echo 'check        what reads the code: vet, staticcheck, govulncheck, other systems'
 	@echo 'man          manual pages, in out/man'
+	@echo 'dist         one archive: the program, manual pages, completions, a systemd unit'
 	@echo 'ptx          compile the CUDA kernels again        (Python 3)'
 	@echo 'ptx-check    compare what is committed with them   (Python 3)'
 	@echo 'format       lay out the CUDA sources; format-check compares  (Python 3)'
@@ -124,6 +125,16 @@ abi:
 
 # Full-size nets against transformers and diffusers: needs Python 3.11, a
 # download of torch, 16 GB of memory and 8 GB of disk.
+# One archive of what a host needs, the same bytes from the same commit.
+version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+dist: bin/parley man
+	rm -rf out/dist && mkdir -p out/dist/parley/completions
+	cp bin/parley LICENSE NOTICE README.md deploy/parley.service out/dist/parley
+	cp -r out/man out/dist/parley/man
+	for s in bash zsh fish; do bin/parley completion $$s > out/dist/parley/completions/parley.$$s; done
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C out/dist -czf out/parley-$(version)-linux-$$(go env GOARCH).tar.gz parley
+	@ls -l out/parley-$(version)-linux-$$(go env GOARCH).tar.gz
+
 # The server before the clients that people have.
 clients: bin/parley
 	python3 -m venv out/clients

@@ -3,14 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"image/color"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"parley/nets/pixels"
 )
 
 // TestLimits: every flag that is a number has a range, which the help states.
@@ -165,8 +171,10 @@ func TestEarlierRuns(t *testing.T) {
 // TestLike: a PNG's parameters draw it again, to the byte.
 func TestLike(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a.png"), filepath.Join(t.TempDir(), "b.png")
-	if code, _, errs := call(t, "draw", "--steps", "2", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96",
-		"--out", a, "two cats, \"here\"\nand there"); code != 0 {
+	// With every option that changes a drawing.
+	if code, _, errs := call(t, "draw", "--steps", "4", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96", "--height",
+		"80", "--guidance", "3.5", "--clip-skip", "1", "--long-prompt", "chunks", "--vae-tiling", "on", "--precision", "exact", "--from",
+		"../../nets/pixels/testdata/files/wide.png", "--icc", "--strength", "0.6", "--out", a, "two (cats:1.2), \"here\"\nand there"); code != 0 {
 		t.Fatal(errs)
 	}
 	if code, _, errs := call(t, "draw", "--like", a, "--out", b); code != 0 {
@@ -176,5 +184,23 @@ func TestLike(t *testing.T) {
 	y, _ := os.ReadFile(b)
 	if len(x) == 0 || !bytes.Equal(x, y) {
 		t.Error("another file")
+	}
+	// Another program's: what is not followed is told.
+	dir := t.TempDir()
+	a = filepath.Join(dir, "theirs.png")
+	text := "parameters\x00a cat\nSteps: 1, Sampler: Euler, CFG scale: 2, Seed: 1, Size: 64x64, Hires upscale: 2, Model: x"
+	chunk := append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), "tEXt"+text...)
+	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
+	var plain bytes.Buffer
+	if err := pixels.New(8, 8, color.RGBA{A: 255}).EncodePNG(&plain); err != nil {
+		t.Fatal(err)
+	}
+	data := slices.Concat(plain.Bytes()[:33], chunk, plain.Bytes()[33:])
+	if err := os.WriteFile(a, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := call(t, "draw", "--like", a, "--out", filepath.Join(dir, "ours.png")); code != 0 ||
+		!strings.Contains(errs, "not followed: Hires upscale: 2\n") {
+		t.Errorf("code %d, %s", code, errs)
 	}
 }

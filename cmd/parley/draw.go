@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,7 @@ import (
 func (a *app) draw() *cobra.Command {
 	var f drawFlags
 	var words promptFlags
+	var pictures reading
 	var first seed
 	var k int
 	var to, from, list, like string
@@ -48,6 +50,7 @@ in "image_bytes", in base64.`}
 	f.addNegative(c)
 	a.addPrediction(c)
 	words.add(a, c)
+	pictures.add(c)
 	addSeed(c.Flags(), &first, "of the first drawing; the same as torch's CPU generator")
 	c.Flags().IntVarP(&k, "k", "k", 1, "drawings of each text")
 	c.Flags().StringVarP(&to, "out", "o", "out", "folder of the pictures, or a .png file")
@@ -71,6 +74,9 @@ in "image_bytes", in base64.`}
 			if err != nil {
 				return fmt.Errorf("--like: %w", err)
 			}
+			if len(d.Unread) > 0 {
+				a.note(fmt.Sprintf("--like %s: not followed: %s", like, strings.Join(d.Unread, ", ")))
+			}
 			if again = &d; len(texts) == 0 {
 				texts = []string{d.Prompt}
 			}
@@ -91,7 +97,7 @@ in "image_bytes", in base64.`}
 		}
 		var init initImage
 		if from != "" {
-			if init, err = readInit(from, again, named); err != nil {
+			if init, err = readInit(from, pictures.Options, again, named); err != nil {
 				return err
 			}
 		}
@@ -132,7 +138,7 @@ in "image_bytes", in base64.`}
 			return err
 		}
 		how.Precision = a.precision
-		how.Init, how.InitSHA256 = init.path, init.sum
+		how.Init, how.InitSHA256, how.InitICC = init.path, init.sum, init.picture != nil && pictures.ICC
 		return a.drawAll(cmd, p, o, how, jobs, lost, files)
 	}
 	return c

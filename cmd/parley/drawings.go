@@ -143,13 +143,13 @@ type initImage struct {
 
 // readInit reads an init image. It must be the one of a drawing that is drawn
 // again, where that is where its name comes from.
-func readInit(path string, again *parameters.Drawing, named bool) (initImage, error) {
-	m, err := pixels.Read(path)
+func readInit(path string, how pixels.Options, again *parameters.Drawing, named bool) (initImage, error) {
+	m, err := how.Read(path)
 	if err != nil {
 		if !named && errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("it was drawn from %s: name that picture with --from: %w", path, err)
 		}
-		return initImage{}, err
+		return initImage{}, limited(err)
 	}
 	i := initImage{picture: m, path: path}
 	if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() {
@@ -190,6 +190,7 @@ func setLike(cmd *cobra.Command, d parameters.Drawing) error {
 		{"vae-tiling", d.VAETiling, ""},
 		{"precision", d.Precision, ""},
 		{"from", d.Init, ""},
+		{"icc", strconv.FormatBool(d.InitICC), "false"},
 		{"strength", strconv.FormatFloat(d.Strength, 'g', -1, 64), "0"},
 	}
 	for _, v := range values {

@@ -66,7 +66,7 @@ func randomInception(t *testing.T, path string) {
 }
 
 // TestFID: a set is next to none from itself, and far from another; a broken
-// picture is told and stops nothing. It holds --inception and --recursive.
+// picture is told and stops nothing. It holds the command's flags.
 func TestFID(t *testing.T) {
 	dir := t.TempDir()
 	scenes, err := mini.Test()
@@ -119,6 +119,20 @@ func TestFID(t *testing.T) {
 		if code, _, errs := call(t, append([]string{"fid"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("fid %s: %d %s", args, code, errs)
 		}
+	}
+	// A picture in another colour space, with and without its profile obeyed.
+	wide := filepath.Join("..", "..", "nets", "pixels", "testdata", "files", "wide.png")
+	list := filepath.Join(dir, "list")
+	if err := os.WriteFile(list, []byte(wide+"\n"+filepath.Join(a, "0.png")+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	plain, _ := distance(0, a, "@"+list)
+	if obeyed, _ := distance(0, a, "@"+list, "--icc"); obeyed == plain {
+		t.Errorf("--icc changes nothing of %v", plain)
+	}
+	if code, _, errs := call(t, "fid", "--inception", net, a, b, "--max-pixels", "100"); code != 1 ||
+		!strings.Contains(errs, "at most 100 are read; --max-pixels") {
+		t.Errorf("--max-pixels: %d %s", code, errs)
 	}
 	in := filepath.Join(dir, "in.safetensors")
 	picture := safetensors.Tensor{Name: "pixel_values", DType: "F32", Shape: []int{1, 3, 80, 75}, Data: make([]byte, 4*3*80*75)}

@@ -88,7 +88,7 @@ func (f *promptFlags) add(a *app, c *cobra.Command) {
 // addClean is the flag of what happens to texts before CLIP's words are looked for.
 func addClean(a *app, c *cobra.Command) {
 	c.Flags().StringVar((*string)(&a.clean), "clean", "", "what is done to texts before CLIP's words are looked for: "+cleanings()+" (the "+
-		"checkpoint's: transformers, or lower of open_clip's folders)")
+		"checkpoint's: transformers, openai of OpenAI's files, lower of open_clip's)")
 }
 
 func cleanings() string {

@@ -56,6 +56,7 @@ func limits() map[string]limit {
 		"prediction": {one: convert.Predictions},
 		"vae-tiling": {one: diffusion.Tilings()},
 		"clip-skip":  between(0, 1000),
+		"max-pixels": between(1, 1<<32),
 		// Texts.
 		"long-prompt": {one: []string{"cut", "chunks"}},
 		"clean":       {one: strings.Split(cleanings(), ", ")},

@@ -16,8 +16,28 @@ import (
 	"parley/nets/pixels/batch"
 )
 
+// reading are the flags of whatever reads pictures.
+type reading struct{ pixels.Options }
+
+func (f *reading) add(c *cobra.Command) {
+	c.Flags().IntVar(&f.MaxPixels, "max-pixels", pixels.DefaultMaxPixels, "the largest picture that is read, in pixels")
+	c.Flags().BoolVar(&f.ICC, "icc", false, "convert the colours of pictures with an ICC profile to sRGB, which transformers, diffusers and "+
+		"open_clip do not")
+}
+
+// limited names the flag behind a picture that is too large.
+func limited(err error) error {
+	if large := (*pixels.LimitError)(nil); errors.As(err, &large) {
+		return fmt.Errorf("%w; --max-pixels sets the limit", err)
+	}
+	return err
+}
+
 // find are the flags of commands that read many pictures.
-type find struct{ recursive bool }
+type find struct {
+	reading
+	recursive bool
+}
 
 // finding is what their help says about arguments.
 const finding = `
@@ -29,11 +49,12 @@ such a list. A file that cannot be read is told, the others go on, and the exit
 code is 1.`
 
 func (f *find) add(c *cobra.Command) {
+	f.reading.add(c)
 	c.Flags().BoolVarP(&f.recursive, "recursive", "r", false, "folders with their subfolders")
 }
 
 func (f *find) sources(c *cobra.Command, args []string) iter.Seq[batch.Source] {
-	return batch.Find{Recursive: f.recursive, Stdin: c.InOrStdin()}.Sources(args)
+	return batch.Find{Recursive: f.recursive, Stdin: c.InOrStdin(), Read: f.Options}.Sources(args)
 }
 
 // failures tells what failed as it comes, and counts.
@@ -121,7 +142,7 @@ func workAll[T any](ctx context.Context, sources []batch.Item, work func([]pixel
 	var pictures []pixels.Picture
 	var at []int
 	for i, item := range sources {
-		if errs[i] = item.Err; item.Err == nil {
+		if errs[i] = limited(item.Err); item.Err == nil {
 			pictures, at = append(pictures, item.Picture), append(at, i)
 		}
 	}

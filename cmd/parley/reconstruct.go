@@ -117,7 +117,7 @@ func (f *loopFlags) pictures(ctx context.Context, sources iter.Seq[batch.Source]
 		for items := range batch.Groups(ctx, sources, 1) {
 			for _, item := range items {
 				src := rerank.Source{Name: item.Name, Seed: rerank.SourceSeed(f.seed.value, i), Picture: item.Picture}
-				if i++; !yield(src, item.Err) {
+				if i++; !yield(src, limited(item.Err)) {
 					return
 				}
 			}

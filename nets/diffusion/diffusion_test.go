@@ -18,9 +18,19 @@ import (
 
 // toy is a Stable Diffusion of arithmetic: the text of a sample is its first id,
 // and the net predicts the latents times it.
-type toy struct{ conditioned int }
+type toy struct {
+	conditioned int
+	encoded     []string // what Encode was given, by row
+}
 
-func (*toy) Encode(s *engine.Stream, ids [][]int32, _ [][]float32, _ int) (*engine.Tensor, error) {
+func (t *toy) Encode(s *engine.Stream, ids [][]int32, weights [][]float32, skip int) (*engine.Tensor, error) {
+	for i, row := range ids {
+		var w []float32
+		if weights != nil {
+			w = weights[i]
+		}
+		t.encoded = append(t.encoded, fmt.Sprint(row, w, skip))
+	}
 	x := make([]float32, len(ids))
 	for i, row := range ids {
 		x[i] = float32(row[0])
@@ -268,6 +278,37 @@ func TestPredicted(t *testing.T) {
 		// At the last step alpha is that of timestep 1, almost 1.
 		if e := math.Sqrt(diff / sum); !(e < 0.05) || e == 0 && kind == "pndm" {
 			t.Errorf("%s: the last prediction is %.2g from the latents", kind, e)
+		}
+	}
+}
+
+// TestWeightsGoWithTheirIDs: the weights of prompts and of negative prompts, where
+// one of both has none, too.
+func TestWeightsGoWithTheirIDs(t *testing.T) {
+	prompts, negative := [][]float32{{1.5}, {0.5}}, [][]float32{{0.25}, {4}}
+	for _, c := range []struct {
+		guidance           float64
+		prompts, negatives [][]float32
+		want               []string
+	}{
+		{7, prompts, negative, []string{"[7] [0.25] 1", "[8] [4] 1", "[2] [1.5] 1", "[3] [0.5] 1"}},
+		{7, prompts, nil, []string{"[7] [] 1", "[8] [] 1", "[2] [1.5] 1", "[3] [0.5] 1"}},
+		{7, nil, negative, []string{"[7] [0.25] 1", "[8] [4] 1", "[2] [] 1", "[3] [] 1"}},
+		{7, nil, nil, []string{"[7] [] 1", "[8] [] 1", "[2] [] 1", "[3] [] 1"}},
+		{1, prompts, negative, []string{"[2] [1.5] 1", "[3] [0.5] 1"}},
+	} {
+		net := &toy{}
+		p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
+		plan, err := p.Plan(diffusion.Options{Steps: 1, Guidance: c.guidance, Width: 2, Height: 2, ClipSkip: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := engine.NewStream(context.Background(), host.New(1))
+		_, _, err = plan.Latents(s, diffusion.Batch{IDs: [][]int32{{2}, {3}}, Negative: [][]int32{{7}, {8}}, Weights: c.prompts,
+			NegativeWeights: c.negatives, Noise: diffusion.Generators([]uint64{1, 2})})
+		s.Close()
+		if err != nil || !slices.Equal(net.encoded, c.want) {
+			t.Errorf("guidance %v, weights %v and %v: %q, error %v, want %q", c.guidance, c.prompts, c.negatives, net.encoded, err, c.want)
 		}
 	}
 }

@@ -8,7 +8,11 @@ import (
 	"parley/kernels/simd"
 )
 
-// Batch is how many of n drawings fit in so many bytes of a device's memory
+// atOnce is how many drawings are drawn together at most. More are no faster, and
+// none of them is there, to be shown or kept, before all are done.
+const atOnce = 32
+
+// Batch is how many of n drawings, atOnce at most, fit in so many bytes of a device's memory
 // together, beside the weights; 0 bytes is no bound. It decides whether Decode
 // works in tiles.
 func (p *Plan) Batch(dev engine.Device, n, memory int) (int, error) {
@@ -47,7 +51,7 @@ func (p *Plan) Batch(dev engine.Device, n, memory int) (int, error) {
 	if _, third := simd.Caches(); dev.Local() && two-one > third {
 		return 1, nil
 	}
-	return min(n, 1+(memory-one)/max(1, two-one)), nil
+	return min(n, atOnce, 1+(memory-one)/max(1, two-one)), nil
 }
 
 // What is proposed in place of a picture that does not fit: its shorter side in

@@ -93,7 +93,7 @@ func OpenCLIP(src Source, dev engine.Device) (_ *CLIP, err error) {
 		if err != nil {
 			return nil, err
 		}
-		tokens, err := src.clipTokens("", vocab.PadCLIP)
+		tokens, err := src.clipTokens("", vocab.PadCLIP, convert.Cleaning(set))
 		if err == nil {
 			err = covers(src.String(), []int32{tokens.EOS}, t.Vocab)
 		}

@@ -158,7 +158,7 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 		return nil, err
 	}
 	p.Defaults.Width, p.Defaults.Height = width*p.VAE.Factor, height*p.VAE.Factor
-	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width)); err != nil {
+	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width), vocab.Transformers); err != nil {
 		return nil, err
 	}
 	for _, e := range f.embeddings {
@@ -173,7 +173,12 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 		if err != nil {
 			return nil, err
 		}
+	} else if !src.file && src.has("model_index.json") {
+		return nil, fmt.Errorf("%s: no scheduler: there is no folder scheduler/", src)
 	} else {
+		if src.hasFolder("unet") && src.Note != nil {
+			src.Note(fmt.Sprintf("%s has no folder scheduler/: that of the published models is assumed (--scheduler, --prediction)", src))
+		}
 		scheduler = src.Assume.Scheduler(tensors)
 		src.notes(tensors)
 	}

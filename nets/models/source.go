@@ -4,6 +4,7 @@
 package models
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -124,16 +125,14 @@ func (s Source) tokens(folder string) (Source, bool) {
 }
 
 // clipTokens is the source's own tokenizer, or the published one with a padding.
-func (s Source) clipTokens(folder, pad string) (tokens *vocab.CLIP, err error) {
+// Where nobody says how texts are cleaned, own is how.
+func (s Source) clipTokens(folder, pad string, own vocab.Cleaning) (tokens *vocab.CLIP, err error) {
 	if t, ok := s.tokens(folder); ok {
 		tokens, err = vocab.LoadCLIP(t.fsys, t.dir)
 	} else {
 		tokens, err = vocab.DefaultCLIP(pad)
 	}
-	how := s.Clean
-	if how == "" && !s.file && s.has("open_clip_config.json") && !s.has("config.json") {
-		how = vocab.OpenCLIP
-	}
+	how := cmp.Or(s.Clean, own)
 	if err != nil || how == "" {
 		return tokens, err
 	}

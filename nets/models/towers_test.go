@@ -4,6 +4,7 @@ import (
 	"image/color"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,8 +13,10 @@ import (
 	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/weights"
+	"parley/weights/convert"
 	"parley/weights/mini"
 	"parley/weights/safetensors"
+	"parley/weights/vocab"
 )
 
 // TestOneTowerAlone: a CLIP whose other tower is missing, broken or without a
@@ -94,5 +97,98 @@ func TestOneTowerAlone(t *testing.T) {
 			t.Errorf("%s: %v, want an error with %q", c.name, err, c.err)
 		}
 		m.Close()
+	}
+}
+
+// TestCleaningByFamily: OpenAI's files and open_clip's have their own tokenizers'
+// cleaning, transformers' folders none, and a Source says otherwise.
+func TestCleaningByFamily(t *testing.T) {
+	dir := t.TempDir()
+	file, open, folder := filepath.Join(dir, "openai.safetensors"), filepath.Join(dir, "open_clip.safetensors"), filepath.Join(dir, "clip")
+	set, err := weights.Open("../../weights/convert/testdata/openai_clip.pt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	var theirs, plain []weights.Entry
+	for _, e := range set.Entries() {
+		if e.Name == "token_embedding.weight" { // with a row for every word
+			v, err := weights.F32(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const words = 49408
+			all := slices.Repeat(v, words/e.Shape[0]+1)[:words*e.Shape[1]]
+			e.DType, e.Shape, e.Data = "F32", []int{words, e.Shape[1]}, engine.FromF32(all, len(all)).Memory().Host
+		}
+		theirs = append(theirs, e)
+		if !slices.Contains([]string{"input_resolution", "context_length", "vocab_size"}, e.Name) { // which OpenAI's archives have
+			plain = append(plain, e)
+		}
+	}
+	for path, list := range map[string][]weights.Entry{file: theirs, open: plain} {
+		if err := safetensors.WriteFile(path, list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := convert.Convert(t.Context(), file, folder, convert.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path  string
+		clean vocab.Cleaning
+		same  bool
+	}{{file, "", true}, {open, "", true}, {folder, "", false}, {file, vocab.Transformers, false}, {folder, vocab.OpenAI, true}} {
+		src := at(t, c.path)
+		src.Clean = c.clean
+		m, err := models.OpenCLIP(src, host.New(1))
+		if err != nil {
+			t.Fatalf("%s: %v", c.path, err)
+		}
+		e, err := m.EmbedTexts(engine.Run{}, []string{"a cat &amp; a dog", "a cat & a dog"}, models.EmbedOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", c.path, err)
+		}
+		rows := models.Rows(e)
+		if slices.Equal(rows[0], rows[1]) != c.same {
+			t.Errorf("%s, cleaning %q: equal %v, want %v", c.path, c.clean, !c.same, c.same)
+		}
+		m.Close()
+	}
+}
+
+// TestMissingConfigurations: a folder that has lost a configuration is refused, or
+// what is assumed in its place is told.
+func TestMissingConfigurations(t *testing.T) {
+	for _, c := range []struct{ lost, index, want string }{
+		{"scheduler", "{}", "no scheduler: there is no folder scheduler/"},
+		{"scheduler", "", "has no folder scheduler/: that of the published models is assumed (--scheduler, --prediction)"},
+		{"vae/config.json", "", "vae has no config.json: what its tensors do not tell is assumed"},
+		{"none", "", ""},
+	} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS("testdata/sd")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, c.lost)); err != nil {
+			t.Fatal(err)
+		}
+		if c.index != "" {
+			if err := os.WriteFile(filepath.Join(dir, "model_index.json"), []byte(c.index), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		src := at(t, dir)
+		var told []string
+		src.Note = func(s string) { told = append(told, s) }
+		m, err := models.OpenStableDiffusion(src, host.New(1))
+		if err != nil {
+			told = append(told, err.Error())
+		} else {
+			m.Close()
+		}
+		if !strings.Contains(strings.Join(told, "\n"), c.want) || c.want == "" && told != nil {
+			t.Errorf("without %s: %q, want %q", c.lost, told, c.want)
+		}
 	}
 }

@@ -32,6 +32,15 @@ func (o Options) pixels() int {
 	return DefaultMaxPixels
 }
 
+// LimitError is a picture beyond Options.MaxPixels, or a file of more bytes than
+// such a picture can have.
+type LimitError struct {
+	What string
+	Most int64
+}
+
+func (e *LimitError) Error() string { return fmt.Sprintf("%s, at most %d are read", e.What, e.Most) }
+
 // bytes is the largest file that is read: 16 bits a sample, 4 samples a pixel,
 // and what lies beside them.
 func (o Options) bytes() int64 { return 8*int64(o.pixels()) + 64<<20 }
@@ -67,24 +76,24 @@ func (o Options) read(path string) (*Image, error) {
 // over white. Of what is no picture only the head is read.
 func (o Options) Decode(r io.Reader) (*Image, error) { return o.decode(r, -1) }
 
-// headBytes is what the formats are told by.
-const headBytes = 64
+// HeadBytes is what kinds of files are told by.
+const HeadBytes = 64
 
 // decode reads a picture of size bytes, -1 where nobody knows.
 func (o Options) decode(r io.Reader, size int64) (*Image, error) {
-	head := make([]byte, headBytes)
+	head := make([]byte, HeadBytes)
 	n, err := io.ReadFull(r, head)
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		return nil, err
 	}
 	head = head[:n]
-	f, err := sniff(head)
+	f, err := formatOf(head)
 	if err != nil {
 		return nil, err
 	}
 	most := o.bytes()
 	if size > most {
-		return nil, fmt.Errorf("%s: the file has %d bytes, at most %d are read", f.name, size, most)
+		return nil, fmt.Errorf("%s: %w", f.name, &LimitError{fmt.Sprintf("the file has %d bytes", size), most})
 	}
 	all := bytes.NewBuffer(make([]byte, 0, max(size, int64(n))+bytes.MinRead))
 	all.Write(head)
@@ -92,7 +101,7 @@ func (o Options) decode(r io.Reader, size int64) (*Image, error) {
 		return nil, err
 	}
 	if int64(all.Len()) > most {
-		return nil, fmt.Errorf("%s: more than %d bytes, which are read at most", f.name, most)
+		return nil, fmt.Errorf("%s: %w", f.name, &LimitError{"the file has more bytes", most})
 	}
 	m, err := f.decode(&file{all.Bytes(), o})
 	if err != nil {
@@ -132,7 +141,7 @@ func (f *file) fits(w, h int) error {
 		return fmt.Errorf("%d x %d pixels", w, h)
 	}
 	if most := f.pixels(); w > most/h {
-		return fmt.Errorf("%d x %d pixels, at most %.4g million are read", w, h, float64(most)/1e6)
+		return &LimitError{fmt.Sprintf("%d x %d pixels", w, h), int64(most)}
 	}
 	return nil
 }
@@ -145,56 +154,3 @@ type format struct {
 
 // errShort is a file that ends too early.
 var errShort = errors.New("the file is cut short")
-
-// sniff tells a file's format by its head.
-func sniff(head []byte) (format, error) {
-	has := func(at int, s string) bool { return len(head) >= at+len(s) && string(head[at:at+len(s)]) == s }
-	switch {
-	case has(0, "\x89PNG\r\n\x1a\n"):
-		return format{"PNG", readPNG}, nil
-	case has(0, "\xff\xd8\xff"):
-		return format{"JPEG", readJPEG}, nil
-	case has(0, "GIF87a"), has(0, "GIF89a"):
-		return format{"GIF", readGIF}, nil
-	case has(0, "RIFF") && has(8, "WEBP"):
-		return format{"WebP", readWebP}, nil
-	case has(0, "BM"):
-		return format{"BMP", readBMP}, nil
-	case has(0, "II*\x00"), has(0, "MM\x00*"), has(0, "II+\x00"), has(0, "MM\x00+"):
-		return format{"TIFF", readTIFF}, nil
-	}
-	what := ""
-	switch {
-	case len(head) == 0:
-		return format{}, errors.New("not a picture: there are no bytes")
-	case has(0, "%PDF"):
-		what = "a PDF"
-	case has(0, "8BPS"):
-		what = "a Photoshop file"
-	case has(0, "<svg"), has(0, "<?xml"):
-		what = "SVG or XML"
-	case has(0, "<!DOCTYPE"), has(0, "<!doctype"), has(0, "<html"):
-		what = "an HTML page"
-	case has(0, "version https://git-lfs"):
-		what = "a pointer of Git LFS: fetch the file itself (git lfs pull)"
-	case has(0, "\xff\x0a"), has(4, "JXL "):
-		what = "JPEG XL, which is not read"
-	case has(4, "jP  "), has(0, "\xff\x4f\xff\x51"):
-		what = "JPEG 2000, which is not read"
-	case has(4, "ftypavif"), has(4, "ftypavis"):
-		what = "AVIF, which is not read"
-	case has(4, "ftyphei"), has(4, "ftyphev"), has(4, "ftypmif1"), has(4, "ftypmsf1"):
-		what = "HEIC, which is not read"
-	case has(4, "ftyp"):
-		what = "a film or another ISO media file"
-	case has(0, "\x1aE\xdf\xa3"), has(0, "RIFF"):
-		what = "sound or a film"
-	case has(0, "PK\x03\x04"), has(0, "\x1f\x8b"):
-		what = "an archive"
-	}
-	const want = "want PNG, JPEG, GIF, WebP, BMP or TIFF"
-	if what != "" {
-		return format{}, fmt.Errorf("not a picture but %s; %s", what, want)
-	}
-	return format{}, errors.New("not a picture: " + want)
-}

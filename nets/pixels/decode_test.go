@@ -84,8 +84,6 @@ func TestUnread(t *testing.T) {
 		{"page", []byte("<!DOCTYPE html>"), "an HTML page"},
 		{"LFS", []byte("version https://git-lfs.github.com/spec/v1"), "git lfs pull"},
 		{"film", []byte("\x00\x00\x00\x20ftypisom0000"), "ISO media"},
-		{"HEIC", []byte("\x00\x00\x00\x18ftypheic0000"), "HEIC, which is not read"},
-		{"AVIF", []byte("\x00\x00\x00\x20ftypavif0000"), "AVIF, which is not read"},
 		{"JPEG XL", []byte("\xff\x0a1234"), "JPEG XL"},
 		{"JPEG 2000", []byte("\x00\x00\x00\x0cjP  \r\n\x87\n"), "JPEG 2000"},
 		{"12 bits", twelve, "more than 8 bits"},
@@ -114,6 +112,38 @@ func TestUnread(t *testing.T) {
 	}
 }
 
+// TestKinds: what is no picture that is read is told by its name, in all of its
+// brands.
+func TestKinds(t *testing.T) {
+	box := func(brands ...string) string { // an ftyp box: the major brand, a version, the others
+		b := string(binary.BigEndian.AppendUint32(nil, uint32(12+4*len(brands)))) + "ftyp" + brands[0] + "\x00\x00\x00\x00"
+		return b + strings.Join(brands[1:], "") + "\x00\x00\x01\x00meta"
+	}
+	const film = "a film or another ISO media file"
+	for head, want := range map[string]string{
+		box("avif", "mif1", "miaf"): "AVIF", box("avis", "msf1"): "AVIF", box("mif1", "miaf", "avif"): "AVIF", box("MA1B"): "AVIF",
+		box("heic", "mif1"): "HEIC", box("heix"): "HEIC", box("hevc", "msf1"): "HEIC", box("heim"): "HEIC", box("heis"): "HEIC",
+		box("hevm"): "HEIC", box("hevs"): "HEIC", box("hevx"): "HEIC", box("mif1", "heic"): "HEIC", box("msf1", "hevc"): "HEIC",
+		box("mif1"): "HEIF", box("mif2", "vvic"): "HEIF", box("avci", "mif1"): "HEIF", box("mif1", "avci"): "HEIF",
+		box("isom", "avc1", "mp41"): film, box("qt  "): film, box("crx "): "a camera's raw file", box("M4A "): film,
+		"\x00\x00\x00\x08ftyp": film, "\x00\x00\x00\x0cJXL \r\n\x87\n": "JPEG XL", "\xff\x0a\x00": "JPEG XL", box("jxl "): "JPEG XL",
+		"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000", "\xff\x4f\xff\x51": "JPEG 2000", "II\xbc\x01": "JPEG XR",
+		"\xff\xd8\xff\xf7": "JPEG-LS", "P6\n2 2\n255\n": "Netpbm", "P7\nWIDTH": "Netpbm", "qoif\x00": "QOI",
+		"\x00\x00\x01\x00\x01": "an icon (ICO)",
+		"v/1\x01":              "OpenEXR", "8BPS": "a Photoshop file", "gimp xcf file": "a GIMP file", "%!PS-Adobe": "PostScript", "DDS |": "DDS",
+		"\xef\xbb\xbf\n <svg xmlns": "SVG or XML", "<!DocType HTML>": "an HTML page", "RIFF\x00\x00\x00\x00WAVE": "sound or a film",
+		"ID3\x03": "sound", "\x1aE\xdf\xa3": "a film", "PK\x03\x04": "an archive", "\x28\xb5\x2f\xfd": "an archive",
+		"{\"error\":": "JSON", "BMW is a car, not a picture": "", "hello": "",
+	} {
+		if want = want + ", which is not read"; strings.HasPrefix(want, ",") {
+			want = "not a picture"
+		}
+		if _, err := Decode(strings.NewReader(head)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", head, err, want)
+		}
+	}
+}
+
 // TestLimits: a header is believed only within the limit, which the option sets.
 func TestLimits(t *testing.T) {
 	huge := func(file string, at int, b ...byte) []byte {
@@ -129,9 +159,14 @@ func TestLimits(t *testing.T) {
 		"BMP":  huge("files/24.bmp", 18, 0, 0, 1, 0, 0, 0, 1, 0),
 		"WebP": huge("files/offset-plain.webp", 24, 0xff, 0xff, 0, 0xff, 0x7f, 0),
 	} {
-		if _, err := Decode(bytes.NewReader(d)); err == nil || !strings.Contains(err.Error(), "at most 179 million") {
+		if _, err := Decode(bytes.NewReader(d)); err == nil || !strings.Contains(err.Error(), "at most 178956970") {
 			t.Errorf("%s: error %v", name, err)
 		}
+	}
+	// A pipe has no size before it ends, and may not end.
+	endless := io.MultiReader(strings.NewReader("\x89PNG\r\n\x1a\n"), rand.NewChaCha8([32]byte{}))
+	if _, err := (Options{MaxPixels: 1}).Decode(endless); err == nil || !strings.Contains(err.Error(), "more bytes, at most 67108872") {
+		t.Errorf("a pipe without end: %v", err)
 	}
 	whole := data(t, "files/restart.jpg") // 19 x 21
 	if _, err := (Options{MaxPixels: 19*21 - 1}).Decode(bytes.NewReader(whole)); err == nil {

@@ -34,7 +34,7 @@ func TestOpen(t *testing.T) {
 	for path, want := range map[string]string{
 		dir:             "is a folder",
 		at("none.png"):  "no such file",
-		at("film.mp4"):  "not a picture but a film",
+		at("film.mp4"):  "a film or another ISO media file, which is not read",
 		at("huge.png"):  "PNG: the file has 1099511627776 bytes, at most",
 		at("zeros"):     "not a picture",
 		at("empty.png"): "no bytes",

@@ -183,6 +183,57 @@ func TestKarrasBounds(t *testing.T) {
 	}
 }
 
+// TestNoiseIsClipped: lambda_min_clipped leaves the noisiest timesteps out. The
+// timesteps are those of diffusers 0.42.1.
+func TestNoiseIsClipped(t *testing.T) {
+	for _, c := range []struct {
+		spacing string
+		lambda  float64
+		want    []float64
+	}{
+		{"linspace", -5.1, []float64{995, 871, 746, 622, 498, 373, 249, 124}}, {"linspace", -3, []float64{967, 846, 725, 604, 484, 363, 242, 121}},
+		{"leading", -5.1, []float64{881, 771, 661, 551, 441, 331, 221, 111}}, {"leading", -3, []float64{857, 750, 643, 536, 429, 322, 215, 108}},
+		{"trailing", -5.1, []float64{995, 870, 745, 620, 495, 370, 245, 120}}, {"trailing", -3, []float64{967, 842, 717, 592, 467, 342, 217, 92}},
+	} {
+		s, err := schedule.New(weights.Config{"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": c.lambda,
+			"timestep_spacing": c.spacing, "steps_offset": 1}, "dpmpp2m", len(c.want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range c.want {
+			if got := s.Timestep(i); got != v {
+				t.Errorf("%s, %v: step %d at %v, want %v", c.spacing, c.lambda, i, got, v)
+			}
+		}
+	}
+}
+
+// TestEnds: the noisiest levels, a timestep each, and continuous timesteps of
+// levels so low that their logarithms are below -1. The numbers are diffusers
+// 0.42.1's.
+func TestEnds(t *testing.T) {
+	c := weights.Config{"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "timestep_spacing": "linspace"}
+	s, err := schedule.New(c, "euler", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, sigma := range []float64{14.614646911621094, 14.526281356811523, 14.438573837280273} {
+		if got := math.Sqrt(1/(s.Scale(i)*s.Scale(i)) - 1); math.Abs(got-sigma) > 1e-5 || s.Timestep(i) != float64(999-i) {
+			t.Errorf("step %d at %v with noise of %v, want %v", i, s.Timestep(i), got, sigma)
+		}
+	}
+	c["timestep_type"], c["use_karras_sigmas"], c["sigma_min"], c["sigma_max"] = "continuous", true, 0.002, 80.0
+	c["prediction_type"] = "v_prediction"
+	if s, err = schedule.New(c, "euler", 4); err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range []float64{1.0955066680908203, 0.56862872838974, -0.18876679241657257, -1.553652048110962} {
+		if got := s.Timestep(i); math.Abs(got-v) > 1e-6 {
+			t.Errorf("step %d at %v, want %v", i, got, v)
+		}
+	}
+}
+
 func TestGuidance(t *testing.T) {
 	for _, g := range goldens(t)[:40] {
 		s, err := schedule.New(weights.Config(g.Config), g.Kind, g.Steps)

@@ -18,6 +18,7 @@ import (
 	"parley/engine"
 	"parley/weights"
 	"parley/weights/safetensors"
+	"parley/weights/vocab"
 )
 
 // The parts that a checkpoint can hold.
@@ -90,8 +91,10 @@ func canonical(set *weights.Set) (map[string]*weights.Set, error) {
 			if err := c.openConfig(); err != nil {
 				return nil, err
 			}
+			c.about[cleaning] = string(vocab.OpenCLIP)
 		} else {
 			c.about[openAI] = true
+			c.about[cleaning] = string(vocab.OpenAI)
 		}
 	case in.under("text_decoder.") && in.under("vision_model."):
 		c.each("", BLIP, captioner)

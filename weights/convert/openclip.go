@@ -6,11 +6,22 @@ import (
 	"math"
 
 	"parley/weights"
+	"parley/weights/vocab"
 )
 
 // openAI is the key of what is known of a set that is one of OpenAI's archives,
 // which say their sizes in tensors.
 const openAI = "openai"
+
+// cleaning is the key of what the tokenizer beside a set does to texts.
+const cleaning = "cleaning"
+
+// Cleaning is what a CLIP's own tokenizer does to texts, by whose names its tensors
+// have: OpenAI's and open_clip's clean them, "" is transformers'.
+func Cleaning(set *weights.Set) vocab.Cleaning {
+	how, _ := set.About[cleaning].(string)
+	return vocab.Cleaning(how)
+}
 
 // openCLIP puts what open_clip's model_cfg says into the configurations of both
 // towers. Defaults are open_clip's; what is read of the tensors has to agree, and

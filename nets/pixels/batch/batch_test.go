@@ -74,6 +74,8 @@ func TestSources(t *testing.T) {
 		{"-", false, "a.png\nb [1].jpg\n", "a.png|b [1].jpg"},
 		{"@-", false, "BMW.png\x00", "BMW.png"},
 		{"-", false, "BMW.png", "BMW.png"},
+		{"-", false, "icns.png\nP6.png\n", "icns.png|P6.png"},
+		{"-", false, "\x00\x00\x00\x14ftypheic\x00\x00\x00\x00mif1", "-"},
 		{"-", false, "", "-: standard input: nothing in it"},
 		{"-", false, string(png(t, 1)), "-"},
 	} {

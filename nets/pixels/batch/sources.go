@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -26,6 +27,7 @@ type Source struct {
 	Name string // as it was given, or the path that was found; "-" is the standard input
 	Err  error
 	in   io.Reader // of "-"
+	how  pixels.Options
 	open func() (io.ReadCloser, error)
 }
 
@@ -46,12 +48,12 @@ func (s Source) Read() (*pixels.Image, error) {
 			return nil, err
 		}
 		defer f.Close()
-		return pixels.Decode(f)
+		return s.how.Decode(f)
 	}
 	if s.in == nil {
-		return pixels.Read(s.Name)
+		return s.how.Read(s.Name)
 	}
-	m, err := pixels.Decode(s.in)
+	m, err := s.how.Decode(s.in)
 	if err != nil {
 		return nil, fmt.Errorf("standard input: %w", err)
 	}
@@ -62,6 +64,7 @@ func (s Source) Read() (*pixels.Image, error) {
 type Find struct {
 	Recursive bool      // folders with their subfolders
 	Stdin     io.Reader // of "-"
+	Read      pixels.Options
 }
 
 // Sources gives the pictures that arguments name, in the order of the arguments:
@@ -78,8 +81,12 @@ type Find struct {
 // What names nothing is a Source with an error. Lists are read as they are used.
 func (f Find) Sources(args []string) iter.Seq[Source] {
 	return func(yield func(Source) bool) {
+		each := func(s Source) bool {
+			s.how = f.Read
+			return yield(s)
+		}
 		for _, a := range args {
-			if !f.argument(a, yield) {
+			if !f.argument(a, each) {
 				return
 			}
 		}
@@ -95,10 +102,12 @@ func Several(args []string) bool {
 	return err != nil || st.IsDir()
 }
 
-// IsPicture reports whether a file is named as the pictures that are read.
+// IsPicture reports whether a file is named as a picture. Some of these kinds are
+// not read: a folder that has them is not passed over in silence.
 func IsPicture(name string) bool {
 	switch strings.ToLower(filepath.Ext(name)) {
-	case ".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff":
+	case ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+		".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k":
 		return true
 	}
 	return false
@@ -129,18 +138,16 @@ func (f Find) stdin(yield func(Source) bool) bool {
 		return yield(Source{Name: "-", Err: errors.New("there is no standard input")})
 	}
 	r := bufio.NewReaderSize(f.Stdin, 1<<16)
-	head, err := r.Peek(16)
+	head, err := r.Peek(pixels.HeadBytes)
 	if err != nil && err != io.EOF || len(head) == 0 {
 		if err == io.EOF {
 			err = errors.New("standard input: nothing in it")
 		}
 		return yield(Source{Name: "-", Err: err})
 	}
-	for _, magic := range []string{"\x89PNG", "\xff\xd8", "GIF8", "RIFF", "BM", "II*\x00", "MM\x00*", "II+\x00", "MM\x00+"} {
-		text := magic == "BM" && bytes.IndexByte(head, 0) < 0 // a name may begin so
-		if bytes.HasPrefix(head, []byte(magic)) && !text {
-			return yield(Source{Name: "-", in: r})
-		}
+	text := bytes.IndexByte(head, 0) < 0 && utf8.Valid(head) && head[0] != '<' && head[0] != '%' // a name may begin as a picture does
+	if pixels.Kind(head) != "" && !text {
+		return yield(Source{Name: "-", in: r}) // which says so where the kind is not read
 	}
 	return f.list("standard input", r, yield)
 }

@@ -35,8 +35,12 @@ type Drawing struct {
 	// Init is the picture that it was drawn from, with the SHA-256 of the file.
 	Init       string  `json:"init_image,omitempty"`
 	InitSHA256 string  `json:"init_image_sha256,omitempty"`
+	InitICC    bool    `json:"init_image_icc,omitempty"` // its colours were converted to sRGB
 	Strength   float64 `json:"strength,omitempty"`
 	Program    string  `json:"program,omitempty"`
+	// Unread is what another program says of its drawing and has no place here, as
+	// "Hires upscale: 2".
+	Unread []string `json:"-"`
 }
 
 // Keywords of the text chunks.
@@ -160,7 +164,7 @@ var pair = regexp.MustCompile(`\s*([\w][\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?
 // Parse reads AUTOMATIC1111's text. What it has no word about is zero; noise of
 // other programs differs even where the seed is the same.
 func Parse(text string) (Drawing, error) {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")), "\n")
 	last := len(lines) - 1
 	if !strings.HasPrefix(lines[last], "Steps: ") {
 		return Drawing{}, errors.New("no line of parameters (Steps: …) at its end")
@@ -198,9 +202,12 @@ func (d *Drawing) set(key, value string) (err error) {
 			return fmt.Errorf("the sampler %q is none of Parley's: choose one with --scheduler", value)
 		}
 	case "Schedule type": // newer versions tell it apart
-		if value == "Karras" && d.Sampler == "dpmpp2m" {
+		switch {
+		case value == "Karras" && d.Sampler == "dpmpp2m":
 			d.Sampler += "-karras"
 			d.Scheduler = d.Sampler
+		case value != "Automatic" && (value != "Karras" || d.Sampler != "dpmpp2m-karras"):
+			d.Unread = append(d.Unread, key+": "+value)
 		}
 	case "CFG scale":
 		d.Guidance, err = strconv.ParseFloat(value, 64)
@@ -216,6 +223,9 @@ func (d *Drawing) set(key, value string) (err error) {
 		}
 	case "Version":
 		d.Program = value
+	case "Model", "Model hash": // the caller's, as ever
+	default:
+		d.Unread = append(d.Unread, key+": "+value)
 	}
 	return err
 }

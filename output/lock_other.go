@@ -24,3 +24,6 @@ func claim(path string) (io.Closer, error) {
 type nothing struct{}
 
 func (nothing) Close() error { return nil }
+
+// hold does nothing where there are no such locks.
+func hold(string) (io.Closer, error) { return nothing{}, nil }

@@ -27,3 +27,12 @@ func flock(path string, surely bool) (io.Closer, error) {
 	}
 	return f, nil // perhaps on a file system without locks, where Sweep removes nothing
 }
+
+// hold locks a file for this process; ErrLocked where another one has.
+func hold(path string) (io.Closer, error) {
+	l, err := flock(path, false)
+	if err == syscall.EWOULDBLOCK {
+		err = ErrLocked
+	}
+	return l, err
+}

@@ -61,7 +61,11 @@ func ParseShard(s string) (Shard, error) {
 	return Shard{i, n}, nil
 }
 
-func (s Shard) has(i int) bool { return s.Count == 0 || i%s.Count == s.Index-1 }
+// Has reports whether the i-th item, from 0, is of the shard.
+func (s Shard) Has(i int) bool { return s.Count == 0 || i%s.Count == s.Index-1 }
+
+// String is "i/n".
+func (s Shard) String() string { return fmt.Sprintf("%d/%d", max(1, s.Index), max(1, s.Count)) }
 
 // Options choose a part of a data set and say where its pictures are.
 type Options struct {
@@ -185,7 +189,7 @@ func (s *Set) Items() iter.Seq2[Item, error] {
 			if err == nil && s.options.Domain != "" && it.Domain != s.options.Domain {
 				continue
 			}
-			if err == nil && !s.options.Shard.has(i) {
+			if err == nil && !s.options.Shard.Has(i) {
 				i++
 			} else if i++; !yield(it, err) || err != nil {
 				return

@@ -187,7 +187,7 @@ func (b *bench) step(p *random.SD) error {
 	b.Figure("step, whole graph", 1e3*whole.Median, "ms", whole.Between(1e3)...)
 	most := 0
 	for _, o := range ops {
-		most = max(most, largest(o.Launches, o.Out))
+		most = max(most, timing.Largest(o.Launches, o.Out))
 	}
 	r, err := t.Rotation(s, most, 0.05)
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"parley/bench/random"
 	"parley/bench/roofline"
@@ -17,36 +16,6 @@ import (
 	"parley/kernels/storage"
 )
 
-// weightsOf are the arguments of a launch that another layer would have others of:
-// a product's weights, and what else an operation reads. Its result and what the
-// operation before has just written stay where they are.
-func weightsOf(l cuda.Launched, out *engine.Tensor) []int {
-	switch family, _, _ := strings.Cut(l.Kernel, "_"); family {
-	case "linear", "geglu":
-		return []int{2}
-	case "conv":
-		return []int{3}
-	}
-	var l2 []int
-	for i, a := range l.Args {
-		if t, ok := a.(*engine.Tensor); ok && t != nil && t.DType() == engine.F16 && (out == nil || t.Memory().Addr != out.Memory().Addr) {
-			l2 = append(l2, i)
-		}
-	}
-	return l2
-}
-
-// with is a launch with the i-th copies of some arguments.
-func with(l cuda.Launched, r *timing.Rotation, args []int, i int) cuda.Launched {
-	l.Args = append([]any(nil), l.Args...)
-	for k, a := range args {
-		if t, ok := l.Args[a].(*engine.Tensor); ok && t != nil {
-			l.Args[a] = r.Copy(t, len(args)*i+k)
-		}
-	}
-	return l
-}
-
 // measured is the time of launches that find their weights in memory, and in the
 // second-level cache.
 type measured struct{ cold, hot timing.Time }
@@ -58,7 +27,7 @@ func (b *bench) measure(t *timing.Timer, s *engine.Stream, launches []cuda.Launc
 		return t.Op(s, func(i int) error {
 			for _, l := range launches {
 				if cold {
-					l = with(l, r, weightsOf(l, out), i)
+					l = r.With(l, timing.Weights(l, out), i)
 				}
 				roofline.Start(b.dev, s, l)
 			}
@@ -70,21 +39,6 @@ func (b *bench) measure(t *timing.Timer, s *engine.Stream, launches []cuda.Launc
 	}
 	m.hot, err = run(false)
 	return m, err
-}
-
-// largest is the bytes of the largest weights of some launches.
-func largest(launches []cuda.Launched, out *engine.Tensor) int {
-	most := 0
-	for _, l := range launches {
-		sum := 0
-		for _, a := range weightsOf(l, out) {
-			if t, ok := l.Args[a].(*engine.Tensor); ok && t != nil {
-				sum += t.Bytes()
-			}
-		}
-		most = max(most, sum)
-	}
-	return most
 }
 
 // kernels times single operations.
@@ -187,7 +141,7 @@ func (b *bench) operation(t *timing.Timer, s *engine.Stream, op func(s *engine.S
 	if len(launches) == 0 {
 		return measured{}, fmt.Errorf("no launch")
 	}
-	r, err := t.Rotation(s, largest(launches, out), 0.05)
+	r, err := t.Rotation(s, timing.Largest(launches, out), 0.05)
 	if err != nil {
 		return measured{}, err
 	}

@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"parley/bench/tuning"
 	"parley/engine"
 	"parley/engine/device"
+	"parley/engine/host"
 	"parley/nets/models"
 	"parley/weights"
 	"parley/weights/convert"
@@ -26,7 +28,7 @@ type app struct {
 	errs                           io.Writer
 	json, jsonl                    bool // json: either
 	models, blip, sd, clip, device string
-	variant, precision             string
+	variant, precision, tuning     string
 	assume                         convert.Assume
 	clean                          vocab.Cleaning
 	threads                        int
@@ -45,8 +47,32 @@ func (a *app) openWith(o device.Options) (engine.Device, error) {
 	if errors.As(err, &unknown) {
 		return nil, usageError{err}
 	}
+	if err == nil && a.tuning != "" {
+		d, err = a.tuned(d, o)
+	}
 	a.dev = d
 	return d, err
+}
+
+// tuned is the device with what the file of --tuning chooses. A file of another
+// machine is passed over with a word.
+func (a *app) tuned(d engine.Device, o device.Options) (engine.Device, error) {
+	h, ok := host.On(d)
+	if !ok {
+		a.note("--tuning " + a.tuning + " is for the CPU, and passed over on " + d.Name())
+		return d, nil
+	}
+	choices, err := tuning.Read(a.tuning, tuning.MachineOf(h))
+	var stale *tuning.StaleError
+	if errors.As(err, &stale) {
+		a.note("--tuning: " + err.Error() + "; it is passed over")
+		return d, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--tuning: %w", err)
+	}
+	o.Choices = choices
+	return device.Open(a.device, o)
 }
 
 // source is where one of the models lies.

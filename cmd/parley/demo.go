@@ -17,6 +17,7 @@ func (a *app) demo() *cobra.Command {
 		Long: "Takes three held-out pictures and two texts of the miniature world. JSON as reconstruct's. The results of an earlier demo " +
 			"in --out are replaced."}
 	f.add(a, c, 6)
+	f.addFolder(c)
 	f.addDrawings(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		scenes, err := mini.Test()

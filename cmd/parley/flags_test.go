@@ -355,6 +355,8 @@ func flagRows() map[string]flagRow {
 		want: "c.png"}
 	rows["reconstruct text from-file"] = flagRow{base: "reconstruct text a~cat -k 1 --steps 1 --out {O}", set: "--from-file {F}/texts.txt",
 		check: has("01-00.png", "02-00.png")}
+	maps.Copy(rows, evalRows())
+	maps.Copy(rows, benchRows())
 	return rows
 }
 
@@ -402,11 +404,22 @@ func elsewhere() map[string]string {
 		"fid recursive":         "TestFID",
 		"fid icc":               "TestFID",
 		"fid max-pixels":        "TestFID",
+		"parley tuning":         "TestTuning",
+		"bench baseline":        "TestBaseline",
+		"bench fail-over":       "TestBaseline",
+		"bench diff depth":      "TestBenchDiff",
+		"bench diff least":      "TestBenchDiff",
+		"bench diff all":        "TestBenchDiff",
+		"bench diff fail-over":  "TestBenchDiff",
+		"bench diff old":        "TestBenchTurns",
+		"bench diff new":        "TestBenchTurns",
+		"bench diff turns":      "TestBenchTurns",
 	}
-	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-picture", "max-prompt", "queue", "batch", "cors", "deadline", "jobs", "keep-jobs"} {
+	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-pixels", "max-prompt", "queue", "batch", "cors", "deadline", "jobs", "keep-jobs"} {
 		held["serve "+flag] = "TestServe"
 	}
 	held["serve listen"], held["serve grace"] = "TestServeRefuses", "TestServeStops"
+	maps.Copy(held, evalElsewhere())
 	return held
 }
 
@@ -497,6 +510,8 @@ func flagFiles(t *testing.T) string {
 		t.Fatal(err)
 	}
 	write("wide.png", wide)
+	write("pairs.tsv", []byte("pics/a.png\ta dog\npics/b.png\ttwo cats\n"))
+	write("list/set.jsonl", []byte(`{"image": "a.png", "text": "a dog"}`+"\n"))
 	write("texts.txt", []byte("a dog\n\ntwo cats\n"))
 	write("hyp.txt", []byte("a dog sits, on the grass\ntwo cats\n"))
 	write("ref.txt", []byte("a dog sits on grass\ntwo black cats\n"))

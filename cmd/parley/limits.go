@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"parley/bench/eval"
+	"parley/bench/layers"
 	"parley/nets/diffusion"
 	"parley/nets/schedule"
 	"parley/weights/convert"
@@ -69,6 +71,22 @@ func limits() map[string]limit {
 		"length-penalty":     between(-100, 100),
 		"min-length":         between(0, 4096),
 		"max-length":         between(1, 4096),
+		// Experiments.
+		"limit":   between(0, 1e9),
+		"shards":  between(0, 100_000),
+		"at-once": between(1, 1024),
+		"keep":    {one: []string{"png", "webp"}},
+		"task":    {one: []string{eval.Image, eval.Text}},
+		"split":   {one: []string{"train", "restval", "val", "test"}},
+		"domain":  {one: []string{"in", "near", "out"}},
+		// Measuring.
+		"size":   between(8, 8192),
+		"tokens": between(5, 512),
+		"rounds": between(0, 10_000),
+		"depth":  between(0, 100),
+		"top":    between(0, 1_000_000),
+		"turns":  between(1, 1000),
+		"sort":   {one: []string{layers.ByTime, layers.ByRoof, layers.ByOrder}},
 		// The work, the machine, checkpoints.
 		"k":               between(1, mostK),
 		"repeat":          between(1, 1_000_000),
@@ -79,14 +97,13 @@ func limits() map[string]limit {
 		"clip-act":        {one: []string{"gelu", "quick_gelu"}},
 		"clip-head-width": between(1, 1024),
 		// The server.
-		"max-body":    between(1, 1024),
-		"max-picture": between(1, 1<<30),
-		"max-prompt":  between(1, 1<<20),
-		"max-n":       between(1, mostK),
-		"max-steps":   between(1, 1000),
-		"queue":       between(1, 1_000_000),
-		"keep-jobs":   between(1, 1_000_000),
-		"batch":       between(1, 1024),
+		"max-body":   between(1, 1024),
+		"max-prompt": between(1, 1<<20),
+		"max-n":      between(1, mostK),
+		"max-steps":  between(1, 1000),
+		"queue":      between(1, 1_000_000),
+		"keep-jobs":  between(1, 1_000_000),
+		"batch":      between(1, 1024),
 	}
 }
 

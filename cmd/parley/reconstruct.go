@@ -40,8 +40,12 @@ func (f *loopFlags) add(a *app, c *cobra.Command, k int) {
 	f.caption.add(c)
 	c.Flags().IntVarP(&f.k, "k", "k", k, "candidates")
 	addSeed(c.Flags(), &f.seed, "of all randomness; that of the next source is a million higher")
-	c.Flags().StringVarP(&f.dir, "out", "o", "out", "folder of pictures, contact sheet and result.json")
 	c.Flags().BoolVar(&f.pooled, "pooled", false, "judge before CLIP's projection, as the paper's authors did")
+}
+
+// addFolder are the options of where results go.
+func (f *loopFlags) addFolder(c *cobra.Command) {
+	c.Flags().StringVarP(&f.dir, "out", "o", "out", "folder of pictures, contact sheet and result.json")
 	c.Flags().BoolVar(&f.force, "force", false, "write over an earlier run's results in --out")
 }
 
@@ -67,6 +71,7 @@ func (a *app) reconstruct() *cobra.Command {
 	for _, sub := range []*cobra.Command{image, text} {
 		f := &loopFlags{}
 		f.add(a, sub, 10)
+		f.addFolder(sub)
 		f.drawings = 1
 		if sub == image {
 			f.addDrawings(sub)

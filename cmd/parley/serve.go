@@ -54,7 +54,7 @@ as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
 	fl.StringVar(&f.keyFile, "key-file", "", "file with the API key (PARLEY_API_KEY)")
 	fl.StringArrayVar(&f.origins, "cors", nil, "other pages that may call, such as https://example.org; * is any; may be repeated")
 	fl.IntVar(&f.body, "max-body", 32, "MiB of a request")
-	fl.IntVar(&f.pixels, "max-picture", 16<<20, "pixels of a picture that is sent or drawn")
+	fl.IntVar(&f.pixels, "max-pixels", 16<<20, "pixels of a picture that is sent or drawn")
 	fl.IntVar(&f.text, "max-prompt", 16<<10, "bytes of a prompt")
 	fl.IntVar(&f.n, "max-n", 16, "drawings, captions or candidates of a request")
 	fl.IntVar(&f.steps, "max-steps", 200, "denoising steps of a drawing")

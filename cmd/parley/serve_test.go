@@ -69,7 +69,7 @@ func TestServe(t *testing.T) {
 	if code, errs := stop(); code != 0 || errs != "" {
 		t.Errorf("stopped: %d %s", code, errs)
 	}
-	url, _ = served(t, "--max-n", "2", "--max-steps", "3", "--max-body", "1", "--max-picture", "5000", "--max-prompt", "10", "--queue", "1",
+	url, _ = served(t, "--max-n", "2", "--max-steps", "3", "--max-body", "1", "--max-pixels", "5000", "--max-prompt", "10", "--queue", "1",
 		"--batch", "1", "--cors", "https://a.example")
 	for body, want := range map[string]string{
 		`{"prompt": "a", "steps": 1}`:                      "200",

@@ -22,6 +22,9 @@ type Options struct {
 	// "", the device's own: "f32" on the CPU (or with Exact, exact), f16 on a GPU.
 	Precision string
 	Exact     bool
+	// Choices are methods that were measured to be the fastest on this CPU
+	// (host.Options).
+	Choices map[string]string
 }
 
 // Open opens where nets run, by name: "cpu"; "cuda:N", the N-th GPU, or
@@ -42,7 +45,9 @@ func Open(name string, o Options) (engine.Device, error) {
 			return nil, err
 		}
 	}
-	cpu := func() engine.Device { return host.NewWith(host.Options{Workers: o.Threads, Precision: precision}) }
+	cpu := func() engine.Device {
+		return host.NewWith(host.Options{Workers: o.Threads, Precision: precision, Choices: o.Choices})
+	}
 	gpu := cuda.Options{Float32: o.Precision != "" && precision != host.Fast}
 	switch {
 	case name == "cpu":

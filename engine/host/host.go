@@ -41,12 +41,17 @@ func ParsePrecision(name string) (Precision, error) {
 type Options struct {
 	Workers   int // 0 means one for each core
 	Precision Precision
+	// Choices are methods that were measured to be the fastest on this machine, by
+	// operation and shape, as the operations name both (bench/tuning). What a room does
+	// not know, it passes over.
+	Choices map[string]string
 }
 
 // Device is the CPU. Its methods are safe for concurrent use.
 type Device struct {
 	workers   int
 	precision Precision
+	choices   map[string]string
 
 	pool    pool
 	scratch sync.Map // by type, *sync.Pool: Scratch
@@ -63,11 +68,17 @@ func NewWith(o Options) *Device {
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Device{workers: o.Workers, precision: o.Precision}
+	return &Device{workers: o.Workers, precision: o.Precision, choices: o.Choices}
 }
 
 // Precision is what operations may give away.
 func (d *Device) Precision() Precision { return d.precision }
+
+// Choice is the method that was chosen for a key, "" where none was.
+func (d *Device) Choice(key string) string { return d.choices[key] }
+
+// Chooses reports whether there are choices: a key costs its making.
+func (d *Device) Chooses() bool { return len(d.choices) > 0 }
 
 // On returns the CPU when that is where a stream runs.
 func On(d engine.Device) (*Device, bool) { return engine.As[*Device](d) }

@@ -51,7 +51,7 @@ func (c channelsLast) F32(dst []float32, at int) error {
 }
 
 // chooser finds the minimal filtering that a convolution is done by, nil for none.
-// It is plan; a test's device owns another one.
+// It is chosen; a test's device owns another one.
 type chooser func(g *geometry, in, out int) *simd.Winograd
 
 // lowered is a convolution as a product, whose left operand has a row of patches for
@@ -74,7 +74,7 @@ func (g *geometry) onHost(h *host.Device, s *engine.Stream, n int, w *Weights, y
 func (l *lowered) run(s *engine.Stream, n int, w *Weights, y []float32, e matmul.Epilogue) {
 	m := n * l.oh * l.ow
 	if l.h.Precision() != host.Exact && l.k.Format == simd.F32 {
-		choose := host.Owned(l.h, func() chooser { return plan })
+		choose := host.Owned(l.h, func() chooser { return chosen(l.h) })
 		if t := choose(&l.geometry, w.In, w.Out); t != nil {
 			c := host.Scratch[winograd](l.h)
 			*c = winograd{d: l.h, g: &l.geometry, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}

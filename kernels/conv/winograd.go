@@ -1,6 +1,8 @@
 package conv
 
 import (
+	"fmt"
+
 	"parley/engine/host"
 	"parley/kernels/matmul"
 	"parley/kernels/simd"
@@ -75,6 +77,34 @@ func plan(g *geometry, in, out int) *simd.Winograd {
 		}
 	}
 	return best
+}
+
+// Key is what a convolution of 3 x 3 with stride 1 is called in a device's choices, by
+// the result's size: not by how many samples there are, whose bits depend on it.
+func Key(h, w, in, out int) string { return fmt.Sprintf("conv3x3 %dx%d %d>%d", h, w, in, out) }
+
+// Methods are what a choice may be: the plain sum, and minimal filterings.
+func Methods() []string { return []string{"sum", "winograd f4", "winograd f6"} }
+
+// chosen obeys the device's choices, and plans what they do not name.
+func chosen(h *host.Device) chooser {
+	if !h.Chooses() {
+		return plan
+	}
+	return func(g *geometry, in, out int) *simd.Winograd {
+		if g.kh != 3 || g.kw != 3 || g.stride != 1 {
+			return nil
+		}
+		switch h.Choice(Key(g.oh, g.ow, in, out)) {
+		case "sum":
+			return nil
+		case "winograd f4":
+			return simd.Winograd4
+		case "winograd f6":
+			return simd.Winograd6
+		}
+		return plan(g, in, out)
+	}
 }
 
 // tileBlock is about as many tiles as one panel's products are made for at a

@@ -1,6 +1,7 @@
 package matmul
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,38 @@ func blockSizes(g simd.Kernel) (rows, k, cols int) {
 		return 8, 384, 1024
 	}
 	return 4, 768, 2048
+}
+
+// Key is what a product with weights of in by out is called in a device's choices.
+func Key(in, out int) string { return fmt.Sprintf("product %d>%d", in, out) }
+
+// Blockings are what a choice may be: panels of rows by columns of a block. They change
+// no bit of a result, as another K would.
+func Blockings() []string {
+	var l []string
+	for _, rows := range []int{4, 8, 16} {
+		for _, cols := range []int{512, 1024, 2048, 4096} {
+			l = append(l, blocking(rows, cols))
+		}
+	}
+	return l
+}
+
+func blocking(rows, cols int) string { return fmt.Sprintf("blocks %dx%d", rows, cols) }
+
+// Blocking is the choice that d's own blocks are.
+func Blocking(d engine.Device) string {
+	rows, _, cols := blockSizes(Gemm(d))
+	return blocking(rows, cols)
+}
+
+// chosenBlocks are a choice's panels of rows and columns, or others where it is none.
+func chosenBlocks(choice string, rows, cols int) (int, int) {
+	var r, c int
+	if n, err := fmt.Sscanf(choice, "blocks %dx%d", &r, &c); n == 2 && err == nil && r > 0 && c > 0 {
+		return r, c
+	}
+	return rows, cols
 }
 
 // Gemm is the kernel of d's products: of those that its precision allows, the one
@@ -58,6 +91,9 @@ func Run(d *host.Device, m int, w *Weights, c []float32, e Epilogue, a Operand) 
 	// Blocks of about the same number of panels, of which every worker gets as
 	// many; where there are few, columns are split too.
 	rowBlock, most, colBlock := blockSizes(g)
+	if d.Chooses() {
+		rowBlock, colBlock = chosenBlocks(d.Choice(Key(w.In, w.Out)), rowBlock, colBlock)
+	}
 	p := host.Scratch[product](d)
 	*p = product{d: d, m: m, w: w, weights: w.panels.Words(), c: c, e: e, a: a}
 	p.panels = (m + g.MR - 1) / g.MR

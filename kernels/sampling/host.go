@@ -90,13 +90,56 @@ func (o Options) adjust(scores []float32, ids []int32) {
 	}
 }
 
-// logSumExp is log(sum(exp(x))).
+// logSumExp is log(sum(exp(x))), in float64.
 func logSumExp(x []float32) float64 {
-	top, sum := float64(simd.MaxVal(x)), 0.
-	for _, v := range x {
-		sum += math.Exp(float64(v) - top)
+	top := float64(simd.MaxVal(x))
+	return top + math.Log(sumExp(x, top))
+}
+
+// Exponentials are the most of a token's work. Of numbers that are not above 0, one is
+// a power of two by 1/steps, from a table, and a polynomial's of what is left: to
+// 1e-15, without the cases that math.Exp has to tell apart.
+const steps = 64
+
+func powers() (t [steps]float64) {
+	for i := range t {
+		t[i] = math.Exp2(float64(i) / steps)
 	}
-	return top + math.Log(sum)
+	return t
+}
+
+// sumExp is the sum of exp(x-top), where top is the largest of x.
+func sumExp(x []float32, top float64) float64 {
+	const few = 1024 // for which the table does not pay
+	sum := 0.0
+	if len(x) < few || top-top != 0 { // or not finite
+		for _, v := range x {
+			sum += math.Exp(float64(v) - top)
+		}
+		return sum
+	}
+	const (
+		scale = steps * math.Log2E
+		step  = math.Ln2 / steps
+		round = 3 << 51 // added, it leaves whole numbers
+	)
+	table := powers()
+	for _, v := range x {
+		d := float64(v) - top
+		if !(d > -708) { // below the least normal number, or no number
+			if d != d {
+				return d
+			}
+			continue
+		}
+		k := d*scale + round
+		n := int64(math.Float64bits(k)) << 12 >> 12
+		n -= 1 << 51 // of the constant
+		r := d - (k-round)*step
+		p := 1 + r*(1+r*(0.5+r*(1./6+r*(1./24+r*(1./120)))))
+		sum += p * table[n&(steps-1)] * math.Float64frombits(uint64(n>>6+1023)<<52)
+	}
+	return sum
 }
 
 func argmax(x []float32) int {

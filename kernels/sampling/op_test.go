@@ -135,3 +135,51 @@ func softmax(x []float32, id int32) float64 {
 	}
 	return math.Exp(float64(x[id])) / sum
 }
+
+// TestSumExp holds the sum of exponentials against math.Exp's.
+func TestSumExp(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	for _, n := range []int{1, 2, 513, 1024, 30524} {
+		for _, spread := range []float64{0, 1e-3, 0.1, 3, 50, 1e4} {
+			for _, shift := range []float64{0, -300, 1e5} {
+				x := make([]float32, n)
+				for i := range x {
+					x[i] = float32(shift + spread*rng.NormFloat64())
+				}
+				top := float64(slices.Max(x))
+				if have, want := sumExp(x, top), slowSumExp(x, top); !(math.Abs(have/want-1) < 1e-14) {
+					t.Errorf("%d of %v around %v: %v, want %v", n, spread, shift, have, want)
+				}
+			}
+		}
+	}
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	for _, x := range [][]float32{{inf, 1}, {nan, 1}, {1, nan}, {-inf, -inf}, {0, -inf}} {
+		x = slices.Repeat(x, 1000)
+		have, want := logSumExp(x), float64(slices.Max(x))+math.Log(slowSumExp(x, float64(slices.Max(x))))
+		if math.IsNaN(have) != math.IsNaN(want) || math.Abs(have-want) > 1e-12 {
+			t.Errorf("%v: %v, want %v", x, have, want)
+		}
+	}
+}
+
+func slowSumExp(x []float32, top float64) (sum float64) {
+	for _, v := range x {
+		sum += math.Exp(float64(v) - top)
+	}
+	return sum
+}
+
+func BenchmarkSumExp(b *testing.B) {
+	x := make([]float32, 30524)
+	for i := range x {
+		x[i] = float32(i%97) / 10
+	}
+	for name, f := range map[string]func([]float32, float64) float64{"Exp": slowSumExp, "table": sumExp} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				f(x, 9.6)
+			}
+		})
+	}
+}

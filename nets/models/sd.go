@@ -454,6 +454,13 @@ func (p *StableDiffusion) Fits(run engine.Run, plan *diffusion.Plan, n int) erro
 // hands each drawing on when its batch is done: it lies on the device until each
 // returns. A batch that fails is reported in the place of its drawings.
 func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o DrawOptions, each func(i int, d rerank.Drawing)) error {
+	return p.drawTexts(run, texts, seeds, o, false, nil, each)
+}
+
+// drawTexts is Draw, whole in one batch, with a callback of a plan's steps unless
+// step is nil.
+func (p *StableDiffusion) drawTexts(run engine.Run, texts []string, seeds []uint64, o DrawOptions, whole bool,
+	step func(*diffusion.Plan) diffusion.Callback, each func(i int, d rerank.Drawing)) error {
 	if len(texts) != len(seeds) {
 		return fmt.Errorf("%d texts and %d seeds", len(texts), len(seeds))
 	}
@@ -476,6 +483,15 @@ func (p *StableDiffusion) Draw(run engine.Run, texts []string, seeds []uint64, o
 	batch, err := plan.Batch(p.device, len(texts), p.budget(run))
 	if err != nil {
 		return err
+	}
+	if whole {
+		if err := p.Fits(run, plan, len(texts)); err != nil {
+			return err
+		}
+		batch = len(texts)
+	}
+	if step != nil {
+		o.Step = step(plan)
 	}
 	if n := plan.Note(); n != "" && o.Note != nil {
 		o.Note(n)

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -66,8 +67,19 @@ type Candidate struct {
 	Seed      uint64    // of the drawing
 	Duplicate int       // the earlier candidate with the same text, whose drawing it shares; -1: its own
 	Embedding []float32 // the judge's, of what the score compares; nil unless Loop.Embeddings
-	Time      Timing
-	Err       error
+	// Pruned is the step after which the drawing was given up; 0: it was finished. The
+	// picture and the score of a pruned one are of what it would have become.
+	Pruned int
+	Time   Timing
+	Err    error
+}
+
+// drawn is how far a drawing came.
+func (c *Candidate) drawn() int {
+	if c.Pruned == 0 {
+		return math.MaxInt
+	}
+	return c.Pruned
 }
 
 // Timing is what the stages of a candidate took: its share of what was done for
@@ -123,6 +135,9 @@ type Loop struct {
 	Drawings int
 	// Embeddings keeps the judge's embedding of each candidate.
 	Embeddings bool
+	// Prune gives drawings up on their way, round by round. The painter has to be a
+	// Pruner, and Drawings 1.
+	Prune []Round
 	// Report, if any, is told of each candidate as soon as it has its score; ranks
 	// are known at the end.
 	Report func(i int, c Candidate)
@@ -155,175 +170,14 @@ func (l *Loop) One(run engine.Run, s Source) (*Result, error) {
 	if l.K < 1 {
 		return &Result{Source: s, Selected: -1}, fmt.Errorf("k is %d: at least one candidate is needed", l.K)
 	}
-	if s.Picture != nil {
-		return l.image(run, s)
-	}
-	return l.text(run, s)
+	g := newGroup(l, run, []Source{s}, 1)
+	return l.finish(g.results[0], g.work())
 }
 
 func (l *Loop) report(i int, c Candidate) {
 	if l.Report != nil {
 		l.Report(i, c)
 	}
-}
-
-// image describes a picture K times and draws each description.
-func (l *Loop) image(run engine.Run, src Source) (*Result, error) {
-	r := &Result{Source: src, Selected: -1}
-	picture := []pixels.Picture{src.Picture}
-	start := time.Now()
-	captions, err := l.Captioner.Caption(run.In("caption"), picture, l.K, []uint64{src.Seed})
-	if err != nil {
-		return r, fmt.Errorf("caption %s: %w", src.Name, err)
-	}
-	took := time.Since(start) / time.Duration(max(1, len(captions[0])))
-	source, err := l.Judge.EmbedImages(run.In("judge"), picture)
-	if err != nil {
-		return r, fmt.Errorf("embed %s: %w", src.Name, err)
-	}
-	r.Candidates = make([]Candidate, len(captions[0]))
-	first := map[string]int{}
-	var texts []string
-	var seeds []uint64
-	var own []int // the candidates that are drawn
-	drawings := max(l.Drawings, 1)
-	left := make([]int, len(captions[0])) // drawings that are to come
-	for i, c := range captions[0] {
-		r.Candidates[i] = Candidate{Text: c.Text, Seed: src.Seed + uint64(i), Duplicate: -1, Time: Timing{Caption: took}, Err: c.Err}
-		if c.Err != nil {
-			l.report(i, r.Candidates[i])
-			continue
-		}
-		if j, ok := first[c.Text]; ok && !l.RedrawDuplicates {
-			r.Candidates[i].Duplicate, r.Candidates[i].Seed = j, r.Candidates[j].Seed
-			continue
-		}
-		first[c.Text], left[i] = i, drawings
-		for d := range drawings {
-			texts, seeds, own = append(texts, c.Text), append(seeds, src.Seed+uint64(d*l.K+i)), append(own, i)
-		}
-	}
-	err = l.Painter.Draw(run.In("draw"), texts, seeds, func(n int, d Drawing) {
-		c := &r.Candidates[own[n]]
-		c.Time.Draw += d.Time
-		if err := l.compare(run, c, source, d, seeds[n]); err != nil && c.Picture == nil {
-			c.Err = err
-		}
-		if left[own[n]]--; left[own[n]] > 0 {
-			return
-		}
-		l.report(own[n], *c)
-		for i := range r.Candidates {
-			if t := &r.Candidates[i]; t.Duplicate == own[n] {
-				t.Picture, t.Err, t.Score, t.Seed, t.Embedding = c.Picture, c.Err, c.Score, c.Seed, c.Embedding
-				l.report(i, *t)
-			}
-		}
-	})
-	return l.finish(r, err)
-}
-
-// compare scores a drawing of a candidate, which keeps it where none came closer.
-// It is copied to the host then.
-func (l *Loop) compare(run engine.Run, c *Candidate, source *tensor.Dense, d Drawing, seed uint64) error {
-	if d.Err != nil {
-		return d.Err
-	}
-	start := time.Now()
-	defer func() { c.Time.Judge += time.Since(start) }()
-	score, embedding, err := l.score(source, func() (*tensor.Dense, error) {
-		return l.Judge.EmbedImages(run.In("judge"), []pixels.Picture{d.Picture})
-	}, func() ([]float64, error) {
-		return l.Judge.ScoreImages(run.In("judge"), source, []pixels.Picture{d.Picture})
-	})
-	if err != nil || c.Picture != nil && !(score > c.Score) {
-		return err
-	}
-	m, err := d.Picture.Host()
-	if err == nil {
-		c.Picture, c.Score, c.Seed, c.Embedding, c.Err = m, score, seed, embedding, nil
-	}
-	return err
-}
-
-// score is the cosine of one embedding with the source's. Where embeddings are
-// kept, they are what is compared; elsewhere only the cosine leaves the device.
-func (l *Loop) score(source *tensor.Dense, embed func() (*tensor.Dense, error), score func() ([]float64, error)) (float64, []float32,
-	error) {
-	if !l.Embeddings {
-		scores, err := score()
-		if err != nil {
-			return 0, nil, err
-		}
-		return scores[0], nil, nil
-	}
-	e, err := embed()
-	if err != nil {
-		return 0, nil, err
-	}
-	x, y, sum := source.Data().([]float32), e.Data().([]float32), 0.0
-	for i, v := range x {
-		sum += float64(v) * float64(y[i])
-	}
-	return sum, y, nil
-}
-
-// text draws a text K times and describes each drawing.
-func (l *Loop) text(run engine.Run, src Source) (*Result, error) {
-	r := &Result{Source: src, Selected: -1}
-	source, err := l.Judge.EmbedTexts(run.In("judge"), []string{src.Name})
-	if err != nil {
-		return r, fmt.Errorf("embed %q: %w", src.Name, err)
-	}
-	r.Candidates = make([]Candidate, l.K)
-	texts, seeds := make([]string, l.K), make([]uint64, l.K)
-	for i := range l.K {
-		texts[i], seeds[i] = src.Name, src.Seed+uint64(i)
-		r.Candidates[i] = Candidate{Seed: seeds[i], Duplicate: -1}
-	}
-	err = l.Painter.Draw(run.In("draw"), texts, seeds, func(i int, d Drawing) {
-		c := &r.Candidates[i]
-		c.Time.Draw = d.Time
-		c.Err = l.describe(run, c, source, d, src.Seed)
-		l.report(i, *c)
-	})
-	return l.finish(r, err)
-}
-
-// describe has a drawing captioned and the caption scored. The drawing is copied
-// to the host at the end, also where it could not be described.
-func (l *Loop) describe(run engine.Run, c *Candidate, source *tensor.Dense, d Drawing, seed uint64) (err error) {
-	if d.Err != nil {
-		return d.Err
-	}
-	defer func() {
-		m, e := d.Picture.Host()
-		if c.Picture = m; err == nil {
-			err = e
-		}
-	}()
-	describer := l.Describer
-	if describer == nil {
-		describer = l.Captioner
-	}
-	start := time.Now()
-	captions, err := describer.Caption(run.In("caption"), []pixels.Picture{d.Picture}, 1, []uint64{seed})
-	c.Time.Caption = time.Since(start)
-	if err == nil {
-		err = captions[0][0].Err
-	}
-	if err != nil {
-		return err
-	}
-	c.Text = captions[0][0].Text
-	start = time.Now()
-	c.Score, c.Embedding, err = l.score(source, func() (*tensor.Dense, error) {
-		return l.Judge.EmbedTexts(run.In("judge"), []string{c.Text})
-	}, func() ([]float64, error) {
-		return l.Judge.ScoreTexts(run.In("judge"), source, []string{c.Text})
-	})
-	c.Time.Judge = time.Since(start)
-	return err
 }
 
 // finish ranks what there is. An error of the whole (a cancelled context, a
@@ -335,8 +189,9 @@ func (l *Loop) finish(r *Result, err error) (*Result, error) {
 			order = append(order, i)
 		}
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(r.Candidates[b].Score, r.Candidates[a].Score)
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := &r.Candidates[i], &r.Candidates[j]
+		return cmp.Or(cmp.Compare(b.drawn(), a.drawn()), cmp.Compare(b.Score, a.Score))
 	})
 	for rank, i := range order {
 		r.Candidates[i].Rank = rank + 1

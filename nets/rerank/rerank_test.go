@@ -77,22 +77,32 @@ func (t *toys) Draw(_ engine.Run, texts []string, seeds []uint64, each func(int,
 	return nil
 }
 
-func angle(v float64) (*tensor.Dense, error) {
-	return tensor.New(tensor.WithShape(1, 2), tensor.WithBacking([]float32{float32(math.Cos(v / 1e3)), float32(math.Sin(v / 1e3))})), nil
+func angle(list ...float64) (*tensor.Dense, error) {
+	var x []float32
+	for _, v := range list {
+		x = append(x, float32(math.Cos(v/1e3)), float32(math.Sin(v/1e3)))
+	}
+	return tensor.New(tensor.WithShape(len(list), 2), tensor.WithBacking(x)), nil
 }
 
 func (*toys) EmbedImages(_ engine.Run, ps []pixels.Picture) (*tensor.Dense, error) {
-	m, err := ps[0].Host()
-	if err != nil {
-		return nil, err
+	var angles []float64
+	for _, p := range ps {
+		m, err := p.Host()
+		if err != nil {
+			return nil, err
+		}
+		angles = append(angles, float64(m.Pix[0]))
 	}
-	return angle(float64(m.Pix[0]))
+	return angle(angles...)
 }
 
 func (*toys) EmbedTexts(_ engine.Run, ts []string) (*tensor.Dense, error) {
-	var v float64
-	fmt.Sscan(ts[0], &v)
-	return angle(v)
+	angles := make([]float64, len(ts))
+	for i, t := range ts {
+		fmt.Sscan(t, &angles[i])
+	}
+	return angle(angles...)
 }
 
 func (t *toys) ScoreImages(run engine.Run, source *tensor.Dense, ps []pixels.Picture) ([]float64, error) {

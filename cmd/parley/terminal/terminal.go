@@ -75,6 +75,25 @@ func Bytes(w io.Writer, what string) func(done, total int64) {
 	}
 }
 
+// Bar is Progress of items that have a description of their own behind the count.
+func Bar(w io.Writer) func(done, total int, what string) {
+	if !Is(w) {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, total int, what string) {
+		if bar == nil {
+			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+				progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false),
+				progressbar.OptionSetElapsedTime(false), progressbar.OptionShowDescriptionAtLineEnd())
+		}
+		bar.Describe(what)
+		if _ = bar.Set(done); done >= total {
+			_ = bar.Finish()
+		}
+	}
+}
+
 // Show prints a picture on a terminal with true colour, two pixels a
 // character.
 func Show(w io.Writer, m *pixels.Image) {

@@ -1,0 +1,289 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"parley/bench/eval"
+)
+
+// TestCorrelations against their definitions, with many equal values.
+func TestCorrelations(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := 2; n < 60; n += 3 {
+		x, y := make([]float64, n), make([]float64, n)
+		for i := range x {
+			x[i], y[i] = float64(r.IntN(6)), float64(r.IntN(9))+r.Float64()*float64(r.IntN(2))
+		}
+		var s, tx, ty float64
+		for i := range x {
+			for j := range i {
+				a, b := x[i]-x[j], y[i]-y[j]
+				switch {
+				case a*b > 0:
+					s++
+				case a*b < 0:
+					s--
+				}
+				if a != 0 {
+					tx++
+				}
+				if b != 0 {
+					ty++
+				}
+			}
+		}
+		if want, have := s/math.Sqrt(tx*ty), Kendall(x, y); math.Abs(have-want) > 1e-12 && !(math.IsNaN(want) && math.IsNaN(have)) {
+			t.Errorf("%d: Kendall %v, want %v", n, have, want)
+		}
+	}
+	// Of scipy.stats 1.14.1: spearmanr, pearsonr, kendalltau.
+	x, y := []float64{1, 2, 2, 3, 5, 8}, []float64{2, 1, 4, 4, 3, 9}
+	for name, v := range map[string][2]float64{"Spearman": {Spearman(x, y), 0.6617647058823529}, "Pearson": {Pearson(x, y), 0.8456197166243281},
+		"Kendall": {Kendall(x, y), 0.5}} {
+		if math.Abs(v[0]-v[1]) > 1e-12 {
+			t.Errorf("%s is %v, want %v", name, v[0], v[1])
+		}
+	}
+	if !math.IsNaN(Spearman([]float64{1, 1}, []float64{1, 2})) {
+		t.Error("a correlation with a constant")
+	}
+}
+
+// TestBootstrap: intervals of normal numbers have the width that theory gives, and
+// cover as often.
+func TestBootstrap(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	covered, width := 0, 0.0
+	const rounds, n = 200, 100
+	for range rounds {
+		x := make([]float64, n)
+		for i := range x {
+			x[i] = r.NormFloat64()
+		}
+		b := Bootstrap(x)
+		width += (b.High - b.Low) / rounds
+		if b.Low <= 0 && b.High >= 0 {
+			covered++
+		}
+	}
+	if want := 2 * 1.96 / 10; math.Abs(width-want) > .03 || covered < 180 || covered > 198 {
+		t.Errorf("width %v, want %v; %d of %d cover", width, want, covered, rounds)
+	}
+	if b := Bootstrap([]float64{math.NaN(), 2}); b.Value != 2 || b.Low != 2 || b.N != 1 {
+		t.Errorf("of one: %+v", b)
+	}
+	if b := Bootstrap(nil); b.N != 0 || b.Value != 0 {
+		t.Errorf("of none: %+v", b)
+	}
+}
+
+// TestPaired against the count of all signs.
+func TestPaired(t *testing.T) {
+	d := []float64{1, 2, 3, -1, 2, 4, 1, 1}
+	as := 0
+	for signs := range 1 << len(d) {
+		sum, have := 0.0, 0.0
+		for i, v := range d {
+			have += v
+			if signs>>i&1 == 1 {
+				v = -v
+			}
+			sum += v
+		}
+		if math.Abs(sum) >= have {
+			as++
+		}
+	}
+	if want, have := float64(as)/float64(int(1)<<len(d)), Paired(d); math.Abs(have-want) > .01 {
+		t.Errorf("p %v, want %v", have, want)
+	}
+	if p := Paired([]float64{0, 0, 0}); p != 1 {
+		t.Errorf("of no differences: %v", p)
+	}
+}
+
+// folder has a run of n items of total, of which one in seven failed, where quality
+// follows the score.
+func folder(t *testing.T, task string, n, total int, change func(*eval.Record)) string {
+	t.Helper()
+	dir := t.TempDir()
+	s := eval.Settings{Format: 1, Task: task, Shard: "1/1", K: 4, Drawings: 1, Data: eval.Data{Name: "nowhere.json", Items: total, SHA256: "abc"},
+		Draw: eval.Draw{Steps: 5, UNet: 5}, Beam: eval.Caption{Beams: 3}, Models: map[string]eval.Model{"sd": {Path: "/x/sd", SHA256: "0123456789abcdef"}}}
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	r := rand.New(rand.NewPCG(5, 6))
+	words := strings.Fields("cat dog bird fish tree house car boat sun moon")
+	for i := range n {
+		w := func(k int) string { return words[(i*3+k)%len(words)] }
+		rec := eval.Record{Index: i, ID: fmt.Sprint("id", i), Image: "a.png", Domain: "near", Selected: 0,
+			References: []string{"a " + w(0) + " near a " + w(1), "the " + w(0) + " and the " + w(1)}, Beam: &eval.Candidate{Text: "a " + w(0)}}
+		if task == eval.Text {
+			rec.Source, rec.Beam = rec.References[0], nil
+		}
+		for j := range 4 {
+			c := eval.Candidate{Text: fmt.Sprintf("a %s near a %s", w(j), w(1)), Rank: j + 1, Score: .9 - .1*float64(j) + r.Float64()/50, Steps: 5,
+				Scores: map[string]float64{eval.CLIPText: .8 - .1*float64(j), eval.CLIPCaption: .5}}
+			if task == eval.Text {
+				c.Scores = map[string]float64{eval.CLIPImage: .8 - .1*float64(j) + r.Float64()/40, eval.CLIPDrawing: .4, "own_judge": 2}
+			}
+			rec.Candidates = append(rec.Candidates, c)
+		}
+		if i%7 == 6 {
+			rec = eval.Record{Index: i, ID: rec.ID, Selected: -1, Candidates: []eval.Candidate{}, Error: "missing: <no such file>"}
+		}
+		if change != nil {
+			change(&rec)
+		}
+		line, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines.Write(append(line, '\n'))
+	}
+	lines.WriteString(`{"index": 99, "id`) // is being written
+	for name, data := range map[string][]byte{"settings.json": data, "items.jsonl": lines.Bytes()} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestWrite: a report of a run under way, of both tasks, with what hostile captions
+// may not do to its page.
+func TestWrite(t *testing.T) {
+	for _, task := range []string{eval.Image, eval.Text} {
+		dir := folder(t, task, 30, 40, func(r *eval.Record) {
+			if r.Index == 3 {
+				r.Candidates[0].Text = `<script>alert("x")</script> | cell`
+				r.Candidates[1].Picture = "../../etc/passwd"
+			}
+		})
+		r, err := Write(dir, Options{Refresh: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Done != 30 || r.Total != 40 || r.Complete() {
+			t.Errorf("%+v", r)
+		}
+		read := func(name string) string {
+			data, err := os.ReadFile(filepath.Join(dir, "report", name))
+			if err != nil {
+				t.Error(err)
+			}
+			return string(data)
+		}
+		html, md := read("index.html"), read("report.md")
+		for _, want := range []string{`content="60"`, "30 of 40 items are done", "missing: &lt;no such file&gt;", "Figure 5."} {
+			if !strings.Contains(html, want) {
+				t.Errorf("%s: no %q in the page", task, want)
+			}
+		}
+		if strings.Contains(html, "<script") || strings.Contains(md, "<script") || strings.Contains(html, "passwd") || strings.Contains(md, "NaN") {
+			t.Errorf("%s: the page has what it must not", task)
+		}
+		name := "figure3-cider-d-rank"
+		first := "CIDEr"
+		if task == eval.Text {
+			name, first = "figure3-clip-image-rank", eval.CLIPImage
+		}
+		if svg := read(name + ".svg"); !strings.Contains(svg, "the paper, NoCaps") || !strings.Contains(svg, "Arial") {
+			t.Errorf("%s: no curve of the paper, or no font that everybody has", task)
+		}
+		if !strings.HasPrefix(read(name+".png"), "\x89PNG") {
+			t.Error("no PNG")
+		}
+		found := false
+		for _, row := range r.Table {
+			if row.Measure == "own_judge" && (row.Selected != 2 || row.Gain != 0 || row.OverMean.P != 1) {
+				t.Errorf("a judge's own measure: %+v", row)
+			}
+			if row.Measure != first {
+				continue
+			}
+			found = true
+			if !(row.Gain > .05 && row.OverMean.Low > 0 && row.OverMean.P < .01 && row.Best >= row.Selected && row.Worst < row.Mean) {
+				t.Errorf("%+v", row)
+			}
+			if task == eval.Image && (!row.HasBeam || row.OverBeam == nil || row.HasCLIP != true) {
+				t.Errorf("%+v", row)
+			}
+		}
+		if !found || len(r.Correlations) == 0 || r.Correlations[len(r.Correlations)-1].ItemSpearman.Value < .5 {
+			t.Errorf("%s: %+v", task, r.Correlations)
+		}
+	}
+}
+
+// TestMeans: the table's numbers are those of the definitions.
+func TestMeans(t *testing.T) {
+	dir := folder(t, eval.Text, 2, 2, func(r *eval.Record) {
+		for j := range r.Candidates {
+			r.Candidates[j].Scores[eval.CLIPImage] = []float64{.5, .1, .9, .3}[j] + float64(r.Index)
+		}
+		r.Selected = 2
+	})
+	r, err := Write(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range r.Table {
+		if row.Measure != eval.CLIPImage {
+			continue
+		}
+		for name, v := range map[string][2]float64{"selected": {row.Selected, 1.4}, "mean": {row.Mean, .95}, "first": {row.First, 1},
+			"best": {row.Best, 1.4}, "worst": {row.Worst, .6}, "gain": {row.Gain, 1.4/.95 - 1}, "over": {row.OverMean.Value, .45}} {
+			if math.Abs(v[0]-v[1]) > 1e-9 {
+				t.Errorf("%s is %v, want %v", name, v[0], v[1])
+			}
+		}
+		return
+	}
+	t.Error("no row")
+}
+
+// TestFollow: the report is written until the run is complete.
+func TestFollow(t *testing.T) {
+	dir, n := folder(t, eval.Text, 5, 6, nil), 0
+	grow := func() error {
+		f, err := os.OpenFile(filepath.Join(dir, "items.jsonl"), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		data, err := os.ReadFile(f.Name())
+		if err != nil {
+			return err
+		}
+		at := int64(bytes.LastIndexByte(data, '\n') + 1)
+		if err := f.Truncate(at); err != nil {
+			return err
+		}
+		_, err = f.WriteAt([]byte(`{"index": 5, "id": "last", "selected": -1, "candidates": [], "error": "none"}`+"\n"), at)
+		return err
+	}
+	r, err := Follow(dir, Options{Refresh: time.Second}, grow, func(*Result) { n++ })
+	if err != nil || !r.Complete() || n != 2 {
+		t.Errorf("%+v, %v, %d reports", r, err, n)
+	}
+	stop := errors.New("enough")
+	if _, err := Follow(folder(t, eval.Text, 0, 6, nil), Options{}, func() error { return stop }, func(*Result) {}); !errors.Is(err, stop) {
+		t.Errorf("%v", err)
+	}
+	if _, err := Write(t.TempDir(), Options{}); err == nil || !strings.Contains(err.Error(), "no folder of an evaluation") {
+		t.Errorf("no run: %v", err)
+	}
+}

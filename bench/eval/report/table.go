@@ -1,0 +1,161 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"text/tabwriter"
+)
+
+// Row is a measure's line of Table 1.
+type Row struct {
+	Measure  string  `json:"measure"`
+	Label    string  `json:"label"`
+	Selected float64 `json:"selected"`
+	Mean     float64 `json:"mean"`            // of the candidates
+	First    float64 `json:"first"`           // the first candidate of each item
+	Beam     float64 `json:"beam,omitempty"`  // beam search's caption
+	CLIP     float64 `json:"clip,omitempty"`  // the candidate that CLIP alone would choose, by picture and text
+	Best     float64 `json:"best"`            // the best candidate by this measure
+	Worst    float64 `json:"worst"`           // the worst
+	Gain     float64 `json:"gain"`            // of the selected over the mean, as a part of the mean
+	HasBeam  bool    `json:"has_beam"`        //
+	HasCLIP  bool    `json:"has_clip_choice"` //
+	Digits   int     `json:"-"`
+	// Differences of the selected from the others, by item, with their two-sided p.
+	OverMean   Difference  `json:"over_mean"`
+	OverFirst  Difference  `json:"over_first"`
+	OverBeam   *Difference `json:"over_beam,omitempty"`
+	OverCLIP   *Difference `json:"over_clip_choice,omitempty"`
+	OfSentence bool        `json:"differences_of_sentences,omitempty"` // the measure is of a whole set, differences are of its value by image
+}
+
+// Difference is a mean difference by item.
+type Difference struct {
+	Interval
+	P float64 `json:"p"`
+}
+
+func difference(x, y []float64) Difference {
+	d := make([]float64, len(x))
+	for i := range d {
+		d[i] = x[i] - y[i]
+	}
+	return Difference{Bootstrap(d), Paired(d)}
+}
+
+// table is Table 1.
+func (r *run) table() ([]Row, error) {
+	var rows []Row
+	for _, m := range r.measures {
+		row, err := r.row(m)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func (r *run) row(m *measure) (Row, error) {
+	n := len(r.items)
+	selected, first, beams, clip := make([]int, n), make([]int, n), make([]int, n), make([]int, n)
+	best, worst := make([]int, n), make([]int, n)
+	hasCLIP := true
+	for i, it := range r.items {
+		selected[i], beams[i], clip[i] = it.selected, -1, r.direct[i]
+		hasCLIP = hasCLIP && clip[i] >= 0
+		for j, v := range m.values[i] {
+			if math.IsNaN(v) {
+				continue
+			}
+			if w := m.values[i][best[i]]; math.IsNaN(w) || v > w {
+				best[i] = j
+			}
+			if w := m.values[i][worst[i]]; math.IsNaN(w) || v < w {
+				worst[i] = j
+			}
+		}
+	}
+	of := func(choice []int) []float64 {
+		out := make([]float64, n)
+		for i, j := range choice {
+			switch {
+			case j < 0 && m.beam != nil:
+				out[i] = m.beam[i]
+			case j >= 0 && j < len(m.values[i]):
+				out[i] = m.values[i][j]
+			default:
+				out[i] = math.NaN()
+			}
+		}
+		return out
+	}
+	means := make([]float64, n)
+	k := 0
+	for i := range means {
+		means[i] = math.NaN()
+		k = max(k, len(m.values[i]))
+		if x := numbers(m.values[i]); len(x) > 0 {
+			means[i] = mean(x)
+		}
+	}
+	row := Row{Measure: m.name, Label: m.label, Digits: m.digits, HasCLIP: hasCLIP, OfSentence: m.corpus != nil}
+	row.HasBeam = m.beam != nil && len(numbers(m.beam)) == n
+	var failed error
+	value := func(choice []int) float64 {
+		if m.corpus == nil {
+			return mean(numbers(of(choice)))
+		}
+		v, err := m.corpus(choice)
+		failed = cmp.Or(failed, err)
+		return v
+	}
+	row.Selected, row.First, row.Best, row.Worst = value(selected), value(first), value(best), value(worst)
+	if m.corpus == nil {
+		row.Mean = mean(numbers(means))
+	} else {
+		for j := range k {
+			place := make([]int, n)
+			for i := range place {
+				place[i] = j
+			}
+			row.Mean += value(place) / float64(k)
+		}
+	}
+	row.OverMean, row.OverFirst = difference(of(selected), means), difference(of(selected), of(first))
+	if row.HasBeam {
+		row.Beam = value(beams)
+		d := difference(of(selected), of(beams))
+		row.OverBeam = &d
+	}
+	if hasCLIP {
+		row.CLIP = value(clip)
+		d := difference(of(selected), of(clip))
+		row.OverCLIP = &d
+	}
+	if row.Mean != 0 {
+		row.Gain = row.Selected/row.Mean - 1
+	}
+	return row, failed
+}
+
+// Print writes what a report says in a few lines.
+func (r *Result) Print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "measure\tselected\tmean\tbest\tworst\tgain\tdifference [95 %]\tp")
+	for _, x := range r.Table {
+		d := x.OverMean
+		fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%.3f\t%.3f\t%+.1f %%\t%+.3f [%+.3f, %+.3f]\t%.4f\n", x.Label, x.Selected, x.Mean, x.Best, x.Worst,
+			100*x.Gain, d.Value, d.Low, d.High, d.P)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintln(w, n)
+	}
+	_, err := fmt.Fprintf(w, "%d of %d items\n%s\n", r.Done, r.Total, r.Out)
+	return err
+}

@@ -5,18 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"parley/nets/bert"
 	"parley/nets/blip"
 	"parley/nets/clip"
 	"parley/nets/pixels"
 	"parley/nets/schedule"
 	"parley/nets/unet"
 	"parley/nets/vae"
+	"parley/nets/vit"
 	"parley/weights"
 	"parley/weights/mini"
 )
@@ -118,6 +121,8 @@ func classes() map[string]class {
 	}
 	badPictures := map[string]string{"do_resize": "false", "do_pad": "true", "pad_size": `{"height": 9, "width": 9}`, "resample": "9",
 		"image_std": "[0, 1, 1]", "image_mean": "[1, 2]", "size": `{"min_pixels": 9}`, "crop_size": "0"}
+	badSquares := maps.Clone(badPictures) // without a crop its size has no effect
+	delete(badSquares, "crop_size")
 	const anyPicture = `data_format device disable_grouping do_convert_rgb image_seq_length input_data_format processor_class return_tensors`
 	return map[string]class{
 		"CLIPConfig": {parser(clip.ParseConfig),
@@ -157,6 +162,21 @@ func classes() map[string]class {
 				"image_size": "[224, 224]", "patch_size": "32", "hidden_act": `"quick_gelu"`, "layer_norm_eps": "0.01"},
 			map[string]string{"model_type": `"clip_vision_model"`, "quantization_config": `{"bits": 4}`, "image_size": "[1, 2]"},
 			bookkeeping + "attention_dropout initializer_range projection_dim"},
+		"BertConfig": {parser(bert.ParseConfig),
+			map[string]string{"hidden_size": "256", "num_hidden_layers": "3", "num_attention_heads": "4", "intermediate_size": "99",
+				"max_position_embeddings": "32", "vocab_size": "999", "type_vocab_size": "3", "hidden_act": `"gelu_new"`,
+				"layer_norm_eps": "0.01"},
+			map[string]string{"model_type": `"roberta"`, "quantization_config": `{"bits": 4}`, "is_decoder": "true",
+				"add_cross_attention": "true", "position_embedding_type": `"relative_key"`, "hidden_act": `"relu"`},
+			bookkeeping + `attention_probs_dropout_prob hidden_dropout_prob bos_token_id classifier_dropout eos_token_id pad_token_id
+				initializer_range tie_word_embeddings use_cache`},
+		"ViTConfig": {parser(vit.ParseConfig),
+			map[string]string{"hidden_size": "256", "num_hidden_layers": "3", "num_attention_heads": "4", "intermediate_size": "99",
+				"image_size": "[336, 336]", "patch_size": "8", "hidden_act": `"quick_gelu"`, "layer_norm_eps": "0.01"},
+			map[string]string{"model_type": `"dinov2"`, "quantization_config": `{"bits": 4}`, "num_channels": "1",
+				"image_size": "[1, 2]", "patch_size": "[16, 8]", "hidden_act": `"relu"`},
+			bookkeeping + `attention_probs_dropout_prob hidden_dropout_prob encoder_stride initializer_range pooler_act pooler_output_size
+				qkv_bias`}, // whether there is a bias is told by the tensors
 		"UNet2DConditionModel": {parser(unet.ParseConfig),
 			map[string]string{"in_channels": "9", "out_channels": "8", "sample_size": "[96, 64]", "cross_attention_dim": "[768, 768]",
 				"block_out_channels": "[320, 640, 640, 640]", "layers_per_block": "[1, 2, 3, 4]", "attention_head_dim": "[5, 10, 20, 20]",
@@ -229,6 +249,10 @@ func classes() map[string]class {
 			pictures(map[string]string{"do_center_crop": "true", "default_to_square": "false",
 				"image_processor_type":   `"CLIPImageProcessorFast"`,
 				"feature_extractor_type": `"CLIPFeatureExtractor"`}), badPictures, anyPicture},
+		"ViTImageProcessor": {processor("ViTImageProcessor"),
+			pictures(map[string]string{"do_center_crop": "true", "default_to_square": "false", "resample": "3", "image_mean": "0.4",
+				"image_processor_type":   `"CLIPImageProcessorFast"`,
+				"feature_extractor_type": `"BlipFeatureExtractor"`}), badSquares, anyPicture},
 	}
 }
 
@@ -239,7 +263,9 @@ func besides(class, key string) weights.Config {
 		return weights.Config{"size": json.Number("100")}
 	case key == "sigma_min" || key == "sigma_max":
 		return weights.Config{"use_karras_sigmas": true}
-	case key == "crop_size" && class == "BlipImageProcessor":
+	case key == "use_square_size" && class == "ViTImageProcessor":
+		return weights.Config{"size": json.Number("100"), "default_to_square": false}
+	case key == "crop_size" && (class == "BlipImageProcessor" || class == "ViTImageProcessor"):
 		return weights.Config{"do_center_crop": true}
 	case key == "num_train_timesteps" && class == "LCMScheduler":
 		return weights.Config{}
@@ -466,6 +492,12 @@ const (
 		"only_cross_attention": false, "sample_size": 64, "upcast_attention": false, "use_linear_projection": true}`
 	unet21v = `{"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "sample_size": 96, "upcast_attention": true,
 		"use_linear_projection": true}`
+	miniLM = `{"architectures": ["BertModel"], "gradient_checkpointing": false, "hidden_act": "gelu", "hidden_size": 384,
+		"intermediate_size": 1536, "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "model_type": "bert", "num_attention_heads": 12,
+		"num_hidden_layers": 6, "pad_token_id": 0, "position_embedding_type": "absolute", "type_vocab_size": 2, "vocab_size": 30522}`
+	dinoB8 = `{"architectures": ["ViTModel"], "hidden_act": "gelu", "hidden_size": 768, "image_size": 224, "intermediate_size": 3072,
+		"layer_norm_eps": 1e-12, "model_type": "vit", "num_attention_heads": 12, "num_channels": 3, "num_hidden_layers": 12,
+		"patch_size": 8, "qkv_bias": true}`
 	vaeSD = `{"_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
 		"down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
 			"in_channels": 3, "latent_channels": 4,
@@ -505,6 +537,8 @@ func TestPresets(t *testing.T) {
 		{"blip-base", blipBase, parser(blip.ParseConfig), blip.Base()},
 		{"blip-large", blipLarge, parser(blip.ParseConfig), blip.Large()},
 		{"blip of mini", file("blip/config.json"), parser(blip.ParseConfig), blip.Mini()},
+		{"all-MiniLM-L6-v2", miniLM, parser(bert.ParseConfig), bert.MiniLM()},
+		{"dino-vitb8", dinoB8, parser(vit.ParseConfig), vit.DINOB8()},
 		{"unet of sd15", unet15, parser(unet.ParseConfig), unet.SD15()},
 		{"unet of sd21", unet21, parser(unet.ParseConfig), unet.SD21()},
 		{"unet of sd21v", unet21v, parser(unet.ParseConfig), unet.SD21V()},

@@ -70,3 +70,8 @@ func TestSeamsCUDA(t *testing.T) {
 		t.Run("towers", func(t *testing.T) { testTwoTowers(t, dev) })
 	})
 }
+
+// TestInceptionEmulated is TestInception of one picture, in f16.
+func TestInceptionEmulated(t *testing.T) {
+	hold(t, engine.F16, features(t, optest.GPU(t, false), formula{}, "small"))
+}

@@ -297,6 +297,10 @@ var models = []struct {
 	{"vae_three", convert.VAE, loadVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
 	{"vae_old", convert.VAE, loadVAE, "decoder.mid_block.attentions.0.to_v.weight"},
 	{"vae_deep", convert.VAE, loadVAE, "decoder.conv_norm_out.bias"},
+	{"bert_small", convert.BERT, loadBERT, "embeddings.token_type_embeddings.weight"},
+	{"bert_odd", convert.BERT, loadBERT, "encoder.layer.0.attention.self.value.weight"},
+	{"vit_small", convert.ViT, loadViT, "embeddings.position_embeddings"},
+	{"vit_odd", convert.ViT, loadViT, "encoder.layer.0.layernorm_after.weight"},
 }
 
 // TestGoldens compares each net, and some of its inner modules, with

@@ -25,6 +25,7 @@ import (
 	"parley/kernels/matmul"
 	"parley/kernels/norm"
 	"parley/kernels/optest"
+	"parley/kernels/pool"
 	"parley/kernels/resize"
 	"parley/kernels/rgb"
 	"parley/kernels/storage"
@@ -323,6 +324,14 @@ func bitwises() []bitwise {
 		}),
 		both("crop", func(s *engine.Stream) (*engine.Tensor, error) {
 			return tiles.Crop(s, s.Put(normal(1, 2, 9, 8, 5)), 2, 1, 6, 7), nil
+		}),
+		both("max pool", func(s *engine.Stream) (*engine.Tensor, error) {
+			return pool.Max(s, s.Put(normal(1, 2, 9, 8, 5)), pool.Window{H: 3, W: 3, Stride: 2, Pad: 1}), nil
+		}),
+		both("average pool, without what is below zero", func(s *engine.Stream) (*engine.Tensor, error) {
+			x := s.Put(normal(1, 2, 9, 8, 5))
+			elementwise.ReLU(s, x)
+			return pool.Average(s, x, pool.Window{H: 3, W: 3, Pad: 1}), nil
 		}),
 		both("a picture's bytes, resized, as activations", func(s *engine.Stream) (*engine.Tensor, error) {
 			x := rgb.Bytes(s, s.Put(normal(1, 2, 31, 45, 3)))

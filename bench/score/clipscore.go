@@ -12,7 +12,7 @@ const clipWeight = 2.5
 // (Hessel et al., arXiv 2104.08718). Its authors embed by CLIP ViT-B/32 and put
 // "A photo depicts " before each caption.
 func CLIPScore(image, caption []float32) (float64, error) {
-	c, err := cosine(image, caption)
+	c, err := Cosine(image, caption)
 	return clipWeight * max(c, 0), err
 }
 
@@ -28,7 +28,7 @@ func RefCLIPScore(image, caption []float32, references [][]float32) (float64, er
 	}
 	best := 0.0
 	for i, r := range references {
-		c, err := cosine(caption, r)
+		c, err := Cosine(caption, r)
 		if err != nil {
 			return 0, fmt.Errorf("reference %d: %w", i+1, err)
 		}
@@ -40,7 +40,8 @@ func RefCLIPScore(image, caption []float32, references [][]float32) (float64, er
 	return 2 * s * best / (s + best), nil
 }
 
-func cosine(a, b []float32) (float64, error) {
+// Cosine is that of two embeddings, which need not have length 1.
+func Cosine(a, b []float32) (float64, error) {
 	if len(a) != len(b) || len(a) == 0 {
 		return 0, fmt.Errorf("embeddings of %d and %d values", len(a), len(b))
 	}

@@ -1,6 +1,7 @@
 package score
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -13,11 +14,39 @@ type Features struct {
 	n       int
 	mean    *mat.VecDense
 	scatter *mat.SymDense // of what is off the mean: [D, D]
+	rows    []float64     // that AddRow has gathered
 }
+
+// gathered is how many rows AddRow takes in at a time.
+const gathered = 64
 
 // NewFeatures gathers vectors of d values.
 func NewFeatures(d int) *Features {
 	return &Features{mean: mat.NewVecDense(d, nil), scatter: mat.NewSymDense(d, nil)}
+}
+
+// AddRow takes one vector in, with others at a time.
+func (f *Features) AddRow(x []float32) error {
+	if len(x) != f.mean.Len() {
+		return fmt.Errorf("features of %d values, want %d", len(x), f.mean.Len())
+	}
+	for _, v := range x {
+		f.rows = append(f.rows, float64(v))
+	}
+	if len(f.rows) < gathered*len(x) {
+		return nil
+	}
+	return f.flush()
+}
+
+// flush takes in what AddRow has gathered.
+func (f *Features) flush() error {
+	rows, d := f.rows, f.mean.Len()
+	if len(rows) == 0 {
+		return nil
+	}
+	f.rows = f.rows[:0]
+	return f.Add(mat.NewDense(len(rows)/d, d, rows))
 }
 
 // Add takes the rows of x, [N, D], in (Chan et al., "Updating formulae and a
@@ -68,25 +97,26 @@ func FID(a, b *Features) (float64, error) {
 	if a.mean.Len() != b.mean.Len() {
 		return 0, fmt.Errorf("features of %d and %d values", a.mean.Len(), b.mean.Len())
 	}
+	if err := errors.Join(a.flush(), b.flush()); err != nil {
+		return 0, err
+	}
 	if a.n < 2 || b.n < 2 {
 		return 0, fmt.Errorf("%d and %d vectors: two at least are needed for a covariance", a.n, b.n)
 	}
 	var off mat.VecDense
 	off.SubVec(a.mean, b.mean)
 	ca, cb := a.covariance(), b.covariance()
-	// The roots of the eigenvalues of C1 C2 are those of the symmetric
-	// C1^½ C2 C1^½, which rounding cannot make complex.
-	root, err := squareRoot(ca)
-	if err != nil {
-		return 0, err
-	}
+	// C1 is RᵀR; the eigenvalues of C1 C2 are those of the symmetric R C2 Rᵀ, and 0 for
+	// what R has fewer rows. So no eigenvectors are needed, and rounding makes nothing
+	// complex.
+	r := factor(ca)
 	var half, product mat.Dense
-	half.Mul(root, cb)
-	product.Mul(&half, root)
-	d := a.mean.Len()
-	sym := mat.NewSymDense(d, nil)
-	for i := range d {
-		for j := i; j < d; j++ {
+	half.Mul(r, mat.DenseCopyOf(cb)) // gonum multiplies dense matrices in blocks
+	product.Mul(&half, r.T())
+	rank, _ := r.Dims()
+	sym := mat.NewSymDense(rank, nil)
+	for i := range rank {
+		for j := i; j < rank; j++ {
 			sym.SetSym(i, j, (product.At(i, j)+product.At(j, i))/2)
 		}
 	}
@@ -101,16 +131,19 @@ func FID(a, b *Features) (float64, error) {
 	return mat.Dot(&off, &off) + mat.Trace(ca) + mat.Trace(cb) - 2*sum, nil
 }
 
-// squareRoot is the symmetric square root of a covariance.
-func squareRoot(c *mat.SymDense) (*mat.Dense, error) {
-	var e mat.EigenSym
-	if !e.Factorize(c, true) {
-		return nil, fmt.Errorf("FID: the eigenvalues do not converge")
+// factor is R of a covariance RᵀR, with as many rows as it has rank: fewer than
+// columns where there were fewer vectors.
+func factor(c *mat.SymDense) *mat.Dense {
+	var f mat.PivotedCholesky
+	f.Factorize(c, -1)
+	d, rank := c.SymmetricDim(), max(f.Rank(), 1)
+	var u mat.TriDense
+	f.UTo(&u)
+	r := mat.NewDense(rank, d, nil)
+	for j, p := range f.ColumnPivots(nil) {
+		for i := range min(rank, j+1) {
+			r.Set(i, p, u.At(i, j))
+		}
 	}
-	var vectors, scaled, root mat.Dense
-	e.VectorsTo(&vectors)
-	values := e.Values(nil)
-	scaled.Apply(func(_, j int, v float64) float64 { return v * math.Sqrt(max(values[j], 0)) }, &vectors)
-	root.Mul(&scaled, vectors.T())
-	return &root, nil
+	return r
 }

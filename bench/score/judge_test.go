@@ -47,6 +47,20 @@ func TestFID(t *testing.T) {
 					}
 				}
 			}
+			if size == 1 { // one vector at a time, as float32
+				for k := range f {
+					f[k] = NewFeatures(c.D)
+					for i := range c.N[k] {
+						var row []float32
+						for _, v := range rows(c.N[k], c.D, float64(k+1)).RawRowView(i) {
+							row = append(row, float32(v))
+						}
+						if err := f[k].AddRow(row); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
 			got, err := FID(f[0], f[1])
 			if err != nil || math.Abs(got-c.FID) > 1e-6*max(1, c.FID) {
 				t.Errorf("%v x %d by %d: %v, want %v (%v)", c.N, c.D, size, got, c.FID, err)
@@ -62,6 +76,9 @@ func TestFID(t *testing.T) {
 	}
 	if _, err := FID(one, one); err == nil || !strings.Contains(err.Error(), "two at least") {
 		t.Errorf("of one vector: %v", err)
+	}
+	if err := one.AddRow(make([]float32, 4)); err == nil || !strings.Contains(err.Error(), "4 values, want 3") {
+		t.Errorf("a row of another size: %v", err)
 	}
 	if err := one.Add(rows(1, 4, 1)); err == nil || !strings.Contains(err.Error(), "4 values, want 3") {
 		t.Errorf("of another size: %v", err)

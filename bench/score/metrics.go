@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"text/tabwriter"
 
@@ -19,11 +20,26 @@ type Item struct {
 	References []string
 }
 
-// Metric is a score of all captions, and of each one, in the items' order.
+// Metric is a score of all captions, and of each one, in the items' order; NaN where
+// there is none.
 type Metric struct {
 	Name  string
 	Value float64
 	Each  []float64
+}
+
+// Mean is a metric of all captions that is the mean of each one's, and how many have
+// none.
+func Mean(name string, each []float64) (m Metric, missing int) {
+	sum := 0.0
+	for _, v := range each {
+		if math.IsNaN(v) {
+			missing++
+		} else {
+			sum += v
+		}
+	}
+	return Metric{name, sum / float64(len(each)-missing), each}, missing
 }
 
 // Report holds the metrics of a set of captions.
@@ -52,14 +68,31 @@ var names = [...]string{"Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE
 // METEOR likewise, ROUGE-L and CIDEr-D as means. Captions and references are
 // tokenized as two documents, in the items' order.
 func Captions(items []Item, o Options) (*Report, error) {
-	if len(items) == 0 {
-		return nil, errors.New("no captions")
+	captions, refs, err := Tokens(items, o)
+	if err != nil {
+		return nil, err
 	}
-	captions, refs := make([]string, len(items)), make([][]string, len(items))
+	r, err := tokenized(captions, refs, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		r.IDs = append(r.IDs, it.ID)
+	}
+	return r, nil
+}
+
+// Tokens are the captions and the references of items as Captions compares them:
+// tokens with a space between two.
+func Tokens(items []Item, o Options) (captions []string, refs [][]string, err error) {
+	if len(items) == 0 {
+		return nil, nil, errors.New("no captions")
+	}
+	captions, refs = make([]string, len(items)), make([][]string, len(items))
 	var flat []string
 	for i, it := range items {
 		if len(it.References) == 0 {
-			return nil, fmt.Errorf("image %s: no references", it.ID)
+			return nil, nil, fmt.Errorf("image %s: no references", it.ID)
 		}
 		captions[i] = it.Caption
 		flat = append(flat, it.References...)
@@ -71,14 +104,7 @@ func Captions(items []Item, o Options) (*Report, error) {
 	for i, it := range items {
 		refs[i], flat = flat[:len(it.References):len(it.References)], flat[len(it.References):]
 	}
-	r, err := tokenized(captions, refs, o)
-	if err != nil {
-		return nil, err
-	}
-	for _, it := range items {
-		r.IDs = append(r.IDs, it.ID)
-	}
-	return r, nil
+	return captions, refs, nil
 }
 
 func tokenized(captions []string, refs [][]string, o Options) (*Report, error) {
@@ -145,12 +171,16 @@ func (r *Report) Value(name string) (float64, bool) {
 }
 
 // JSON is {"images", "scores": {name: value}, "notes"} and, if each is set,
-// "each": [{"id", name: value}].
+// "each": [{"id", name: value}]; a score that is missing is null.
 func (r *Report) JSON(each bool) any {
 	scores := func(value func(Metric) float64) map[string]any {
 		out := map[string]any{}
 		for _, m := range r.Metrics {
-			out[m.Name] = value(m)
+			if v := value(m); math.IsNaN(v) {
+				out[m.Name] = nil
+			} else {
+				out[m.Name] = v
+			}
 		}
 		return out
 	}
@@ -181,8 +211,18 @@ func (r *Report) Table(w io.Writer) error {
 			note = "\tCIDEr-D, as the COCO tools print it"
 		case "CIDEr_plain":
 			note = "\tthe paper's equation: not clipped, no penalty"
+		case "SBERT":
+			note = "\tmean cosine with the references"
+		case "WMD":
+			note = "\tmean distance to the references: less is better"
+		case "CLIPScore", "RefCLIPScore":
+			note = "\tHessel et al.: 2.5 max(cos, 0), \"A photo depicts \" before captions"
 		}
-		fmt.Fprintf(t, "%s\t%.6f%s\n", m.Name, m.Value, note)
+		value := "-"
+		if !math.IsNaN(m.Value) {
+			value = fmt.Sprintf("%.6f", m.Value)
+		}
+		fmt.Fprintf(t, "%s\t%s%s\n", m.Name, value, note)
 	}
 	if err := t.Flush(); err != nil {
 		return err

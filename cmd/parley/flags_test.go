@@ -264,6 +264,10 @@ func flagRows() map[string]flagRow {
 			return len(have.out) > len(base.out)
 		}},
 		"metrics tokenized":   {base: metrics, set: "--tokenized"},
+		"metrics sbert":       {base: metrics, set: "--sbert ../../nets/testdata/sbert", want: "SBERT   "},
+		"metrics vectors":     {base: metrics, set: "--vectors {F}/vectors.txt", want: "WMD   "},
+		"metrics stop-words":  {base: metrics + " --vectors {F}/vectors.txt", set: "--stop-words"},
+		"metrics images":      {base: "metrics --hyp {F}/captions.jsonl --refs {F}/captions.tsv", set: "--images {F}/pics", want: "RefCLIPScore"},
 		"metrics meteor-data": {base: metrics, set: "--meteor-data ../../bench/score/testdata/meteor", want: "METEOR   "},
 
 		"forward model": {base: pipeline, set: "--model {F}/sd16"},
@@ -396,6 +400,10 @@ func elsewhere() map[string]string {
 		"caption sidecar-ext":   "TestSidecar",
 		"caption skip-existing": "TestSidecar",
 		"caption force":         "TestSidecar",
+		"fid inception":         "TestFID",
+		"fid recursive":         "TestFID",
+		"fid icc":               "TestFID",
+		"fid max-pixels":        "TestFID",
 		"parley tuning":         "TestTuning",
 		"bench baseline":        "TestBaseline",
 		"bench fail-over":       "TestBaseline",
@@ -507,6 +515,9 @@ func flagFiles(t *testing.T) string {
 	write("texts.txt", []byte("a dog\n\ntwo cats\n"))
 	write("hyp.txt", []byte("a dog sits, on the grass\ntwo cats\n"))
 	write("ref.txt", []byte("a dog sits on grass\ntwo black cats\n"))
+	write("captions.jsonl", []byte(`{"id": "a.png", "caption": "a cat"}`+"\n"+`{"id": "b.png", "caption": "two apples"}`+"\n"))
+	write("captions.tsv", []byte("a.png\ta dog\nb.png\ttwo red apples\n"))
+	write("vectors.txt", []byte("dog 1 0\ngrass 0 1\non 1 1\nthe -1 0\ntwo 0.5 0.5\ncats 1 0.5\n"))
 	zorp := make([]float32, 2*128) // two words of the miniature's text encoder
 	for i := range zorp {
 		zorp[i] = float32(i%7) - 3

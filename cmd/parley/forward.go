@@ -36,6 +36,9 @@ func (a *app) forward() *cobra.Command {
   blip-vision    pixel_values → last_hidden_state
   blip-text      input_ids, encoder_hidden_states → logits
   blip-generate  pixel_values, input_ids (the prompt's, without sep; one or more rows a picture) → sequences
+  bert           input_ids, all of one length → last_hidden_state
+  vit            pixel_values → last_hidden_state
+  inception      pixel_values (-1..1) → features
   unet           sample, timestep, encoder_hidden_states → sample
   vae-decode     latents → sample
   vae-encode     sample → latent_mean

@@ -129,7 +129,7 @@ the embedded miniature models run, which know a small world of emoji scenes.`,
 	f.IntVar(&a.threads, "threads", 0, "CPU threads (all cores)")
 	f.StringVar(&a.tuning, "tuning", "", "file of parley bench tune: methods that were the fastest on this CPU (its own choice)")
 	root.AddCommand(a.demo(), a.reconstruct(), a.caption(), a.draw(), a.embed(), a.score(),
-		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.eval(), a.bench(), a.pull(), a.list(), a.rm(),
+		a.tokenize(), a.convert(), a.doctor(), a.forward(), a.metrics(), a.fid(), a.eval(), a.bench(), a.pull(), a.list(), a.rm(),
 		a.serve(), a.man())
 	state(f)
 	a.finish(root)

@@ -32,6 +32,13 @@ func scaleOnCUDA(d *cuda.Device, s *engine.Stream, dst, x *engine.Tensor, a floa
 	}
 }
 
+func reluOnCUDA(d *cuda.Device, s *engine.Stream, x *engine.Tensor) {
+	if x.Elems() > 0 {
+		d.LaunchDependent(s, module, "relu_"+x.DType().String(), cuda.Blocks(x.Elems(), threads), cuda.Dim{X: threads}, 0,
+			x, int64(x.Elems()))
+	}
+}
+
 func finiteOnCUDA(d *cuda.Device, s *engine.Stream, x *engine.Tensor) bool {
 	if x.Elems() == 0 {
 		return true

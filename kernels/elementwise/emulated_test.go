@@ -24,6 +24,10 @@ func TestEmulated(t *testing.T) {
 		elementwise.Scale(p.GPU, scaled, p.GPU.PutAs(engine.F32, x), 0.25)
 		elementwise.Scale(p.CPU, want, x, 0.25)
 		p.Near("scale", scaled, p.Rounded(want), 1e-7)
+		positive := p.GPU.PutAs(p.GPU.Float(), x)
+		elementwise.ReLU(p.GPU, positive)
+		elementwise.ReLU(p.CPU, x)
+		p.Near("relu", positive, p.Rounded(x), 1e-7)
 	})
 }
 

@@ -37,6 +37,16 @@ func (s *scaled) DoRange(lo, hi int) {
 	}
 }
 
+// reluOnHost leaves a NaN what it is.
+func reluOnHost(h *host.Device, x *engine.Tensor) {
+	h.Range(x.Elems(), grain, func(lo, hi int) {
+		xs := x.F32()[lo:hi]
+		for i, v := range xs {
+			xs[i] = max(v, 0)
+		}
+	})
+}
+
 // finiteOnHost: what is not finite less itself is NaN.
 func finiteOnHost(x *engine.Tensor) bool {
 	for _, v := range x.F32() {

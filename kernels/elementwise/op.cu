@@ -1,4 +1,4 @@
-// The linear combination of two tensors, scaled copies and the watch for
+// The linear combination of two tensors, scaled copies, the ReLU and the watch for
 // overflow. Bytes bound them: elements lie in whole sectors one by one or by 16
 // bytes (finite); 256 threads, any grid.
 #include "depend.cuh"
@@ -46,6 +46,17 @@ SCALE(scale_f16_f16, f16, f16)
 SCALE(scale_f16_f32, f16, float)
 SCALE(scale_f32_f16, float, f16)
 SCALE(scale_f32_f32, float, float)
+
+// v < 0 is false of a NaN, which stays.
+#define RELU(type, T)                                      \
+  ENTRY relu_##type(T* x, long long n) {                   \
+    start_dependent();                                     \
+    grid_stride(n, [&](long long i) {                      \
+      if (to_float(x[i]) < 0.f) x[i] = from_float<T>(0.f); \
+    });                                                    \
+  }
+RELU(f16, f16)
+RELU(f32, float)
 
 ENTRY finite_f16(const f16* x, int* flag, long long n) {
   start_dependent();

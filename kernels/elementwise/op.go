@@ -1,6 +1,6 @@
 // Package elementwise is what is done to each number by itself: the linear
-// combination of two tensors, scaled copies from one type to another, and the
-// watch for overflow.
+// combination of two tensors, scaled copies from one type to another, the ReLU, and
+// the watch for overflow.
 package elementwise
 
 import (
@@ -50,6 +50,22 @@ func Scale(s *engine.Stream, dst, x *engine.Tensor, a float64) {
 		if h, ok := host.On(d); ok {
 			s.Took("loop")
 			scaleOnHost(h, dst, x, a)
+		}
+	})
+}
+
+// ReLU sets what is below zero of x to zero, in place.
+func ReLU(s *engine.Stream, x *engine.Tensor) {
+	work := engine.Work{Op: "relu", Out: x, In: engine.Inputs{x}, Dims: engine.Dims{{Name: "elements", Size: x.Elems()}},
+		FLOPs: int64(x.Elems()), Bytes: 2 * int64(x.Bytes())}
+	s.Do(work, func(d engine.Device) {
+		if g, ok := cuda.On(d); ok {
+			reluOnCUDA(g, s, x)
+			return
+		}
+		if h, ok := host.On(d); ok {
+			s.Took("loop")
+			reluOnHost(h, x)
 		}
 	})
 }

@@ -26,3 +26,21 @@ func TestFinite(t *testing.T) {
 		}
 	}
 }
+
+// TestReLU: what is below zero is zero, a NaN stays one.
+func TestReLU(t *testing.T) {
+	s := engine.NewStream(t.Context(), host.New(3))
+	defer s.Close()
+	for _, n := range []int{0, 1, 7, 50_000} {
+		x := s.New(engine.F32, n)
+		for i := range n {
+			x.F32()[i] = []float32{-1, 2, float32(math.NaN()), float32(math.Inf(-1)), float32(math.Inf(1))}[i%5]
+		}
+		elementwise.ReLU(s, x)
+		for i, v := range x.F32() {
+			if want := []float64{0, 2, math.NaN(), 0, math.Inf(1)}[i%5]; float64(v) != want && (v == v || want == want) {
+				t.Fatalf("element %d of %d is %v, want %v", i, n, v, want)
+			}
+		}
+	}
+}

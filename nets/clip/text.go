@@ -230,31 +230,16 @@ func (t *Text) Run(s *engine.Stream, tokens, ends *engine.Tensor, o TextOptions)
 // their order: the context [N, L, sum of widths] of a net that listens to all of
 // them, as SDXL's. It frees nothing.
 func Concat(s *engine.Stream, hidden ...*engine.Tensor) (*engine.Tensor, error) {
-	width, unit := 0, 0
+	if len(hidden) == 0 {
+		return nil, fmt.Errorf("clip text: no hidden states to concatenate")
+	}
 	for _, h := range hidden {
 		if sh := h.Shape(); len(sh) != 3 || !sh[:2].Equal(hidden[0].Shape()[:2]) {
 			return nil, &layer.ShapeError{Net: "clip text", Input: "hidden states", Have: sh,
 				Want: fmt.Sprintf("%v with another width", hidden[0].Shape())}
 		}
-		width += h.Dim(2)
-		for a, b := h.Dim(2), unit; ; a, b = b, a%b { // the greatest common divisor
-			if b == 0 {
-				unit = a
-				break
-			}
-		}
 	}
-	if width == 0 {
-		return nil, fmt.Errorf("clip text: no hidden states to concatenate")
-	}
-	n, length := hidden[0].Dim(0), hidden[0].Dim(1)
-	y := s.New(hidden[0].DType(), n*length, width/unit, unit)
-	at := 0
-	for _, h := range hidden {
-		embed.Append(s, y, s.View(h, n*length, h.Dim(2)/unit, unit), at, nil)
-		at += h.Dim(2) / unit
-	}
-	return s.View(y, n, length, width), s.Err()
+	return layer.Concat(s, hidden...), s.Err()
 }
 
 // end is where a text is pooled: the first eos. Old configurations say that

@@ -14,13 +14,16 @@ import (
 
 	"parley/engine"
 	"parley/kernels/layout"
+	"parley/nets/bert"
 	"parley/nets/blip"
 	"parley/nets/clip"
 	"parley/nets/decode"
 	"parley/nets/diffusion"
+	"parley/nets/inception"
 	"parley/nets/models"
 	"parley/nets/unet"
 	"parley/nets/vae"
+	"parley/nets/vit"
 	"parley/weights"
 	"parley/weights/convert"
 	"parley/weights/safetensors"
@@ -65,6 +68,9 @@ func openers() map[string]opener {
 		"blip-vision":   part("blip", convert.BLIP, blip.Load, blipVision),
 		"blip-text":     part("blip", convert.BLIP, blip.Load, blipText),
 		"blip-generate": part("blip", convert.BLIP, blip.Load, blipGenerate),
+		"bert":          part("sbert", convert.BERT, bert.Load, sentence),
+		"vit":           part("dino", convert.ViT, vit.Load, vision),
+		"inception":     part("inception", convert.Inception, inception.Load, features),
 		"unet":          part("unet", convert.UNet, unet.Load, unetStep),
 		"vae-decode":    part("vae", convert.VAE, vae.Load, vaeDecode),
 		"vae-encode":    part("vae", convert.VAE, vae.Load, vaeEncode),
@@ -324,6 +330,42 @@ func blipGenerate(m *blip.Model, r *pass) error {
 	}
 	r.out["sequences"] = engine.FromI32(flat, len(texts), longest)
 	return nil
+}
+
+func sentence(m *bert.Model, r *pass) error {
+	ids, err := r.ids("input_ids")
+	if err != nil {
+		return err
+	}
+	h, err := m.Forward(r.s, ids)
+	if err != nil {
+		return err
+	}
+	return r.give("last_hidden_state", h)
+}
+
+func vision(m *vit.Model, r *pass) error {
+	x, err := r.map4("pixel_values")
+	if err != nil {
+		return err
+	}
+	h, err := m.Forward(r.s, x)
+	if err != nil {
+		return err
+	}
+	return r.give("last_hidden_state", h)
+}
+
+func features(m *inception.Model, r *pass) error {
+	x, err := r.map4("pixel_values")
+	if err != nil {
+		return err
+	}
+	y, err := m.Forward(r.s, x)
+	if err != nil {
+		return err
+	}
+	return r.give("features", y)
 }
 
 func unetStep(m *unet.Model, r *pass) error {

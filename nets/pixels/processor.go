@@ -15,7 +15,7 @@ import (
 )
 
 // Processor makes a net's input of pictures, as a preprocessor_config.json
-// says (transformers' CLIPImageProcessor and BlipImageProcessor).
+// says (transformers' CLIPImageProcessor, BlipImageProcessor and ViTImageProcessor).
 type Processor struct {
 	Shortest      int // the shorter side after resizing; 0: Width x Height
 	Longest       int // the longer side, where Shortest is 0
@@ -41,6 +41,13 @@ func CLIP(size int) *Processor {
 // BLIP resizes to a square.
 func BLIP(size int) *Processor {
 	return &Processor{Width: size, Height: size, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}
+}
+
+// DINO is how DINO's own evaluation prepares pictures, with ImageNet's mean and
+// deviation: the shorter side to 256 for a net of 224 pixels, of which the middle.
+func DINO(size int) *Processor {
+	return &Processor{Shortest: size * 256 / 224, Filter: Bicubic, CropW: size, CropH: size, Torch: true, Scale: 1. / 255,
+		Mean: [3]float64{0.485, 0.456, 0.406}, Std: [3]float64{0.229, 0.224, 0.225}}
 }
 
 // ReadProcessor reads how pictures are prepared for a net from a model's folder:
@@ -85,7 +92,7 @@ func ReadOpenCLIP(fsys fs.FS, dir string, def *Processor) (*Processor, error) {
 // for inference: the size is the net's.
 func parseOpenCLIP(c weights.Config, size int) (*Processor, error) {
 	r := c.Reader()
-	p := &Processor{Filter: Bicubic, Scale: 1. / 255, CropW: size, CropH: size, Torch: true}
+	p := &Processor{Filter: Bicubic, Scale: 1. / 255, CropW: size, CropH: size, Torch: true, Mean: mean, Std: std}
 	if r.OneOf("interpolation", "bicubic", "bicubic", "bilinear", "random") == "bilinear" {
 		p.Filter = Bilinear
 	}
@@ -103,10 +110,11 @@ func parseOpenCLIP(c weights.Config, size int) (*Processor, error) {
 	return p, r.Err()
 }
 
-// normalise reads the mean and the deviation, three numbers or one.
+// normalise reads the mean and the deviation, three numbers or one; what is not said
+// stays.
 func (p *Processor) normalise(r *weights.Reader, keys ...string) {
-	copy(p.Mean[:], r.Floats(keys[0], 3, mean[:]))
-	copy(p.Std[:], r.Floats(keys[1], 3, std[:]))
+	copy(p.Mean[:], r.Floats(keys[0], 3, p.Mean[:]))
+	copy(p.Std[:], r.Floats(keys[1], 3, p.Std[:]))
 	for _, v := range p.Std {
 		if v <= 0 {
 			r.Fail(fmt.Errorf("%s holds %v, want more than 0", keys[1], v))
@@ -125,11 +133,17 @@ func ParseProcessor(fsys fs.FS, path string) (*Processor, error) {
 
 func parseProcessor(c weights.Config) (*Processor, error) {
 	r, file := c.Reader(), c.File()
-	p := &Processor{Filter: Filter(r.Int("resample", int(Bicubic))), Scale: 1, Std: [3]float64{1, 1, 1}}
+	kind := r.String("image_processor_type", r.String("feature_extractor_type", ""))
+	vit := strings.HasPrefix(kind, "ViT")
+	filter := Bicubic
+	if vit {
+		filter = Bilinear
+	}
+	p := &Processor{Filter: Filter(r.Int("resample", int(filter))), Scale: 1, Std: [3]float64{1, 1, 1}}
 	if p.Filter < Nearest || p.Filter > Box {
 		r.Fail(fmt.Errorf("%s: resample is %d, supported: 0 to 4", file, p.Filter))
 	}
-	clip := c.Has("crop_size") || strings.HasPrefix(r.String("image_processor_type", ""), "CLIPImageProcessor") ||
+	clip := c.Has("crop_size") && !vit || strings.HasPrefix(r.String("image_processor_type", ""), "CLIPImageProcessor") ||
 		r.String("feature_extractor_type", "") == "CLIPFeatureExtractor"
 	square := r.Bool("default_to_square", !clip) || r.Bool("use_square_size", false)
 	if !r.Bool("do_resize", true) {
@@ -141,7 +155,7 @@ func parseProcessor(c weights.Config) (*Processor, error) {
 		if _, isMap := c["size"].(map[string]any); !isMap && !square && p.Width == p.Height {
 			p.Shortest, p.Width, p.Height = p.Width, 0, 0
 		}
-	case r.Bool("use_square_size", false):
+	case r.Bool("use_square_size", false) || vit:
 		p.Width, p.Height = 224, 224
 	case clip:
 		p.Shortest = 224
@@ -159,6 +173,10 @@ func parseProcessor(c weights.Config) (*Processor, error) {
 		p.Scale = r.Float("rescale_factor", 1./255)
 	}
 	if r.Bool("do_normalize", true) {
+		p.Mean, p.Std = mean, std
+		if vit {
+			p.Mean, p.Std = [3]float64{0.5, 0.5, 0.5}, [3]float64{0.5, 0.5, 0.5}
+		}
 		p.normalise(r, "image_mean", "image_std")
 	}
 	r.Only("do_pad", false, "pictures are not padded")

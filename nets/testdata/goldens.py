@@ -221,4 +221,5 @@ def main():
         use_quant_conv=False, use_post_quant_conv=False)
 
 
-main()
+if __name__ == "__main__":
+    main()

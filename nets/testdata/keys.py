@@ -22,6 +22,7 @@ def transformer(cls):
         if k in keys: keys[k] = None
     # What older versions saved, and what quantised checkpoints say.
     keys.update(torch_dtype=None, quantization_config=None, use_bfloat16=False, torchscript=False, pruned_heads=None, tie_encoder_decoder=False, add_cross_attention=False)
+    if cls is transformers.BertConfig: keys.update(position_embedding_type="absolute")
     if cls is transformers.CLIPConfig: keys.update(text_config_dict=None, vision_config_dict=None)
     return keys
 
@@ -40,11 +41,12 @@ def processor(cls):
 
 
 out = {c.__name__: transformer(c) for c in (transformers.CLIPConfig, transformers.CLIPTextConfig, transformers.CLIPVisionConfig,
-                                            transformers.BlipConfig, transformers.BlipTextConfig, transformers.BlipVisionConfig)}
+                                            transformers.BlipConfig, transformers.BlipTextConfig, transformers.BlipVisionConfig,
+                                            transformers.BertConfig, transformers.ViTConfig)}
 out |= {c.__name__: diffuser(c) for c in (diffusers.UNet2DConditionModel, diffusers.AutoencoderKL, diffusers.PNDMScheduler, diffusers.DDIMScheduler,
                                           diffusers.EulerDiscreteScheduler, diffusers.EulerAncestralDiscreteScheduler,
                                           diffusers.DPMSolverMultistepScheduler, diffusers.LCMScheduler)}
-out |= {c.__name__: processor(c) for c in (transformers.CLIPImageProcessor, transformers.BlipImageProcessor)}
+out |= {c.__name__: processor(c) for c in (transformers.CLIPImageProcessor, transformers.BlipImageProcessor, transformers.ViTImageProcessor)}
 with open(os.path.join(HERE, "keys.json"), "w") as f:
     json.dump(plain(out), f, indent=1, sort_keys=True)
     f.write("\n")

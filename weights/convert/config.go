@@ -66,6 +66,12 @@ func (a Assume) Config(part string, set *weights.Set) (weights.Config, error) {
 	case TextEncoder:
 		c = s.text("")
 		c["architectures"] = []string{"CLIPTextModel"}
+	case ViT:
+		c = s.vit()
+	case Inception: // there is one
+		c = weights.Config{}
+	case BERT:
+		s.fail(fmt.Errorf("%s: its heads are not told by its tensors: its config.json is needed", set.Origin()))
 	default:
 		return nil, fmt.Errorf("configuration of %q: no such part", part)
 	}

@@ -2,7 +2,8 @@
 // those that transformers 5 and diffusers 0.42 save, which our nets read.
 //
 // It knows Hugging Face's folders, old ones too, ldm's single files of Stable
-// Diffusion 1 and 2, Salesforce's BLIP, OpenAI's CLIP and open_clip.
+// Diffusion 1 and 2, Salesforce's BLIP, OpenAI's CLIP and open_clip, BERT, DINO's
+// vision transformers and the Inception v3 of FID.
 package convert
 
 import (
@@ -27,6 +28,9 @@ const (
 	UNet        = "unet"
 	VAE         = "vae"
 	TextEncoder = "text_encoder"
+	BERT        = "bert"
+	ViT         = "vit"
+	Inception   = "inception"
 )
 
 // UnknownError says that a checkpoint has none of the known layouts.
@@ -36,11 +40,11 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("%s: not a checkpoint of CLIP, BLIP or Stable Diffusion; it begins with %s", e.File, strings.Join(e.Names, ", "))
+	return fmt.Sprintf("%s: not a checkpoint of CLIP, BLIP, Stable Diffusion, BERT, ViT or Inception v3; it begins with %s", e.File, strings.Join(e.Names, ", "))
 }
 
 // Canonical splits a checkpoint into its parts (CLIP, BLIP, UNet, VAE,
-// TextEncoder) under their canonical names. The parts share the data of the
+// TextEncoder, BERT, ViT, Inception) under their canonical names. The parts share the data of the
 // set, which has to stay open while they are used. Buffers that are no weights
 // (position_ids, the noise schedule, EMA copies) are dropped. A checkpoint of
 // another kind or task is a TaskError.
@@ -102,6 +106,19 @@ func canonical(set *weights.Set) (map[string]*weights.Set, error) {
 		c.each("", VAE, hfVAE)
 	case in.has("embeddings.token_embedding.weight"), in.has("text_model.embeddings.token_embedding.weight"):
 		c.each("", TextEncoder, textEncoder)
+	case in.under("embeddings.word_embeddings."):
+		c.each("", BERT, bert)
+	case in.under("bert.embeddings.word_embeddings."):
+		c.each("bert.", BERT, bert)
+	case in.has("embeddings.patch_embeddings.projection.weight"):
+		c.each("", ViT, same)
+	case in.has("vit.embeddings.patch_embeddings.projection.weight"):
+		c.each("vit.", ViT, same)
+	case in.has("patch_embed.proj.weight") && in.has("pos_embed"):
+		c.each("", ViT, dino)
+		c.about[dinoLayout] = true
+	case in.has("Conv2d_1a_3x3.conv.weight"):
+		c.each("", Inception, same)
 	default:
 		names := set.Names()
 		return nil, &UnknownError{File: set.Origin(), Names: names[:min(len(names), 4)]}

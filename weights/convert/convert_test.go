@@ -96,7 +96,8 @@ func TestRefused(t *testing.T) {
 		want    string
 		entries []weights.Entry
 	}{
-		{"f: not a checkpoint of CLIP, BLIP or Stable Diffusion; it begins with a, b", []weights.Entry{entry("b", 1), entry("a", 1)}},
+		{"f: not a checkpoint of CLIP, BLIP, Stable Diffusion, BERT, ViT or Inception v3; it begins with a, b",
+			[]weights.Entry{entry("b", 1), entry("a", 1)}},
 		{"a Stable Diffusion XL checkpoint", []weights.Entry{entry("model.diffusion_model.out.0.bias", 1),
 			entry("conditioner.embedders.0.x", 1)}},
 		{"a CLIP with a ResNet", []weights.Entry{entry("visual.layer1.0.conv1.weight", 1)}},

@@ -31,11 +31,16 @@ const bertWords = 30522
 
 // LoadBERT reads vocab.txt of a folder, or its tokenizer.json. A vocabulary of
 // 30522 words gets BLIP's [DEC] and [ENC].
-func LoadBERT(fsys fs.FS, dir string) (*BERT, error) {
+func LoadBERT(fsys fs.FS, dir string) (*BERT, error) { return loadBERT(fsys, dir, true) }
+
+// LoadSBERT is LoadBERT without BLIP's tokens, which a BERT does not know.
+func LoadSBERT(fsys fs.FS, dir string) (*BERT, error) { return loadBERT(fsys, dir, false) }
+
+func loadBERT(fsys fs.FS, dir string, blip bool) (*BERT, error) {
 	file := path.Join(dir, "vocab.txt")
 	data, err := fs.ReadFile(fsys, file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return loadBERTJSON(fsys, dir)
+		return loadBERTJSON(fsys, dir, blip)
 	}
 	if err != nil {
 		return nil, err
@@ -48,10 +53,10 @@ func LoadBERT(fsys fs.FS, dir string) (*BERT, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBERT(t, s, nil)
+	return newBERT(t, s, nil, blip)
 }
 
-func loadBERTJSON(fsys fs.FS, dir string) (*BERT, error) {
+func loadBERTJSON(fsys fs.FS, dir string, blip bool) (*BERT, error) {
 	file := path.Join(dir, "tokenizer.json")
 	js, err := readTokenizerJSON(fsys, file, "WordPiece")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -68,7 +73,7 @@ func loadBERTJSON(fsys fs.FS, dir string) (*BERT, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBERT(t, s, js)
+	return newBERT(t, s, js, blip)
 }
 
 // parseWords reads a word a line; of words that are there twice the last counts.
@@ -90,7 +95,8 @@ func parseWords(file string, data []byte) (*table, error) {
 	return t, nil
 }
 
-func newBERT(t *table, s *settings, js *tokenizerJSON) (*BERT, error) {
+// newBERT adds BLIP's tokens where they are asked for and missing.
+func newBERT(t *table, s *settings, js *tokenizerJSON, blip bool) (*BERT, error) {
 	b := &BERT{t: t, lower: true, spaced: true}
 	var strip *bool
 	if js != nil && len(js.Normalizer) > 0 {
@@ -137,7 +143,7 @@ func newBERT(t *table, s *settings, js *tokenizerJSON) (*BERT, error) {
 		b.longest = max(b.longest, len(w))
 	}
 	t.normalize = b.normalize
-	blip := len(t.words) == bertWords
+	blip = blip && len(t.words) == bertWords
 	s.apply(t)
 	if blip {
 		for _, w := range []string{"[DEC]", "[ENC]"} {

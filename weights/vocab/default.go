@@ -163,5 +163,5 @@ func DefaultBERT() (*BERT, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBERT(t, defaults(bertTokens), nil)
+	return newBERT(t, defaults(bertTokens), nil, true)
 }

@@ -2,6 +2,7 @@ package wmd
 
 import (
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -185,6 +186,40 @@ func BenchmarkDistance(b *testing.B) {
 	for b.Loop() {
 		if _, err := v.Distance(words[:12], words[12:]); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestPOT holds the distance against POT's network simplex (testdata/wmd.py), up to
+// 60 different words a side, which are moved in parts.
+func TestPOT(t *testing.T) {
+	data, err := os.ReadFile("testdata/pairs.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pairs []struct {
+		A, B           string
+		Distance, Unit float64
+	}
+	if err := json.Unmarshal(data, &pairs); err != nil || len(pairs) < 36 {
+		t.Fatalf("%d pairs, %v", len(pairs), err)
+	}
+	v, err := Open("testdata/vectors.txt", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unit := range []bool{false, true} {
+		if unit {
+			v.Normalize()
+		}
+		for _, p := range pairs {
+			want := p.Distance
+			if unit {
+				want = p.Unit
+			}
+			if got, err := v.Distance(strings.Fields(p.A), strings.Fields(p.B)); err != nil || !(math.Abs(got-want) <= 1e-6*want) {
+				t.Errorf("unit %t, %.40s, %.40s: %v, want %v (%v)", unit, p.A, p.B, got, want, err)
+			}
 		}
 	}
 }

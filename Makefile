@@ -114,7 +114,7 @@ decoders:
 	python3 nets/pixels/generate.py
 
 # What a machine with a GPU needs beside a checkout to prove and to measure
-# everything: out/gpu.tar.gz (bench/results/README.md). Fails where both are too large
+# everything: out/gpu.tar.xz (bench/results/README.md). Fails where both are too large
 # to be carried.
 gpu-bundle:
 	$(cuda) bench/gpu/bundle

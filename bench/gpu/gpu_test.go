@@ -211,7 +211,7 @@ func TestCounters(t *testing.T) {
 
 // TestBundle: the kit is refused where it could not be carried.
 func TestBundle(t *testing.T) {
-	kit := filepath.Join(t.TempDir(), "gpu.tar.gz")
+	kit := filepath.Join(t.TempDir(), "gpu.tar.xz")
 	if err := os.WriteFile(kit, []byte("a kit"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestImportOrder: a room imports only rooms before it.
@@ -53,5 +57,34 @@ func TestImportOrder(t *testing.T) {
 	}
 	if packages < 25 {
 		t.Errorf("only %d packages", packages)
+	}
+}
+
+// TestLineLength: lines of Go that people write end at column 140.
+func TestLineLength(t *testing.T) {
+	lines := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (path == "out" || path == ".git") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil || strings.HasPrefix(string(data), "// Code generated") {
+			return err
+		}
+		for i, l := range strings.Split(string(data), "\n") {
+			if lines++; utf8.RuneCountInString(l) > 140 && !strings.HasPrefix(l, "//go:") {
+				t.Errorf("%s:%d has %d columns", path, i+1, utf8.RuneCountInString(l))
+			}
+		}
+		return nil
+	})
+	if err != nil || lines < 10_000 {
+		t.Errorf("%d lines, %v", lines, err)
 	}
 }

@@ -142,7 +142,8 @@ func read(t *testing.T, path string) string {
 
 // experiment is one of toys.
 func experiment(set *coco.Set, task string) Experiment {
-	e := Experiment{Set: set, Settings: Settings{Task: task, Shard: "1/1", K: 3, Seed: 5, Drawings: 1, Redraw: true, Draw: Draw{Steps: 4, UNet: 4}},
+	e := Experiment{Set: set, Settings: Settings{Task: task, Shard: "1/1", K: 3, Seed: 5, Drawings: 1, Redraw: true,
+		Draw: Draw{Steps: 4, UNet: 4}},
 		Loop: rerank.Loop{Captioner: toy{}, Painter: toy{}, Judge: toy{}, K: 3, RedrawDuplicates: true}, Scorers: []Scorer{CLIP(task, toy{})}}
 	if task == Image {
 		e.Beam = toy{}

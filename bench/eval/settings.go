@@ -175,7 +175,8 @@ func (s *Settings) flat() map[string]string {
 	}
 	walk("", v)
 	maps.DeleteFunc(out, func(name, _ string) bool {
-		return name == "machine" || name == "data.name" || name == "data.images" || strings.HasPrefix(name, "models.") && strings.HasSuffix(name, ".path")
+		return name == "machine" || name == "data.name" || name == "data.images" || strings.HasPrefix(name, "models.") &&
+			strings.HasSuffix(name, ".path")
 	})
 	return out
 }

@@ -172,7 +172,8 @@ func TestEarlierRuns(t *testing.T) {
 func TestLike(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a.png"), filepath.Join(t.TempDir(), "b.png")
 	// With every option that changes a drawing.
-	if code, _, errs := call(t, "draw", "--steps", "4", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96", "--height",
+	if code, _, errs := call(t, "draw", "--steps", "4", "--seed", "9", "--negative", "naïve 猫", "--scheduler", "ddim", "--width", "96",
+		"--height",
 		"80", "--guidance", "3.5", "--clip-skip", "1", "--long-prompt", "chunks", "--vae-tiling", "on", "--precision", "exact", "--from",
 		"../../nets/pixels/testdata/files/wide.png", "--icc", "--strength", "0.6", "--out", a, "two (cats:1.2), \"here\"\nand there"); code != 0 {
 		t.Fatal(errs)

@@ -83,8 +83,9 @@ func (f *evalFlags) addRun(a *app, c *cobra.Command) {
 	fl.IntVar(&f.set.Limit, "limit", 0, "the first so many items; 0: all")
 	fl.StringVarP(&f.dir, "out", "o", "", "folder of the run")
 	fl.IntVar(&f.each, "at-once", 8, "items that are worked on at once; it changes no result")
-	fl.StringVar(&f.prune, "prune", "", "AFTER:KEEP,… such as 0.3:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
-		"whose predicted clean pictures come closest")
+	fl.StringVar(&f.prune, "prune", "",
+		"AFTER:KEEP,… such as 0.3:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
+			"whose predicted clean pictures come closest")
 	fl.StringVar(&f.keep, "keep", "", "keep drawings as png or webp, both without loss (they are not kept)")
 	f.drawings, f.redraw = 1, true
 }
@@ -301,7 +302,8 @@ func (a *app) evalMerge() *cobra.Command {
 	var dir string
 	c := &cobra.Command{Use: "merge --out DIR SHARD…", Short: "Put the shards of a run together", Args: cobra.MinimumNArgs(1),
 		Example: "  parley eval merge --out runs/nocaps/all runs/nocaps/shard-*",
-		Long: "Writes the folder that a run without shards would have written. Shards of other settings, of other models by their hashes, that are " +
+		Long: "Writes the folder that a run without shards would have written. Shards of other settings, of other models by their " +
+			"hashes, that are " +
 			"missing, that are there twice or that are not complete are refused by name."}
 	c.Flags().StringVarP(&dir, "out", "o", "", "folder of the whole run, which must not be there yet")
 	c.RunE = func(_ *cobra.Command, args []string) error {
@@ -325,7 +327,8 @@ func (a *app) evalReport() *cobra.Command {
 	var follow bool
 	c := &cobra.Command{Use: "report DIR", Short: "Write the paper's table and figures of a run", Args: cobra.ExactArgs(1),
 		Example: "  parley eval report runs/mini\n  parley eval report --follow runs/mini",
-		Long: "Writes DIR/report: index.html, which needs nothing else, report.md, report.json, and each figure as SVG and PNG. It can be written " +
+		Long: "Writes DIR/report: index.html, which needs nothing else, report.md, report.json, and each figure " +
+			"as SVG and PNG. It can be written " +
 			"while the run goes on, of the items that are done."}
 	c.Flags().StringVar(&o.MeteorData, "meteor-data", "", "folder of METEOR's data: pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2")
 	c.Flags().BoolVar(&follow, "follow", false, "write it again each half minute until the run is complete; the page loads itself again")
@@ -373,8 +376,10 @@ func (a *app) evalSweep() *cobra.Command {
 	c := &cobra.Command{Use: "sweep --data mini|FILE|DIR --out DIR", Short: "See what candidates, steps and pruning buy", Args: cobra.NoArgs,
 		Example: "  parley eval sweep --data mini -k 8 --steps 10 --out runs/sweep --try steps=5 --try prune=0.3:0.5,0.4:0.5\n" +
 			"  parley eval sweep --data nocaps_val.json --models models --limit 500 --out runs/sweep --try 'scheduler=dpmpp2m-karras steps=12'",
-		Long: "Runs the experiment as the flags say, and again with each --try; then draws the gain of the choice against the runs of the UNet, in " +
-			"OUT/sweep.html, sweep.json and sweep-*.svg and .png. Each run has a folder in --out and goes on where it was ended. Fewer candidates need " +
+		Long: "Runs the experiment as the flags say, and again with each --try; then draws the gain of the choice " +
+			"against the runs of the UNet, in " +
+			"OUT/sweep.html, sweep.json and sweep-*.svg and .png. Each run has a folder in --out and goes on where it was " +
+			"ended. Fewer candidates need " +
 			"no run of their own. A try names flags: " + strings.Join(tried(), ", ") + "."}
 	f.addRun(a, c)
 	c.Flags().StringArrayVar(&tries, "try", []string{"prune=0.3:0.5,0.4:0.5"}, "FLAG=VALUE… of a cheaper run; may be repeated")

@@ -91,7 +91,8 @@ func evalRows() map[string]flagRow {
 	}
 	rows["eval image min-length"] = flagRow{base: "eval image --data mini --limit 2 -k 2 --steps 2 --max-length 30 --out {O}",
 		set: "--min-length 29", check: changed}
-	rows["eval image drawings"] = flagRow{base: "eval image --data mini --limit 2 -k 2 --steps 2 --out {O}", set: "--drawings 3", check: changed}
+	rows["eval image drawings"] = flagRow{base: "eval image --data mini --limit 2 -k 2 --steps 2 --out {O}", set: "--drawings 3",
+		check: changed}
 	rows["eval image redraw-duplicates"] = flagRow{base: "eval image --data mini --limit 2 -k 2 --steps 2 --top-k 1 --out {O}",
 		set: "--redraw-duplicates=false", check: changed}
 	return rows
@@ -166,7 +167,8 @@ func TestEval(t *testing.T) {
 		var shards []string
 		for i := range 2 {
 			out := filepath.Join(dir, task, fmt.Sprint("shard", i+1))
-			args := strings.Fields(fmt.Sprintf("eval %s --data mini --limit %d -k %d --steps %d --seed 1 --keep png --shard %d/2 --out %s", task, n, k,
+			args := strings.Fields(fmt.Sprintf("eval %s --data mini --limit %d -k %d --steps %d --seed 1 --keep png --shard %d/2 --out %s", task,
+				n, k,
 				steps, i+1, out))
 			if code, _, errs := call(t, args...); code != 0 {
 				t.Fatal(errs)
@@ -189,12 +191,14 @@ func TestEval(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"Table 1.", "Figure 3a.", "Figure 4a.", "Figure 5.", "data:image/svg&#43;xml", "data:image/png", "bootstrap"} {
+		for _, want := range []string{"Table 1.", "Figure 3a.", "Figure 4a.", "Figure 5.", "data:image/svg&#43;xml", "data:image/png",
+			"bootstrap"} {
 			if !bytes.Contains(page, []byte(want)) {
 				t.Errorf("%s: no %q in the page", task, want)
 			}
 		}
-		if bytes.Contains(page, []byte("src=\"http")) || bytes.Contains(page, []byte("http-equiv=\"refresh\"")) || bytes.Contains(page, []byte(">NaN")) {
+		if bytes.Contains(page, []byte("src=\"http")) || bytes.Contains(page, []byte("http-equiv=\"refresh\"")) ||
+			bytes.Contains(page, []byte(">NaN")) {
 			t.Errorf("%s: the page of a run that is complete needs a network, loads itself again or has no numbers", task)
 		}
 		if task == eval.Text {
@@ -257,7 +261,8 @@ func TestEvalSweep(t *testing.T) {
 			}
 		}
 	}
-	for try, want := range map[string]string{"k=2": "want FLAG=VALUE of steps", "steps=0": "want 1 to", "": "names no flag", "steps": "want FLAG"} {
+	for try, want := range map[string]string{"k=2": "want FLAG=VALUE of steps", "steps=0": "want 1 to", "": "names no flag",
+		"steps": "want FLAG"} {
 		if code, _, errs := call(t, "eval", "sweep", "--data", "mini", "--limit", "3", "-k", "4", "--steps", "4", "--out",
 			filepath.Join(dir, eval.Image), "--try", try); code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("--try %q: code %d, %s", try, code, errs)

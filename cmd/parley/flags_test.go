@@ -415,7 +415,8 @@ func elsewhere() map[string]string {
 		"bench diff new":        "TestBenchTurns",
 		"bench diff turns":      "TestBenchTurns",
 	}
-	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-pixels", "max-prompt", "queue", "batch", "cors", "deadline", "jobs", "keep-jobs"} {
+	for _, flag := range []string{"key-file", "max-n", "max-steps", "max-body", "max-pixels", "max-prompt", "queue", "batch", "cors",
+		"deadline", "jobs", "keep-jobs"} {
 		held["serve "+flag] = "TestServe"
 	}
 	held["serve listen"], held["serve grace"] = "TestServeRefuses", "TestServeStops"

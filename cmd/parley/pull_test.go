@@ -16,7 +16,8 @@ import (
 
 // serveHub is a hub with the miniature models under the names of the paper's.
 func serveHub(t *testing.T) *httptest.Server {
-	repos := map[string]string{"Salesforce/blip-image-captioning-base": "blip", "CompVis/stable-diffusion-v1-4": "sd", "openai/clip-vit-base-patch32": "clip"}
+	repos := map[string]string{"Salesforce/blip-image-captioning-base": "blip", "CompVis/stable-diffusion-v1-4": "sd",
+		"openai/clip-vit-base-patch32": "clip"}
 	const commit = "0123456789abcdef0123456789abcdef01234567"
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for id, dir := range repos {
@@ -56,7 +57,8 @@ func serveHub(t *testing.T) *httptest.Server {
 func TestPulledModels(t *testing.T) {
 	t.Setenv("HF_HOME", t.TempDir())
 	t.Setenv("HF_ENDPOINT", serveHub(t).URL)
-	if code, _, errs := call(t, "tokenize", "--bert", "a cat", "--models", "paper"); code != 1 || !strings.Contains(errs, "parley pull blip-base") {
+	if code, _, errs := call(t, "tokenize", "--bert", "a cat", "--models", "paper"); code != 1 ||
+		!strings.Contains(errs, "parley pull blip-base") {
 		t.Fatalf("before the pull: %d %s", code, errs)
 	}
 	code, out, errs := call(t, "pull", "paper", "--json")
@@ -91,7 +93,8 @@ func TestPulledModels(t *testing.T) {
 			t.Errorf("%v: another result than the embedded models'\n%.300s\n%.300s", args, have, want)
 		}
 	}
-	if code, out, errs := call(t, "list"); code != 0 || strings.Count(out, "\n") != 3 || !strings.Contains(out, "blip  blip-base  Salesforce/") {
+	if code, out, errs := call(t, "list"); code != 0 || strings.Count(out, "\n") != 3 ||
+		!strings.Contains(out, "blip  blip-base  Salesforce/") {
 		t.Errorf("list: %d %s %s", code, out, errs)
 	}
 	if code, out, errs := call(t, "rm", "clip-b32"); code != 0 || !strings.Contains(out, "freed") {

@@ -90,7 +90,8 @@ as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
 			return err
 		}
 		defer m.Close()
-		s := serve.New(serve.Options{Key: key, Origins: f.origins, Body: int64(f.body) << 20, Pixels: f.pixels, Text: f.text, N: f.n, Steps: f.steps,
+		s := serve.New(serve.Options{Key: key, Origins: f.origins, Body: int64(f.body) << 20, Pixels: f.pixels, Text: f.text, N: f.n,
+			Steps:    f.steps,
 			Deadline: f.deadline, Version: version(), Names: a.serveNames(), Log: log.New(a.errs, "parley: ", 0), Jobs: kept},
 			func(w work.Watcher) *work.Scheduler {
 				return work.New(m, work.Limits{Waiting: f.waiting, Batch: f.batched}, w)

@@ -143,7 +143,8 @@ func TestServeStops(t *testing.T) {
 		}
 		answers := make(chan int, 1)
 		go func() {
-			resp, err := http.Post(url+"/v1/images/generations", "application/json", strings.NewReader(fmt.Sprintf(`{"prompt": "a", "steps": %d}`, steps)))
+			resp, err := http.Post(url+"/v1/images/generations", "application/json", strings.NewReader(fmt.Sprintf(`{"prompt": "a", "steps": %d}`,
+				steps)))
 			if err != nil {
 				t.Error(err)
 				answers <- 0

@@ -64,7 +64,8 @@ func TestLoad(t *testing.T) {
 			case i%40 == 10: // leaves at once
 				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 				defer cancel()
-				req, _ := http.NewRequestWithContext(ctx, http.MethodPost, w.URL+"/v1/images/generations", strings.NewReader(`{"prompt": "a", "steps": 50}`))
+				req, _ := http.NewRequestWithContext(ctx, http.MethodPost, w.URL+"/v1/images/generations",
+					strings.NewReader(`{"prompt": "a", "steps": 50}`))
 				if resp, err := client.Do(req); err == nil {
 					resp.Body.Close()
 				}
@@ -158,7 +159,8 @@ func TestCancels(t *testing.T) {
 
 // FuzzRoutes: no body makes a fault of the program, or an answer that is no JSON.
 func FuzzRoutes(f *testing.F) {
-	paths := []string{"/v1/images/generations", "/v1/embeddings", "/v1/caption", "/v1/score", "/v1/reconstruct", "/sdapi/v1/txt2img", "/sdapi/v1/img2img",
+	paths := []string{"/v1/images/generations", "/v1/embeddings", "/v1/caption", "/v1/score", "/v1/reconstruct", "/sdapi/v1/txt2img",
+		"/sdapi/v1/img2img",
 		"/sdapi/v1/interrogate", "/sdapi/v1/options", "/sdapi/v1/png-info", "/v1/images/edits", "/v1/images/variations", "/predict"}
 	for i := range paths {
 		f.Add(uint8(i), []byte(`{"prompt": "a", "steps": 1}`))

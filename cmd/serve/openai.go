@@ -8,17 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"mime/multipart"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"parley/cmd/serve/work"
 	"parley/nets/pixels"
-	"parley/nets/schedule"
 )
 
 // openAI registers OpenAI's routes.
@@ -75,108 +71,6 @@ type generation struct {
 	Scheduler      string   `json:"scheduler"`
 	NegativePrompt string   `json:"negative_prompt"`
 	Strength       *float64 `json:"strength"` // with a picture
-}
-
-// sizeOf reads "WxH".
-func sizeOf(param, text string) (w, h int, err error) {
-	a, b, ok := strings.Cut(text, "x")
-	w, e1 := strconv.Atoi(a)
-	h, e2 := strconv.Atoi(b)
-	if !ok || e1 != nil || e2 != nil {
-		return 0, 0, wrong(param, "%q is no size: want WxH", text)
-	}
-	return w, h, nil
-}
-
-// drawing checks what all routes can ask of a drawing.
-type asked struct {
-	prompt, negative string
-	seed             *int64
-	steps            *int
-	guidance         *float64
-	scheduler        string
-	w, h             int // 0: the model's, or the picture's
-	init             *pixels.Image
-	strength         *float64
-	chunks           bool
-}
-
-// drawing makes a drawing of what is asked for; the first seed is told in it.
-func (s *Server) drawing(a asked) (work.Drawing, error) {
-	d := work.Drawing{Prompt: a.prompt, Negative: a.negative, Chunks: a.chunks, Init: a.init, Options: s.work.SD.Defaults.Options}
-	o := &d.Options
-	if len(a.prompt)+len(a.negative) > s.o.Text {
-		return d, wrong("prompt", "a prompt may have %d bytes", s.o.Text)
-	}
-	if d.Seed = uint64(rand.Int64N(1 << 32)); a.seed != nil && *a.seed >= 0 {
-		d.Seed = uint64(*a.seed)
-	}
-	if o.Steps = min(o.Steps, s.o.Steps); a.steps != nil {
-		o.Steps = *a.steps
-	}
-	if o.Steps < 1 || o.Steps > s.o.Steps {
-		return d, wrong("steps", "%d: want 1 to %d", o.Steps, s.o.Steps)
-	}
-	if a.guidance != nil {
-		o.Guidance = *a.guidance
-	}
-	if !(o.Guidance >= 0 && o.Guidance <= 100) {
-		return d, wrong("guidance", "%v: want 0 to 100", o.Guidance)
-	}
-	if a.scheduler != "" {
-		if !slices.Contains(schedule.Kinds, a.scheduler) {
-			return d, wrong("scheduler", "%q: want one of %s", a.scheduler, strings.Join(schedule.Kinds, ", "))
-		}
-		o.Scheduler = a.scheduler
-	}
-	if a.init != nil {
-		if o.Strength = 0.8; a.strength != nil {
-			o.Strength = *a.strength
-		}
-		if !(o.Strength > 0 && o.Strength <= 1) {
-			return d, wrong("strength", "%v: want more than 0, at most 1", o.Strength)
-		}
-		o.Width, o.Height = s.work.SD.SizeOf(a.init, a.w, a.h)
-	} else {
-		if a.strength != nil {
-			return d, wrong("strength", "is for a drawing that starts from a picture")
-		}
-		if a.w != 0 || a.h != 0 {
-			o.Width, o.Height = a.w, a.h
-		}
-	}
-	if step := s.work.SD.VAE.Factor; o.Width < step || o.Height < step || o.Width%step != 0 || o.Height%step != 0 {
-		return d, wrong("size", "%dx%d: width and height have to be multiples of %d", o.Width, o.Height, step)
-	}
-	if o.Width > s.o.Pixels/o.Height {
-		return d, &apiError{http.StatusRequestEntityTooLarge, "too_large", "size", fmt.Sprintf("size: %dx%d: a picture may have %d pixels", o.Width, o.Height, s.o.Pixels)}
-	}
-	return d, s.work.Fits(d)
-}
-
-// series are n drawings, with the seeds from the first one's on.
-func (s *Server) series(param string, d work.Drawing, n *int) ([]work.Drawing, error) {
-	count := 1
-	if n != nil {
-		count = *n
-	}
-	if count < 1 || count > s.o.N {
-		return nil, wrong(param, "%d: want 1 to %d", count, s.o.N)
-	}
-	list := make([]work.Drawing, count)
-	for i := range list {
-		list[i] = d
-		list[i].Seed += uint64(i)
-	}
-	return list, nil
-}
-
-// known refuses a model that is not the one there is.
-func known(model string, names ...string) error {
-	if model == "" || slices.Contains(names, model) {
-		return nil
-	}
-	return &apiError{http.StatusNotFound, "model_not_found", "model", fmt.Sprintf("model: there is no %q here, but %s", model, strings.Join(names, ", "))}
 }
 
 func (s *Server) generations(w http.ResponseWriter, r *http.Request) {
@@ -325,7 +219,8 @@ func (s *Server) generateStream(w http.ResponseWriter, r *http.Request, g genera
 				events <- event{err: err}
 				return
 			}
-			picture(i, m, "image_generation.completed", map[string]any{"usage": map[string]int{"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}})
+			picture(i, m, "image_generation.completed", map[string]any{"usage": map[string]int{"input_tokens": 0, "output_tokens": 0,
+				"total_tokens": 0}})
 		})
 		if err != nil {
 			events <- event{err: err}
@@ -413,12 +308,14 @@ func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation
 	return g, m, err
 }
 
-var formFields = []string{"model", "n", "size", "response_format", "user", "output_format", "output_compression", "seed", "steps", "guidance",
+var formFields = []string{"model", "n", "size", "response_format", "user", "output_format", "output_compression", "seed", "steps",
+	"guidance",
 	"scheduler", "negative_prompt", "strength"}
 
 // edits draws a text from a picture on.
 func (s *Server) edits(w http.ResponseWriter, r *http.Request) {
-	g, m, err := s.formGeneration(r, append([]string{"prompt", "quality", "background", "stream", "partial_images", "input_fidelity"}, formFields...)...)
+	g, m, err := s.formGeneration(r, append([]string{"prompt", "quality", "background", "stream", "partial_images", "input_fidelity"},
+		formFields...)...)
 	if err == nil && g.Prompt == "" {
 		err = wrong("prompt", "is needed")
 	}
@@ -495,94 +392,4 @@ func (s *Server) embeddings(r *http.Request) (any, error) {
 	}
 	return map[string]any{"object": "list", "data": data, "model": s.o.Names.CLIP,
 		"usage": map[string]int{"prompt_tokens": 0, "total_tokens": 0}}, nil
-}
-
-// input is a text or a picture.
-type input struct {
-	text  string
-	image *pixels.Image
-}
-
-// mostInputs is how many texts and pictures one request may have, as OpenAI has it.
-const mostInputs = 2048
-
-func (s *Server) inputs(raw json.RawMessage) ([]input, error) {
-	if len(raw) == 0 {
-		return nil, wrong("input", "is needed")
-	}
-	var one string
-	if json.Unmarshal(raw, &one) == nil {
-		raw = json.RawMessage("[" + string(raw) + "]")
-	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, wrong("input", "want a text, or a list of texts and pictures")
-	}
-	if len(list) == 0 || len(list) > mostInputs {
-		return nil, wrong("input", "%d entries: want 1 to %d", len(list), mostInputs)
-	}
-	out := make([]input, len(list))
-	for i, e := range list {
-		param := fmt.Sprintf("input[%d]", i)
-		text := ""
-		if json.Unmarshal(e, &text) == nil {
-			out[i].text = text
-		} else {
-			var v struct {
-				Text  *string `json:"text"`
-				Image *string `json:"image"`
-			}
-			d := json.NewDecoder(strings.NewReader(string(e)))
-			d.DisallowUnknownFields()
-			if err := d.Decode(&v); err != nil || (v.Text == nil) == (v.Image == nil) {
-				return nil, wrong(param, `want a text, {"text": …} or {"image": base64}; token ids are not taken`)
-			}
-			if v.Image != nil {
-				var err error
-				if out[i].image, err = s.picture(param, *v.Image); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			out[i].text = *v.Text
-		}
-		if out[i].text == "" || len(out[i].text) > s.o.Text {
-			return nil, wrong(param, "a text has 1 to %d bytes", s.o.Text)
-		}
-	}
-	return out, nil
-}
-
-// embed embeds inputs in their order.
-func (s *Server) embed(r *http.Request, inputs []input) ([][]float32, error) {
-	rows := make([][]float32, len(inputs))
-	var texts []string
-	var places []int
-	results := make(chan error, len(inputs)+1)
-	n := 0
-	for i, in := range inputs {
-		if in.image == nil {
-			texts, places = append(texts, in.text), append(places, i)
-			continue
-		}
-		n++
-		go func() {
-			var err error
-			rows[i], err = s.work.EmbedPicture(r.Context(), client(r), in.image)
-			results <- err
-		}()
-	}
-	var err error
-	if len(texts) > 0 {
-		var some [][]float32
-		if some, err = s.work.EmbedTexts(r.Context(), client(r), texts); err == nil {
-			for j, i := range places {
-				rows[i] = some[j]
-			}
-		}
-	}
-	for range n {
-		err = errors.Join(err, <-results)
-	}
-	return rows, err
 }

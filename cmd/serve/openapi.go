@@ -21,27 +21,32 @@ type operation struct {
 // lists is in its own documentation.
 func operations() []operation {
 	type text = map[string]string
-	generationForm := append([]string{"@image", "prompt", "quality", "background", "stream", "partial_images", "input_fidelity"}, formFields...)
+	generationForm := append([]string{"@image", "prompt", "quality", "background", "stream", "partial_images", "input_fidelity"},
+		formFields...)
 	list := []operation{
 		{pattern: "GET /v1/models", tag: "OpenAI", summary: "The models that are loaded"},
 		{pattern: "POST /v1/images/generations", tag: "OpenAI", summary: "Draw a text", body: generation{}, events: true},
 		{pattern: "POST /v1/images/edits", tag: "OpenAI", summary: "Draw a text from a picture on", form: generationForm, events: true},
-		{pattern: "POST /v1/images/variations", tag: "OpenAI", summary: "Draw what BLIP says of a picture, from the picture on", form: append([]string{"@image"}, formFields...)},
+		{pattern: "POST /v1/images/variations", tag: "OpenAI", summary: "Draw what BLIP says of a picture, from the picture on",
+			form: append([]string{"@image"}, formFields...)},
 		{pattern: "POST /v1/embeddings", tag: "OpenAI", summary: "CLIP's embeddings of texts and pictures", body: embeddingsRequest{}},
 		{pattern: "GET /v1/files/{name}", tag: "OpenAI", summary: "A picture of an answer, for an hour", mime: "image/png"},
 		{pattern: "POST /v1/caption", tag: "Parley", summary: "Describe a picture", body: captionRequest{}},
 		{pattern: "POST /v1/score", tag: "Parley", summary: "Cosines of pictures and texts, a row for each picture", body: scoreRequest{}},
-		{pattern: "POST /v1/reconstruct", tag: "Parley", summary: "Let captions and drawings choose each other", body: reconstruction{}, events: true},
+		{pattern: "POST /v1/reconstruct", tag: "Parley", summary: "Let captions and drawings choose each other", body: reconstruction{},
+			events: true},
 		{pattern: "GET /v1/jobs", tag: "Parley", summary: "The reconstructions that are kept, the newest first"},
 		{pattern: "GET /v1/jobs/{id}", tag: "Parley", summary: "A reconstruction and its result"},
 		{pattern: "DELETE /v1/jobs/{id}", tag: "Parley", summary: "Cancel a reconstruction"},
 		{pattern: "POST /sdapi/v1/txt2img", tag: "AUTOMATIC1111", summary: "Draw a text", body: webRequest{}},
 		{pattern: "POST /sdapi/v1/img2img", tag: "AUTOMATIC1111", summary: "Draw a text from a picture on", body: webRequest{}},
 		{pattern: "POST /sdapi/v1/interrogate", tag: "AUTOMATIC1111", summary: "Describe a picture", body: text{}},
-		{pattern: "POST /sdapi/v1/options", tag: "AUTOMATIC1111", summary: "Take what changes nothing, refuse the rest by name", body: map[string]any{}},
+		{pattern: "POST /sdapi/v1/options", tag: "AUTOMATIC1111", summary: "Take what changes nothing, refuse the rest by name",
+			body: map[string]any{}},
 		{pattern: "POST /sdapi/v1/png-info", tag: "AUTOMATIC1111", summary: "How a PNG was drawn", body: text{}},
 		{pattern: "GET /ping", tag: "Immich", summary: "pong", mime: "text/plain"},
-		{pattern: "POST /predict", tag: "Immich", summary: "CLIP's embedding of a picture or a text", form: []string{"entries", "text", "@image"}},
+		{pattern: "POST /predict", tag: "Immich", summary: "CLIP's embedding of a picture or a text",
+			form: []string{"entries", "text", "@image"}},
 		{pattern: "GET /healthz", tag: "Operations", summary: "The process answers", mime: "text/plain"},
 		{pattern: "GET /readyz", tag: "Operations", summary: "The server takes work", mime: "text/plain"},
 		{pattern: "GET /metrics", tag: "Operations", summary: "Prometheus' metrics", mime: "text/plain"},
@@ -59,7 +64,8 @@ func operations() []operation {
 // webGets and webPosts are routes of AUTOMATIC1111's without a body that matters.
 var (
 	webGets = []string{"progress", "options", "memory", "samplers", "schedulers", "sd-models", "cmd-flags", "embeddings", "scripts", "sd-vae",
-		"sd-modules", "upscalers", "latent-upscale-modes", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "script-info", "loras"}
+		"sd-modules", "upscalers", "latent-upscale-modes", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles",
+		"script-info", "loras"}
 	webPosts = []string{"interrupt", "skip", "refresh-checkpoints", "refresh-vae", "refresh-loras"}
 )
 
@@ -90,13 +96,15 @@ func description(version string) object {
 		if o.events {
 			content["text/event-stream"] = object{"schema": object{"type": "string"}}
 		}
-		fails := object{"description": "An error, with what would be right", "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Error"}}}}
+		fails := object{"description": "An error, with what would be right",
+			"content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Error"}}}}
 		op := object{"summary": o.summary, "tags": []string{o.tag}, "operationId": id(method, path),
 			"responses": object{"200": object{"description": "Done", "content": content}, "default": fails}}
 		var parameters []object
 		for _, part := range strings.Split(path, "/") {
 			if name, ok := strings.CutPrefix(part, "{"); ok {
-				parameters = append(parameters, object{"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true, "schema": object{"type": "string"}})
+				parameters = append(parameters, object{"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true,
+					"schema": object{"type": "string"}})
 			}
 		}
 		if parameters != nil {
@@ -114,17 +122,20 @@ func description(version string) object {
 					fields[f] = object{"type": "string"}
 				}
 			}
-			op["requestBody"] = object{"required": true, "content": object{"multipart/form-data": object{"schema": object{"type": "object", "properties": fields}}}}
+			op["requestBody"] = object{"required": true, "content": object{"multipart/form-data": object{"schema": object{"type": "object",
+				"properties": fields}}}}
 		}
 		item[strings.ToLower(method)] = op
 	}
 	return object{
 		"openapi": "3.1.0",
-		"info":    object{"title": "Parley", "version": version, "description": "Captions, drawings, embeddings, and the reconstructions in which they choose each other."},
-		"paths":   paths,
+		"info": object{"title": "Parley", "version": version,
+			"description": "Captions, drawings, embeddings, and the reconstructions in which they choose each other."},
+		"paths": paths,
 		"components": object{
 			"schemas": object{"Error": object{"type": "object", "properties": object{"error": object{"type": "object", "properties": object{
-				"message": object{"type": "string"}, "type": object{"type": "string"}, "param": object{"type": []string{"string", "null"}}, "code": object{"type": "string"}}}}}},
+				"message": object{"type": "string"}, "type": object{"type": "string"}, "param": object{"type": []string{"string",
+					"null"}}, "code": object{"type": "string"}}}}}},
 			"securitySchemes": object{"bearer": object{"type": "http", "scheme": "bearer"}, "basic": object{"type": "http", "scheme": "basic"}},
 		},
 		"security": []object{{}, {"bearer": []string{}}, {"basic": []string{}}},

@@ -60,7 +60,8 @@ func TestPage(t *testing.T) {
 	js := func(code string, v any) chromedp.Action { return chromedp.Evaluate(code, v) }
 	// until waits for a status.
 	until := func(section, part string) chromedp.Action {
-		return chromedp.Poll(`document.querySelector('#`+section+` .status').textContent.includes('`+part+`')`, nil, chromedp.WithPollingTimeout(90*time.Second))
+		return chromedp.Poll(`document.querySelector('#`+section+` .status').textContent.includes('`+part+`')`, nil,
+			chromedp.WithPollingTimeout(90*time.Second))
 	}
 	err := chromedp.Run(ctx,
 		chromedp.Navigate(w.URL),
@@ -104,7 +105,8 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v; the page says %q, %q, %q", err, status, text, many)
 	}
-	if chosen != 1 || textChosen != 1 || board != 2 || again != 2 || lines != 3 || !strings.Contains(csv, "second.png") || many != "3 of 3 described." {
+	if chosen != 1 || textChosen != 1 || board != 2 || again != 2 || lines != 3 || !strings.Contains(csv, "second.png") ||
+		many != "3 of 3 described." {
 		t.Errorf("%d and %d chosen, %d on the board, %d lines, %q: %q", chosen, textChosen, board, lines, csv, many)
 	}
 }

@@ -130,7 +130,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.o.Key != "" && !open(r.URL.Path) && !s.allowed(r) {
 		h.Set("WWW-Authenticate", `Basic realm="parley"`)
-		s.fail(seen, r, &apiError{http.StatusUnauthorized, "invalid_api_key", "", "an API key is wanted: Authorization: Bearer KEY, or HTTP Basic with it as the password"})
+		s.fail(seen, r, &apiError{http.StatusUnauthorized, "invalid_api_key", "",
+			"an API key is wanted: Authorization: Bearer KEY, or HTTP Basic with it as the password"})
 		return
 	}
 	s.mux.ServeHTTP(seen, r)

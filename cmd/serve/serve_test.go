@@ -241,7 +241,8 @@ func TestGenerations(t *testing.T) {
 // TestStream: events come with partial pictures, then the finished one.
 func TestStream(t *testing.T) {
 	w := newWorld(t, nil)
-	events := w.events(t, "/v1/images/generations", object{"prompt": "a cat", "n": 2, "seed": 3, "steps": 6, "stream": true, "partial_images": 2})
+	events := w.events(t, "/v1/images/generations", object{"prompt": "a cat", "n": 2, "seed": 3, "steps": 6, "stream": true,
+		"partial_images": 2})
 	count := map[string]int{}
 	for _, e := range events {
 		count[e.name]++
@@ -494,7 +495,7 @@ func TestWebUI(t *testing.T) {
 		Info   string
 	}
 	body := object{"prompt": "a (cat:1.2)", "negative_prompt": "a dog", "seed": 9, "steps": 3, "cfg_scale": 3, "sampler_name": "Euler",
-		"width": 64, "height": 64, "batch_size": 2, "n_iter": 1, "enable_hr": false, "hr_scale": 2, "do_not_save_samples": true,
+		"width": 64, "height": 64, "batch_size": 2, "n_iter": 1, "enable_hr": false, "hr_scale": 2, "do_not_save_samples": true, "eta": 1.0, "s_noise": 1,
 		"override_settings": object{"sd_model_checkpoint": "mini-sd"}, "alwayson_scripts": object{}}
 	w.get(t, "/sdapi/v1/txt2img", body, &a)
 	change := func(o *models.DrawOptions) {
@@ -517,8 +518,9 @@ func TestWebUI(t *testing.T) {
 	if p.Info != info.Texts[1] || !strings.Contains(p.Info, "Sampler: Euler, CFG scale: 3, Seed: 10") {
 		t.Errorf("png-info says %q", p.Info)
 	}
-	w.get(t, "/sdapi/v1/img2img", object{"prompt": "a cat", "seed": 9, "steps": 3, "denoising_strength": 0.5, "cfg_scale": 3, "sampler_index": "Euler",
-		"init_images": []string{base64.StdEncoding.EncodeToString(png)}}, &a)
+	w.get(t, "/sdapi/v1/img2img", object{"prompt": "a cat", "seed": 9, "steps": 3, "denoising_strength": 0.5, "cfg_scale": 3,
+		"sampler_index": "Euler",
+		"init_images":   []string{base64.StdEncoding.EncodeToString(png)}}, &a)
 	holds(t, "img2img", a.Images[0], w.drawn(t, "a cat", 9, func(o *models.DrawOptions) {
 		change(o)
 		o.Negative, o.Init, o.Strength = "", m, 0.5
@@ -532,6 +534,8 @@ func TestWebUI(t *testing.T) {
 		"steps: 51: want 1 to 50":                       {"steps": 51},
 		"width and height have to be multiples":         {"width": 65},
 		"batch_size and n_iter: want 1 to 4":            {"n_iter": 0},
+		"s_churn: 0.5 is not done here":                 {"s_churn": 0.5},
+		"resize_mode: 1 is not done here":               {"resize_mode": 1},
 		"clip_skip: 2, and override_settings":           {"clip_skip": 2, "override_settings": object{"CLIP_stop_at_last_layers": 1}},
 		"batch_size times n_iter: 8: want 1 to 4":       {"n_iter": 4},
 	} {
@@ -548,7 +552,8 @@ func TestWebUI(t *testing.T) {
 	if code, text := w.ask(t, "/sdapi/v1/options", options); code != 200 { // open-webui writes it back
 		t.Errorf("the options themselves: %d %s", code, text)
 	}
-	if code, text := w.ask(t, "/sdapi/v1/options", object{"CLIP_stop_at_last_layers": 2}); code != 400 || !strings.Contains(text, "CLIP_stop") {
+	if code, text := w.ask(t, "/sdapi/v1/options", object{"CLIP_stop_at_last_layers": 2}); code != 400 ||
+		!strings.Contains(text, "CLIP_stop") {
 		t.Errorf("an option that cannot be set: %d %s", code, text)
 	}
 	var samplers []struct{ Name string }
@@ -926,7 +931,8 @@ func TestOpenAPI(t *testing.T) {
 	}
 	w.get(t, "/openapi.json", nil, &d)
 	p := d.Paths["/v1/images/generations"]["post"].RequestBody.Content["application/json"].Schema.Properties
-	if d.OpenAPI != "3.1.0" || p["prompt"].Type != "string" || p["n"].Type != "integer" || p["guidance"].Type != "number" || p["stream"].Type != "boolean" {
+	if d.OpenAPI != "3.1.0" || p["prompt"].Type != "string" || p["n"].Type != "integer" ||
+		p["guidance"].Type != "number" || p["stream"].Type != "boolean" {
 		t.Errorf("%s %v", d.OpenAPI, p)
 	}
 }

@@ -151,14 +151,18 @@ type webRequest struct {
 	Always map[string]json.RawMessage `json:"alwayson_scripts"`
 }
 
-// silent are parameters that clients send and that change nothing here.
-var silent = []string{"subseed", "seed_resize_from_h", "seed_resize_from_w", "do_not_save_samples", "do_not_save_grid", "save_images", "eta",
-	"s_churn", "s_tmax", "s_tmin", "s_noise", "s_min_uncond", "override_settings_restore_afterwards", "refiner_switch_at", "disable_extra_networks",
-	"comments", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler", "hr_second_pass_steps", "hr_resize_x", "hr_resize_y",
-	"hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt", "hr_cfg", "hr_additional_modules", "script_args",
-	"infotext", "force_task_id", "resize_mode", "image_cfg_scale", "mask_blur", "mask_blur_x", "mask_blur_y", "mask_round", "inpainting_fill",
-	"inpaint_full_res", "inpaint_full_res_padding", "inpainting_mask_invert", "initial_noise_multiplier", "latent_mask", "include_init_images",
-	"distilled_cfg_scale"}
+// silent are parameters that clients send and that change nothing here: they belong to
+// what is refused where it is wanted, or to the web UI's own files.
+var silent = []string{"subseed", "do_not_save_samples", "do_not_save_grid", "save_images", "override_settings_restore_afterwards",
+	"refiner_switch_at", "disable_extra_networks", "comments", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler",
+	"hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt",
+	"hr_negative_prompt", "hr_cfg", "hr_additional_modules", "script_args", "infotext", "force_task_id", "image_cfg_scale", "mask_blur",
+	"mask_blur_x", "mask_blur_y", "mask_round", "inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding", "inpainting_mask_invert",
+	"latent_mask", "include_init_images", "distilled_cfg_scale"}
+
+// neutral are parameters that may have these values alone, with which they change nothing.
+var neutral = map[string][]float64{"eta": {0, 1}, "s_churn": {0}, "s_tmax": {0}, "s_tmin": {0}, "s_noise": {1}, "s_min_uncond": {0},
+	"seed_resize_from_h": {0, -1}, "seed_resize_from_w": {0, -1}, "initial_noise_multiplier": {0, 1}, "resize_mode": {0}}
 
 // webDraw is txt2img and img2img.
 func (s *Server) webDraw(r *http.Request, from bool) (any, error) {
@@ -233,6 +237,13 @@ func webBody(r *http.Request) (q webRequest, sent map[string]any, err error) {
 	}
 	sent = map[string]any{}
 	for name, v := range raw {
+		if values, ok := neutral[name]; ok && string(v) != "null" {
+			var have float64
+			if err := json.Unmarshal(v, &have); err != nil || !slices.Contains(values, have) {
+				return q, nil, wrong(name, "%s is not done here, but %v", v, values)
+			}
+			delete(raw, name)
+		}
 		if slices.Contains(silent, name) || string(v) == "null" {
 			delete(raw, name)
 		}

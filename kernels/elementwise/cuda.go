@@ -27,7 +27,8 @@ func mixOnCUDA(d *cuda.Device, s *engine.Stream, a float64, x *engine.Tensor, b 
 
 func scaleOnCUDA(d *cuda.Device, s *engine.Stream, dst, x *engine.Tensor, a float64) {
 	if x.Elems() > 0 {
-		d.LaunchDependent(s, module, "scale_"+x.DType().String()+"_"+dst.DType().String(), cuda.Blocks(x.Elems(), threads), cuda.Dim{X: threads}, 0,
+		d.LaunchDependent(s, module, "scale_"+x.DType().String()+"_"+dst.DType().String(), cuda.Blocks(x.Elems(), threads),
+			cuda.Dim{X: threads}, 0,
 			x, dst, int64(x.Elems()), float32(a))
 	}
 }

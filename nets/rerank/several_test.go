@@ -127,7 +127,8 @@ func TestPrunedAsWhole(t *testing.T) {
 func TestSeveralAlone(t *testing.T) {
 	c := &picky{toys: toys{captions: []string{"20", "90"}}}
 	l := rerank.Loop{Captioner: c, Painter: c, Judge: c, K: 2}
-	rs, errs := l.Several(background, []rerank.Source{{Name: "a", Picture: grey(1)}, {Name: "b", Picture: grey(66)}, {Name: "c", Picture: grey(3)}})
+	rs, errs := l.Several(background, []rerank.Source{{Name: "a", Picture: grey(1)}, {Name: "b", Picture: grey(66)},
+		{Name: "c", Picture: grey(3)}})
 	for i, err := range errs {
 		if bad := i == 1; bad != (err != nil) || bad && !strings.Contains(err.Error(), "caption b: no words") || !bad && rs[i].Selected < 0 {
 			t.Errorf("source %d: %+v, %v", i, rs[i], err)

@@ -40,7 +40,8 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("%s: not a checkpoint of CLIP, BLIP, Stable Diffusion, BERT, ViT or Inception v3; it begins with %s", e.File, strings.Join(e.Names, ", "))
+	return fmt.Sprintf("%s: not a checkpoint of CLIP, BLIP, Stable Diffusion, BERT, ViT or Inception v3; it begins with %s", e.File,
+		strings.Join(e.Names, ", "))
 }
 
 // Canonical splits a checkpoint into its parts (CLIP, BLIP, UNet, VAE,

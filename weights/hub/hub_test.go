@@ -456,7 +456,8 @@ func TestNames(t *testing.T) {
 		files := blip()
 		files[name] = []byte("{}")
 		w := newWorld(t, files, "model.safetensors")
-		if _, err := w.client(t).Pull(t.Context(), Repo{ID: "a/b", Revision: "main"}, ""); err == nil || !strings.Contains(err.Error(), "names a file") {
+		if _, err := w.client(t).Pull(t.Context(), Repo{ID: "a/b", Revision: "main"}, ""); err == nil ||
+			!strings.Contains(err.Error(), "names a file") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -507,7 +508,8 @@ func TestNeeded(t *testing.T) {
 			scheduler/scheduler_config.json tokenizer/merges.txt tokenizer/vocab.json tokenizer/tokenizer_config.json`},
 		{"a single file of it", strings.Join(sd, " "), "", "v1-5-pruned.safetensors", "v1-5-pruned.safetensors"},
 		{"no VAE", "model_index.json unet/config.json unet/diffusion_pytorch_model.bin", "", "", "!there is no folder vae/"},
-		{"CLIP", "config.json merges.txt vocab.json flax_model.msgpack model.safetensors preprocessor_config.json pytorch_model.bin tokenizer.json",
+		{"CLIP", "config.json merges.txt vocab.json flax_model.msgpack model.safetensors preprocessor_config.json " +
+			"pytorch_model.bin tokenizer.json",
 			"", "", "config.json merges.txt model.safetensors preprocessor_config.json tokenizer.json vocab.json"},
 		{"shards", "config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors model.safetensors.index.json " +
 			"model.fp16-00001-of-00001.safetensors model.safetensors.index.fp16.json", "", "",

@@ -38,7 +38,8 @@ type Shown struct {
 }
 
 // rule says how examples are chosen.
-const rule = "the two items where the selected candidate is most above the mean of its item's candidates, the two where the difference is nearest " +
+const rule = "the two items where the selected candidate is most above the mean of its item's candidates, " +
+	"the two where the difference is nearest " +
 	"the median, and the two where it is most below"
 
 // examples chooses Figure 5 by the rule, with the first of the figures' measures.

@@ -32,7 +32,8 @@ var (
 )
 
 // series are the colours of several curves.
-var series = []color.RGBA{blue, orange, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff}}
+var series = []color.RGBA{blue, orange, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff}, {0xe6, 0x9f, 0x00, 0xff},
+	{0x56, 0xb4, 0xe9, 0xff}}
 
 // Figure is a plot with what is written under it.
 type Figure struct {
@@ -253,8 +254,9 @@ func (r *run) figures() (out []Figure, err error) {
 		p.X.Tick.Marker = whole(len(ranks))
 		p.X.Min, p.X.Max = .7, float64(max(len(ranks), 1))+.3
 		headroom(p, .22)
-		if err := add("3", slug+"-rank", fmt.Sprintf("%s of %s by the rank of %s, the most similar first; %d %ss. Band: 95 %% bootstrap interval of "+
-			"the mean.%s", m.label, what, by, len(r.items), of, beside), p); err != nil {
+		if err := add("3", slug+"-rank",
+			fmt.Sprintf("%s of %s by the rank of %s, the most similar first; %d %ss. Band: 95 %% bootstrap interval of "+
+				"the mean.%s", m.label, what, by, len(r.items), of, beside), p); err != nil {
 			return nil, err
 		}
 		points := r.points(m, false)
@@ -266,8 +268,9 @@ func (r *run) figures() (out []Figure, err error) {
 			}
 		}
 		headroom(p, .06)
-		if err := add("3", slug+"-bin", fmt.Sprintf("%s of %s by %s: all %d candidates in %d bins of equal counts. Band: 95 %% bootstrap interval of "+
-			"a bin's mean.", m.label, what, by, len(points), len(bx)), p); err != nil {
+		if err := add("3", slug+"-bin",
+			fmt.Sprintf("%s of %s by %s: all %d candidates in %d bins of equal counts. Band: 95 %% bootstrap interval of "+
+				"a bin's mean.", m.label, what, by, len(points), len(bx)), p); err != nil {
 			return nil, err
 		}
 		points = r.points(m, true)
@@ -289,7 +292,8 @@ func (r *run) figures() (out []Figure, err error) {
 			}
 		}
 		headroom(p, .06)
-		if err := add("4", slug, fmt.Sprintf("How well a %s is reconstructed against how good its %s are: means of each %s's candidates (grey) and of "+
+		if err := add("4", slug, fmt.Sprintf("How well a %s is reconstructed against how good its %s are: means of each "+
+			"%s's candidates (grey) and of "+
 			"%d bins of equal counts, with 95 %% bootstrap intervals.", of, what, of, len(bx)), p); err != nil {
 			return nil, err
 		}

@@ -90,7 +90,8 @@ func read(dir string) (*run, error) {
 			}
 			return nil
 		}
-		n, it := len(r.items), item{index: rec.Index, id: rec.ID, image: rec.Image, source: rec.Source, domain: rec.Domain, selected: rec.Selected}
+		n, it := len(r.items), item{index: rec.Index, id: rec.ID, image: rec.Image, source: rec.Source, domain: rec.Domain,
+			selected: rec.Selected}
 		choice, best := -1, math.Inf(-1)
 		for j, c := range rec.Candidates {
 			v := math.NaN()

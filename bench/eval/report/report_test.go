@@ -48,7 +48,8 @@ func TestCorrelations(t *testing.T) {
 	}
 	// Of scipy.stats 1.14.1: spearmanr, pearsonr, kendalltau.
 	x, y := []float64{1, 2, 2, 3, 5, 8}, []float64{2, 1, 4, 4, 3, 9}
-	for name, v := range map[string][2]float64{"Spearman": {Spearman(x, y), 0.6617647058823529}, "Pearson": {Pearson(x, y), 0.8456197166243281},
+	for name, v := range map[string][2]float64{"Spearman": {Spearman(x, y), 0.6617647058823529},
+		"Pearson": {Pearson(x, y), 0.8456197166243281},
 		"Kendall": {Kendall(x, y), 0.5}} {
 		if math.Abs(v[0]-v[1]) > 1e-12 {
 			t.Errorf("%s is %v, want %v", name, v[0], v[1])
@@ -117,8 +118,10 @@ func TestPaired(t *testing.T) {
 func folder(t *testing.T, task string, n, total int, change func(*eval.Record)) string {
 	t.Helper()
 	dir := t.TempDir()
-	s := eval.Settings{Format: 1, Task: task, Shard: "1/1", K: 4, Drawings: 1, Data: eval.Data{Name: "nowhere.json", Items: total, SHA256: "abc"},
-		Draw: eval.Draw{Steps: 5, UNet: 5}, Beam: eval.Caption{Beams: 3}, Models: map[string]eval.Model{"sd": {Path: "/x/sd", SHA256: "0123456789abcdef"}}}
+	s := eval.Settings{Format: 1, Task: task, Shard: "1/1", K: 4, Drawings: 1, Data: eval.Data{Name: "nowhere.json", Items: total,
+		SHA256: "abc"},
+		Draw: eval.Draw{Steps: 5, UNet: 5}, Beam: eval.Caption{Beams: 3}, Models: map[string]eval.Model{"sd": {Path: "/x/sd",
+			SHA256: "0123456789abcdef"}}}
 	data, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +195,8 @@ func TestWrite(t *testing.T) {
 				t.Errorf("%s: no %q in the page", task, want)
 			}
 		}
-		if strings.Contains(html, "<script") || strings.Contains(md, "<script") || strings.Contains(html, "passwd") || strings.Contains(md, "NaN") {
+		if strings.Contains(html, "<script") || strings.Contains(md, "<script") || strings.Contains(html, "passwd") ||
+			strings.Contains(md, "NaN") {
 			t.Errorf("%s: the page has what it must not", task)
 		}
 		name := "figure3-cider-d-rank"

@@ -133,7 +133,8 @@ func (d Drawing) String() string {
 	if d.NegativePrompt != "" {
 		fmt.Fprintln(&b, negative+d.NegativePrompt)
 	}
-	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %v, Seed: %d, Size: %dx%d", d.Steps, quote(SamplerName(d.Sampler)), d.Guidance, d.Seed, d.Width,
+	fmt.Fprintf(&b, "Steps: %d, Sampler: %s, CFG scale: %v, Seed: %d, Size: %dx%d", d.Steps, quote(SamplerName(d.Sampler)), d.Guidance,
+		d.Seed, d.Width,
 		d.Height)
 	if d.ClipSkip > 0 {
 		fmt.Fprintf(&b, ", Clip skip: %d", d.ClipSkip+1)

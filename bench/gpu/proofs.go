@@ -174,6 +174,8 @@ var checks = map[string][]check{
 		{"vae-encode", map[string]string{"sample": "in.pixels"}, map[string]string{"latent_mean": "out.mean"}},
 		{"vae-decode", map[string]string{"latents": "in.latents"}, map[string]string{"sample": "out.pixels"}},
 	},
+	"bert": {{"bert", map[string]string{"input_ids": "in.ids"}, map[string]string{"last_hidden_state": "out.hidden"}}},
+	"vit":  {{"vit", map[string]string{"pixel_values": "in.pixels"}, map[string]string{"last_hidden_state": "out.hidden"}}},
 }
 
 // goldens holds each net on the device against nets/testdata.

@@ -495,7 +495,8 @@ func TestWebUI(t *testing.T) {
 		Info   string
 	}
 	body := object{"prompt": "a (cat:1.2)", "negative_prompt": "a dog", "seed": 9, "steps": 3, "cfg_scale": 3, "sampler_name": "Euler",
-		"width": 64, "height": 64, "batch_size": 2, "n_iter": 1, "enable_hr": false, "hr_scale": 2, "do_not_save_samples": true, "eta": 1.0, "s_noise": 1,
+		"width": 64, "height": 64, "batch_size": 2, "n_iter": 1, "enable_hr": false, "hr_scale": 2, "do_not_save_samples": true,
+		"eta": 1.0, "s_noise": 1,
 		"override_settings": object{"sd_model_checkpoint": "mini-sd"}, "alwayson_scripts": object{}}
 	w.get(t, "/sdapi/v1/txt2img", body, &a)
 	change := func(o *models.DrawOptions) {

@@ -205,3 +205,8 @@ func TestLike(t *testing.T) {
 		t.Errorf("code %d, %s", code, errs)
 	}
 }
+
+// numeric are the flag types that need a limit.
+func numeric(f *pflag.Flag) bool {
+	return slices.Contains([]string{"int", "uint64", "float64"}, f.Value.Type())
+}

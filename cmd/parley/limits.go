@@ -107,11 +107,6 @@ func limits() map[string]limit {
 	}
 }
 
-// numeric are the flag types that need a limit.
-func numeric(f *pflag.Flag) bool {
-	return slices.Contains([]string{"int", "uint64", "float64"}, f.Value.Type())
-}
-
 // state adds the ranges to the help of a command's own flags.
 func state(flags *pflag.FlagSet) {
 	flags.VisitAll(func(f *pflag.Flag) {

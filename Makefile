@@ -77,6 +77,7 @@ ifneq (,$(compiler))
 	$(cuda) go test -race $(tags) ./engine/cuda ./engine/cuda/driver
 	$(cuda) go test -race -run 'Blocks|Cooperative|Depend|Lock' ./engine/cuda/ptx
 	$(cuda) go test -race -run 'TwoRequests|Recorder|TestImage|TestText|TestDrawings|TestBadFile' ./nets/models ./nets/rerank ./cmd/parley
+	CGO_ENABLED=1 go test -race ./cmd/serve/work ./cmd/serve/jobs ./weights/hub
 	go test ./cmd/... ./engine/...
 else
 	go test ./...

@@ -303,7 +303,7 @@ func TestControlCharacters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(out.String(), quoted); n != 5 || strings.ContainsAny(out.String(), "\x1b\x9b\u202e\t") ||
+	if n := strings.Count(out.String(), quoted); n != 5 || strings.ContainsAny(out.String(), "\x1b\u009b\u202e\t") ||
 		!strings.Contains(out.String(), "  naïve café\n") {
 		t.Errorf("%d texts of 5 are quoted in %q", n, out.String())
 	}

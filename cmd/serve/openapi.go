@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// operation describes a route. body and answer are zero values of Go types, whose JSON is
+// operation describes a route. body is a zero value of a Go type, whose JSON is
 // the schema; nil is any JSON.
 type operation struct {
 	pattern, tag, summary string
-	body, answer          any
+	body                  any
 	form                  []string // fields of a form; those that begin with @ are files
 	mime                  string   // of an answer that is no JSON
 	events                bool     // with "stream" the answer is a stream of events

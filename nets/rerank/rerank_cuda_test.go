@@ -338,7 +338,7 @@ func TestCandidatesAreKept(t *testing.T) {
 			t.Errorf("candidate %d of a lost device: %+v", i, c)
 		}
 	}
-	if r, err = ask(t.Context()); !errors.As(err, &lost) {
+	if _, err = ask(t.Context()); !errors.As(err, &lost) {
 		t.Errorf("a lost device: %v", err)
 	}
 	if err := dev.Close(); err != nil {

@@ -247,15 +247,14 @@ func (s *Server) reconstruct(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	ctx := r.Context()
+	ctx, stop := r.Context(), func() {}
 	if q.Background { // it outlives the request, not the server's patience
-		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(context.WithoutCancel(ctx), s.o.Deadline, errDeadline)
-		context.AfterFunc(ctx, stop)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s.cancels.add(job.ID, cancel)
 	run := func() (results.Entry, *rerank.Result, error) {
+		defer stop()
 		defer cancel(nil)
 		result, err := l.One(engine.NewRun(ctx), src)
 		if err == nil && ctx.Err() != nil {

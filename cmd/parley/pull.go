@@ -48,6 +48,33 @@ func pulled(args []string) (repos []hub.Repo, err error) {
 	return repos, nil
 }
 
+// eachRepo does something with each repository that arguments name, up to the first error,
+// and prints a line or an entry of JSON of each.
+func (a *app) eachRepo(args []string, do func(*hub.Client, hub.Repo) (line string, entry any, err error)) error {
+	repos, err := pulled(args)
+	if err != nil {
+		return err
+	}
+	client, err := hub.FromEnvironment(os.Getenv)
+	if err != nil {
+		return err
+	}
+	list := entries{a: a}
+	for _, r := range repos {
+		line, entry, err := do(client, r)
+		if err != nil {
+			return errors.Join(err, list.end())
+		}
+		if err := list.add(entry); err != nil {
+			return err
+		}
+		if !a.json {
+			fmt.Fprintln(a.out, line)
+		}
+	}
+	return list.end()
+}
+
 func (a *app) pull() *cobra.Command {
 	c := &cobra.Command{Use: "pull NAME…", Short: "Bring models from a hub", Args: cobra.MinimumNArgs(1),
 		Example: "  parley pull paper\n  parley pull sd15 --variant fp16\n  parley pull openai/clip-vit-base-patch32@main\n" +
@@ -63,32 +90,14 @@ A name is OWNER/NAME[@REVISION][:FILE], or one of` + namesHelp() + `
 ` + fromHub + `
 JSON: [{"repo", "dir", "commit", "files", "bytes"}].`}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		repos, err := pulled(args)
-		if err != nil {
-			return err
-		}
-		client, err := hub.FromEnvironment(os.Getenv)
-		if err != nil {
-			return err
-		}
-		list := entries{a: a}
-		for _, r := range repos {
+		return a.eachRepo(args, func(client *hub.Client, r hub.Repo) (string, any, error) {
 			client.Progress = terminal.Bytes(a.errs, r.ID)
 			p, err := client.Pull(cmd.Context(), r, a.variant)
-			if err != nil {
-				return errors.Join(err, list.end())
-			}
-			if err := list.add(struct {
+			return p.Dir, struct {
 				Repo string `json:"repo"`
 				hub.Pulled
-			}{r.String(), p}); err != nil {
-				return err
-			}
-			if !a.json {
-				fmt.Fprintln(a.out, p.Dir)
-			}
-		}
-		return list.end()
+			}{r.String(), p}, err
+		})
 	}
 	return c
 }
@@ -138,31 +147,13 @@ other revision of it has.
 ` + fromHub + `
 JSON: [{"repo", "freed"}], in bytes.`}
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		repos, err := pulled(args)
-		if err != nil {
-			return err
-		}
-		client, err := hub.FromEnvironment(os.Getenv)
-		if err != nil {
-			return err
-		}
-		list := entries{a: a}
-		for _, r := range repos {
+		return a.eachRepo(args, func(client *hub.Client, r hub.Repo) (string, any, error) {
 			if r.File != "" {
-				return usage("%s: a model is removed whole", r)
+				return "", nil, usage("%s: a model is removed whole", r)
 			}
 			freed, err := client.Remove(r)
-			if err != nil {
-				return errors.Join(err, list.end())
-			}
-			if err := list.add(map[string]any{"repo": r.String(), "freed": freed}); err != nil {
-				return err
-			}
-			if !a.json {
-				fmt.Fprintf(a.out, "%s: %.2f GB freed\n", r, float64(freed)/1e9)
-			}
-		}
-		return list.end()
+			return fmt.Sprintf("%s: %.2f GB freed", r, float64(freed)/1e9), map[string]any{"repo": r.String(), "freed": freed}, err
+		})
 	}
 	return c
 }

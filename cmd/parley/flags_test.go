@@ -178,7 +178,9 @@ func flagRows() map[string]flagRow {
 		"caption k": {base: sampled + " -k 2", set: "-k 4", check: func(base, have outcome) bool {
 			return len(have.lines()) == 8 && slices.Equal(base.lines()[:2], have.lines()[:2])
 		}},
-		"caption min-length": {base: caption, set: "--min-length 18", check: func(_, have outcome) bool { return shortest(have) >= 18-4 }},
+		"caption min-length": {base: caption, set: "--min-length 18", check: func(base, have outcome) bool {
+			return shortest(have) >= 18-4 && shortest(base) < 18-4
+		}},
 		"caption max-length": {base: caption, set: "--max-length 7", check: func(base, have outcome) bool {
 			return longest(base) > 3 &&
 				longest(have) <= 7-4

@@ -207,7 +207,7 @@ func TestConvertAndUse(t *testing.T) {
 	if len(a) == 0 || !bytes.Equal(a, b) {
 		t.Error("the same source gives other bytes")
 	}
-	if code, _, errs := call(t, "convert", src, dir); code != 1 || !strings.Contains(errs, "exists") {
+	if code, _, errs := call(t, "convert", src, dir); code != 1 || !strings.Contains(errs, dir+" exists already: name a new folder") {
 		t.Errorf("a folder was overwritten: %s", errs)
 	}
 	_, one, _ := call(t, "embed", "--json", "--text", "two cats")

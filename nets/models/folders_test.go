@@ -69,6 +69,11 @@ func TestPartsOfDifferentModels(t *testing.T) {
 		!strings.Contains(err.Error(), "the unet attends to 128 channels, the text encoder has 24") {
 		t.Errorf("another text encoder: %v", err)
 	}
+	vae := at(t, "../testdata/vae_deep")
+	if _, err := models.OpenStableDiffusionWith(models.Embedded("sd"), host.New(1), models.Extras{VAE: &vae}); err == nil ||
+		!strings.Contains(err.Error(), "the unet takes latents of 4 channels, the vae's have 3") {
+		t.Errorf("another autoencoder: %v", err)
+	}
 }
 
 // TestVocabularyIsMissing: a folder without its own words is not read with the

@@ -489,7 +489,8 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5", "sd15@fp16": "stable-diffusion-v1-5/stable-diffusion-v1-5@fp16",
 		"a/b": "a/b", "a/b@main": "a/b", "a/b@refs/pr/3": "a/b@refs/pr/3", "a/b:x/y.ckpt": "a/b:x/y.ckpt", "a/b@v1:x.ckpt": "a/b@v1:x.ckpt",
-		"sd99": "", "a/b/c": "", "../b": "", "a/..": "", "a/b@": "", "a/b@../x": "", "a/b:": "", "a/b:/etc/passwd": "", "a/b--c": "", "a/b..c": "", "": "",
+		"sd99": "", "a/b/c": "", "../b": "", "a/..": "", "a/b@": "", "a/b@../x": "", "a/b:": "", "a/b:/etc/passwd": "", "a/b--c": "",
+		"a/b..c": "", "": "",
 	} {
 		r, err := Parse(text)
 		if want == "" {
@@ -587,7 +588,8 @@ func TestEnvironment(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || c.Endpoint != test.endpoint || c.Cache != test.cache || c.Token != test.token || c.Offline != strings.Contains(test.env, "OFFLINE") {
+		if err != nil || c.Endpoint != test.endpoint || c.Cache != test.cache || c.Token != test.token ||
+			c.Offline != strings.Contains(test.env, "OFFLINE") {
 			t.Errorf("%s: %+v, %v", test.env, c, err)
 		}
 	}

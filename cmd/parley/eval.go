@@ -322,50 +322,6 @@ func (a *app) evalMerge() *cobra.Command {
 	return c
 }
 
-func (a *app) evalReport() *cobra.Command {
-	var o report.Options
-	var follow bool
-	c := &cobra.Command{Use: "report DIR", Short: "Write the paper's table and figures of a run", Args: cobra.ExactArgs(1),
-		Example: "  parley eval report runs/mini\n  parley eval report --follow runs/mini",
-		Long: "Writes DIR/report: index.html, which needs nothing else, report.md, report.json, and each figure " +
-			"as SVG and PNG. It can be written " +
-			"while the run goes on, of the items that are done."}
-	c.Flags().StringVar(&o.MeteorData, "meteor-data", "", "folder of METEOR's data: pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2")
-	c.Flags().BoolVar(&follow, "follow", false, "write it again each half minute until the run is complete; the page loads itself again")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		const pause = 30 * time.Second
-		write := func() (*report.Result, error) { return report.Write(args[0], o) }
-		if follow {
-			o.Refresh = pause
-			write = func() (*report.Result, error) {
-				return report.Follow(args[0], o, func() error {
-					select {
-					case <-time.After(pause):
-					case <-cmd.Context().Done():
-					}
-					return cmd.Context().Err()
-				}, func(r *report.Result) { fmt.Fprintf(a.errs, "parley: %d of %d items in %s\n", r.Done, r.Total, r.Out) })
-			}
-		}
-		r, err := write()
-		if err != nil {
-			return err
-		}
-		if a.json {
-			return a.print(struct {
-				Out          string               `json:"out"`
-				Done         int                  `json:"done"`
-				Total        int                  `json:"total"`
-				Table        []report.Row         `json:"table"`
-				Correlations []report.Correlation `json:"correlations"`
-				Notes        []string             `json:"notes"`
-			}{r.Out, r.Done, r.Total, r.Table, r.Correlations, r.Notes})
-		}
-		return r.Print(a.out)
-	}
-	return c
-}
-
 // tried are the flags that a sweep tries other values of.
 func tried() []string { return []string{"steps", "scheduler", "guidance", "prune"} }
 

@@ -50,7 +50,7 @@ func (a *app) evalTask(task, short string) *cobra.Command {
 NoCaps or Karpathy's dataset_coco.json; a .jsonl or .tsv of pictures and texts; a
 folder. --out has settings.json, items.jsonl with a line for each item ({"index", "id",
 "image", "references", "seed", "selected", "candidates": [{"text", "score", "rank",
-"seed", "steps", "pruned", "scores", "embedding_sha256", "picture", "error"}], "beam",
+"seed", "steps", "pruned", "undrawn", "scores", "embedding_sha256", "picture", "error"}], "beam",
 "error"}) and timings.jsonl. Whatever ends a run, the same command goes on with it; other
 settings in the same folder are refused. Pictures that are missing or broken have a
 line with an error and stop nothing.
@@ -84,8 +84,8 @@ func (f *evalFlags) addRun(a *app, c *cobra.Command) {
 	fl.StringVarP(&f.dir, "out", "o", "", "folder of the run")
 	fl.IntVar(&f.each, "at-once", 8, "items that are worked on at once; it changes no result")
 	fl.StringVar(&f.prune, "prune", "",
-		"AFTER:KEEP,… such as 0.3:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
-			"whose predicted clean pictures come closest")
+		"AFTER:KEEP,… such as 0:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
+			"whose predicted clean pictures come closest; after 0, before any is drawn, those whose captions do")
 	fl.StringVar(&f.keep, "keep", "", "keep drawings as png or webp, both without loss (they are not kept)")
 	f.drawings, f.redraw = 1, true
 }

@@ -51,6 +51,7 @@ type item struct {
 	hasBeam             bool
 	score               []float64
 	rank, pruned, steps []int
+	undrawn             []bool
 	pictures            []string
 	selected            int
 }
@@ -118,6 +119,7 @@ func read(dir string) (*run, error) {
 			}
 			it.captions, it.score, it.rank = append(it.captions, c.Text), append(it.score, v), append(it.rank, c.Rank)
 			it.pruned, it.steps, it.pictures = append(it.pruned, c.Pruned), append(it.steps, c.Steps), append(it.pictures, c.Picture)
+			it.undrawn = append(it.undrawn, c.Undrawn)
 			for name, v := range c.Scores {
 				m := scores[name]
 				if m == nil {

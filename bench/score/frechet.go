@@ -25,6 +25,9 @@ func NewFeatures(d int) *Features {
 	return &Features{mean: mat.NewVecDense(d, nil), scatter: mat.NewSymDense(d, nil)}
 }
 
+// Width is how many values a vector has.
+func (f *Features) Width() int { return f.mean.Len() }
+
 // AddRow takes one vector in, with others at a time.
 func (f *Features) AddRow(x []float32) error {
 	if len(x) != f.mean.Len() {

@@ -26,15 +26,7 @@ JSON: {"fid", "pictures": [N, M], "notes"}.`}
 		if weights == "" {
 			return usage("--inception FILE is needed: the weights that the features come from")
 		}
-		dev, err := a.open()
-		if err != nil {
-			return err
-		}
-		src, err := a.at("--inception", weights)
-		if err != nil {
-			return err
-		}
-		m, err := models.OpenInception(src, dev)
+		m, err := openedAt(a, "--inception", weights, models.OpenInception)
 		if err != nil {
 			return err
 		}

@@ -157,8 +157,9 @@ func TestGraphsCUDA(t *testing.T) {
 	})
 }
 
-// TestJoiningCUDA: drawings that join others in the middle of recorded steps are to the
-// bit what they are alone, and nothing is left of them.
+// TestJoiningCUDA: drawings that join others in the middle of recorded steps are what they
+// are alone, and nothing is left of them. In f32 that is to the bit; in f16 products are
+// split by how many rows they have, as they are in batches that begin together.
 func TestJoiningCUDA(t *testing.T) {
 	each(t, func(t *testing.T, dev *cuda.Device) {
 		p := sketch(t, dev)
@@ -201,8 +202,8 @@ func TestJoiningCUDA(t *testing.T) {
 		for i := range have {
 			at := []int{-1, -1, -1}
 			at[i] = 0
-			if want := draw(at...)[i]; want == nil || !same(have[i], want) {
-				t.Errorf("drawing %d: %v, alone %v", i, have[i][:4], want[:4])
+			if want := draw(at...)[i]; dev.Float() == engine.F32 && !same(have[i], want) || !(far(have[i], want) < 5e-3) {
+				t.Errorf("drawing %d: %v, alone %v: %.2g off", i, have[i][:4], want[:4], far(have[i], want))
 			}
 		}
 		s.Close()

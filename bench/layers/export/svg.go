@@ -93,11 +93,11 @@ func (n *node) depth() int {
 
 // tip is what is said about a node.
 func tip(r *layers.Result, path string, seconds, roof float64, l *layers.Layer) string {
-	s := fmt.Sprintf("%s\n%s, %.1f %%", path, amount(r, seconds), 100*seconds/r.Parts)
+	s := fmt.Sprintf("%s\n%s, %.1f %%", path, amount(r, seconds), 100*seconds/r.Recorded())
 	if roof > 0 && seconds > 0 {
 		s += fmt.Sprintf(", %.0f %% of the roof", 100*roof/seconds)
 	}
-	if l == nil {
+	if l == nil || l.Path == layers.Between {
 		return s
 	}
 	for _, in := range l.In {

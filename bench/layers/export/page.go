@@ -51,7 +51,7 @@ func HTML(w io.Writer, results []*layers.Result, o Options) error {
 		p.Roof, p.Thin = draw(width, roofline(width), r), draw(narrow, roofline(narrow), r)
 		row := func(l layers.Layer) line {
 			v := line{Layer: l, Time: amount(r, l.Seconds), Shape: shape(l.Out), Percent: 100 * l.Share, Of: 100 * l.OfRoof}
-			if l.Seconds > 0 && !p.Counted {
+			if l.Seconds > 0 && l.Bytes > 0 && !p.Counted {
 				v.Win = 100 * (l.Seconds - l.Roof) / r.Recorded()
 				v.Speed, v.Rate = si(float64(l.FLOPs)/l.Seconds), si(float64(l.Bytes)/l.Seconds)
 			}

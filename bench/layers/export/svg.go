@@ -240,7 +240,8 @@ func rooflinePlot(r *layers.Result, width float64) (string, float64) {
 		l := &points[i]
 		if l.FLOPs > 0 && l.Seconds > 0 && l.Bytes > 0 {
 			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="%.1f" fill="%s" fill-opacity="0.55" stroke="white" stroke-width="0.5"><title>%s</title>`+
-				"</circle>\n", px(float64(l.FLOPs)/float64(l.Bytes)), py(float64(l.FLOPs)/l.Seconds), 2.5+width/30*math.Sqrt(max(0, l.Share)), colour(l.Op),
+				"</circle>\n", px(float64(l.FLOPs)/float64(l.Bytes)), py(float64(l.FLOPs)/l.Seconds), 2.5+width/30*math.Sqrt(max(0, l.Share)),
+				colour(l.Op),
 				html.EscapeString(tip(r, l.Path, l.Seconds, l.Roof, l)))
 		}
 	}

@@ -1,6 +1,6 @@
 module clients
 
-go 1.26.0
+go 1.25
 
 require github.com/openai/openai-go/v3 v3.98.0
 

@@ -109,7 +109,9 @@ func drawn() []string {
 func evalElsewhere() map[string]string {
 	out := map[string]string{
 		"eval merge out": "TestEval", "eval report meteor-data": "TestEval", "eval report follow": "TestEval", "eval sweep try": "TestEvalSweep",
-		"eval sweep task": "TestEvalSweep", "eval sweep meteor-data": "TestEvalSweep",
+		"eval sweep task": "TestEvalSweep", "eval sweep meteor-data": "TestEvalSweep", "eval report sbert": "TestEvalJudges",
+		"eval report vectors": "TestEvalJudges", "eval report stop-words": "TestEvalJudges", "eval report dino": "TestEvalJudges",
+		"eval report inception": "TestEvalJudges",
 	}
 	a := &app{errs: new(bytes.Buffer)}
 	f := &evalFlags{}
@@ -129,6 +131,7 @@ type table struct {
 		Measure                     string
 		Selected, Mean, Best, Worst float64
 		Gain                        float64
+		LowerBetter                 bool                                  `json:"lower_better"`
 		OverMean                    struct{ Value, Low, High, P float64 } `json:"over_mean"`
 	}
 	Correlations []struct {
@@ -213,6 +216,57 @@ func TestEval(t *testing.T) {
 		t.Logf("CIDEr-D %.3f, mean %.3f, from %.3f; CLIP text %.3f, mean %.3f, from %.3f", s, m, low, c, cm, clow)
 		if n == 200 && (s <= m || low <= 0 || c <= cm || clow <= 0) {
 			t.Error("the selected captions are not better than the mean")
+		}
+	}
+}
+
+// TestEvalJudges: what is opened by the report's flags judges captions, and drawings
+// that were kept.
+func TestEvalJudges(t *testing.T) {
+	dir := t.TempDir()
+	for task, more := range map[string]string{eval.Image: "", eval.Text: " --keep webp"} {
+		args := "eval " + task + " --data mini --limit 3 -k 2 --steps 1 --out " + filepath.Join(dir, task) + more
+		if code, _, errs := call(t, strings.Fields(args)...); code != 0 {
+			t.Fatal(errs)
+		}
+	}
+	vectors := filepath.Join(dir, "vectors.txt")
+	if err := os.WriteFile(vectors, []byte("a 1 0 0\nthe 0 1 0\non 0 0 1\nat 1 1 0\nbig 0 1 1\nof 1 0 1\n"+
+		"night 1 2 0\nstars 2 1 0\nsky 3 1 0\ngrass 0 3 1\nleft 1 3 0\nright 3 0 1\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	inception := filepath.Join(dir, "inception.safetensors")
+	randomInception(t, inception)
+	report := func(task, flags string) map[string]float64 {
+		t.Helper()
+		code, out, errs := call(t, append([]string{"eval", "report", "--json", filepath.Join(dir, task)}, strings.Fields(flags)...)...)
+		var r table
+		if err := json.Unmarshal([]byte(out), &r); code != 0 || err != nil {
+			t.Fatal(err, errs)
+		}
+		found := map[string]float64{}
+		for _, x := range r.Table {
+			found[x.Measure] = x.Mean
+			if (x.Measure == "WMD" || x.Measure == "FID") != x.LowerBetter {
+				t.Errorf("%s: less is better: %v", x.Measure, x.LowerBetter)
+			}
+		}
+		return found
+	}
+	captions := report(eval.Image, "--sbert ../../nets/testdata/sbert --vectors "+vectors)
+	stop := report(eval.Image, "--stop-words --vectors "+vectors)
+	if _, sbert := stop["SBERT"]; sbert || captions["SBERT"] == 0 || captions["WMD"] == stop["WMD"] || stop["WMD"] == 0 {
+		t.Errorf("%v; with stop words %v", captions, stop)
+	}
+	drawings := report(eval.Text, "--dino ../../nets/testdata/vit_small --inception "+inception)
+	if drawings["DINO"] <= 0 || drawings["FID"] <= 0 {
+		t.Errorf("%v", drawings)
+	}
+	for args, want := range map[string]string{eval.Image + " --dino ../../nets/testdata/vit_small": "--dino",
+		eval.Text + " --vectors " + vectors: "--vectors", eval.Image + " --stop-words": "--stop-words is for --vectors",
+		eval.Image + " --sbert " + vectors: "vectors.txt: not a safetensors file", eval.Text + " --inception ../../nets/testdata/vit_small": "no inception in it"} {
+		if code, _, errs := call(t, strings.Fields("eval report "+dir+"/"+args)...); code == 0 || !strings.Contains(errs, want) {
+			t.Errorf("%s: code %d, %s", args, code, errs)
 		}
 	}
 }

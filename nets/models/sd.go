@@ -184,8 +184,7 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 	}
 	index.Complete(scheduler)
 	if p.UNet.In != p.VAE.Latents {
-		return nil, fmt.Errorf("%s: the unet takes %d channels, the vae has %d: inpainting checkpoints are not supported",
-			src, p.UNet.In, p.VAE.Latents)
+		return nil, fmt.Errorf("%s: the unet takes latents of %d channels, the vae's have %d", src, p.UNet.In, p.VAE.Latents)
 	}
 	if p.UNet.Cross != p.Text.Width {
 		return nil, fmt.Errorf("%s: the unet attends to %d channels, the text encoder has %d", src, p.UNet.Cross, p.Text.Width)

@@ -23,7 +23,8 @@ type meters struct {
 	requests *prometheus.HistogramVec
 }
 
-func newMeters() *meters {
+// newMeters makes the meters of a server; free says what its device has free, in bytes.
+func newMeters(free func() int) *meters {
 	seconds := prometheus.ExponentialBuckets(0.005, 2, 16) // to about three minutes
 	lane := []string{"lane"}
 	m := &meters{
@@ -42,7 +43,9 @@ func newMeters() *meters {
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "parley_request_seconds", Help: "How long requests took.",
 			Buckets: seconds}, []string{"route", "code"}),
 	}
-	m.registry.MustRegister(m.waiting, m.running, m.waited, m.batches, m.took, m.joined, m.steps, m.requests,
+	memory := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "parley_device_memory_free_bytes",
+		Help: "Memory that the device has free."}, func() float64 { return float64(free()) })
+	m.registry.MustRegister(memory, m.waiting, m.running, m.waited, m.batches, m.took, m.joined, m.steps, m.requests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

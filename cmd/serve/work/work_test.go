@@ -18,7 +18,7 @@ import (
 	"parley/weights/mini"
 )
 
-func open(t *testing.T, l Limits) (*Scheduler, *quiet) {
+func open(t testing.TB, l Limits) (*Scheduler, *quiet) {
 	t.Helper()
 	dev := host.New(2)
 	blip, err := models.OpenBLIP(models.Embedded("blip"), dev)

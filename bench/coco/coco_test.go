@@ -104,6 +104,27 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestFolders: Karpathy's pictures lie in one folder, or in those of the years as his
+// file says.
+func TestFolders(t *testing.T) {
+	for _, at := range []string{"COCO_val2014_000000000007.jpg", "val2014/COCO_val2014_000000000007.jpg"} {
+		dir := t.TempDir()
+		picture(t, filepath.Join(dir, at))
+		s, err := Open(write(t, filepath.Join(dir, "dataset_coco.json"), karpathyFile), Options{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for it, err := range s.Items() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := it.Picture(); err != nil || m.W != 3 {
+				t.Errorf("%s: %v", at, err)
+			}
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {

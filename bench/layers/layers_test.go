@@ -55,6 +55,7 @@ func TestRecorder(t *testing.T) {
 		r.Record(span("a.outer", "outer", start, 1, 8, 10))
 		r.Record(span("a", "", start, 0, 9, 0))
 		r.Record(span("b.after", "after", start, 9, 10+round, 5))
+		r.took(time.Duration(12+3*round) * time.Millisecond)
 	}
 	want := map[string]struct {
 		rounds []float64
@@ -63,6 +64,10 @@ func TestRecorder(t *testing.T) {
 	}{"a.inner": {[]float64{0.004, 0.004}, 2, 2}, "a.outer": {[]float64{0.003, 0.003}, 1, 10}, "b.after": {[]float64{0.001, 0.002}, 1, 5}}
 	if len(r.layers) != len(want) || len(r.scopes["a"]) != 1 || r.scopes["a"][0] != 0.009 || len(r.events) != 5 {
 		t.Fatalf("%+v, scopes %v, %d events", r.layers, r.scopes, len(r.events))
+	}
+	if all := r.all(); len(all) != 4 || all[3].Path != Between || math.Abs(all[3].Rounds[0]-0.004) > 1e-9 ||
+		math.Abs(all[3].Rounds[1]-0.006) > 1e-9 {
+		t.Errorf("between operations: %+v", all[len(all)-1])
 	}
 	for _, l := range r.layers {
 		if w := want[l.Path]; !slices.Equal(l.Rounds, w.rounds) || l.Calls != w.calls || l.FLOPs != w.flops {
@@ -80,16 +85,29 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("%d and %d FLOPs, %d and %d bytes", one.FLOPs, four.FLOPs, one.Bytes, four.Bytes)
 	}
 	for _, r := range both {
-		share, of := 0.0, 0.0
-		for _, l := range r.Layers {
+		share, of, between := 0.0, 0.0, 0
+		for i, l := range r.Layers {
 			share += l.Share
 			of += l.Roof
+			if l.Path == Between {
+				between++
+				if i != len(r.Layers)-1 || l.Roof != 0 || l.FLOPs != 0 || !(l.Seconds > 0) || len(l.Rounds) != 3 {
+					t.Errorf("layer %d: %+v", i, l)
+				}
+				continue
+			}
 			if l.Calls < 1 || l.Kernel == "" || len(l.Rounds) != 3 || !(l.Roof > 0) || l.Bound == "" || len(l.In) == 0 || l.Bytes <= 0 {
 				t.Errorf("%+v", l)
 			}
 		}
+		if between != 1 {
+			t.Errorf("%d times what lies between operations", between)
+		}
 		if len(r.Rounds) != 3 || r.Unit != Seconds || !(r.Seconds > 0) || math.Abs(share-1) > 0.2 || of > 10*r.Seconds {
 			t.Errorf("%s: rounds %v, shares' sum %v, roof %v of %v s", r.Workload, r.Rounds, share, of, r.Seconds)
+		}
+		if c := r.Peak.Core; c == nil || c.Products < 1e8 || c.FLOPs < 1e8 || c.Bytes < 1e8 || c.Core != nil {
+			t.Errorf("a core's peak: %+v", c)
 		}
 		if r.Peak.Products < 1e8 || r.Peak.Bytes < 1e8 || r.Peak.Bytes > 1e13 || len(r.Timeline) < len(r.Layers) {
 			t.Errorf("peak %+v, %d events", r.Peak, len(r.Timeline))

@@ -173,11 +173,20 @@ func (m *session) round() error {
 		return err
 	}
 	m.result.Rounds = append(m.result.Rounds, t)
+	return m.recorded()
+}
+
+// recorded is a pass whose operations are timed.
+func (m *session) recorded() error {
 	m.rec.round()
 	m.s.Watch(m.rec, nil)
-	_, err = m.net.Next(m.s)
+	start := time.Now()
+	_, err := m.net.Next(m.s)
 	if err == nil {
 		err = m.s.Synchronize()
+	}
+	if _, ok := host.On(m.dev); ok {
+		m.rec.took(time.Since(start))
 	}
 	m.s.Watch(nil, nil)
 	if scope := m.work.StepScope(); scope != "" && err == nil {
@@ -191,7 +200,7 @@ func (m *session) round() error {
 // finish makes the result.
 func (m *session) finish() error {
 	r := m.result
-	r.Layers, r.Timeline, r.Method = m.rec.layers, m.rec.events, "spans by the host's clock"
+	r.Layers, r.Timeline, r.Method = m.rec.all(), m.rec.events, "spans by the host's clock"
 	if d, ok := cuda.On(m.dev); ok {
 		r.Method = "spans between the device's events"
 		if m.work.Graph() && r.Unit == Seconds {

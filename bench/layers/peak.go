@@ -46,38 +46,54 @@ func measurePeak(ctx context.Context, dev engine.Device) Peak {
 	return p
 }
 
-// hostPeak times multiply-adds in registers and reads of memory, on all workers.
+// hostPeak times multiply-adds in registers and reads of memory, on all workers and on
+// one.
 func hostPeak(h *host.Device) Peak {
 	const length = 150 * time.Millisecond
-	p := Peak{FLOPs: matmul.Peak(h, length)}
 	speeds, format := matmul.Speeds(h), matmul.Gemm(h).Format
-	p.Products = p.FLOPs * speeds.Of(format) / speeds.Of(simd.F32)
-	p.Bytes = readMemory(h, length)
+	x := beyondCaches(h)
+	on := func(h *host.Device) Peak {
+		p := Peak{FLOPs: matmul.Peak(h, length), Bytes: readMemory(h, x, length)}
+		p.Products = p.FLOPs * speeds.Of(format) / speeds.Of(simd.F32)
+		return p
+	}
+	p := on(h)
+	core := p
+	if h.Workers() > 1 {
+		core = on(host.New(1))
+	}
+	p.Core = &core
 	p.Source = fmt.Sprintf("measured: multiply-adds in registers, of products as %v; reads of memory", format)
 	return p
 }
 
-// readMemory is how many bytes a second the workers read of what no cache holds.
-func readMemory(h *host.Device, length time.Duration) float64 {
+const readBlock = 1 << 16 // numbers that a worker reads between two looks at the clock
+
+// beyondCaches is memory that no cache holds.
+func beyondCaches(h *host.Device) []float32 {
 	_, third := simd.Caches()
 	size := min(max(4*third, 256<<20), 1<<30)
 	if free := engine.FreeMemory(h); free > 0 {
 		size = min(size, free/4)
 	}
-	const block = 1 << 16 // numbers
-	x := make([]float32, max(size/4/block, 1)*block)
-	h.Range(len(x), block, func(lo, hi int) {
+	x := make([]float32, max(size/4/readBlock, 1)*readBlock)
+	h.Range(len(x), readBlock, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			x[i] = 1
 		}
 	})
+	return x
+}
+
+// readMemory is how many bytes a second the workers read of x.
+func readMemory(h *host.Device, x []float32, length time.Duration) float64 {
 	var read, kept atomic.Int64
 	start := time.Now()
 	workers := h.Workers()
 	h.For(workers, func(w int) {
 		part := x[w*len(x)/workers : (w+1)*len(x)/workers]
-		for at := 0; time.Since(start) < length; at = (at + block) % max(len(part)/block*block, block) {
-			some := part[at:min(at+block, len(part))]
+		for at := 0; time.Since(start) < length; at = (at + readBlock) % max(len(part)/readBlock*readBlock, readBlock) {
+			some := part[at:min(at+readBlock, len(part))]
 			kept.Add(int64(simd.Sum(some)))
 			read.Add(int64(4 * len(some)))
 		}

@@ -16,6 +16,8 @@ type recorder struct {
 	ended  []ended   // what nobody around it has taken yet
 	events []Event   // of the round
 	scopes map[string][]float64
+	// between is what each round takes beside its operations, where that is known.
+	between []float64
 }
 
 // key is what makes a layer.
@@ -75,6 +77,23 @@ func (r *recorder) Record(sp engine.Span) {
 	if sp.Out != nil && !sp.Out.Shape().Equal(l.Out) {
 		l.Varies = true
 	}
+}
+
+// took says how long the round took, by the clock that the spans have.
+func (r *recorder) took(all time.Duration) {
+	rest := all.Seconds()
+	for _, l := range r.layers {
+		rest -= l.Rounds[len(l.Rounds)-1]
+	}
+	r.between = append(r.between, max(0, rest))
+}
+
+// all are the layers, and what lies between them.
+func (r *recorder) all() []Layer {
+	if r.between == nil {
+		return r.layers
+	}
+	return append(r.layers, Layer{Path: Between, Calls: 1, In: []engine.Shape{}, Dims: map[string]int{}, Rounds: r.between})
 }
 
 // describe is a layer of its first call, without what calls add up to.

@@ -26,6 +26,11 @@ const (
 	Counts = "counts"
 )
 
+// Between is the path of a layer that is none: what of a recorded pass lies in no
+// operation, such as shapes, allocations and the recorder itself. Only where the host's
+// clock times the operations is it known.
+const Between = "between operations"
+
 // Result is what was found about one workload.
 type Result struct {
 	Schema   int       `json:"schema"`
@@ -40,8 +45,8 @@ type Result struct {
 	// Seconds are the whole's median, without a recorder; Rounds are all of them.
 	Seconds float64   `json:"seconds"`
 	Rounds  []float64 `json:"rounds"`
-	// Parts is the median of the layers' sum, Difference what it is more than the
-	// whole, as a share of it.
+	// Parts is the median of the operations' sum, Difference what it is more than the
+	// whole, as a share of it. Between is not in it.
 	Parts      float64  `json:"parts_seconds"`
 	Difference float64  `json:"difference"`
 	Method     string   `json:"method"` // how layers were timed
@@ -51,7 +56,7 @@ type Result struct {
 	Bytes  int64   `json:"bytes"`
 	Peak   Peak    `json:"peak"`
 	Rates  []Rate  `json:"rates"`
-	Layers []Layer `json:"layers"` // in the order of their first call
+	Layers []Layer `json:"layers"` // in the order of their first call; Between is last
 
 	Timeline []Event `json:"-"` // the last round that was recorded
 }
@@ -113,12 +118,13 @@ type Build struct {
 	Go      string `json:"go"`
 }
 
-// Peak is what the machine could do at most. 0 is not known.
+// Peak is what the run could reach at most with the threads that it had. 0 is not known.
 type Peak struct {
 	Products float64 `json:"product_flops"` // a second, of matrix products at the precision
 	FLOPs    float64 `json:"flops"`         // a second, of other arithmetic
 	Bytes    float64 `json:"bytes"`         // a second, of memory
 	Source   string  `json:"source,omitempty"`
+	Core     *Peak   `json:"core,omitempty"` // of one core of a CPU alone
 }
 
 // Rate is how much of something is made in a second, or how long something takes.
@@ -143,7 +149,7 @@ type Layer struct {
 	// Of all calls of a round; an operation within another is not counted twice.
 	Seconds   float64   `json:"seconds"` // median
 	Rounds    []float64 `json:"rounds"`
-	Share     float64   `json:"share"` // of the layers' sum
+	Share     float64   `json:"share"` // of a recorded pass, to which shares add up but for the medians' noise
 	FLOPs     int64     `json:"flops"`
 	Bytes     int64     `json:"bytes"`
 	Workspace int       `json:"workspace,omitempty"`
@@ -186,25 +192,20 @@ func (p Peak) perFLOP(op string) (float64, string) {
 // finish derives what follows from the rounds.
 func (r *Result) finish() {
 	r.FLOPs, r.Bytes = 0, 0
-	sums := []float64{}
+	parts := r.Layers
+	if n := len(parts); n > 0 && parts[n-1].Path == Between {
+		parts = parts[:n-1]
+	}
+	r.Seconds, r.Parts = Median(r.Rounds), sum(parts)
+	r.Difference = r.Parts/r.Seconds - 1
+	all := r.Recorded()
 	for i := range r.Layers {
 		l := &r.Layers[i]
-		l.Seconds = Median(l.Rounds)
-		for k, v := range l.Rounds {
-			if k == len(sums) {
-				sums = append(sums, 0)
-			}
-			sums[k] += v
-		}
 		r.FLOPs += l.FLOPs
 		r.Bytes += l.Bytes
-	}
-	r.Seconds, r.Parts = Median(r.Rounds), Median(sums)
-	r.Difference = r.Parts/r.Seconds - 1
-	for i := range r.Layers {
-		l := &r.Layers[i]
-		l.Share = l.Seconds / r.Parts
-		if r.Unit == Counts {
+		l.Seconds = Median(l.Rounds)
+		l.Share = l.Seconds / all
+		if r.Unit == Counts || l.Path == Between {
 			continue
 		}
 		rate, name := r.Peak.perFLOP(l.Op)
@@ -228,6 +229,24 @@ func (r *Result) finish() {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the layers' sum is %+.1f %% from the whole: times of layers are not to be trusted "+
 			"beyond that", 100*r.Difference))
 	}
+}
+
+// Recorded is what a recorded pass takes, of which layers are shares: the median of
+// what all layers take together, Between with them.
+func (r *Result) Recorded() float64 { return sum(r.Layers) }
+
+// sum is the median of what layers take together in a round.
+func sum(layers []Layer) float64 {
+	var sums []float64
+	for _, l := range layers {
+		for len(sums) < len(l.Rounds) {
+			sums = append(sums, 0)
+		}
+		for k, v := range l.Rounds {
+			sums[k] += v
+		}
+	}
+	return Median(sums)
 }
 
 // Fold joins layers whose paths have the same first depth names: 0 leaves all as they
@@ -256,16 +275,17 @@ func Fold(layers []Layer, depth int) []Layer {
 		for k := range o.Rounds {
 			o.Rounds[k] += l.Rounds[k]
 		}
-		o.Share += l.Share
 		o.FLOPs += l.FLOPs
 		o.Bytes += l.Bytes
 		o.Workspace = max(o.Workspace, l.Workspace)
 		o.Roof += l.Roof
 		o.Op, o.Kernel, o.Bound, o.In, o.Out, o.Dims = "", "", "", nil, nil, nil
 	}
+	all := sum(layers)
 	for i := range out {
 		o := &out[i]
 		o.Seconds = Median(o.Rounds)
+		o.Share = o.Seconds / all
 		if o.Seconds > 0 {
 			o.OfRoof = o.Roof / o.Seconds
 		}

@@ -85,6 +85,10 @@ func (f *Features) Add(x mat.Matrix) error {
 	return nil
 }
 
+// FullRank reports whether the covariance of n vectors of d values can have an inverse:
+// they lie in a space of n-1 dimensions about their mean.
+func FullRank(n, d int) bool { return n > d }
+
 // covariance is the unbiased one, as numpy.cov's.
 func (f *Features) covariance() *mat.SymDense {
 	var c mat.SymDense

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	width = 1200.0 // of all pictures, in pixels
-	row   = 19.0   // of a flame graph
+	width  = 1200.0 // of pictures, in pixels
+	narrow = 400.0  // of a phone's
+	row    = 19.0   // of a flame graph
 )
 
 // SVG writes the flame graphs and the rooflines of results as one picture.
@@ -23,7 +24,7 @@ func SVG(w io.Writer, results []*layers.Result) error {
 	y := 0.0
 	for _, r := range results {
 		flame, high := flameGraph(r)
-		roof, low := rooflinePlot(r)
+		roof, low := rooflinePlot(r, width)
 		fmt.Fprintf(&b, `<g transform="translate(0 %.0f)"><text x="8" y="18" font-size="15">%s</text>`+
 			`<text x="8" y="36" fill="#555">%s: %s</text>`, y,
 			html.EscapeString(r.Workload.String()), html.EscapeString(where(r)), amount(r, r.Seconds))
@@ -93,11 +94,11 @@ func (n *node) depth() int {
 
 // tip is what is said about a node.
 func tip(r *layers.Result, path string, seconds, roof float64, l *layers.Layer) string {
-	s := fmt.Sprintf("%s\n%s, %.1f %%", path, amount(r, seconds), 100*seconds/r.Parts)
+	s := fmt.Sprintf("%s\n%s, %.1f %%", path, amount(r, seconds), 100*seconds/r.Recorded())
 	if roof > 0 && seconds > 0 {
 		s += fmt.Sprintf(", %.0f %% of the roof", 100*roof/seconds)
 	}
-	if l == nil {
+	if l == nil || l.Path == layers.Between {
 		return s
 	}
 	for _, in := range l.In {
@@ -169,20 +170,24 @@ func colour(op string) string {
 	return ""
 }
 
-// legend names the kinds at a height.
-func legend(b *strings.Builder, x, y float64) {
-	for _, k := range kinds {
+// legend names the kinds from a place on, so many in a line.
+func legend(b *strings.Builder, left, top float64, columns int) {
+	for i, k := range kinds {
+		x, y := left+float64(90*(i%columns)), top+float64(16*(i/columns))
 		fmt.Fprintf(b, `<circle cx="%.0f" cy="%.0f" r="5" fill="%s"/><text x="%.0f" y="%.0f">%s</text>`, x, y-4, k.colour, x+9, y,
 			cmp.Or(k.op, "others"))
-		x += 90
 	}
 }
 
 // rooflinePlot draws each layer by its FLOPs a byte and its speed, below the lines
-// that memory and arithmetic are (Williams, Waterman and Patterson, 2009), and says how
-// high it is.
-func rooflinePlot(r *layers.Result) (string, float64) {
-	const left, right, top, bottom, height = 74.0, 20.0, 26.0, 40.0, 460.0
+// that memory and arithmetic are (Williams, Waterman and Patterson, 2009), as a picture
+// of a width, and says how high it is.
+func rooflinePlot(r *layers.Result, width float64) (string, float64) {
+	left, right, top, bottom, height := 74.0, 20.0, 26.0, 40.0, 460.0
+	columns, caption := len(kinds), "FLOPs a byte; a point is a layer, its area the time"
+	if width == narrow {
+		left, top, height, columns, caption = 62, 46, 400, 3, "FLOPs a byte"
+	}
 	if r.Unit == layers.Counts || r.Peak.Bytes == 0 {
 		return "", 0
 	}
@@ -235,14 +240,13 @@ func rooflinePlot(r *layers.Result) (string, float64) {
 		l := &points[i]
 		if l.FLOPs > 0 && l.Seconds > 0 && l.Bytes > 0 {
 			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="%.1f" fill="%s" fill-opacity="0.55" stroke="white" stroke-width="0.5"><title>%s</title>`+
-				"</circle>\n", px(float64(l.FLOPs)/float64(l.Bytes)), py(float64(l.FLOPs)/l.Seconds), 2.5+40*math.Sqrt(max(0, l.Share)), colour(l.Op),
+				"</circle>\n", px(float64(l.FLOPs)/float64(l.Bytes)), py(float64(l.FLOPs)/l.Seconds), 2.5+width/30*math.Sqrt(max(0, l.Share)),
+				colour(l.Op),
 				html.EscapeString(tip(r, l.Path, l.Seconds, l.Roof, l)))
 		}
 	}
-	legend(&b, left+10, 16)
-	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="middle" fill="#555">FLOPs a byte; a point is a layer, its area the time</text>`,
-		width/2,
-		height-6)
+	legend(&b, left+10, 16, columns)
+	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="middle" fill="#555">%s</text>`, width/2, height-6, caption)
 	fmt.Fprintf(&b, `<text x="14" y="%.0f" fill="#555" transform="rotate(-90 14 %.0f)" text-anchor="middle">FLOP/s</text></g>`+"\n", height/2,
 		height/2)
 	return b.String(), height

@@ -101,9 +101,7 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 	} else {
 		fmt.Fprintln(t, "time\tshare\tFLOP/s\tB/s\tof roof\tbound\tcalls\t\t")
 	}
-	sum := 0.0
 	for _, l := range shown {
-		sum += l.Share
 		what := l.Path
 		if l.Op != "" {
 			what += "  " + shape(l.Out)
@@ -118,19 +116,25 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 			fmt.Fprintf(t, "%s\t%.1f %%\t%s\t%s\t%d\t\t%s\n", si(l.Seconds), 100*l.Share, si(float64(l.FLOPs)), si(float64(l.Bytes)), l.Calls, what)
 			continue
 		}
-		of, flops := "", ""
+		of, flops, bytes := "", "", ""
 		if l.OfRoof > 0 {
 			of = fmt.Sprintf("%.0f %%", 100*l.OfRoof)
 		}
 		if l.FLOPs > 0 {
 			flops = si(float64(l.FLOPs) / l.Seconds)
 		}
-		fmt.Fprintf(t, "%s\t%.1f %%\t%s\t%s\t%s\t%s\t%d\t\t%s\n", duration(l.Seconds), 100*l.Share, flops,
-			si(float64(l.Bytes)/l.Seconds), of, l.Bound, l.Calls, what)
+		if l.Bytes > 0 {
+			bytes = si(float64(l.Bytes) / l.Seconds)
+		}
+		fmt.Fprintf(t, "%s\t%.1f %%\t%s\t%s\t%s\t%s\t%d\t\t%s\n", duration(l.Seconds), 100*l.Share, flops, bytes, of, l.Bound, l.Calls, what)
 	}
 	_ = t.Flush() // to memory
-	if n := len(all) - len(shown); n > 0 {
-		fmt.Fprintf(b, "and %d more with %.1f %% (--top 0 shows all)\n", n, 100*(1-sum))
+	if rest := all[len(shown):]; len(rest) > 0 {
+		share := 0.0
+		for _, l := range rest {
+			share += l.Share
+		}
+		fmt.Fprintf(b, "and %d more with %.1f %% (--top 0 shows all)\n", len(rest), 100*share)
 	}
 	fmt.Fprintf(b, "\nwhole    %s, median of %d rounds", amount(r, r.Seconds), len(r.Rounds))
 	if !counts {
@@ -143,8 +147,14 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 	} else {
 		fmt.Fprintf(b, "work     %sFLOPs at %sFLOP/s, %sB at %sB/s\n", si(float64(r.FLOPs)), si(float64(r.FLOPs)/r.Seconds), si(float64(r.Bytes)),
 			si(float64(r.Bytes)/r.Seconds))
+		roof := func(name string, p layers.Peak, source string) {
+			fmt.Fprintf(b, "%-8s %sFLOP/s of products, %sFLOP/s else, %sB/s%s\n", name, si(p.Products), si(p.FLOPs), si(p.Bytes), source)
+		}
 		if p := r.Peak; p.Source != "" {
-			fmt.Fprintf(b, "roof     %sFLOP/s of products, %sFLOP/s else, %sB/s (%s)\n", si(p.Products), si(p.FLOPs), si(p.Bytes), p.Source)
+			roof("roof", p, " ("+p.Source+")")
+			if p.Core != nil && m.Threads > 1 {
+				roof("a core", *p.Core, " when it runs alone")
+			}
 		}
 	}
 	for _, x := range r.Rates {

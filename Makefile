@@ -18,7 +18,7 @@ help:
 	@echo 'gpu-bundle   what measures a GPU'
 	@echo 'abi          compare our header of the driver with NVIDIA'\''s   (Python 3)'
 	@echo 'parity       full-size nets against transformers and diffusers   (Python 3, 16 GB)'
-	@echo 'clients      the server before openai, webuiapi and others       (Python 3)'
+	@echo 'clients      the server before openai, webuiapi and others       (Python 3, npm)'
 	@echo 'peers        times beside torch, OpenVINO and onnxruntime        (Python 3, 25 GB of disk)'
 	@echo 'clean        remove what was built'
 
@@ -140,7 +140,10 @@ dist: bin/parley man
 clients: bin/parley
 	python3 -m venv out/clients
 	out/clients/bin/pip install -q -r cmd/serve/clients/requirements.txt
-	out/clients/bin/python cmd/serve/clients/clients.py bin/parley
+	cp cmd/serve/clients/package.json cmd/serve/clients/clients.mjs out/clients
+	npm install --prefix out/clients --no-audit --no-fund --silent
+	go build -C cmd/serve/clients/go -o $(CURDIR)/out/clients/openai-go
+	out/clients/bin/python cmd/serve/clients/clients.py bin/parley "node out/clients/clients.mjs" out/clients/openai-go
 
 parity: bin/parley
 	python3 -m venv out/parity

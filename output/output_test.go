@@ -204,6 +204,10 @@ func TestSweep(t *testing.T) {
 	for _, o := range others {
 		put(t, filepath.Join(dir, o), "mine")
 	}
+	link := prefix + strings.Repeat("00", digits/2) + suffix // nobody leaves links
+	if err := os.Symlink(others[0], filepath.Join(dir, link)); err != nil {
+		t.Fatal(err)
+	}
 	living, err := Create(filepath.Join(dir, "new"), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +222,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, filepath.Join(dir, "new"), "alive")
-	only(t, dir, others[0], name+"x", others[1], "new", "x"+name)
+	only(t, dir, others[0], link, name+"x", others[1], "new", "x"+name)
 }
 
 // TestNew: what is there stays where a new file alone is meant, and Check leaves
@@ -249,6 +253,44 @@ func TestNew(t *testing.T) {
 	}
 	holds(t, path, "seen")
 	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// What comes while a file is written stays, where a new file alone is meant; and a
+	// folder stays in any case.
+	for _, c := range []struct {
+		o    Options
+		want string
+	}{{Options{New: true}, "theirs"}, {Options{}, "ours"}} {
+		late := filepath.Join(dir, "late")
+		f, err := Create(late, c.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, late, "theirs")
+		_, err = io.WriteString(f, "ours")
+		if err = errors.Join(err, f.Commit()); errors.Is(err, fs.ErrExist) != c.o.New || !c.o.New && err != nil {
+			t.Errorf("%+v: %v", c.o, err)
+		}
+		holds(t, late, c.want)
+		if err := os.Remove(late); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(dir, "link")
+	l, err := Create(link, Options{Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Commit(); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a link that came meanwhile: %v", err)
+	}
+	if _, err := os.Readlink(link); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(link); err != nil {
 		t.Fatal(err)
 	}
 	if err := WriteFile(path, []byte("over"), Options{New: true, Force: true}); err != nil {

@@ -3,10 +3,12 @@
 package output
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -131,6 +133,69 @@ func TestPermissions(t *testing.T) {
 		t.Error("a file that is only to be read was replaced")
 	}
 	holds(t, path, "x")
+}
+
+// TestRunning: a program that runs cannot be written to, by anybody, so that it is not
+// replaced.
+func TestRunning(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("another rule")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.Link(self, path); err != nil {
+		t.Skipf("a second name of the test's program: %v", err)
+	}
+	for _, o := range []Options{{}, {Force: true}} {
+		if err := WriteFile(path, []byte("x"), o); !errors.Is(err, syscall.ETXTBSY) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	if a, err := os.Stat(self); err != nil {
+		t.Fatal(err)
+	} else if b, err := os.Stat(path); err != nil || !os.SameFile(a, b) {
+		t.Errorf("replaced: %v", err)
+	}
+}
+
+// TestFullLines: what a full disk has taken of a line is removed. The limit on the size
+// of files stands for the disk.
+func TestFullLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lines")
+	l, err := OpenLines(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Append([]byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	limit := old
+	limit.Cur = 1 << 20
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Skip(err)
+	}
+	err = l.Append(make([]byte, 2<<20))
+	if e := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); e != nil {
+		t.Fatal(e)
+	}
+	if !errors.Is(err, syscall.EFBIG) {
+		t.Errorf("have %v", err)
+	}
+	holds(t, path, "one\n")
+	if err := l.Append([]byte("two")); err != nil {
+		t.Error(err)
+	}
+	holds(t, path, "one\ntwo\n")
 }
 
 // TestKilled: a process that ends in the middle leaves a file that the next one

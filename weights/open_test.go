@@ -76,6 +76,49 @@ func TestShardsOfHere(t *testing.T) {
 	}
 }
 
+// TestNamesOfFormats: the first bytes tell a format, whatever a file's ending and
+// however long its header is.
+func TestNamesOfFormats(t *testing.T) {
+	for n := 1; n < 300; n += 7 { // 0x80 and "PK" begin lengths of headers, too
+		dir := t.TempDir()
+		path := filepath.Join(dir, "pytorch_model.bin")
+		write(t, path, one(strings.Repeat("n", n), "U8", "1", 1))
+		s, err := Open(path)
+		if err != nil || s.Len() != 1 {
+			t.Errorf("a name of %d bytes: %v", n, err)
+		}
+	}
+}
+
+// TestShardsChange: a shard that changes under the program is noticed, until the set
+// is closed.
+func TestShardsChange(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		write(t, filepath.Join(dir, name+".safetensors"), one(name, "U8", "1", 1))
+	}
+	index := filepath.Join(dir, "model.safetensors.index.json")
+	if err := os.WriteFile(index, []byte(`{"weight_map":{"a":"a.safetensors","b":"b.safetensors"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Unchanged(); err != nil {
+		t.Error(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "b.safetensors"), 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Unchanged(); err == nil || !strings.Contains(err.Error(), "b.safetensors") {
+		t.Errorf("a shard was cut: %v", err)
+	}
+	if err := errors.Join(s.Close(), s.Unchanged()); err != nil {
+		t.Errorf("of a closed set: %v", err)
+	}
+}
+
 // TestHubCache: the root of a model in a hub's cache is its newest revision.
 func TestHubCache(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "models--a--b")

@@ -45,6 +45,10 @@ func TestLoader(t *testing.T) {
 		strings.Contains(err.Error(), "more") {
 		t.Errorf("unread tensors: %v", err)
 	}
+	if square := NewSet([]Entry{one("m", "F32", strings.Repeat("0", 24), 2, 3)}).Loader(host.New(1)); square.F32("m", 3, 2) != nil ||
+		square.Err() == nil || !strings.Contains(square.Err().Error(), "m: have [2 3], want [3 2]") {
+		t.Errorf("a matrix that lies: %v", square.Err())
+	}
 	z := l.F32("f32", 3)
 	l.F32("ids", 1)
 	if z != nil || s.Loader(host.New(1)).In("a").In("b").F32("c", 1<<40, 1<<40) != nil {

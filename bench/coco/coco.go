@@ -5,7 +5,6 @@ package coco
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -72,8 +71,7 @@ type Options struct {
 	Images string // the folder of pictures; "": where the data set lies
 	Split  string // of Karpathy's file: train, restval, val or test; "": test
 	Domain string // of NoCaps: in, near or out; "": all
-	Limit  int    // the first so many items, before they are dealt to shards; 0: all
-	Shard  Shard
+	Limit  int    // the first so many items; 0: all
 }
 
 // Set is a data set, or a part of one. Its items come in the order of its file,
@@ -93,9 +91,6 @@ const Mini = "mini"
 // dataset_coco.json. Of COCO's files the texts are held in memory, of the others
 // nothing; pictures are read when they are asked for.
 func Open(path string, o Options) (*Set, error) {
-	if o.Shard != (Shard{}) && (o.Shard.Index < 1 || o.Shard.Index > o.Shard.Count) {
-		return nil, fmt.Errorf("shard %d/%d: want i/n with i from 1 to n", o.Shard.Index, o.Shard.Count)
-	}
 	if o.Limit < 0 {
 		return nil, fmt.Errorf("limit %d: want 1 or more, or 0 for all", o.Limit)
 	}
@@ -189,113 +184,14 @@ func (s *Set) Items() iter.Seq2[Item, error] {
 			if err == nil && s.options.Domain != "" && it.Domain != s.options.Domain {
 				continue
 			}
-			if err == nil && !s.options.Shard.Has(i) {
-				i++
-			} else if i++; !yield(it, err) || err != nil {
+			if !yield(it, err) || err != nil {
 				return
 			}
-			if i == s.options.Limit {
+			if i++; i == s.options.Limit {
 				return
 			}
 		}
 	}
-}
-
-// Len counts the items by reading the file once.
-func (s *Set) Len() (n int, err error) {
-	for _, err := range s.Items() {
-		if err != nil {
-			return 0, err
-		}
-		n++
-	}
-	return n, nil
-}
-
-// Problem is a picture that could not be read.
-type Problem struct {
-	ID, Image string
-	Err       error
-}
-
-func (p Problem) Error() string { return fmt.Sprintf("%s: %v", p.ID, p.Err) }
-func (p Problem) Unwrap() error { return p.Err }
-
-// Missing reports whether there is no such file, rather than a broken one.
-func (p Problem) Missing() bool { return errors.Is(p.Err, fs.ErrNotExist) }
-
-// Problems are the pictures that could not be read.
-type Problems struct {
-	Missing, Broken int
-	List            []Problem
-}
-
-func (p *Problems) add(x Problem) {
-	if x.Missing() {
-		p.Missing++
-	} else {
-		p.Broken++
-	}
-	p.List = append(p.List, x)
-}
-
-// Pictures are the items with their pictures, in order; ahead pictures are
-// decoded in advance, each on a core of its own. What cannot be read is left out
-// and added to bad. An error of the data set, or the context's, ends them.
-func (s *Set) Pictures(ctx context.Context, ahead int, bad *Problems) iter.Seq2[*Loaded, error] {
-	return func(yield func(*Loaded, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		queue := make(chan chan *Loaded, max(0, ahead-1))
-		go func() {
-			defer close(queue)
-			for it, err := range s.Items() {
-				one := make(chan *Loaded, 1)
-				select {
-				case queue <- one:
-				case <-ctx.Done():
-					return
-				}
-				go func() {
-					l := &Loaded{Item: it, err: err, fatal: err != nil}
-					if err == nil {
-						l.Picture, l.err = it.Picture()
-					}
-					one <- l
-				}()
-			}
-		}()
-		for one := range queue {
-			var l *Loaded
-			select {
-			case l = <-one:
-			case <-ctx.Done():
-			}
-			switch {
-			case ctx.Err() != nil:
-				yield(nil, ctx.Err())
-				return
-			case l.fatal:
-				yield(nil, l.err)
-				return
-			case l.err != nil:
-				bad.add(Problem{l.ID, l.Image, l.err})
-			case !yield(l, nil):
-				return
-			}
-		}
-		if err := ctx.Err(); err != nil {
-			yield(nil, err)
-		}
-	}
-}
-
-// Loaded is an item with its picture.
-type Loaded struct {
-	Item
-	Picture *pixels.Image
-	err     error
-	fatal   bool // err is the data set's
 }
 
 func miniature(yield func(Item) bool) error {

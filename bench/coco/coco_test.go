@@ -1,13 +1,11 @@
 package coco
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"image/color"
 	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -91,7 +89,7 @@ func TestFormats(t *testing.T) {
 			"{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}",
 			Options{}, []string{"7 COCO_val2014_000000000007.jpg : A|B", "8 x/y.jpg :"}},
 		{"list.tsv", "\uFEFFa.jpg\tone\ttwo\na.jpg\tthree\nb.png\n", Options{}, []string{"a.jpg a.jpg : one|two|three", "b.png b.png :"}},
-		{"limit.tsv", "a\nb\nc\nd\ne\n", Options{Limit: 4, Shard: Shard{2, 3}}, []string{"b b :"}},
+		{"limit.tsv", "a\nb\nc\nd\ne\n", Options{Limit: 2}, []string{"a a :", "b b :"}},
 	} {
 		s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o)
 		if err != nil {
@@ -103,8 +101,26 @@ func TestFormats(t *testing.T) {
 				t.Errorf("%s: %q, want %q", c.file, got, c.want)
 			}
 		}
-		if n, err := s.Len(); n != len(c.want) || err != nil {
-			t.Errorf("%s: %d items, %v", c.file, n, err)
+	}
+}
+
+// TestFolders: Karpathy's pictures lie in one folder, or in those of the years as his
+// file says.
+func TestFolders(t *testing.T) {
+	for _, at := range []string{"COCO_val2014_000000000007.jpg", "val2014/COCO_val2014_000000000007.jpg"} {
+		dir := t.TempDir()
+		picture(t, filepath.Join(dir, at))
+		s, err := Open(write(t, filepath.Join(dir, "dataset_coco.json"), karpathyFile), Options{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for it, err := range s.Items() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := it.Picture(); err != nil || m.W != 3 {
+				t.Errorf("%s: %v", at, err)
+			}
 		}
 	}
 }
@@ -136,7 +152,6 @@ func TestErrors(t *testing.T) {
 		{"c.json", karpathyFile, Options{Split: "dev"}, "want train"},
 		{"d.json", `{"images": [{"id": 1}]}`, Options{Images: filepath.Join(dir, "nowhere")}, "nowhere"},
 		{"e.tsv", "a\n", Options{Limit: -1}, "limit -1"},
-		{"f.tsv", "a\n", Options{Shard: Shard{3, 2}}, "shard 3/2"},
 		{"g.txt", "a", Options{}, "want mini"},
 	} {
 		if s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -190,9 +205,13 @@ func TestFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := empty.Len(); err == nil || !strings.Contains(err.Error(), "no pictures") {
-		t.Errorf("an empty folder: %v", err)
+	for _, err := range empty.Items() {
+		if err == nil || !strings.Contains(err.Error(), "no pictures") {
+			t.Errorf("an empty folder: %v", err)
+		}
+		return
 	}
+	t.Error("an empty folder has no items and no error")
 }
 
 // TestMini: the embedded world is the same set as its folder.
@@ -213,28 +232,29 @@ func TestMini(t *testing.T) {
 	if len(got) != len(scenes) || !slices.Equal(got, want) {
 		t.Errorf("%d items, the folder has %d, the world %d", len(got), len(want), len(scenes))
 	}
-	var bad Problems
 	n := 0
-	for l, err := range s.Pictures(context.Background(), 4, &bad) {
-		if err != nil || l.Picture.W != 64 || !reflect.DeepEqual(l.References, scenes[n].Captions) {
+	for it, err := range s.Items() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := it.Picture(); err != nil || m.W != 64 || !slices.Equal(it.References, scenes[n].Captions) {
 			t.Fatalf("item %d: %v", n, err)
 		}
 		n++
 	}
-	if n != 200 || len(bad.List) != 0 {
-		t.Errorf("%d pictures, %v", n, bad)
+	if n != 200 {
+		t.Errorf("%d pictures", n)
 	}
 }
 
-// TestBroken: missing and broken pictures are listed and stop nothing; the order
-// stays, whatever is read ahead.
+// TestBroken: a missing and a broken picture say so, and are found where they lie.
 func TestBroken(t *testing.T) {
 	dir := t.TempDir()
 	var lines strings.Builder
-	for i := range 60 {
+	for i := range 4 {
 		name := fmt.Sprintf("%02d.png", i)
 		fmt.Fprintf(&lines, "val/%s\ttext %d\n", name, i)
-		switch i % 6 {
+		switch i {
 		case 1:
 		case 2:
 			write(t, filepath.Join(dir, "pictures", name), "not a picture")
@@ -248,82 +268,45 @@ func TestBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var first []string
-	for _, ahead := range []int{0, 1, 7} {
-		var bad Problems
-		var ids []string
-		for l, err := range s.Pictures(context.Background(), ahead, &bad) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			ids = append(ids, l.ID)
-		}
-		if first == nil {
-			first = ids
-		}
-		if len(ids) != 40 || !slices.IsSorted(ids) || !slices.Equal(ids, first) || bad.Missing != 10 || bad.Broken != 10 ||
-			len(bad.List) != 20 {
-			t.Errorf("ahead %d: %d read, %d missing, %d broken: %q", ahead, len(ids), bad.Missing, bad.Broken, ids)
-		}
-		if e := bad.List[0].Error(); !strings.Contains(e, "val/01.png") || !bad.List[0].Missing() {
-			t.Errorf("%v", e)
-		}
-	}
-}
-
-func TestCancel(t *testing.T) {
-	before := runtime.NumGoroutine()
-	s, err := Open(Mini, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var bad Problems
-	var last error
 	n := 0
-	for _, err := range s.Pictures(ctx, 3, &bad) {
-		if last = err; err != nil {
-			break
+	for it, err := range s.Items() {
+		if err != nil {
+			t.Fatal(err)
 		}
-		if n++; n == 5 {
-			cancel()
+		m, err := it.Picture()
+		switch n {
+		case 1:
+			if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "val/01.png") {
+				t.Errorf("missing: %v", err)
+			}
+		case 2:
+			if err == nil || errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "val/02.png") {
+				t.Errorf("broken: %v", err)
+			}
+		default:
+			if err != nil || m.W != 3 {
+				t.Errorf("%s: %v", it.ID, err)
+			}
 		}
-	}
-	if !errors.Is(last, context.Canceled) || n != 5 {
-		t.Errorf("%d items, then %v", n, last)
-	}
-	for range s.Pictures(context.Background(), 3, &bad) {
-		break
-	}
-	for range 1000 {
-		if runtime.NumGoroutine() <= before {
-			return
-		}
-		runtime.Gosched()
+		n++
 	}
 }
 
-// TestShards: the shards of a set are its items, each once.
+// TestShards: the shards of 100 items are these, each once.
 func TestShards(t *testing.T) {
-	seen := map[string]int{}
+	seen := map[int]int{}
 	for i := range 7 {
 		shard, err := ParseShard(fmt.Sprintf("%d/7", i+1))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(Mini, Options{Shard: shard, Limit: 100})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for it, err := range s.Items() {
-			if err != nil {
-				t.Fatal(err)
+		for at := range 100 {
+			if shard.Has(at) {
+				seen[at]++
 			}
-			seen[it.ID]++
 		}
 	}
-	if len(seen) != 100 || seen["99"] != 1 || seen["0"] != 1 {
+	if len(seen) != 100 || seen[99] != 1 || seen[0] != 1 {
 		t.Errorf("%d items", len(seen))
 	}
 	for _, bad := range []string{"", "0/4", "5/4", "1", "a/b", "1/0", "-1/4"} {
@@ -389,19 +372,4 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 	})
-}
-
-func BenchmarkItems(b *testing.B) {
-	s, err := Open(Mini, Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		var bad Problems
-		for _, err := range s.Pictures(context.Background(), 2, &bad) {
-			if err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
 }

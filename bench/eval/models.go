@@ -39,6 +39,10 @@ func New(m Models, o Options) (Experiment, error) {
 	if _, ok := formats[o.Keep]; !ok && o.Keep != "" {
 		return Experiment{}, fmt.Errorf("pictures as %q: want png or webp", o.Keep)
 	}
+	if o.Task == Text && len(o.Prune) > 0 && o.Prune[0].After == 0 {
+		return Experiment{}, fmt.Errorf("pruning %v: after 0 of the steps captions are compared with their picture, and the text task has none",
+			o.Prune[0])
+	}
 	plan, err := m.SD.Pipeline.Plan(o.Draw.Options)
 	if err != nil {
 		return Experiment{}, err

@@ -32,7 +32,8 @@ type Record struct {
 	Error      string      `json:"error,omitempty"`
 }
 
-// Candidate is one of K. One that failed has rank 0 and an error.
+// Candidate is one of K. One that failed has rank 0 and an error, one that was not
+// drawn rank 0.
 type Candidate struct {
 	Text      string             `json:"text"`
 	Score     float64            `json:"score"` // cosine of CLIP's embeddings with the source; of a pruned one, its preview's
@@ -41,6 +42,7 @@ type Candidate struct {
 	Duplicate *int               `json:"duplicate,omitempty"` // the earlier candidate of the same text whose drawing it shares
 	Steps     int                `json:"steps"`               // runs of the UNet for it, a guided pair being one
 	Pruned    int                `json:"pruned,omitempty"`    // the step after which it was given up
+	Undrawn   bool               `json:"undrawn,omitempty"`   // it was given up before it was drawn
 	Scores    map[string]float64 `json:"scores,omitempty"`    // what Scorers give
 	Embedding string             `json:"embedding_sha256,omitempty"`
 	Picture   string             `json:"picture,omitempty"` // the file that keeps it
@@ -60,9 +62,12 @@ func plain(v any) ([]byte, error) {
 func (r *Record) fill(res *rerank.Result, steps, drawings int) {
 	r.Selected, r.Candidates = res.Selected, []Candidate{}
 	for _, c := range res.Candidates {
-		o := Candidate{Text: c.Text, Seed: c.Seed, Score: c.Score, Rank: c.Rank, Pruned: c.Pruned, Steps: steps * max(1, drawings),
+		o := Candidate{Text: c.Text, Seed: c.Seed, Score: c.Score, Rank: c.Rank, Pruned: c.Pruned, Undrawn: c.Undrawn,
+			Steps:     steps * max(1, drawings),
 			Embedding: hashFloats(c.Embedding)}
 		switch {
+		case c.Undrawn:
+			o.Steps = 0
 		case c.Duplicate >= 0:
 			o.Duplicate, o.Steps = &c.Duplicate, 0
 		case c.Pruned > 0:
@@ -71,7 +76,7 @@ func (r *Record) fill(res *rerank.Result, steps, drawings int) {
 		switch {
 		case c.Err != nil:
 			o.Error = c.Err.Error()
-		case c.Rank == 0:
+		case c.Rank == 0 && !c.Undrawn:
 			o.Error = "not drawn"
 		}
 		r.Candidates = append(r.Candidates, o)

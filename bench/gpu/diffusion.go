@@ -9,17 +9,18 @@ import (
 	"parley/bench/roofline"
 	"parley/bench/timing"
 	"parley/engine"
+	"parley/engine/cuda"
 	"parley/nets/diffusion"
 )
 
 // painter loads a Stable Diffusion 1.5 of random weights. loaded is what of the
 // device's memory is taken then, in bytes.
-func (b *bench) painter() (p *random.SD, loaded int, err error) {
+func (b *bench) painter(o cuda.Options) (p *random.SD, loaded int, err error) {
 	size, steps := random.SD15(), 50
 	if b.small {
 		size, steps = random.SmallSD(), 3
 	}
-	if err = b.open(engine.F16); err != nil {
+	if err = b.openAs(o); err != nil {
 		return
 	}
 	empty, err := b.used()
@@ -45,7 +46,7 @@ func (b *bench) used() (int, error) {
 // stableDiffusion is Stable Diffusion 1.5 at 512 x 512, by its parts, as a whole, and a
 // step by its launches.
 func stableDiffusion(b *bench) error {
-	p, loaded, err := b.painter()
+	p, loaded, err := b.painter(cuda.Options{})
 	if err != nil {
 		return err
 	}
@@ -55,9 +56,24 @@ func stableDiffusion(b *bench) error {
 	return b.step(p)
 }
 
+// ordered is a guided step whose kernels each start when the one before has ended: what
+// programmatic dependent launch gains, and whether it is what fails.
+func ordered(b *bench) error {
+	p, _, err := b.painter(cuda.Options{Ordered: true})
+	if err != nil {
+		return err
+	}
+	step, err := b.guided(b.timer(), p, 1)
+	if err != nil {
+		return err
+	}
+	b.Figure("batch 1, guided step without dependent launches", 1e3*step.Median, "ms", step.Between(1e3)...)
+	return nil
+}
+
 // batches is the same for several pictures at once.
 func batches(b *bench) error {
-	p, loaded, err := b.painter()
+	p, loaded, err := b.painter(cuda.Options{})
 	if err != nil {
 		return err
 	}

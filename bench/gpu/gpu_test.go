@@ -47,7 +47,7 @@ func TestRun(t *testing.T) {
 		t.Skip("two minutes on the interpreter")
 	}
 	for call, kept := range map[string][]string{
-		"1": {"environment", "suites", "goldens", "bits", "diffusion", "batches", "bandwidth"},
+		"1": {"environment", "suites", "goldens", "bits", "diffusion", "ordered", "batches", "bandwidth"},
 		"2": {"environment", "diffusion", "tune", "kernels", "torch", "peers", "captions", "embeddings", "ncu", "loops", "sanitizer", "jit",
 			"compile"},
 	} {

@@ -25,6 +25,7 @@ func list() []part {
 		{"goldens", "each net against transformers and diffusers", goldens, "1", 60 * s, 10 * s},
 		{"bits", "the hardware against the interpreter, bit for bit", bits, "1", 60 * s, 10 * s},
 		{"diffusion", "Stable Diffusion 1.5 with random weights, one picture, and its step by kernels", stableDiffusion, "12", 50 * s, 15 * s},
+		{"ordered", "a guided step whose kernels do not overlap", ordered, "1", 25 * s, 10 * s},
 		{"batches", "Stable Diffusion 1.5 with random weights, 4 and 10 pictures", batches, "1", 60 * s, 20 * s},
 		{"bandwidth", "what memory and the second-level cache give", bandwidth, "1", 15 * s, 5 * s},
 		{"tune", "every plan of every product of the nets, and attention's variants", tune, "2", 110 * s, 10 * s},

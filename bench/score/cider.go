@@ -95,16 +95,13 @@ func (c *CIDErD) weigh(s caption) (w weights) {
 	return w
 }
 
-// bigrams is the length that CIDEr-D's penalty compares.
-func bigrams(s caption) float64 { return float64(max(0, s.length-1)) }
-
 // both are CIDEr-D, what the COCO tools print as CIDEr, and the plain CIDEr of a
 // caption of image i, both times 10.
 func (c *CIDErD) both(s caption, i int) (d, plain float64) {
 	w := c.weigh(s)
 	for _, r := range c.refs[i] {
 		rw := c.weigh(r)
-		off := bigrams(s) - bigrams(r)
+		off := float64(s.length - r.length) // in bigrams, which empty captions lack as they lack words
 		penalty := math.Exp(-off * off / (2 * sigma * sigma))
 		for k := range order {
 			if w.norm[k] == 0 || rw.norm[k] == 0 {

@@ -25,6 +25,9 @@ func NewFeatures(d int) *Features {
 	return &Features{mean: mat.NewVecDense(d, nil), scatter: mat.NewSymDense(d, nil)}
 }
 
+// Width is how many values a vector has.
+func (f *Features) Width() int { return f.mean.Len() }
+
 // AddRow takes one vector in, with others at a time.
 func (f *Features) AddRow(x []float32) error {
 	if len(x) != f.mean.Len() {
@@ -81,6 +84,10 @@ func (f *Features) Add(x mat.Matrix) error {
 	f.n += n
 	return nil
 }
+
+// FullRank reports whether the covariance of n vectors of d values can have an inverse:
+// they lie in a space of n-1 dimensions about their mean.
+func FullRank(n, d int) bool { return n > d }
 
 // covariance is the unbiased one, as numpy.cov's.
 func (f *Features) covariance() *mat.SymDense {

@@ -143,3 +143,15 @@ func BenchmarkCLIPScore(b *testing.B) {
 		}
 	}
 }
+
+// TestMean: what has no score does not count, and is counted.
+func TestMean(t *testing.T) {
+	if m, missing := Mean("x", []float64{1, math.NaN(), 4}); m.Value != 2.5 || missing != 1 || m.Name != "x" || len(m.Each) != 3 {
+		t.Errorf("%+v, %d missing", m, missing)
+	}
+	for n, want := range map[int]bool{2: false, 3: false, 4: true} {
+		if FullRank(n, 3) != want {
+			t.Errorf("%d vectors of 3 values are of full rank: %v", n, !want)
+		}
+	}
+}

@@ -153,6 +153,20 @@ func opened[T any](a *app, name, own string, open func(models.Source, engine.Dev
 	return open(src, dev)
 }
 
+// openedAt opens a checkpoint that a flag names, on the device.
+func openedAt[T any](a *app, flag, path string, open func(models.Source, engine.Device) (T, error)) (T, error) {
+	var none T
+	dev, err := a.open()
+	if err != nil {
+		return none, err
+	}
+	src, err := a.at(flag, path)
+	if err != nil {
+		return none, err
+	}
+	return open(src, dev)
+}
+
 func (a *app) openBLIP() (*models.BLIP, error) { return opened(a, "blip", a.blip, models.OpenBLIP) }
 
 func (a *app) openSD(x models.Extras) (*models.StableDiffusion, error) {

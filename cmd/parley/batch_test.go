@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"image/color"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,6 +115,10 @@ func TestSidecar(t *testing.T) {
 	}
 	holds("a.txt", "mine\n")
 	holds("b.txt", caption)
+	left := filepath.Join(dir, ".parley-"+strings.Repeat("0a", 16)+".part")
+	if err := os.WriteFile(left, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	code, out, errs := call(t, "caption", "--sidecar", "--skip-existing", dir)
 	if code != 0 || out != "" {
 		t.Errorf("code %d, %s%s", code, out, errs)
@@ -122,6 +127,9 @@ func TestSidecar(t *testing.T) {
 		t.Error(errs)
 	}
 	holds("a.txt", caption)
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a killed run has left: %v", err)
+	}
 	if code, _, errs := call(t, "caption", "--sidecar", "--sidecar-ext", "caption", "-k", "2", filepath.Join(dir, "a.png")); code != 0 {
 		t.Error(errs)
 	}

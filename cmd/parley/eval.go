@@ -50,7 +50,7 @@ func (a *app) evalTask(task, short string) *cobra.Command {
 NoCaps or Karpathy's dataset_coco.json; a .jsonl or .tsv of pictures and texts; a
 folder. --out has settings.json, items.jsonl with a line for each item ({"index", "id",
 "image", "references", "seed", "selected", "candidates": [{"text", "score", "rank",
-"seed", "steps", "pruned", "scores", "embedding_sha256", "picture", "error"}], "beam",
+"seed", "steps", "pruned", "undrawn", "scores", "embedding_sha256", "picture", "error"}], "beam",
 "error"}) and timings.jsonl. Whatever ends a run, the same command goes on with it; other
 settings in the same folder are refused. Pictures that are missing or broken have a
 line with an error and stop nothing.
@@ -84,8 +84,8 @@ func (f *evalFlags) addRun(a *app, c *cobra.Command) {
 	fl.StringVarP(&f.dir, "out", "o", "", "folder of the run")
 	fl.IntVar(&f.each, "at-once", 8, "items that are worked on at once; it changes no result")
 	fl.StringVar(&f.prune, "prune", "",
-		"AFTER:KEEP,… such as 0.3:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
-			"whose predicted clean pictures come closest")
+		"AFTER:KEEP,… such as 0:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
+			"whose predicted clean pictures come closest; after 0, before any is drawn, those whose captions do")
 	fl.StringVar(&f.keep, "keep", "", "keep drawings as png or webp, both without loss (they are not kept)")
 	f.drawings, f.redraw = 1, true
 }
@@ -318,50 +318,6 @@ func (a *app) evalMerge() *cobra.Command {
 		}
 		_, err := fmt.Fprintf(a.out, "%s\n", dir)
 		return err
-	}
-	return c
-}
-
-func (a *app) evalReport() *cobra.Command {
-	var o report.Options
-	var follow bool
-	c := &cobra.Command{Use: "report DIR", Short: "Write the paper's table and figures of a run", Args: cobra.ExactArgs(1),
-		Example: "  parley eval report runs/mini\n  parley eval report --follow runs/mini",
-		Long: "Writes DIR/report: index.html, which needs nothing else, report.md, report.json, and each figure " +
-			"as SVG and PNG. It can be written " +
-			"while the run goes on, of the items that are done."}
-	c.Flags().StringVar(&o.MeteorData, "meteor-data", "", "folder of METEOR's data: pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2")
-	c.Flags().BoolVar(&follow, "follow", false, "write it again each half minute until the run is complete; the page loads itself again")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		const pause = 30 * time.Second
-		write := func() (*report.Result, error) { return report.Write(args[0], o) }
-		if follow {
-			o.Refresh = pause
-			write = func() (*report.Result, error) {
-				return report.Follow(args[0], o, func() error {
-					select {
-					case <-time.After(pause):
-					case <-cmd.Context().Done():
-					}
-					return cmd.Context().Err()
-				}, func(r *report.Result) { fmt.Fprintf(a.errs, "parley: %d of %d items in %s\n", r.Done, r.Total, r.Out) })
-			}
-		}
-		r, err := write()
-		if err != nil {
-			return err
-		}
-		if a.json {
-			return a.print(struct {
-				Out          string               `json:"out"`
-				Done         int                  `json:"done"`
-				Total        int                  `json:"total"`
-				Table        []report.Row         `json:"table"`
-				Correlations []report.Correlation `json:"correlations"`
-				Notes        []string             `json:"notes"`
-			}{r.Out, r.Done, r.Total, r.Table, r.Correlations, r.Notes})
-		}
-		return r.Print(a.out)
 	}
 	return c
 }

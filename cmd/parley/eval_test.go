@@ -109,7 +109,9 @@ func drawn() []string {
 func evalElsewhere() map[string]string {
 	out := map[string]string{
 		"eval merge out": "TestEval", "eval report meteor-data": "TestEval", "eval report follow": "TestEval", "eval sweep try": "TestEvalSweep",
-		"eval sweep task": "TestEvalSweep", "eval sweep meteor-data": "TestEvalSweep",
+		"eval sweep task": "TestEvalSweep", "eval sweep meteor-data": "TestEvalSweep", "eval report sbert": "TestEvalJudges",
+		"eval report vectors": "TestEvalJudges", "eval report stop-words": "TestEvalJudges", "eval report dino": "TestEvalJudges",
+		"eval report inception": "TestEvalJudges",
 	}
 	a := &app{errs: new(bytes.Buffer)}
 	f := &evalFlags{}
@@ -129,6 +131,7 @@ type table struct {
 		Measure                     string
 		Selected, Mean, Best, Worst float64
 		Gain                        float64
+		LowerBetter                 bool                                  `json:"lower_better"`
 		OverMean                    struct{ Value, Low, High, P float64 } `json:"over_mean"`
 	}
 	Correlations []struct {
@@ -217,6 +220,58 @@ func TestEval(t *testing.T) {
 	}
 }
 
+// TestEvalJudges: what is opened by the report's flags judges captions, and drawings
+// that were kept.
+func TestEvalJudges(t *testing.T) {
+	dir := t.TempDir()
+	for task, more := range map[string]string{eval.Image: "", eval.Text: " --keep webp"} {
+		args := "eval " + task + " --data mini --limit 3 -k 2 --steps 1 --out " + filepath.Join(dir, task) + more
+		if code, _, errs := call(t, strings.Fields(args)...); code != 0 {
+			t.Fatal(errs)
+		}
+	}
+	vectors := filepath.Join(dir, "vectors.txt")
+	if err := os.WriteFile(vectors, []byte("a 1 0 0\nthe 0 1 0\non 0 0 1\nat 1 1 0\nbig 0 1 1\nof 1 0 1\n"+
+		"night 1 2 0\nstars 2 1 0\nsky 3 1 0\ngrass 0 3 1\nleft 1 3 0\nright 3 0 1\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	inception := filepath.Join(dir, "inception.safetensors")
+	randomInception(t, inception)
+	report := func(task, flags string) map[string]float64 {
+		t.Helper()
+		code, out, errs := call(t, append([]string{"eval", "report", "--json", filepath.Join(dir, task)}, strings.Fields(flags)...)...)
+		var r table
+		if err := json.Unmarshal([]byte(out), &r); code != 0 || err != nil {
+			t.Fatal(err, errs)
+		}
+		found := map[string]float64{}
+		for _, x := range r.Table {
+			found[x.Measure] = x.Mean
+			if (x.Measure == "WMD" || x.Measure == "FID") != x.LowerBetter {
+				t.Errorf("%s: less is better: %v", x.Measure, x.LowerBetter)
+			}
+		}
+		return found
+	}
+	captions := report(eval.Image, "--sbert ../../nets/testdata/sbert --vectors "+vectors)
+	stop := report(eval.Image, "--stop-words --vectors "+vectors)
+	if _, sbert := stop["SBERT"]; sbert || captions["SBERT"] == 0 || captions["WMD"] == stop["WMD"] || stop["WMD"] == 0 {
+		t.Errorf("%v; with stop words %v", captions, stop)
+	}
+	drawings := report(eval.Text, "--dino ../../nets/testdata/vit_small --inception "+inception)
+	if drawings["DINO"] <= 0 || drawings["FID"] <= 0 {
+		t.Errorf("%v", drawings)
+	}
+	for args, want := range map[string]string{eval.Image + " --dino ../../nets/testdata/vit_small": "--dino",
+		eval.Text + " --vectors " + vectors: "--vectors", eval.Image + " --stop-words": "--stop-words is for --vectors",
+		eval.Image + " --sbert " + vectors:                       "vectors.txt: not a safetensors file",
+		eval.Text + " --inception ../../nets/testdata/vit_small": "no inception in it"} {
+		if code, _, errs := call(t, strings.Fields("eval report "+dir+"/"+args)...); code == 0 || !strings.Contains(errs, want) {
+			t.Errorf("%s: code %d, %s", args, code, errs)
+		}
+	}
+}
+
 // TestEvalSweep: tries cost what they say, and other settings come from them.
 func TestEvalSweep(t *testing.T) {
 	dir := t.TempDir()
@@ -225,7 +280,11 @@ func TestEvalSweep(t *testing.T) {
 	for _, task := range []string{eval.Image, eval.Text} {
 		to := filepath.Join(dir, task)
 		args[12] = to
-		code, out, errs := call(t, append(args, "--task", task)...)
+		more := []string{"--task", task}
+		if task == eval.Image {
+			more = append(more, "--try", "prune=0:0.5")
+		}
+		code, out, errs := call(t, slices.Concat(args, more)...)
 		var r struct {
 			Task, Measure string
 			Points        []struct {
@@ -240,6 +299,10 @@ func TestEvalSweep(t *testing.T) {
 			t.Fatal(err, errs)
 		}
 		want := map[string]float64{"whole 4": 16, "whole 2": 8, "steps=2 4": 8, "steps=2 1": 2, "prune=0.5:0.5 4": 12}
+		points := 9
+		if task == eval.Image {
+			want["prune=0:0.5 4"], points = 8, 10 // two of four are drawn
+		}
 		for _, p := range r.Points {
 			key := fmt.Sprint(p.Name, " ", p.K)
 			if v, ok := want[key]; ok && v == p.Cost && p.CostPart == v/16 {
@@ -249,7 +312,7 @@ func TestEvalSweep(t *testing.T) {
 				t.Errorf("the whole run has %v of its own gain", p.ScorePart)
 			}
 		}
-		if len(want) > 0 || r.Task != task || len(r.Points) != 9 {
+		if len(want) > 0 || r.Task != task || len(r.Points) != points {
 			t.Errorf("%s: missing %v in %+v", task, want, r)
 		}
 		if s, err := eval.ReadSettings(filepath.Join(to, "prune-0.5x0.5")); err != nil || s.Prune != "0.5:0.5" || s.Draw.Steps != 4 {
@@ -260,6 +323,10 @@ func TestEvalSweep(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+	if code, _, errs := call(t, strings.Fields("eval text --data mini --limit 1 --prune 0:0.5 --out "+dir+"/none")...); code != 1 ||
+		!strings.Contains(errs, "the text task has none") {
+		t.Errorf("pruning texts before they are drawn: code %d, %s", code, errs)
 	}
 	for try, want := range map[string]string{"k=2": "want FLAG=VALUE of steps", "steps=0": "want 1 to", "": "names no flag",
 		"steps": "want FLAG"} {

@@ -26,15 +26,7 @@ JSON: {"fid", "pictures": [N, M], "notes"}.`}
 		if weights == "" {
 			return usage("--inception FILE is needed: the weights that the features come from")
 		}
-		dev, err := a.open()
-		if err != nil {
-			return err
-		}
-		src, err := a.at("--inception", weights)
-		if err != nil {
-			return err
-		}
-		m, err := models.OpenInception(src, dev)
+		m, err := openedAt(a, "--inception", weights, models.OpenInception)
 		if err != nil {
 			return err
 		}
@@ -71,7 +63,7 @@ JSON: {"fid", "pictures": [N, M], "notes"}.`}
 		if out.FID, err = score.FID(sets[0], sets[1]); err != nil {
 			return err
 		}
-		if n := min(out.Pictures[0], out.Pictures[1]); n <= inception.Width {
+		if n := min(out.Pictures[0], out.Pictures[1]); !score.FullRank(n, inception.Width) {
 			out.Notes = append(out.Notes, fmt.Sprintf("of %d pictures the covariance of %d features is not of full rank: "+
 				"compare with distances of as many pictures only", n, inception.Width))
 		}

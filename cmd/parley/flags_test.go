@@ -178,7 +178,9 @@ func flagRows() map[string]flagRow {
 		"caption k": {base: sampled + " -k 2", set: "-k 4", check: func(base, have outcome) bool {
 			return len(have.lines()) == 8 && slices.Equal(base.lines()[:2], have.lines()[:2])
 		}},
-		"caption min-length": {base: caption, set: "--min-length 18", check: func(_, have outcome) bool { return shortest(have) >= 18-4 }},
+		"caption min-length": {base: caption, set: "--min-length 18", check: func(base, have outcome) bool {
+			return shortest(have) >= 18-4 && shortest(base) < 18-4
+		}},
 		"caption max-length": {base: caption, set: "--max-length 7", check: func(base, have outcome) bool {
 			return longest(base) > 3 &&
 				longest(have) <= 7-4
@@ -358,6 +360,29 @@ func flagRows() map[string]flagRow {
 	maps.Copy(rows, evalRows())
 	maps.Copy(rows, benchRows())
 	return rows
+}
+
+// TestForwardGenerates: the seed is sampling's, too, and no length penalty is one of 0.
+func TestForwardGenerates(t *testing.T) {
+	b := &flagBench{t: t, files: flagFiles(t), done: map[string]outcome{}}
+	const base = "forward blip-generate --model {M}/blip --in {F}/generate.safetensors --out {O}/out.safetensors "
+	told := func(flags string) string {
+		o := b.call(base + flags)
+		if o.code != 0 {
+			t.Fatalf("%s: code %d, %s", flags, o.code, o.errs)
+		}
+		return o.told()
+	}
+	if told("--sample --top-p 1 --seed 3") == told("--sample --top-p 1 --seed 4") {
+		t.Error("--seed changes nothing")
+	}
+	none := told("--beam 4 --min-length 12 --max-length 25 --length-penalty 0")
+	if none != told("--beam 4 --min-length 12 --max-length 25 --length-penalty 1e-9") {
+		t.Error("a length penalty of 0 is not the least")
+	}
+	if none == told("--beam 4 --min-length 12 --max-length 25 --length-penalty 1") {
+		t.Error("a length penalty of 0 is one of 1")
+	}
 }
 
 // captionsOf are the captions behind the names of files.

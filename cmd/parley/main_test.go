@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +124,20 @@ func TestJSON(t *testing.T) {
 	}](t, out); len(got.Scores) != 2 || got.Scores[0][0] != got.Scores[1][0] || got.Scores[0][0] == got.Scores[0][1] {
 		t.Errorf("score gives %v", got)
 	}
+	one, other := scene(t, 3), scene(t, 12)
+	_, out, _ = call(t, "score", "--json", other, one, "--text", "a cat")
+	pair := decode[struct {
+		Files, Texts []string
+		Scores       [][]float64
+	}](t, out)
+	_, out, _ = call(t, "score", "--json", one, "--text", "a cat")
+	if got := decode[struct {
+		Files, Texts []string
+		Scores       [][]float64
+	}](t, out); len(pair.Files) != 2 || pair.Files[0] != other || pair.Files[1] != one || pair.Scores[1][0] != got.Scores[0][0] ||
+		pair.Scores[0][0] == pair.Scores[1][0] {
+		t.Errorf("score gives %v of both, %v of one", pair, got)
+	}
 	_, out, _ = call(t, "caption", "--json", "-k", "3", png)
 	if got := decode[[]struct {
 		File     string
@@ -155,12 +171,12 @@ func TestJSON(t *testing.T) {
 			Seed               uint64
 		}
 	}
-	for i, args := range [][]string{{"image", png}, {"text", "a cat on the grass", "two dogs at night"}} {
+	for i, args := range [][]string{{"image", png, scene(t, 3)}, {"text", "a cat on the grass", "two dogs at night"}} {
 		dir := filepath.Join(dir, string(rune('a'+i)))
 		code, out, errs := call(t, append([]string{"reconstruct", "--json", "--steps", "2", "-k", "3", "--out", dir}, args...)...)
 		got := decode[result](t, out)
-		if code != 0 || len(got) != len(args)-1 || len(got[0].Candidates) != 3 || got[0].Candidates[got[0].Selected].Rank != 1 ||
-			got[0].Source != args[1] {
+		if code != 0 || len(got) != 2 || len(got[0].Candidates) != 3 || got[0].Candidates[got[0].Selected].Rank != 1 ||
+			got[0].Source != args[1] || got[0].Seed != 0 || got[1].Seed != 1_000_000 {
 			t.Errorf("reconstruct %v: code %d %s, %+v", args, code, errs, got)
 		}
 		file, err := os.ReadFile(filepath.Join(dir, "result.json"))
@@ -191,13 +207,95 @@ func TestConvertAndUse(t *testing.T) {
 	if len(a) == 0 || !bytes.Equal(a, b) {
 		t.Error("the same source gives other bytes")
 	}
-	if code, _, errs := call(t, "convert", src, dir); code != 1 || !strings.Contains(errs, "exists") {
+	if code, _, errs := call(t, "convert", src, dir); code != 1 || !strings.Contains(errs, dir+" exists already: name a new folder") {
 		t.Errorf("a folder was overwritten: %s", errs)
 	}
 	_, one, _ := call(t, "embed", "--json", "--text", "two cats")
 	_, two, _ := call(t, "embed", "--json", "--text", "two cats", "--clip", dir)
 	if one != two {
 		t.Error("the converted model gives another embedding")
+	}
+}
+
+// TestConvertVariant: the files of a variant are the ones that are converted.
+func TestConvertVariant(t *testing.T) {
+	dir := t.TempDir()
+	for name, dtype := range map[string]string{"model.safetensors": "f32", "model.fp16.safetensors": "f16"} {
+		to := filepath.Join(t.TempDir(), "clip")
+		if code, _, errs := call(t, "convert", "../../weights/mini/models/clip", to, "--dtype", dtype); code != 0 {
+			t.Fatal(errs)
+		}
+		if err := os.CopyFS(filepath.Join(dir, dtype), os.DirFS(to)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, dtype, "model.safetensors"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, dtype, "config.json"), filepath.Join(dir, "config.json")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for flags, want := range map[string]string{"": "F32", "--variant fp16": "F16"} {
+		to := filepath.Join(t.TempDir(), "clip")
+		if code, _, errs := call(t, append([]string{"convert", dir, to}, strings.Fields(flags)...)...); code != 0 {
+			t.Fatal(errs)
+		}
+		f, err := safetensors.Map(filepath.Join(to, "model.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := f.Tensors[0].DType; have != want {
+			t.Errorf("%q: %s, want %s", flags, have, want)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestManyTexts: texts beyond those that are embedded at once have their own.
+func TestManyTexts(t *testing.T) {
+	type entries []struct {
+		Text      string
+		Embedding []float64
+	}
+	args := []string{"embed", "--json"}
+	for i := range 66 {
+		args = append(args, "--text", fmt.Sprint(i, " cats"))
+	}
+	_, out, _ := call(t, args...)
+	many := decode[entries](t, out)
+	_, out, _ = call(t, "embed", "--json", "--text", "65 cats")
+	if one := decode[entries](t, out); len(many) != 66 || len(one) != 1 || many[65].Text != "65 cats" ||
+		!slices.Equal(many[65].Embedding, one[0].Embedding) {
+		t.Errorf("%d entries, the last %.80v", len(many), many[len(many)-1:])
+	}
+}
+
+// TestLostTokens: what --length cuts is in the JSON.
+func TestLostTokens(t *testing.T) {
+	_, out, _ := call(t, "tokenize", "--clip", "--json", "--length", "4", "a cat on the grass")
+	if got := decode[[]struct {
+		Text, Lost string
+		IDs        []int32
+		Tokens     []string
+	}](t, out); len(got) != 1 || got[0].Lost != "on the grass" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestNothingIsMade: a model that cannot be opened leaves no folder of results behind
+// that the next run would refuse.
+func TestNothingIsMade(t *testing.T) {
+	dir := t.TempDir()
+	for _, model := range []string{"--blip", "--sd", "--clip"} {
+		code, _, errs := call(t, "reconstruct", "text", "x", "--out", dir, model, "nowhere")
+		if code != 1 || !strings.Contains(errs, "nowhere") {
+			t.Errorf("%s: code %d, %s", model, code, errs)
+		}
+		if list, err := os.ReadDir(dir); err != nil || len(list) != 0 {
+			t.Errorf("%s: %v, %v", model, list, err)
+		}
 	}
 }
 

@@ -86,10 +86,15 @@ type judges struct {
 }
 
 func (j *judges) add(c *cobra.Command) {
+	j.addTexts(c)
+	c.Flags().StringVar(&j.images, "images", "", "folder of the pictures that --refs names")
+}
+
+// addTexts are those that look at texts alone.
+func (j *judges) addTexts(c *cobra.Command) {
 	c.Flags().StringVar(&j.sbert, "sbert", "", "folder of all-MiniLM-L6-v2, or of another model of sentence-transformers")
 	c.Flags().StringVar(&j.vectors, "vectors", "", "file of word vectors in word2vec's or GloVe's text format, or packed as .gz")
 	c.Flags().BoolVar(&j.stopWords, "stop-words", false, "with --vectors: keep words such as \"the\" and \"of\"")
-	c.Flags().StringVar(&j.images, "images", "", "folder of the pictures that --refs names")
 }
 
 // check refuses what would have no effect.
@@ -109,15 +114,7 @@ func (j *judges) judge(a *app, cmd *cobra.Command, r *score.Report, items []scor
 	own score.Options) (failed, err error) {
 	o := judge.Options{Vectors: j.vectors, StopWords: j.stopWords, Dataset: dataset, Images: j.images, Score: own}
 	if j.sbert != "" {
-		dev, err := a.open()
-		if err != nil {
-			return nil, err
-		}
-		src, err := a.at("--sbert", j.sbert)
-		if err != nil {
-			return nil, err
-		}
-		m, err := models.OpenSBERT(src, dev)
+		m, err := openedAt(a, "--sbert", j.sbert, models.OpenSBERT)
 		if err != nil {
 			return nil, err
 		}

@@ -68,3 +68,25 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestMetricsOfBrokenPictures: a picture that cannot be read is told, the others have
+// their scores, and the exit code is 1.
+func TestMetricsOfBrokenPictures(t *testing.T) {
+	dir := t.TempDir()
+	data, err := os.ReadFile(scene(t, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"a.png": data, "b.png": []byte("broken"),
+		"refs.tsv":  []byte("a.png\ta dog\nb.png\ttwo cats\n"),
+		"hyp.jsonl": []byte(`{"id": "a.png", "caption": "a cat"}` + "\n" + `{"id": "b.png", "caption": "two apples"}` + "\n")} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, out, errs := call(t, "metrics", "--hyp", filepath.Join(dir, "hyp.jsonl"), "--refs", filepath.Join(dir, "refs.tsv"), "--images", dir)
+	if code != 1 || !strings.Contains(errs, "b.png") || !strings.Contains(errs, "1 of 2 pictures failed") || !strings.Contains(out,
+		"RefCLIPScore") {
+		t.Errorf("code %d, %s%s", code, out, errs)
+	}
+}

@@ -138,27 +138,7 @@ func TestNotFiniteIsTold(t *testing.T) {
 		"clip/model.safetensors":                      "vision_model.encoder.layers.0.mlp.fc1.bias",
 		"sd/unet/diffusion_pytorch_model.safetensors": "conv_in.bias",
 	} {
-		path := filepath.Join(dir, file)
-		set, err := weights.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var entries []weights.Entry
-		for _, e := range set.Entries() {
-			e.Data = bytes.Clone(e.Data)
-			if e.Name == tensor {
-				for i := range e.Data {
-					e.Data[i] = 0xff // a NaN of any format
-				}
-			}
-			entries = append(entries, e)
-		}
-		if err := set.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := safetensors.WriteFile(path, entries); err != nil {
-			t.Fatal(err)
-		}
+		spoil(t, filepath.Join(dir, file), tensor, -1)
 	}
 	png := scene(t, 3)
 	for _, args := range [][]string{
@@ -174,6 +154,76 @@ func TestNotFiniteIsTold(t *testing.T) {
 		if list, ok := v.([]any); ok && len(list) != len(args)-map[string]int{"caption": 1, "embed": 2,
 			"draw": 5}[args[0]]-map[bool]int{true: 2}[args[1] == "-k"] {
 			t.Errorf("%v: %d entries in %s", args, len(list), out)
+		}
+	}
+}
+
+// spoil puts NaN in a tensor of a file, or in one of its rows.
+func spoil(t *testing.T, path, tensor string, row int) {
+	t.Helper()
+	set, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entries []weights.Entry
+	for _, e := range set.Entries() {
+		e.Data = bytes.Clone(e.Data)
+		if e.Name == tensor {
+			part := e.Data
+			if width := len(part) / e.Shape[0]; row >= 0 {
+				part = part[row*width : (row+1)*width]
+			}
+			for i := range part {
+				part[i] = 0xff // a NaN of any format
+			}
+		}
+		entries = append(entries, e)
+	}
+	if err := set.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := safetensors.WriteFile(path, entries); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOneTextNotFinite: of several texts the one whose numbers are none is told, and the
+// others have theirs.
+func TestOneTextNotFinite(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, mini.FS()); err != nil {
+		t.Fatal(err)
+	}
+	_, out, _ := call(t, "tokenize", "--clip", "--models", dir, "--json", "dog")
+	ids := decode[[]struct {
+		Text   string
+		IDs    []int32
+		Tokens []string
+	}](t, out)[0].IDs
+	spoil(t, filepath.Join(dir, "clip/model.safetensors"), "text_model.embeddings.token_embedding.weight", int(ids[1]))
+	png := scene(t, 3)
+	texts := strings.Fields("--json --text cat --text dog --text tree --models " + dir)
+	code, out, errs := call(t, append([]string{"score", png}, texts...)...)
+	scores := decode[struct {
+		Files, Texts []string
+		Scores       [][]*float64
+		Error        string
+	}](t, out)
+	if code != 1 || !strings.Contains(errs, `"dog"`) || !strings.Contains(scores.Error, "not finite") || len(scores.Scores) != 1 ||
+		scores.Scores[0][0] == nil || scores.Scores[0][1] != nil || scores.Scores[0][2] == nil {
+		t.Errorf("score: code %d, %s, %s", code, out, errs)
+	}
+	code, out, errs = call(t, append([]string{"embed"}, texts...)...)
+	list := decode[[]struct {
+		Text, Error string
+		Embedding   []float64
+	}](t, out)
+	if code != 1 || !strings.Contains(errs, `"dog"`) || len(list) != 3 {
+		t.Fatalf("embed: code %d, %s, %s", code, out, errs)
+	}
+	for i, e := range list {
+		if bad := i == 1; bad != (e.Error != "") || bad == (len(e.Embedding) > 0) {
+			t.Errorf("%s: %d numbers, %q", e.Text, len(e.Embedding), e.Error)
 		}
 	}
 }

@@ -44,7 +44,8 @@ func (a *app) serve() *cobra.Command {
   operations       /healthz, /readyz, /metrics (Prometheus)
 
 and shows both reconstructions on a page at /. Requests of one size and with the same
-settings are drawn as one batch, whoever they come from; clients take turns. A full queue
+settings are drawn as one batch, which others join between two steps, whoever they come
+from; clients take turns. A full queue
 answers 429, what no memory has room for 413, and who leaves ends their drawing.
 
 Beyond this machine a key is wanted, from --key-file or PARLEY_API_KEY; clients show it

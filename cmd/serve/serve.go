@@ -63,7 +63,8 @@ type Server struct {
 // New makes a server over a scheduler's models; watch makes the scheduler, which the
 // server tells its meters of.
 func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
-	s := &Server{o: o, meters: newMeters(), mux: http.NewServeMux(), shelf: shelf{most: 256 << 20, keep: time.Hour}}
+	s := &Server{o: o, mux: http.NewServeMux(), shelf: shelf{most: 256 << 20, keep: time.Hour}}
+	s.meters = newMeters(func() int { return engine.FreeMemory(s.work.Device) })
 	s.work = start(s.meters)
 	s.route("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	s.route("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -776,7 +776,8 @@ func TestBusy(t *testing.T) {
 		t.Errorf("Retry-After is %q", a)
 	}
 	_, text := w.ask(t, "/metrics", nil)
-	for _, want := range []string{`parley_requests_waiting{lane="drawings"} 0`, `parley_batch_size_count{lane="drawings"}`,
+	for _, want := range []string{`parley_device_memory_free_bytes`, `parley_joined_total`, `parley_requests_waiting{lane="drawings"} 0`,
+		`parley_batch_size_count{lane="drawings"}`,
 		`parley_request_seconds_count{code="429",route="POST /v1/images/generations"}`, "parley_denoising_steps_total"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics lack %s", want)

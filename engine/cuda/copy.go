@@ -149,12 +149,13 @@ func (d *Device) upload(dst cu.DevicePtr, src []byte) error {
 	if err != nil {
 		return d.failed("prepare an upload", err)
 	}
-	if err := cu.MemcpyHtoDAsync(dst, at, int64(len(src)), d.work); err != nil {
+	q, _ := d.queue(false)
+	if err := cu.MemcpyHtoDAsync(dst, at, int64(len(src)), q); err != nil {
 		s.events = append(s.events, e)
 		return d.failed("upload", err)
 	}
 	s.pending = append(s.pending, segment{lo, lo + len(src), e})
-	return d.failed("upload", e.Record(d.work))
+	return d.failed("upload", e.Record(q))
 }
 
 // WatchDownloads has f told of everything that leaves the device's memory for the
@@ -201,10 +202,11 @@ func (d *Device) download(dst []byte, src cu.DevicePtr) error {
 		return d.failed("prepare a download", err)
 	}
 	defer func() { s.events = append(s.events, e) }()
-	if err := cu.MemcpyDtoHAsync(buf, src, int64(len(dst)), d.work); err != nil {
+	q, _ := d.queue(false)
+	if err := cu.MemcpyDtoHAsync(buf, src, int64(len(dst)), q); err != nil {
 		return d.failed("download", err)
 	}
-	if err := e.Record(d.work); err != nil {
+	if err := e.Record(q); err != nil {
 		return d.failed("download", err)
 	}
 	d.mu.Unlock() // others may start work meanwhile
@@ -229,8 +231,8 @@ func (d *Device) Copy(dst, src *engine.Tensor) error {
 		return err
 	}
 	defer d.leave()
-	return d.failed("copy", cu.MemcpyDtoDAsync(cu.DevicePtr(dst.Memory().Addr), cu.DevicePtr(src.Memory().Addr),
-		int64(src.Bytes()), d.stream()))
+	q, _ := d.queue(false)
+	return d.failed("copy", cu.MemcpyDtoDAsync(cu.DevicePtr(dst.Memory().Addr), cu.DevicePtr(src.Memory().Addr), int64(src.Bytes()), q))
 }
 
 // Zero fills a tensor with zeros. A graph may hold it.
@@ -242,13 +244,6 @@ func (d *Device) Zero(t *engine.Tensor) error {
 		return err
 	}
 	defer d.leave()
-	return d.failed("fill", cu.MemsetD8Async(cu.DevicePtr(t.Memory().Addr), 0, int64(t.Bytes()), d.stream()))
-}
-
-// stream is what the calling thread's work goes to.
-func (d *Device) stream() cu.Stream {
-	if d.recording() != nil {
-		return d.recorder
-	}
-	return d.work
+	q, _ := d.queue(false)
+	return d.failed("fill", cu.MemsetD8Async(cu.DevicePtr(t.Memory().Addr), 0, int64(t.Bytes()), q))
 }

@@ -608,7 +608,7 @@ func TestConcurrentStreams(t *testing.T) {
 func TestLaunchDependent(t *testing.T) {
 	d := emulate(t, ptx.Options{Check: true})
 	s := stream(d)
-	x := s.Put(engine.FromI32([]int32{0}, 1))
+	x, y := s.Put(engine.FromI32([]int32{0}, 1)), s.New(engine.I32, 1)
 	pair := func(second string) {
 		d.LaunchDependent(s, module, "precede", Dim{}, Dim{}, 0, x)
 		d.LaunchDependent(s, module, second, Dim{}, Dim{}, 0, x)
@@ -635,12 +635,51 @@ func TestLaunchDependent(t *testing.T) {
 	if h, err := s.Get(x); err != nil || h.I32()[0] != 6 || told != 4 {
 		t.Errorf("six times 1 are %v, told of %d launches: %v", h, told, err)
 	}
+	// After a copy nothing overlaps, whether the kernel waits or not.
+	apart := func() {
+		d.LaunchDependent(s, module, "precede", Dim{}, Dim{}, 0, x)
+		if err := d.Copy(y, x); err != nil {
+			t.Error(err)
+		}
+		d.LaunchDependent(s, module, "precede", Dim{}, Dim{}, 0, x)
+	}
+	apart()
+	if g, err = d.Capture(s, apart); err != nil {
+		t.Fatal(err)
+	}
+	g.Launch(s)
+	d.LaunchDependent(s, module, "precede", Dim{}, Dim{}, 0, x)
+	if err := s.Synchronize(); err != nil {
+		t.Errorf("kernels that follow no kernel: %v", err)
+	}
+	g.Free()
+	if n := d.Emulation().Dependents(); n != 3 {
+		t.Errorf("%d dependent launches, 3 pairs have one each", n)
+	}
 	pair("precede")
 	var lost *Lost
 	if err := s.Err(); !errors.As(err, &lost) || !strings.Contains(err.Error(), "written by precede, which may still run") {
 		t.Errorf("a kernel that does not wait: %v", err)
 	}
 	s.Close()
+}
+
+// TestOrdered: with Options.Ordered a kernel that does not wait is as good as any.
+func TestOrdered(t *testing.T) {
+	d, err := Open(Options{Emulated: true, Check: true, Ordered: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s := stream(d)
+	defer s.Close()
+	x := s.Put(engine.FromI32([]int32{0}, 1))
+	for range 3 {
+		d.LaunchDependent(s, module, "precede", Dim{}, Dim{}, 0, x)
+	}
+	if h, err := s.Get(x); err != nil || h.I32()[0] != 3 {
+		t.Errorf("%v: %v", h, err)
+	}
 }
 
 // TestStructureArguments: structures of any size are passed by value.

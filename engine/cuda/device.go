@@ -31,6 +31,7 @@ type Device struct {
 	dev       cu.Device
 	ctx       cu.CUContext
 	jit       bool
+	ordered   bool         // no dependent launches
 	machine   *ptx.Machine // of an emulated device
 	emulation *driver.Emulation
 	watch     func(Launched) bool
@@ -43,8 +44,8 @@ type Device struct {
 	// device, and for what follows.
 	mu       sync.Mutex
 	lost     error // why nothing goes any more
-	work     cu.Stream
-	recorder cu.Stream // what captures record from
+	work     queue
+	recorder queue // what captures record from
 	modules  map[*Module]*loaded
 	args     []byte // of the launch under way, packed
 	memory   allocator
@@ -98,7 +99,11 @@ func Open(o Options) (*Device, error) {
 		float = engine.F32
 	}
 	if o.Emulated {
-		return Emulate(ptx.New(ptx.Options{Check: o.Check, SMs: o.SMs}), float)
+		d, err := Emulate(ptx.New(ptx.Options{Check: o.Check, SMs: o.SMs}), float)
+		if err == nil {
+			d.ordered = o.Ordered
+		}
+		return d, err
 	}
 	if driver.Emulated() {
 		return nil, fmt.Errorf("cuda:%d: %w", o.Ordinal, errEmulated)
@@ -110,7 +115,7 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.jit = o.JIT
+	d.jit, d.ordered = o.JIT, o.Ordered
 	real.Add(1)
 	return d, nil
 }
@@ -171,11 +176,10 @@ func open(ordinal int, float engine.DType) (d *Device, err error) {
 		return
 	}
 	defer d.leave()
-	if d.work, err = cu.MakeStream(cu.NonBlocking); err != nil {
-		return
-	}
-	if d.recorder, err = cu.MakeStream(cu.NonBlocking); err != nil {
-		return
+	for _, q := range []*queue{&d.work, &d.recorder} {
+		if q.Stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
+			return
+		}
 	}
 	free, total, err := cu.MemInfo()
 	d.info.Free, d.info.Total = int(free), int(total)
@@ -211,6 +215,23 @@ func (d *Device) Machine() *ptx.Machine { return d.machine }
 
 // Emulation is where an emulated device can be made to fail; nil otherwise.
 func (d *Device) Emulation() *driver.Emulation { return d.emulation }
+
+// queue is a stream of the driver.
+type queue struct {
+	cu.Stream
+	kernel bool // what it was given last is a kernel
+}
+
+// queue is what the calling thread's work goes to; kernel says what is put there now,
+// and after whether that follows a kernel. The caller holds d.mu.
+func (d *Device) queue(kernel bool) (s cu.Stream, after bool) {
+	q := &d.work
+	if d.recording() != nil {
+		q = &d.recorder
+	}
+	after, q.kernel = q.kernel, kernel
+	return q.Stream, after
+}
 
 // enter takes the device for a call of the driver, which knows the context by
 // the thread that calls.

@@ -41,11 +41,12 @@ func (d *Device) Event() (engine.Event, error) {
 			return nil, d.failed("make an event", err)
 		}
 	}
+	q, _ := d.queue(false)
 	var err error
 	if captured {
-		err = driver.RecordInGraph(e.event, d.recorder)
+		err = driver.RecordInGraph(e.event, q)
 	} else {
-		err = e.event.Record(d.work)
+		err = e.event.Record(q)
 	}
 	if err != nil {
 		e.free = true

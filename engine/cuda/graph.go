@@ -68,9 +68,10 @@ func (d *Device) begin(g *Graph) error {
 		return err
 	}
 	defer d.leave()
-	if err := driver.BeginCapture(d.recorder); err != nil {
+	if err := driver.BeginCapture(d.recorder.Stream); err != nil {
 		return d.failed("begin a capture", err)
 	}
+	d.recorder.kernel = false
 	d.capturing.Store(&capture{graph: g, thread: syscall.Gettid()})
 	return nil
 }
@@ -85,7 +86,7 @@ func (d *Device) end(g *Graph, s *engine.Stream, f func()) (err error) {
 		}
 		defer d.leave()
 		var e error
-		g.g, e = driver.EndCapture(d.recorder)
+		g.g, e = driver.EndCapture(d.recorder.Stream)
 		if err = s.Err(); err == nil {
 			err = d.failed("end a capture", e)
 		}
@@ -120,7 +121,8 @@ func (g *Graph) launch() error {
 	if g.done {
 		return errors.New("the graph was freed")
 	}
-	return d.failed("launch a graph", g.g.Launch(d.work))
+	q, _ := d.queue(false)
+	return d.failed("launch a graph", g.g.Launch(q))
 }
 
 // Free gives the graph back and the memory that it kept. Outputs stay until

@@ -140,8 +140,9 @@ func (d *Device) LaunchCooperative(s *engine.Stream, m *Module, name string, gri
 // has ended, once that one's blocks ran griddepcontrol.launch_dependents or ended
 // (programmatic dependent launch). It waits for that end by griddepcontrol.wait
 // before it touches what the one before does, and in at least one thread in any
-// case: else kernels behind it do not know of the one before. Devices before sm_90
-// start it as any other.
+// case: else kernels behind it do not know of the one before. After what is no kernel
+// (a copy, a graph, an event, a graph's beginning), and on devices before sm_90, it
+// starts as any other.
 func (d *Device) LaunchDependent(s *engine.Stream, m *Module, name string, grid, block Dim, shared int, args ...any) {
 	d.start(s, Launched{Module: m, Kernel: name, Grid: grid.ones(), Block: block.ones(), Shared: shared, Args: args, Dependent: true})
 }
@@ -225,10 +226,11 @@ func (d *Device) launch(l Launched) error {
 		return err
 	}
 	grid, block := l.Grid, l.Block
+	q, after := d.queue(true)
 	err = driver.Launch(k.fn, driver.Config{
-		Grid: [3]int{grid.X, grid.Y, grid.Z}, Block: [3]int{block.X, block.Y, block.Z}, Shared: l.Shared, Stream: d.stream(),
+		Grid: [3]int{grid.X, grid.Y, grid.Z}, Block: [3]int{block.X, block.Y, block.Z}, Shared: l.Shared, Stream: q,
 		Cooperative:  l.Cooperative,
-		Programmatic: l.Dependent && (d.info.Major >= 9 || d.emulation != nil),
+		Programmatic: l.Dependent && after && d.overlaps(),
 	}, p, d.args)
 	if err != nil {
 		return d.failed(fmt.Sprintf("launch %s on %d×%d×%d blocks of %d×%d×%d threads", l.Kernel,
@@ -236,6 +238,9 @@ func (d *Device) launch(l Launched) error {
 	}
 	return nil
 }
+
+// overlaps says whether dependent launches are anything but launches.
+func (d *Device) overlaps() bool { return (d.info.Major >= 9 || d.emulation != nil) && !d.ordered }
 
 // aligned makes room for arguments, as tensor maps want it.
 func aligned(n int) []byte {

@@ -40,6 +40,7 @@ type Options struct {
 	SMs      int  // multiprocessors that the interpreter says it has, 0: an A100's
 	Float32  bool // activations and weights in f32 instead of f16
 	JIT      bool // modules from PTX, even where there is machine code for the device
+	Ordered  bool // each kernel starts when the one before has ended: no programmatic dependent launch
 }
 
 // Info describes a device that could be opened.

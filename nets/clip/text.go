@@ -63,19 +63,25 @@ func LoadText(c weights.Config, l *weights.Loader) (*Text, error) {
 	return t, l.Err()
 }
 
-// LoadProjected builds the text tower of a config.json of a whole CLIP, with its
-// projection, and reads nothing of the picture tower, not its configuration.
+// LoadProjected builds the text tower of a config.json of a whole CLIP, or of
+// CLIPTextModelWithProjection, with its projection, and reads nothing of the picture
+// tower, not its configuration.
 func LoadProjected(c weights.Config, l *weights.Loader) (*Text, error) {
 	r := c.Reader()
 	r.Unquantised()
-	r.Only("model_type", "clip", "only CLIP is read here")
-	projection := r.Size("projection_dim", 512)
+	alone := r.String("model_type", "clip") == "clip_text_model"
+	if !alone {
+		r.Only("model_type", "clip", "only CLIP is read here")
+	}
+	projection, sub := r.Size("projection_dim", 512), c
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	sub, err := tower(c, "text_config")
-	if err != nil {
-		return nil, err
+	if !alone {
+		var err error
+		if sub, err = tower(c, "text_config"); err != nil {
+			return nil, err
+		}
 	}
 	config, err := ParseTextConfig(sub)
 	if err != nil {

@@ -131,6 +131,9 @@ type Batch struct {
 	Init                     *Moments // what an init image's latents are drawn from; nil where the plan has none
 	Step                     Callback // told of every step, unless it is nil
 	Progress                 func()   // told of every step, unless it is nil, and shown nothing
+	// Done is given the latents [n, h, w, C] in f32, scaled, after the last step, and
+	// frees them, with which of the batch they are. Latents has its own.
+	Done func(latents *engine.Tensor, samples []int) error
 }
 
 // Plan is a drawing that has been checked: its schedule and its sizes. It serves

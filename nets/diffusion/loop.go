@@ -13,115 +13,148 @@ import (
 // Latents denoises a batch. It returns the latents [n, h, w, C] in f32, scaled, of
 // the samples that a callback has not ended, and which of the batch those are;
 // nil where all have ended.
-func (p *Plan) Latents(s *engine.Stream, b Batch) (*engine.Tensor, []int, error) {
-	if (b.Init != nil) != (p.o.Strength != 0) {
-		return nil, nil, fmt.Errorf("diffusion: an init image and a strength go together")
+func (p *Plan) Latents(s *engine.Stream, b Batch) (z *engine.Tensor, samples []int, err error) {
+	d := p.Begin(s)
+	defer d.Free()
+	b.Done = func(latents *engine.Tensor, left []int) error {
+		z, samples = latents, left
+		return nil
 	}
-	ids := b.IDs
-	d := &denoising{Plan: p, Batch: b, s: s, run: p.schedule.Begin()}
-	for i := range ids {
-		d.samples = append(d.samples, i)
+	if err := d.Join(b); err != nil {
+		return nil, nil, err
 	}
-	defer d.free()
-	// 1. The text's hidden states, with and without the prompt.
-	weights := b.Weights
-	if p.guided() {
-		if b.Weights != nil || b.NegativeWeights != nil {
-			weights = make([][]float32, 2*len(ids))
-			copy(weights, b.NegativeWeights)
-			copy(weights[len(ids):], b.Weights)
+	for d.Samples() > 0 {
+		if err := d.Advance(); err != nil {
+			return nil, nil, err
 		}
-		ids = slices.Concat(b.Negative, ids)
+	}
+	return z, samples, s.Err()
+}
+
+// Denoising is what a plan draws at a time. Between two steps other batches may join
+// it: each is at a step of its own, while the net sees all of them at once, and its
+// samples are what they are alone. It serves one goroutine.
+type Denoising struct {
+	plan    *Plan
+	s       *engine.Stream
+	batches []*batch
+
+	// Of the batches that there are; nil until they have made a step together.
+	conditions Conditions
+	in, number *engine.Tensor // what a step reads: scaled latents, and each one's step, or that of all
+	net        engine.Graphed
+}
+
+// batch is a Batch under way.
+type batch struct {
+	Batch
+	run     *schedule.Run
+	next    int            // step
+	samples []int          // of the Batch, that are still drawn
+	text    *engine.Tensor // [N or 2N, L, Width]
+	x       *engine.Tensor // latents, [N, h, w, C] in f32
+}
+
+// Begin prepares drawings on a stream, of which there are none yet.
+func (p *Plan) Begin(s *engine.Stream) *Denoising { return &Denoising{plan: p, s: s} }
+
+// Samples is how many are drawn now.
+func (d *Denoising) Samples() (n int) {
+	for _, b := range d.batches {
+		n += len(b.samples)
+	}
+	return n
+}
+
+// Join adds a batch, whose first step is the next one. Token rows are as long as those
+// of the batches that there are.
+func (d *Denoising) Join(of Batch) error {
+	s, p := d.s, d.plan
+	if (of.Init != nil) != (p.o.Strength != 0) {
+		return fmt.Errorf("diffusion: an init image and a strength go together")
+	}
+	d.changed()
+	b := &batch{Batch: of, run: p.schedule.Begin()}
+	ids, weights := of.IDs, of.Weights
+	for i := range ids {
+		b.samples = append(b.samples, i)
+	}
+	// 1. The text's hidden states, with and without the prompt.
+	if p.guided() {
+		if of.Weights != nil || of.NegativeWeights != nil {
+			weights = make([][]float32, 2*len(ids))
+			copy(weights, of.NegativeWeights)
+			copy(weights[len(ids):], of.Weights)
+		}
+		ids = slices.Concat(of.Negative, ids)
 	}
 	s.Enter("text_encoder")
 	text, err := p.p.Text.Encode(s, ids, weights, p.o.ClipSkip)
 	s.Leave(nil)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	d.text = text
+	b.text = text
 	// 2. The latents that denoising starts from.
-	d.start()
-	// 3. What all steps share.
-	if err := d.condition(); err != nil {
-		return nil, nil, err
-	}
-	// 4. The steps.
-	for i := range p.schedule.Steps() {
-		if err := d.advance(i); err != nil {
-			return nil, nil, err
-		}
-		if len(d.samples) == 0 {
-			return nil, nil, s.Err()
-		}
-	}
-	z := d.x
-	d.x = nil
-	return z, d.samples, s.Err()
+	d.start(b)
+	d.batches = append(d.batches, b)
+	return s.Err()
 }
 
-// denoising is a batch under way.
-type denoising struct {
-	*Plan
-	Batch
-	s       *engine.Stream
-	run     *schedule.Run
-	samples []int // of the batch, that are still drawn
-
-	text       *engine.Tensor // [N or 2N, L, Width]
-	x          *engine.Tensor // latents, [N, h, w, C] in f32
-	in, number *engine.Tensor // what a step reads: scaled latents, and its number
-	conditions Conditions
-	net        engine.Graphed
-}
-
-// normal draws numbers for every sample: [N, h, w, C] on the host. torch draws
+// normal draws numbers for every sample of a batch: [N, h, w, C] on the host. torch draws
 // channel by channel.
-func (d *denoising) normal() *engine.Tensor {
-	n, c := len(d.samples), d.p.VAE.Geometry().Channels
-	chw := make([]float32, n*c*d.h*d.w)
-	d.Noise.Fill(d.samples, chw)
-	return layout.ToNHWC(engine.FromF32(chw, n, c, d.h, d.w))
+func (d *Denoising) normal(b *batch) *engine.Tensor {
+	p := d.plan
+	n, c := len(b.samples), p.p.VAE.Geometry().Channels
+	chw := make([]float32, n*c*p.h*p.w)
+	b.Noise.Fill(b.samples, chw)
+	return layout.ToNHWC(engine.FromF32(chw, n, c, p.h, p.w))
 }
 
 // start makes the latents that the first step gets.
-func (d *denoising) start() {
-	s, init := d.s, d.Init
+func (d *Denoising) start(b *batch) {
+	s, p := d.s, d.plan
 	s.Enter("init")
 	defer s.Leave(nil)
-	if init == nil {
-		noise := s.PutAs(engine.F32, d.normal())
-		d.x = elementwise.Mix(s, d.noise, noise, 0, noise)
+	if b.Init == nil {
+		noise := s.PutAs(engine.F32, d.normal(b))
+		b.x = elementwise.Mix(s, p.noise, noise, 0, noise)
 		s.Free(noise)
 		return
 	}
 	// The image's latents are drawn before the noise, as in diffusers.
-	image := s.PutAs(engine.F32, init.sample(d.normal(), d.p.VAE.Geometry().Scale))
-	noise := s.PutAs(engine.F32, d.normal())
-	d.x = elementwise.Mix(s, d.picture, image, d.noise, noise)
+	image := s.PutAs(engine.F32, b.Init.sample(d.normal(b), p.p.VAE.Geometry().Scale))
+	noise := s.PutAs(engine.F32, d.normal(b))
+	b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)
 	s.Free(image, noise)
 }
 
 // condition prepares the net for the samples that there are.
-func (d *denoising) condition() (err error) {
-	s := d.s
-	ts := make([]float64, d.schedule.Steps())
+func (d *Denoising) condition() (err error) {
+	s, p, n := d.s, d.plan, d.Samples()
+	ts := make([]float64, p.schedule.Steps())
 	for i := range ts {
-		ts[i] = d.schedule.Timestep(i)
+		ts[i] = p.schedule.Timestep(i)
 	}
+	text := d.texts()
 	s.Enter("unet")
-	d.conditions, err = d.p.Denoiser.Condition(s, ts, d.text)
+	d.conditions, err = p.p.Denoiser.Condition(s, ts, text)
 	s.Leave(nil)
+	if len(d.batches) > 1 {
+		s.Free(text)
+	}
 	if err != nil {
 		return err
 	}
-	if d.Step == nil { // nobody will end a sample
-		s.Free(d.text)
-		d.text = nil
+	dims := slices.Clone(d.batches[0].x.Shape())
+	dims[0] = n
+	d.in = s.New(s.Float(), dims...)
+	numbers := 1
+	if len(d.batches) > 1 {
+		numbers = n
 	}
-	d.in = s.New(s.Float(), d.x.Shape()...)
-	d.number = s.New(engine.I32, 1)
-	d.net = engine.Graphed{Eager: d.schedule.Steps() < 3, Run: func() (*engine.Tensor, error) {
+	d.number = s.New(engine.I32, numbers)
+	d.net = engine.Graphed{Eager: len(ts) < 3, Run: func() (*engine.Tensor, error) {
 		s.Enter("unet")
 		defer s.Leave(nil)
 		return d.conditions.Step(s, d.in, d.number)
@@ -129,37 +162,142 @@ func (d *denoising) condition() (err error) {
 	return nil
 }
 
-// advance runs the net and the scheduler once.
-func (d *denoising) advance(i int) error {
-	s := d.s
+// texts are the hidden states of all samples: those without prompts, if the plan is
+// guided, then those with.
+func (d *Denoising) texts() *engine.Tensor {
+	if len(d.batches) == 1 {
+		return d.batches[0].text
+	}
+	all := d.Samples()
+	if d.plan.guided() {
+		all *= 2
+	}
+	dims := slices.Clone(d.batches[0].text.Shape())
+	dims[0] = all
+	y := d.s.New(d.batches[0].text.DType(), dims...)
+	at := 0
+	for _, b := range d.batches {
+		n := len(b.samples)
+		d.s.Copy(y.Rows(at, at+n), b.text.Rows(0, n))
+		if d.plan.guided() {
+			d.s.Copy(y.Rows(all/2+at, all/2+at+n), b.text.Rows(n, 2*n))
+		}
+		at += n
+	}
+	return y
+}
+
+// changed gives back what was prepared for other samples.
+func (d *Denoising) changed() {
+	d.net.Free(d.s)
+	if d.conditions != nil {
+		d.conditions.Free(d.s)
+		d.conditions = nil
+	}
+	d.s.Free(d.in, d.number)
+	d.in, d.number = nil, nil
+}
+
+// Advance runs the net once, and each batch's next step of the scheduler. Batches whose
+// last step that was are done, those with no sample left are gone.
+func (d *Denoising) Advance() error {
+	s, p := d.s, d.plan
+	if len(d.batches) == 0 {
+		return s.Err()
+	}
+	if d.conditions == nil {
+		if err := d.condition(); err != nil {
+			return err
+		}
+	}
+	// 1. What the net sees.
 	s.Enter("scheduler")
-	elementwise.Scale(s, d.in, d.x, d.schedule.Scale(i))
-	s.Set(d.number, engine.FromI32([]int32{int32(i)}, 1))
+	numbers := make([]int32, 0, d.number.Elems())
+	row := 0
+	for _, b := range d.batches {
+		n := len(b.samples)
+		elementwise.Scale(s, s.Rows(d.in, row, row+n), b.x, p.schedule.Scale(b.next))
+		for range n {
+			numbers = append(numbers, int32(b.next))
+		}
+		row += n
+	}
+	numbers = numbers[:d.number.Elems()]
+	s.Set(d.number, engine.FromI32(numbers, len(numbers)))
 	s.Leave(nil)
+	// 2. The net.
 	prediction, err := d.net.Next(s)
 	if err != nil {
 		return err
 	}
+	// 3. The scheduler, for each batch.
+	at, changed := 0, false
+	for _, b := range d.batches {
+		before := b.samples
+		if err := d.step(b, prediction, at); err != nil {
+			return err
+		}
+		at += len(before)
+		changed = changed || b.next == p.schedule.Steps() || !slices.Equal(before, b.samples)
+	}
+	if changed {
+		d.changed()
+		return d.leave()
+	}
+	return s.Err()
+}
+
+// leave hands on what is done, and drops what nobody waits for.
+func (d *Denoising) leave() error {
+	var done []*batch
+	d.batches = slices.DeleteFunc(d.batches, func(b *batch) bool {
+		if len(b.samples) > 0 && b.next < d.plan.schedule.Steps() {
+			return false
+		}
+		done = append(done, b)
+		return true
+	})
+	err := d.s.Err()
+	for _, b := range done {
+		if err == nil && len(b.samples) > 0 {
+			err, b.x = b.Done(b.x, b.samples), nil
+		}
+		b.free(d.s)
+	}
+	if err == nil {
+		err = d.s.Err()
+	}
+	return err
+}
+
+// step is the scheduler's of a batch, whose samples begin at row at of the net's.
+func (d *Denoising) step(b *batch, prediction *engine.Tensor, at int) error {
+	s, p, i := d.s, d.plan, b.next
 	s.Enter("scheduler")
 	var noise *engine.Tensor
-	if d.schedule.Noisy(i) {
-		noise = s.PutAs(engine.F32, d.normal())
+	if p.schedule.Noisy(i) {
+		noise = s.PutAs(engine.F32, d.normal(b))
 	}
-	next, clean := d.run.Step(s, i, d.x, prediction, noise, d.o.Guidance)
-	before := d.x
-	d.x = next
+	own := d.part(b, prediction, at)
+	next, clean := b.run.Step(s, i, b.x, own, noise, p.o.Guidance)
+	before := b.x
+	b.x = next
 	s.Free(noise)
-	s.Leave(nil)
-	if d.Progress != nil && s.Err() == nil {
-		d.Progress()
+	if len(d.batches) > 1 && p.guided() {
+		s.Free(own)
 	}
-	if d.Step == nil {
+	s.Leave(nil)
+	b.next++
+	if b.Progress != nil && s.Err() == nil {
+		b.Progress()
+	}
+	if b.Step == nil {
 		s.Free(before)
 		return s.Err()
 	}
-	keep, err := d.Step(Step{Index: i, Count: d.schedule.Steps(), Samples: d.samples, Latents: d.x, Stream: s,
+	keep, err := b.Step(Step{Index: i, Count: p.schedule.Steps(), Samples: b.samples, Latents: b.x, Stream: s,
 		predicted: func() *engine.Tensor {
-			x, p := d.schedule.Clean(i)
+			x, p := p.schedule.Clean(i)
 			return elementwise.Mix(s, x, before, p, clean)
 		}})
 	s.Free(before)
@@ -167,40 +305,56 @@ func (d *denoising) advance(i int) error {
 		return err
 	}
 	if keep != nil {
-		return d.keep(keep, i)
+		return d.keep(b, keep)
 	}
 	return s.Err()
 }
 
-// keep goes on with some of the samples after step i.
-func (d *denoising) keep(rows []int, i int) error {
-	s, n := d.s, len(d.samples)
+// part is a batch's part of the net's output, [n or 2n, h, w, C]: a copy where there are
+// other batches and the plan is guided, since its halves lie apart.
+func (d *Denoising) part(b *batch, prediction *engine.Tensor, at int) *engine.Tensor {
+	s, n := d.s, len(b.samples)
+	if len(d.batches) == 1 {
+		return prediction
+	}
+	if !d.plan.guided() {
+		return s.Rows(prediction, at, at+n)
+	}
+	dims := slices.Clone(prediction.Shape())
+	half := dims[0] / 2
+	dims[0] = 2 * n
+	y := s.New(prediction.DType(), dims...)
+	s.Copy(y.Rows(0, n), prediction.Rows(at, at+n))
+	s.Copy(y.Rows(n, 2*n), prediction.Rows(half+at, half+at+n))
+	return y
+}
+
+// keep goes on with some of a batch's samples.
+func (d *Denoising) keep(b *batch, rows []int) error {
+	s, n := d.s, len(b.samples)
 	var samples []int
 	for _, r := range rows {
 		if r < 0 || r >= n {
 			return fmt.Errorf("diffusion: a callback keeps sample %d of %d", r, n)
 		}
-		samples = append(samples, d.samples[r])
+		samples = append(samples, b.samples[r])
 	}
-	d.samples = samples
-	if len(rows) == 0 || len(rows) == n && slices.IsSorted(rows) || i+1 == d.schedule.Steps() {
-		d.x = pick(s, d.x, rows)
+	same := slices.Equal(samples, b.samples)
+	b.samples = samples
+	if same || len(rows) == 0 {
 		return s.Err()
 	}
-	d.x = pick(s, d.x, rows)
-	d.run.Keep(func(t *engine.Tensor) *engine.Tensor { return pick(s, t, rows) })
-	if d.guided() {
+	b.x = pick(s, b.x, rows)
+	b.run.Keep(func(t *engine.Tensor) *engine.Tensor { return pick(s, t, rows) })
+	if d.plan.guided() {
 		both := slices.Clone(rows)
 		for _, r := range rows {
 			both = append(both, n+r)
 		}
 		rows = both
 	}
-	d.text = pick(s, d.text, rows)
-	d.net.Free(s)
-	d.conditions.Free(s)
-	s.Free(d.in, d.number)
-	return d.condition()
+	b.text = pick(s, b.text, rows)
+	return s.Err()
 }
 
 // pick is a tensor of some rows of x, which it frees.
@@ -218,12 +372,17 @@ func pick(s *engine.Stream, x *engine.Tensor, rows []int) *engine.Tensor {
 	return y
 }
 
-// free gives back what the batch holds.
-func (d *denoising) free() {
-	d.net.Free(d.s)
-	if d.conditions != nil {
-		d.conditions.Free(d.s)
+// free gives back what a batch holds.
+func (b *batch) free(s *engine.Stream) {
+	b.run.Free(s)
+	s.Free(b.x, b.text)
+}
+
+// Free gives back what is held, of drawings that are not done too.
+func (d *Denoising) Free() {
+	d.changed()
+	for _, b := range d.batches {
+		b.free(d.s)
 	}
-	d.run.Free(d.s)
-	d.s.Free(d.x, d.text, d.in, d.number)
+	d.batches = nil
 }

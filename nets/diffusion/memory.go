@@ -107,13 +107,15 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 	}
 	length, width := p.p.Text.Size()
 	length = max(length, p.o.Tokens)
-	c, err := p.p.Denoiser.Condition(s, make([]float64, max(p.schedule.Steps(), 1)), s.New(s.Float(), texts, length, width))
+	text := s.New(s.Float(), texts, length, width)
+	c, err := p.p.Denoiser.Condition(s, make([]float64, max(p.schedule.Steps(), 1)), text)
 	if err != nil {
 		return 0, err
 	}
-	// The latents with what a scheduler keeps of the steps before.
-	latents := s.New(engine.F32, 6*k, h, w, g.Channels)
-	if _, err := c.Step(s, s.New(s.Float(), k, h, w, g.Channels), s.New(engine.I32, 1)); err != nil {
+	// Of drawings that go on while another one is decoded: the latents with what a
+	// scheduler keeps of the steps before, and the texts.
+	kept := s.New(engine.F32, 6*k, h, w, g.Channels).Bytes() + text.Bytes()
+	if _, err := c.Step(s, s.New(s.Float(), k, h, w, g.Channels), s.New(engine.I32, k)); err != nil {
 		return 0, err
 	}
 	if s.Peak() > memory {
@@ -125,7 +127,7 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 	if _, err := p.decode(d, p.p.VAE, z.Rows(0, 1)); err != nil {
 		return 0, err
 	}
-	most := max(s.Peak(), d.Peak()+latents.Bytes())
+	most := max(s.Peak(), d.Peak()+kept)
 	if p.o.Strength != 0 {
 		e := engine.NewStream(context.Background(), dry)
 		if _, err := p.p.VAE.Moments(e, e.New(e.Float(), 1, h*g.Factor, w*g.Factor, 3)); err != nil {

@@ -55,10 +55,15 @@ func OpenCLIP(src Source, dev engine.Device) (_ *CLIP, err error) {
 	defer f.closeUnless(&err)
 	config, set, err := f.part("clip", convert.CLIP)
 	if err != nil {
+		if c, s, e := f.part("clip", convert.TextEncoder); e == nil && s.Loader(dev).HasIn("text_projection") {
+			config, set, err = c, s, nil // Stable Diffusion's own has none
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	r := config.Reader()
-	if r.String("model_type", "clip") != "clip_vision_model" { // the picture tower alone
+	if kind := r.String("model_type", "clip"); kind != "clip_vision_model" && kind != "clip_text_model" { // a tower alone
 		r.Only("model_type", "clip", "only CLIP is read here")
 	}
 	c := &CLIP{Projection: r.Size("projection_dim", 512), device: dev, files: f}
@@ -69,6 +74,9 @@ func OpenCLIP(src Source, dev engine.Device) (_ *CLIP, err error) {
 	c.weights = scope
 	src, _ = src.in("clip")
 	c.Vision = sync.OnceValues(func() (*clip.Vision, error) {
+		if l := set.Loader(dev); !l.HasIn("vision_model") && l.HasIn("text_projection") {
+			return nil, fmt.Errorf("%s: a CLIP without a picture tower embeds texts only", src)
+		}
 		return loadTower(f, on, config, set, inVision, clip.LoadVision)
 	})
 	c.Text = sync.OnceValues(func() (*clip.Text, error) {

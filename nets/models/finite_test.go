@@ -203,6 +203,11 @@ func TestNotFiniteEmbeddings(t *testing.T) {
 		t.Errorf("the other text's embedding is %.2g off", e)
 	}
 	picture := []pixels.Picture{pixels.New(64, 64, color.RGBA{90, 170, 230, 255})}
+	for _, v := range have.Data().([]float32)[:d] {
+		if v != 0 {
+			t.Fatalf("the embedding that is none holds %v", v)
+		}
+	}
 	_, err = c.EmbedImages(run, picture, models.EmbedOptions{})
 	wantLayer(t, err, "CLIP", "vision_model.encoder.layers.1")
 	_, err = c.ScoreImages(run, want, picture, models.EmbedOptions{})

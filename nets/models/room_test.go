@@ -37,6 +37,16 @@ func TestWeightsAreWeighed(t *testing.T) {
 		t.Errorf("CLIP: %v", err)
 	}
 	vision := m.Need
+	if vision < 9<<20 { // 8 MB beside the weights
+		t.Errorf("CLIP's picture tower needs %d bytes", vision)
+	}
+	dev.free = vision - 1
+	if c, err = models.OpenCLIP(models.Embedded("clip"), dev); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Ready(true, false); !errors.As(err, &m) {
+		t.Errorf("the picture tower in %d bytes: %v", dev.free, err)
+	}
 	dev.free = vision
 	if c, err = models.OpenCLIP(models.Embedded("clip"), dev); err != nil {
 		t.Fatal(err)

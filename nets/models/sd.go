@@ -184,8 +184,7 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 	}
 	index.Complete(scheduler)
 	if p.UNet.In != p.VAE.Latents {
-		return nil, fmt.Errorf("%s: the unet takes %d channels, the vae has %d: inpainting checkpoints are not supported",
-			src, p.UNet.In, p.VAE.Latents)
+		return nil, fmt.Errorf("%s: the unet takes latents of %d channels, the vae's have %d", src, p.UNet.In, p.VAE.Latents)
 	}
 	if p.UNet.Cross != p.Text.Width {
 		return nil, fmt.Errorf("%s: the unet attends to %d channels, the text encoder has %d", src, p.UNet.Cross, p.Text.Width)
@@ -538,16 +537,7 @@ func (p *StableDiffusion) drawTexts(run engine.Run, texts []string, seeds []uint
 		took := func() time.Duration { return time.Since(start) / time.Duration(hi-lo) }
 		again := func(i int) diffusion.Batch { return some(lo+i, lo+i+1) }
 		err := p.draw(run, plan, b, again, func(_ *engine.Stream, samples []int, bytes *engine.Tensor, failed []error) error {
-			t := took()
-			for j, i := range samples {
-				if failed[j] != nil {
-					each(lo+i, rerank.Drawing{Err: failed[j], Time: t})
-					continue
-				}
-				d := pixels.NewDrawn(p.device, bytes.Rows(j, j+1))
-				each(lo+i, rerank.Drawing{Picture: d, Time: t})
-				d.Release()
-			}
+			p.handOn(samples, bytes, failed, took(), func(i int, d rerank.Drawing) { each(lo+i, d) })
 			return nil
 		})
 		if err == nil {
@@ -562,6 +552,20 @@ func (p *StableDiffusion) drawTexts(run engine.Run, texts []string, seeds []uint
 		}
 	}
 	return nil
+}
+
+// handOn hands drawings on whose bytes lie on the device.
+func (p *StableDiffusion) handOn(samples []int, bytes *engine.Tensor, failed []error, took time.Duration,
+	each func(i int, d rerank.Drawing)) {
+	for j, i := range samples {
+		if failed[j] != nil {
+			each(i, rerank.Drawing{Err: failed[j], Time: took})
+			continue
+		}
+		d := pixels.NewDrawn(p.device, bytes.Rows(j, j+1))
+		each(i, rerank.Drawing{Picture: d, Time: took})
+		d.Release()
+	}
 }
 
 // DrawTogether draws texts as one batch whose noise comes from one generator, as
@@ -602,6 +606,12 @@ func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion
 	if err != nil || z == nil {
 		return err
 	}
+	return p.show(run, s, plan, z, samples, again, use)
+}
+
+// show makes pictures of latents, which it frees, and hands their bytes on as draw does.
+func (p *StableDiffusion) show(run engine.Run, s *engine.Stream, plan *diffusion.Plan, z *engine.Tensor, samples []int,
+	again func(i int) diffusion.Batch, use func(s *engine.Stream, samples []int, bytes *engine.Tensor, failed []error) error) error {
 	failed := make([]error, len(samples))
 	for _, j := range finite.Rows(s, z) {
 		failed[j] = finite.Find(run, "the UNet", func(run engine.Run) error {
@@ -617,6 +627,7 @@ func (p *StableDiffusion) draw(run engine.Run, plan *diffusion.Plan, b diffusion
 	}
 	bytes := rgb.Bytes(s, x)
 	s.Free(x)
+	defer s.Free(bytes)
 	if err := s.Synchronize(); err != nil { // what fails, fails here, and takes its own time
 		return err
 	}

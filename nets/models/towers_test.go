@@ -54,6 +54,7 @@ func TestOneTowerAlone(t *testing.T) {
 		{"a tensor of the text tower is missing", "text_model.encoder.layers.1.mlp.fc1.weight", "", images, texts,
 			"text_model.encoder.layers.1.mlp.fc1.weight"},
 		{"the text tower is missing", "text_", "", images, texts, "without a text tower"},
+		{"the picture tower is missing", "vision_", "", texts, images, "without a picture tower"},
 		{"the vocabulary is missing", "", "vocab.json", images, texts, "vocab"},
 		{"half of the picture tower is missing", "vision_model.encoder", "", texts, images, "vision_model"},
 		{"the projection of pictures is missing", "visual_projection", "", texts, images, "visual_projection.weight"},
@@ -70,7 +71,9 @@ func TestOneTowerAlone(t *testing.T) {
 		}
 		var left []weights.Entry
 		for _, e := range set.Entries() {
-			if c.without == "" || !strings.HasPrefix(e.Name, c.without) {
+			// Both towers alone leave out the other's projection and the scale.
+			alone := c.without == "vision_" && (strings.HasPrefix(e.Name, "visual_") || e.Name == "logit_scale")
+			if c.without == "" || !strings.HasPrefix(e.Name, c.without) && !alone {
 				left = append(left, e)
 			}
 		}
@@ -83,6 +86,24 @@ func TestOneTowerAlone(t *testing.T) {
 		}
 		if c.remove != "" {
 			os.Remove(filepath.Join(dir, c.remove))
+		}
+		if kind, ok := map[string]string{"vision_": "text", "text_": "vision"}[c.without]; ok { // as its own class saves it
+			whole, err := weights.ReadConfig(os.DirFS(dir), "config.json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := whole.Sub(kind + "_config")
+			if err != nil {
+				t.Fatal(err)
+			}
+			own["model_type"], own["projection_dim"] = "clip_"+kind+"_model", whole["projection_dim"]
+			data, err := own.MarshalJSON()
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, "config.json"), data, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		m, err := models.OpenCLIP(at(t, dir), host.New(1))
 		if err != nil {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"parley/weights"
 )
 
@@ -46,6 +48,87 @@ func TestFilesAsPillow(t *testing.T) {
 	}
 	if n < 190 {
 		t.Errorf("only %d pictures", n)
+	}
+}
+
+// TestOddFiles: small files of kinds that writers seldom make, and what Pillow 12.1 makes
+// of them: pixels over white.
+func TestOddFiles(t *testing.T) {
+	le := binary.LittleEndian
+	bmp := func(w, h, compression int, colours string, body string) []byte {
+		b := append([]byte("BM"), make([]byte, 12)...)
+		le.PutUint32(b[10:], 54) // where a palette would be
+		for _, v := range []int{40, w, h, 1 | 8<<16, compression, len(body), 0, 0, len(colours) / 4, 0} {
+			b = le.AppendUint32(b, uint32(v))
+		}
+		return append(b, colours+body...)
+	}
+	tiff := func(samples string, tags ...[4]uint32) []byte { // tag, kind, count, value
+		at := 8 + 2 + 12*(len(tags)+1) + 4
+		b := append([]byte("II*\x00\b\x00\x00\x00"), byte(len(tags)+1), 0)
+		for _, e := range append([][4]uint32{{tagStripOffsets, 4, 1, uint32(at)}}, tags...) {
+			b = le.AppendUint16(le.AppendUint16(b, uint16(e[0])), uint16(e[1]))
+			b = le.AppendUint32(le.AppendUint32(b, e[2]), e[3])
+		}
+		return append(append(b, 0, 0, 0, 0), samples...)
+	}
+	var many bytes.Buffer
+	two := image.NewPaletted(image.Rect(0, 0, 2, 1), color.Palette{color.RGBA{10, 20, 30, 255}, color.RGBA{40, 50, 60, 255}})
+	two.Pix[1] = 1
+	if err := png.Encode(&many, two); err != nil {
+		t.Fatal(err)
+	}
+	clear := append([]byte("\x00\x00\x00\x04tRNS\xff\x00\x09\x09"), 0, 0, 0, 0) // of more colours than there are
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dense := string(z.EncodeAll([]byte{7, 99}, nil))
+	jpg := data(t, "444.jpg")
+	turned := append([]byte("\xff\xe1\x00\x2aExif\x00\x00II*\x00\b\x00\x00\x00\x01\x00\x12\x01\x05\x00\x01\x00\x00\x00\x1a"),
+		"\x00\x00\x00\x00\x00\x00\x00\x0d\x00\x00\x00\x02\x00\x00\x00"...)
+	plain, err := Decode(bytes.NewReader(jpg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		data []byte
+		w, h int
+		want []uint8
+	}{
+		{"BMP whose palette is forgotten", bmp(2, 1, 0, "\x0a\x14\x1e\x00\x28\x32\x3c\x00", "\x01\x00\x00\x00"), 2, 1,
+			[]uint8{60, 50, 40, 30, 20, 10}},
+		{"BMP of runs of odd lengths", bmp(3, 2, 1, "\x0a\x14\x1e\x00\x28\x32\x3c\x00",
+			"\x00\x03\x00\x01\x01\x00\x00\x00\x00\x03\x01\x00\x01\x00\x00\x01"), 3, 2,
+			[]uint8{60, 50, 40, 30, 20, 10, 60, 50, 40, 30, 20, 10, 60, 50, 40, 60, 50, 40}},
+		{"TIFF with alpha in its colours", tiff("\x40\x20\x10\x80\x09\x08\x07\x00", [4]uint32{tagWidth, 3, 1, 2}, [4]uint32{tagHeight, 3, 1, 1},
+			[4]uint32{tagBits, 3, 1, 8}, [4]uint32{tagPhotometric, 3, 1, 2}, [4]uint32{tagSamples, 3, 1, 4},
+			[4]uint32{tagStripBytes, 4, 1, 8}, [4]uint32{tagExtraSamples, 3, 1, 1}), 2, 1, []uint8{191, 159, 143, 255, 255, 255}},
+		{"TIFF of 16 bits whose zero is white", tiff("\x00\x40", [4]uint32{tagWidth, 3, 1, 1}, [4]uint32{tagHeight, 3, 1, 1},
+			[4]uint32{tagBits, 3, 1, 16}, [4]uint32{tagPhotometric, 3, 1, 0}, [4]uint32{tagStripBytes, 4, 1, 2}), 1, 1, []uint8{64, 64, 64}},
+		{"TIFF of Zstandard", tiff(dense, [4]uint32{tagWidth, 3, 1, 1}, [4]uint32{tagHeight, 3, 1, 2}, [4]uint32{tagBits, 3, 1, 8},
+			[4]uint32{tagCompression, 3, 1, 50000}, [4]uint32{tagPhotometric, 3, 1, 1}, [4]uint32{tagStripBytes, 4, 1, uint32(len(dense))}),
+			1, 2, []uint8{7, 7, 7, 99, 99, 99}},
+		{"PNG with too many alphas", bytes.Replace(many.Bytes(), []byte("\x00\x00\x00\x0eIDAT"), append(clear, "\x00\x00\x00\x0eIDAT"...), 1),
+			2, 1, []uint8{10, 20, 30, 255, 255, 255}},
+		{"JPEG turned by 13/2", append(append(bytes.Clone(jpg[:2]), turned...), jpg[2:]...), plain.W, plain.H, plain.Pix},
+	} {
+		m, err := Decode(bytes.NewReader(c.data))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if m.W != c.w || m.H != c.h || !bytes.Equal(m.Pix, c.want) {
+			t.Errorf("%s: %d x %d, %.60v, want %d x %d, %.60v", c.name, m.W, m.H, m.Pix, c.w, c.h, c.want)
+		}
+	}
+	// A profile of which a part is missing is none.
+	wide := bytes.Clone(data(t, "files/wide.jpg"))
+	at := bytes.Index(wide, []byte("ICC_PROFILE\x00\x01\x01"))
+	wide[at+13] = 2
+	with, err1 := Options{ICC: true}.Decode(bytes.NewReader(wide))
+	without, err2 := Decode(bytes.NewReader(wide))
+	if err := errors.Join(err1, err2); err != nil || !bytes.Equal(with.Pix, without.Pix) {
+		t.Errorf("half a profile: %v", err)
 	}
 }
 

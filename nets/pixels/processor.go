@@ -152,8 +152,12 @@ func parseProcessor(c weights.Config) (*Processor, error) {
 	switch {
 	case c.Has("size"):
 		p.Width, p.Height, p.Shortest = box(r, c, "size")
-		if _, isMap := c["size"].(map[string]any); !isMap && !square && p.Width == p.Height {
-			p.Shortest, p.Width, p.Height = p.Width, 0, 0
+		switch c["size"].(type) {
+		case map[string]any, []any: // a height and a width
+		default:
+			if !square {
+				p.Shortest, p.Width, p.Height = p.Width, 0, 0
+			}
 		}
 	case r.Bool("use_square_size", false) || vit:
 		p.Width, p.Height = 224, 224

@@ -1,10 +1,15 @@
 package pixels
 
 import (
+	"bytes"
+	"context"
 	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"parley/engine"
+	"parley/engine/host"
 )
 
 // TestReadProcessor: which file says how pictures are prepared, and what it says.
@@ -34,6 +39,11 @@ func TestReadProcessor(t *testing.T) {
 		{"transformers 5", map[string]string{"processor_config.json": v5}, five},
 		{"5 before 4", map[string]string{"processor_config.json": v5, "preprocessor_config.json": v4}, five},
 		{"4", map[string]string{"preprocessor_config.json": v4, "open_clip_config.json": open + `"squash"}}`}, four},
+		{"a side", map[string]string{"preprocessor_config.json": v4}, four},
+		{"both sides", map[string]string{"preprocessor_config.json": strings.Replace(v4, "24", "[24, 24]", 1)},
+			&Processor{Width: 24, Height: 24, CropW: 20, CropH: 20, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}},
+		{"two sides", map[string]string{"preprocessor_config.json": strings.Replace(v4, "24", "[30, 26]", 1)},
+			&Processor{Width: 26, Height: 30, CropW: 20, CropH: 20, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}},
 		{"a processor that is none", map[string]string{"processor_config.json": `{"processor_class": "CLIPProcessor"}`,
 			"preprocessor_config.json": v4}, four},
 		{"shortest", map[string]string{"open_clip_config.json": open + `"shortest"}}`}, clip(func(p *Processor) { p.Shortest = 64 })},
@@ -63,6 +73,29 @@ func TestReadProcessor(t *testing.T) {
 		if _, err := ReadProcessor(fstest.MapFS{"open_clip_config.json": {Data: []byte(text)}}, ".", def); err == nil ||
 			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: have %v, want %s", text, err, want)
+		}
+	}
+}
+
+// TestLongest: the longer side is resized to what open_clip 3.3 says, the shorter one
+// follows it, and black lies beside it.
+func TestLongest(t *testing.T) {
+	white := [3]uint8{255, 255, 255}
+	for _, c := range []struct{ w, h, left, top, width, height int }{
+		{16, 8, 0, 2, 8, 4}, {4, 8, 2, 0, 4, 8}, {2, 1, 0, 2, 8, 4}, {16, 5, 0, 3, 8, 2},
+	} {
+		m := &Image{c.w, c.h, bytes.Repeat(white[:], c.w*c.h)}
+		p := &Processor{Longest: 8, CropW: 8, CropH: 8, Filter: Bilinear, Torch: true, Scale: 1, Std: [3]float64{1, 1, 1}}
+		s := engine.NewStream(context.Background(), host.New(1))
+		x, err := p.Apply(s, []Picture{m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range x.F32() {
+			x, y := i/3%8-c.left, i/24-c.top
+			if in := x >= 0 && x < c.width && y >= 0 && y < c.height; in != (v == 255) || !in && v != 0 {
+				t.Fatalf("%d x %d: %v at %d, %d", c.w, c.h, v, i/3%8, i/24)
+			}
 		}
 	}
 }

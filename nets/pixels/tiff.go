@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/image/ccitt"
 	"golang.org/x/image/tiff/lzw"
 
@@ -27,7 +28,7 @@ const (
 	whiteIsZero, blackIsZero, photoRGB, photoPalette               = 0, 1, 2, 3
 	photoCMYK, photoYCbCr                                          = 5, 6
 	packNone, packFax3, packFax4, packLZW, packOldJPEG, packJPEG   = 1, 3, 4, 5, 6, 7
-	packDeflate, packBits, packOldDeflate                          = 8, 32773, 32946
+	packDeflate, packBits, packOldDeflate, packZstandard           = 8, 32773, 32946, 50000
 	extraPlain, extraAssociated, extraAlpha, extraCorel, maxPlanes = 0, 1, 2, 999, 8
 )
 
@@ -219,6 +220,9 @@ func (t *tiff) raster() (*raster, error) {
 
 func (t *tiff) data() []byte { return t.file.data }
 
+// zstdWindow is how far back a strip may refer, as zstd's own programs allow.
+const zstdWindow = 1 << 27
+
 // block unpacks a strip or tile of w x h pixels of n samples into out.
 func (t *tiff) block(out, packed []byte, w, h, n int) ([]byte, error) {
 	stride := (w*n*t.depth + 7) / 8
@@ -254,6 +258,13 @@ func (t *tiff) block(out, packed []byte, w, h, n int) ([]byte, error) {
 		}
 		defer z.Close()
 		r = z
+	case packZstandard:
+		z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(zstdWindow))
+		if err != nil {
+			return nil, err
+		}
+		defer z.Close()
+		r = z
 	case packBits:
 		r = bytes.NewReader(unpackBits(make([]byte, 0, size), packed))
 	case packFax3, packFax4:
@@ -272,7 +283,7 @@ func (t *tiff) block(out, packed []byte, w, h, n int) ([]byte, error) {
 		return out, t.jpeg(out, append(bytes.Clone(t.tables), packed...), w, h, n)
 	default:
 		name := map[int]string{
-			2: " (fax without ends of lines)", 34712: " (JPEG 2000)", 34925: " (LZMA)", 50000: " (Zstandard)", 50001: " (WebP)",
+			2: " (fax without ends of lines)", 34712: " (JPEG 2000)", 34925: " (LZMA)", 50001: " (WebP)",
 		}[t.pack]
 		return nil, fmt.Errorf("compression %d%s is not read", t.pack, name)
 	}

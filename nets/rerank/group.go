@@ -121,6 +121,9 @@ func (g *group) images() error {
 	for i, list := range captions {
 		g.plan(i, list, took)
 	}
+	if err := g.choose(); err != nil {
+		return err
+	}
 	return g.draw(g.compare)
 }
 
@@ -196,7 +199,7 @@ func (g *group) draw(judge func([]waiting)) error {
 		}
 	}
 	var err error
-	if g.Prune == nil {
+	if len(g.onTheWay()) == 0 {
 		err = g.drawJobs(g.jobs, take)
 	} else {
 		err = g.drawPruned(take)
@@ -269,7 +272,8 @@ func (g *group) done(j job) {
 	list := g.results[j.source].Candidates
 	for i := range list {
 		if t := &list[i]; t.Duplicate == j.candidate {
-			t.Picture, t.Err, t.Score, t.Seed, t.Embedding, t.Pruned = c.Picture, c.Err, c.Score, c.Seed, c.Embedding, c.Pruned
+			t.Picture, t.Err, t.Score, t.Seed, t.Embedding = c.Picture, c.Err, c.Score, c.Seed, c.Embedding
+			t.Pruned, t.Undrawn = c.Pruned, c.Undrawn
 			g.report(i, *t)
 		}
 	}

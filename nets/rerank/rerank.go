@@ -63,15 +63,18 @@ type Candidate struct {
 	Text      string
 	Picture   *pixels.Image
 	Score     float64   // cosine with the source
-	Rank      int       // 1 is the best; 0: failed
+	Rank      int       // 1 is the best; 0: failed, or not drawn
 	Seed      uint64    // of the drawing
 	Duplicate int       // the earlier candidate with the same text, whose drawing it shares; -1: its own
 	Embedding []float32 // the judge's, of what the score compares; nil unless Loop.Embeddings
 	// Pruned is the step after which the drawing was given up; 0: it was finished. The
 	// picture and the score of a pruned one are of what it would have become.
 	Pruned int
-	Time   Timing
-	Err    error
+	// Undrawn says that it was given up before it was drawn: it has a text, and neither
+	// a picture nor a rank.
+	Undrawn bool
+	Time    Timing
+	Err     error
 }
 
 // drawn is how far a drawing came.
@@ -200,7 +203,11 @@ func (l *Loop) finish(r *Result, err error) (*Result, error) {
 		r.Selected = order[0]
 	}
 	if err == nil && len(order) == 0 {
-		err = fmt.Errorf("every candidate failed: %w", r.Candidates[0].Err)
+		var why error
+		for _, c := range r.Candidates {
+			why = cmp.Or(why, c.Err)
+		}
+		err = fmt.Errorf("every candidate failed: %w", why)
 	}
 	return r, err
 }

@@ -24,7 +24,7 @@ func alike(a, b *rerank.Result) string {
 	}
 	for i, c := range a.Candidates {
 		d := b.Candidates[i]
-		if c.Text != d.Text || c.Score != d.Score || c.Rank != d.Rank || c.Seed != d.Seed || c.Pruned != d.Pruned ||
+		if c.Text != d.Text || c.Score != d.Score || c.Rank != d.Rank || c.Seed != d.Seed || c.Pruned != d.Pruned || c.Undrawn != d.Undrawn ||
 			c.Duplicate != d.Duplicate || !slices.Equal(c.Embedding, d.Embedding) || fmt.Sprint(c.Err) != fmt.Sprint(d.Err) {
 			return fmt.Sprintf("candidate %d: %+v and %+v", i, c, d)
 		}
@@ -43,8 +43,11 @@ func TestSeveral(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, prune := range []string{"", "0.3:0.5,0.6:0.5"} {
+	for _, prune := range []string{"", "0.3:0.5,0.6:0.5", "0:0.5,0.5:0.5"} {
 		for _, image := range []bool{true, false} {
+			if !image && strings.HasPrefix(prune, "0:") {
+				continue
+			}
 			l := loopOf(blip, sd, clip, steps(sd, 4), 4)
 			l.Describer, l.Embeddings = blip.Captioner(models.Beam()), true
 			if l.Prune, err = rerank.ParseRounds(prune); err != nil {
@@ -71,12 +74,12 @@ func TestSeveral(t *testing.T) {
 					t.Errorf("prune %q, image %v, source %d: together and alone: %s", prune, image, i, d)
 				}
 				for _, c := range one.Candidates {
-					if c.Pruned != 0 {
+					if c.Pruned != 0 || c.Undrawn {
 						pruned++
 					}
 				}
 			}
-			if want := map[string]int{"": 0, "0.3:0.5,0.6:0.5": 9}[prune]; pruned < want-5 || pruned > want {
+			if want := map[string]int{"": 0, "0.3:0.5,0.6:0.5": 9, "0:0.5,0.5:0.5": 9}[prune]; pruned < want-5 || pruned > want {
 				t.Errorf("prune %q: %d of 12 drawings are pruned", prune, pruned)
 			}
 		}
@@ -123,6 +126,66 @@ func TestPrunedAsWhole(t *testing.T) {
 	}
 }
 
+// TestUndrawn: before any step those captions go on that come closest to the picture,
+// the drawings of which are those of a whole run; the others have their texts alone.
+func TestUndrawn(t *testing.T) {
+	blip, sd, clip := open(t, host.New(2))
+	l := loopOf(blip, sd, clip, steps(sd, 4), 6)
+	scenes, err := mini.Test()
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture, err := pixels.Decode(bytes.NewReader(scenes[5].PNG))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, redraw := range []bool{true, false} {
+		l.RedrawDuplicates, l.Prune = redraw, nil
+		src := rerank.Source{Name: "x", Picture: picture, Seed: 4}
+		whole, err1 := l.One(background, src)
+		l.Prune = []rerank.Round{{After: 0, Keep: .5}}
+		some, err2 := l.One(background, src)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		var texts []string
+		for _, c := range some.Candidates {
+			texts = append(texts, c.Text)
+		}
+		embedded, err1 := l.Judge.EmbedTexts(background, texts)
+		truth, err2 := l.Judge.EmbedImages(background, []pixels.Picture{picture})
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		drawn, undrawn := 2.0, -2.0 // the least and the most of their cosines
+		n := 0
+		for i, cosine := range models.Cosines(truth, embedded)[0] {
+			c, w := some.Candidates[i], whole.Candidates[i]
+			if c.Undrawn {
+				if undrawn = max(undrawn, cosine); c.Rank != 0 || c.Picture != nil || c.Err != nil || c.Text != w.Text {
+					t.Errorf("candidate %d: %+v", i, c)
+				}
+				continue
+			}
+			drawn = min(drawn, cosine)
+			if n++; c.Rank == 0 || !bytes.Equal(c.Picture.Pix, w.Picture.Pix) {
+				t.Errorf("candidate %d is drawn otherwise: %+v", i, c)
+			}
+		}
+		if redraw && n != 3 || n == 0 || n == 6 || drawn < undrawn-1e-6 {
+			t.Errorf("redrawn %v: %d are drawn, down to %v; the others are up to %v", redraw, n, drawn, undrawn)
+		}
+	}
+	if _, err := l.One(background, rerank.Source{Name: "a cat"}); err == nil || !strings.Contains(err.Error(), "a text has no captions") {
+		t.Errorf("a text: %v", err)
+	}
+	l.Judge = clip.Judge(models.EmbedOptions{Pooled: true})
+	_, err = l.One(background, rerank.Source{Name: "x", Picture: picture})
+	if err == nil || !strings.Contains(err.Error(), "after CLIP's projection") {
+		t.Errorf("pooled: %v", err)
+	}
+}
+
 // TestSeveralAlone: where the work on all fails, each source has its own error.
 func TestSeveralAlone(t *testing.T) {
 	c := &picky{toys: toys{captions: []string{"20", "90"}}}
@@ -161,7 +224,8 @@ func (p *picky) Caption(run engine.Run, ps []pixels.Picture, k int, seeds []uint
 }
 
 func TestParseRounds(t *testing.T) {
-	for s, want := range map[string]int{"": 0, "0.5:0.5": 1, "0.25:0.5,0.5:0.5": 2, "0.5": -1, "0:0.5": -1, "0.5:1": -1, "0.5:0.5,0.4:0.5": -1,
+	for s, want := range map[string]int{"": 0, "0.5:0.5": 1, "0.25:0.5,0.5:0.5": 2, "0.5": -1, "0:0.5": 1, "0:0.5,0.3:0.5": 2,
+		"0.3:0.5,0:0.5": -1, "-0.1:0.5": -1, "0.5:1": -1, "0.5:0.5,0.4:0.5": -1,
 		"NaN:0.5": -1, "0.5:NaN": -1, "a:b": -1, "0.5:0.5,": -1} {
 		rounds, err := rerank.ParseRounds(s)
 		if (err != nil) != (want < 0) || want >= 0 && len(rounds) != want {

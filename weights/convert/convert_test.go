@@ -196,6 +196,81 @@ func TestConvert(t *testing.T) {
 	}
 }
 
+// TestConvertShards: of a folder in shards one file is written, and the index stays
+// behind, since it would send readers to what is not there.
+func TestConvertShards(t *testing.T) {
+	src := t.TempDir()
+	list, err := weights.Open("testdata/old_vae.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Close()
+	shards := map[string][]weights.Entry{}
+	names := map[string]string{}
+	for i, e := range list.Entries() {
+		file := fmt.Sprintf("diffusion_pytorch_model-%05d-of-00002.safetensors", i%2+1)
+		shards[file], names[e.Name] = append(shards[file], e), file
+	}
+	for file, entries := range shards {
+		if err := safetensors.WriteFile(filepath.Join(src, file), entries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index, err := json.Marshal(map[string]any{"weight_map": names})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.fp16.json"} {
+		if err := os.WriteFile(filepath.Join(src, name), index, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dst := filepath.Join(t.TempDir(), "vae")
+	if err := Convert(context.Background(), src, dst, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dst)
+	if err != nil || len(files) != 2 || files[0].Name() != "config.json" || files[1].Name() != "diffusion_pytorch_model.safetensors" {
+		t.Errorf("%v, %v", files, err)
+	}
+	set, err := weights.Open(dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	parts, err := Canonical(list)
+	if err != nil || set.Len() != parts[VAE].Len() {
+		t.Errorf("%d tensors: %v", set.Len(), err)
+	}
+}
+
+// slow counts how much is written between two calls of Sync.
+type slow struct{ most, now int }
+
+func (s *slow) Write(p []byte) (int, error) {
+	s.now += len(p)
+	s.most = max(s.most, s.now)
+	return len(p), nil
+}
+
+func (s *slow) Sync() error {
+	s.now = 0
+	return nil
+}
+
+// TestPieces: the disk gets what is written a part at a time, since the rest would come
+// at the end, when nobody can stop it.
+func TestPieces(t *testing.T) {
+	s := &slow{}
+	p := &pieces{ctx: context.Background(), w: s}
+	if n, err := p.Write(make([]byte, syncedPiece+3*piece)); err != nil || n != syncedPiece+3*piece {
+		t.Fatal(n, err)
+	}
+	if s.most > syncedPiece || s.now == 0 {
+		t.Errorf("%d bytes without a sync, then %d", s.most, s.now)
+	}
+}
+
 // edited is a copy of a checkpoint under testdata with its tensors renamed, in
 // a folder of its own. An empty name drops one.
 func edited(t *testing.T, from, file string, rename func(string) string, more ...weights.Entry) string {

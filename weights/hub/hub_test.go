@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -253,6 +254,9 @@ func TestRevisions(t *testing.T) {
 	if _, err := c.Local(Repo{ID: "a/b", Revision: "refs/pr/1"}); err == nil {
 		t.Error("the revision is still known")
 	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(filepath.Dir(p.Dir)), "refs", "refs", "pr", "1")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a name of what is gone: %v", err)
+	}
 }
 
 // TestBroken: a connection that breaks is gone on with where it broke, in one pull and
@@ -299,6 +303,24 @@ func TestBroken(t *testing.T) {
 // TestLeftover: what a killed program has left is gone on with; where it is not the
 // file's beginning, the whole is brought.
 func TestLeftover(t *testing.T) {
+	// A blob that is cut, and a part that is longer than the file: both come anew.
+	for name, left := range map[string][]byte{"": large()[:300_000], ".incomplete": append(bytes.Clone(large()), 'x')} {
+		w := newWorld(t, blip(), "model.safetensors")
+		c := w.client(t)
+		at := filepath.Join(c.Cache, "models--a--b", "blobs", shaHash(large())+name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o777), os.WriteFile(at, left, 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		p := mustPull(t, c, "a/b")
+		if have, err := os.ReadFile(filepath.Join(p.Dir, "model.safetensors")); err != nil || !bytes.Equal(have, large()) {
+			t.Errorf("beside %d bytes: not the file, %v", len(left), err)
+		}
+		if !slices.Contains(w.asked, "/model.safetensors") || slices.ContainsFunc(w.asked, func(a string) bool {
+			return strings.Contains(a, "bytes=")
+		}) {
+			t.Errorf("beside %d bytes: asked %v", len(left), w.asked)
+		}
+	}
 	for _, good := range []bool{true, false} {
 		w := newWorld(t, blip(), "model.safetensors")
 		c := w.client(t)
@@ -467,7 +489,8 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5", "sd15@fp16": "stable-diffusion-v1-5/stable-diffusion-v1-5@fp16",
 		"a/b": "a/b", "a/b@main": "a/b", "a/b@refs/pr/3": "a/b@refs/pr/3", "a/b:x/y.ckpt": "a/b:x/y.ckpt", "a/b@v1:x.ckpt": "a/b@v1:x.ckpt",
-		"sd99": "", "a/b/c": "", "../b": "", "a/..": "", "a/b@": "", "a/b@../x": "", "a/b:": "", "a/b:/etc/passwd": "", "a/b--c": "", "": "",
+		"sd99": "", "a/b/c": "", "../b": "", "a/..": "", "a/b@": "", "a/b@../x": "", "a/b:": "", "a/b:/etc/passwd": "", "a/b--c": "",
+		"a/b..c": "", "": "",
 	} {
 		r, err := Parse(text)
 		if want == "" {
@@ -550,6 +573,8 @@ func TestEnvironment(t *testing.T) {
 		{"HF_HOME=" + dir + " HF_HUB_CACHE=/c HF_HUB_DISABLE_IMPLICIT_TOKEN=1", "https://huggingface.co", "/c", ""},
 		{"XDG_CACHE_HOME=/x", "https://huggingface.co", "/x/huggingface/hub", ""},
 		{"HF_ENDPOINT=hub", "", "", ""},
+		{"HF_HOME=" + dir + " TRANSFORMERS_OFFLINE=yes", "https://huggingface.co", filepath.Join(dir, "hub"), "from a file"},
+		{"HF_HOME=" + dir + " HF_HUB_OFFLINE=on", "https://huggingface.co", filepath.Join(dir, "hub"), "from a file"},
 	} {
 		env := map[string]string{}
 		for _, e := range strings.Fields(test.env) {
@@ -563,7 +588,8 @@ func TestEnvironment(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || c.Endpoint != test.endpoint || c.Cache != test.cache || c.Token != test.token || c.Offline {
+		if err != nil || c.Endpoint != test.endpoint || c.Cache != test.cache || c.Token != test.token ||
+			c.Offline != strings.Contains(test.env, "OFFLINE") {
 			t.Errorf("%s: %+v, %v", test.env, c, err)
 		}
 	}

@@ -147,8 +147,24 @@ func TestViewOfAView(t *testing.T) {
 	if w := byName(t, "f.pt", old)["w"]; string(w.Data) != "\x03\x04" {
 		t.Errorf("of a view of the storage: %q", w.Data)
 	}
+	beyond := bytes.Replace(old, []byte("K\x02K\x05ttQ"), []byte("K\x04K\x05ttQ"), 1)
+	if _, err := Parse("f.pt", beyond); err == nil || !strings.Contains(err.Error(), "storage 0: a view outside of it") {
+		t.Errorf("elements 4 to 8 of 8: %v", err)
+	}
 	if _, err := Parse("f.pt", view("\x03")); err == nil || !strings.Contains(err.Error(), "reaches over its storage of 8 elements") {
 		t.Errorf("have %v", err)
+	}
+}
+
+// TestSameKeys: of a dictionary's equal keys the last one counts, as in Python.
+func TestSameKeys(t *testing.T) {
+	step := func(n byte) string { return "X\x0b\x00\x00\x00global_stepK" + string(rune(n)) + "s" }
+	one := strings.TrimSuffix(strings.TrimPrefix(aTensor(1, 0, "K\x01\x85", "K\x01\x85"), "\x80\x02}"), ".")
+	two := strings.Replace(one, "IntStorage", "", 1)
+	two = strings.Replace(two, "I0\nK\x01\x85", "I0\nK\x00\x85", 1) // of no element
+	c, err := Read("f.pt", archive(t, zip.Store, "a/data.pkl", "\x80\x02}"+step(1)+two+one+step(2)+".", "a/data/0", "1234"))
+	if err != nil || c.Step != 2 || len(c.Tensors) != 1 || string(c.Tensors[0].Data) != "1234" {
+		t.Errorf("%v: step %d, %v", err, c.Step, c.Tensors)
 	}
 }
 
@@ -213,6 +229,8 @@ func TestLyingFiles(t *testing.T) {
 		{"no storage", archive(t, zip.Store, "a/data.pkl", aTensor(4, 0, "K\x04\x85", "K\x01\x85")), "zip: no file a/data/0"},
 		{"big endian", archive(t, zip.Store, "a/byteorder", "big", "a/data.pkl", "N."), `byte order "big"`},
 		{"compressed", archive(t, zip.Deflate, "a/data.pkl", "N."), "a/data.pkl is compressed"},
+		{"compressed to its own size", bytes.Replace(zipped("N.", ""), []byte("PK\x01\x02\x14\x00\x14\x00\x08\x00\x00\x00"),
+			[]byte("PK\x01\x02\x14\x00\x14\x00\x08\x00\x63\x00"), 1), "a/data.pkl is compressed"},
 		{"short storage", zipped(aTensor(5, 0, "K\x04\x85", "K\x01\x85"), four), "storage 0: 5 elements of F32, the file has 16 bytes"},
 		{"over the end", zipped(aTensor(4, 1, "K\x04\x85", "K\x01\x85"), four),
 			"a tensor of [4] with strides [1] at 1 reaches over its storage of 4 elements"},
@@ -227,7 +245,7 @@ func TestLyingFiles(t *testing.T) {
 		{"no tensors", zipped("}.", ""), "no dictionary of tensors"},
 		{"ends early", zipped("}X\xff\xff\xff\xff", ""), "data.pkl: the pickle ends early"},
 		{"opcode", zipped("\xff", ""), "at byte 0: opcode 0xff is not one that torch writes"},
-		{"protocol", zipped("\x80\x09", ""), "pickle protocol 9"},
+		{"protocol", zipped("\x80\x06", ""), "pickle protocol 6"}, {"the latest protocol", zipped("\x80\x05}.", ""), "no dictionary of tensors"},
 		{"empty stack", zipped("0", ""), "the stack is empty"},
 		{"no mark", zipped("u", ""), "no mark on the stack"},
 		{"odd items", zipped("}(Nu.", ""), "a key without a value"},
@@ -265,6 +283,25 @@ func TestCopiesAreBounded(t *testing.T) {
 	_, err := Parse("f.pt", archive(t, zip.Store, "a/data.pkl", p.String(), "a/data/0", strings.Repeat("\x00", 4*elems)))
 	if err == nil || !strings.Contains(err.Error(), "copy more than the file holds") {
 		t.Fatalf("have %v", err)
+	}
+}
+
+// TestUnitStrides: the stride of a dimension of one element means nothing, and torch
+// keeps odd ones; such a tensor is no copy.
+func TestUnitStrides(t *testing.T) {
+	const n = 1000
+	var p bytes.Buffer
+	p.WriteString("\x80\x02}(")
+	for i := range 9 {
+		fmt.Fprintf(&p, "X\x01\x00\x00\x00%dctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"+
+			"ctorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuI%d\ntQK\x00K\x01I%d\n\x86K\x07K\x01\x86\x89NtR", i, n, n)
+	}
+	p.WriteString("u.")
+	data := archive(t, zip.Store, "a/data.pkl", p.String(), "a/data/0", strings.Repeat("\x00", 4*n))
+	for _, e := range byName(t, "f.pt", data) {
+		if !e.Shape.Equal([]int{1, n}) || len(e.Data) != 4*n {
+			t.Errorf("%v, %d bytes", e.Shape, len(e.Data))
+		}
 	}
 }
 

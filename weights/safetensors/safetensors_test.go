@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -40,8 +41,14 @@ func TestRoundTrip(t *testing.T) {
 	if err := Write(&two, back, meta); err != nil || !bytes.Equal(one.Bytes(), two.Bytes()) {
 		t.Fatalf("the order changes the bytes: %v", err)
 	}
-	if n := binary.LittleEndian.Uint64(one.Bytes()); n%8 != 0 {
-		t.Errorf("a header of %d bytes is not aligned", n)
+	for n := range 8 { // names of all lengths
+		var b bytes.Buffer
+		if err := Write(&b, []Tensor{{Name: "12345678"[n:], DType: "U8", Shape: engine.Shape{1}, Data: []byte("x")}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := binary.LittleEndian.Uint64(b.Bytes()); n%8 != 0 {
+			t.Errorf("a header of %d bytes is not aligned", n)
+		}
 	}
 	path := filepath.Join(t.TempDir(), "m.safetensors")
 	if err := WriteFile(path, sample); err != nil {
@@ -55,13 +62,18 @@ func TestRoundTrip(t *testing.T) {
 	if f.Metadata["format"] != "pt" || len(f.Tensors) != len(sample) {
 		t.Fatalf("%v, %d tensors", f.Metadata, len(f.Tensors))
 	}
+	order := ""
 	for _, have := range f.Tensors {
+		order += have.Name + " "
 		for _, want := range sample {
 			if have.Name == want.Name && (have.DType != want.DType || !have.Shape.Equal(want.Shape) || !bytes.Equal(have.Data, want.Data) ||
 				cap(have.Data) != len(want.Data) || have.File != path) {
 				t.Errorf("have %v, want %v", have, want)
 			}
 		}
+	}
+	if want := `n i w a "x" b empty `; order != want { // wide ones first, so that each is aligned
+		t.Errorf("the order is %s, want %s", order, want)
 	}
 	if list, _ := os.ReadDir(filepath.Dir(path)); len(list) != 1 {
 		t.Errorf("left behind: %v", list)
@@ -81,6 +93,9 @@ func TestInvalid(t *testing.T) {
 		want string
 	}{
 		{"short", []byte("abc"), "f: not a safetensors file: 3 bytes, at least 8 wanted"},
+		{"long header", binary.LittleEndian.AppendUint64(nil, MaxHeader+1),
+			"f: not a safetensors file: a header of 100000001 bytes, at most 100000000 allowed"},
+		{"longest header", binary.LittleEndian.AppendUint64(nil, MaxHeader), "f: truncated: a header of 100000000 bytes in a file of 8"},
 		{"huge header", huge, "f: not a safetensors file: a header of 9223372036854775808 bytes, at most 100000000 allowed"},
 		{"cut header", file("{}", "")[:9], "f: truncated: a header of 2 bytes in a file of 9"},
 		{"no brace", file("[]", ""), "f: not a safetensors file: the header does not begin with {"},
@@ -122,6 +137,29 @@ func TestInvalid(t *testing.T) {
 	} {
 		if err := Write(&bytes.Buffer{}, list, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("have %v, want %s", err, want)
+		}
+	}
+	for _, n := range []int{3, 5} {
+		err := WriteAs(&bytes.Buffer{}, []Tensor{{Name: "a", DType: "F32", Shape: engine.Shape{1}}}, nil, func(Tensor) error { return nil },
+			func(w io.Writer, _ Tensor) error {
+				_, err := w.Write(make([]byte, n))
+				return err
+			})
+		if want := fmt.Sprintf("a: %d bytes were written, F32 [1] takes 4", n); err == nil || err.Error() != want {
+			t.Errorf("have %v, want %s", err, want)
+		}
+	}
+}
+
+// TestLimits: what a limit allows is read, and one more is refused.
+func TestLimits(t *testing.T) {
+	for over := range 2 {
+		name := file(`{"`+strings.Repeat("x", MaxName+over)+`":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`, "")
+		rank := file(`{"a":{"dtype":"U8","shape":[0`+strings.Repeat(",1", MaxRank-1+over)+`],"data_offsets":[0,0]}}`, "")
+		for what, data := range map[string][]byte{"a name": name, "a rank": rank} {
+			if _, _, err := Parse("f", data); (err != nil) != (over > 0) {
+				t.Errorf("%s of %d more than the limit: %v", what, over, err)
+			}
 		}
 	}
 }

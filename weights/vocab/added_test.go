@@ -152,3 +152,19 @@ func TestWith(t *testing.T) {
 		t.Error("an id of a word is taken")
 	}
 }
+
+// TestNormalForms: a normalized token is its normal form from then on, as in
+// tokenizers 0.23, and of two that have the same one the first counts.
+func TestNormalForms(t *testing.T) {
+	b, err := LoadBERT(fstest.MapFS{
+		"vocab.txt":         {Data: []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")},
+		"added_tokens.json": {Data: []byte(`{"ZORP": 6, "Zorp": 7}`)},
+	}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := b.Encode("a zorp")
+	if want := []int32{2, 5, 6, 3}; !slices.Equal(ids, want) || b.Tokens("a ZORP")[2] != "zorp" || b.Decode(ids) != "a zorp" {
+		t.Errorf("ids %v, want %v; tokens %v; %q", ids, want, b.Tokens("a ZORP"), b.Decode(ids))
+	}
+}

@@ -111,7 +111,6 @@ func (t *table) add(a token) {
 		t.skip[id] = true
 	}
 	if i, ok := t.index[a.text]; ok {
-		a.special = a.special || t.added[i].special
 		t.added[i] = a
 		return
 	}

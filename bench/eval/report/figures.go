@@ -137,7 +137,13 @@ func margin(c draw.Canvas) draw.Canvas {
 }
 
 // byRank are a measure's values by the rank of the candidates.
-func (r *run) byRank(m *measure) []Interval {
+func (r *run) byRank(m *measure) (out []Interval) {
+	if m.sets != nil {
+		for _, v := range m.sets.ranks {
+			out = append(out, Interval{Value: v, Low: v, High: v, N: 1})
+		}
+		return out
+	}
 	var lists [][]float64
 	for i, it := range r.items {
 		for j, rank := range it.rank {
@@ -150,7 +156,6 @@ func (r *run) byRank(m *measure) []Interval {
 			lists[rank-1] = append(lists[rank-1], m.values[i][j])
 		}
 	}
-	var out []Interval
 	for _, l := range lists {
 		out = append(out, Bootstrap(l))
 	}
@@ -219,7 +224,11 @@ func (r *run) figures() (out []Figure, err error) {
 	for _, m := range r.primary() {
 		slug := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(m.label), "-")
 		ranks := r.byRank(m)
-		p := newPlot("rank of the candidate", m.label)
+		label := m.label
+		if m.lower {
+			label += " (less is better)"
+		}
+		p := newPlot("rank of the candidate", label)
 		x := make([]float64, len(ranks))
 		for i := range x {
 			x[i] = float64(i + 1)
@@ -230,6 +239,10 @@ func (r *run) figures() (out []Figure, err error) {
 		var all []float64
 		for _, v := range m.values {
 			all = append(all, numbers(v)...)
+		}
+		note := "Band: 95 % bootstrap interval of the mean."
+		if m.sets != nil {
+			all, note = numbers(m.sets.places), "Each is of the set of all drawings of a rank."
 		}
 		level(p, mean(all), "mean of all")
 		beside := ""
@@ -255,13 +268,16 @@ func (r *run) figures() (out []Figure, err error) {
 		p.X.Min, p.X.Max = .7, float64(max(len(ranks), 1))+.3
 		headroom(p, .22)
 		if err := add("3", slug+"-rank",
-			fmt.Sprintf("%s of %s by the rank of %s, the most similar first; %d %ss. Band: 95 %% bootstrap interval of "+
-				"the mean.%s", m.label, what, by, len(r.items), of, beside), p); err != nil {
+			fmt.Sprintf("%s of %s by the rank of %s, the most similar first; %d %ss. %s%s", label, what, by, len(r.items), of, note,
+				beside), p); err != nil {
 			return nil, err
+		}
+		if m.sets != nil {
+			continue
 		}
 		points := r.points(m, false)
 		bx, byv := bins(points, 10)
-		p = newPlot(scoreLabel, m.label)
+		p = newPlot(scoreLabel, label)
 		if len(bx) > 0 {
 			if err := band(p, bx, byv, "", blue); err != nil {
 				return nil, err
@@ -275,7 +291,7 @@ func (r *run) figures() (out []Figure, err error) {
 		}
 		points = r.points(m, true)
 		bx, byv = bins(points, 10)
-		p = newPlot("mean "+scoreLabel, "mean "+m.label)
+		p = newPlot("mean "+scoreLabel, "mean "+label)
 		var cloud plotter.XYs
 		for _, q := range points {
 			cloud = append(cloud, plotter.XY{X: q.x, Y: q.y})
@@ -326,9 +342,10 @@ func (r *run) paper(m *measure) (paper.Series, bool) {
 		return paper.Series{}, false
 	}
 	series := paper.Captions()
-	name := map[string]string{"CIDEr": "CIDEr", eval.CLIPText: "CLIP text"}[m.name]
+	name := map[string]string{"CIDEr": "CIDEr", eval.CLIPText: "CLIP text", measureWMD: "WMD", measureSBERT: "SBERT"}[m.name]
 	if r.settings.Task == eval.Text {
-		series, name = paper.Images(), map[string]string{eval.CLIPImage: "CLIP image"}[m.name]
+		series, name = paper.Images(), map[string]string{eval.CLIPImage: "CLIP image", measureDINO: "DINO",
+			measureFID: "FID"}[m.name]
 	}
 	for _, s := range series {
 		if s.Score == name {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -15,21 +16,29 @@ import (
 type measure struct {
 	name, label string
 	digits      int
+	lower       bool        // less is better
+	figures     bool        // figures are about it
 	values      [][]float64 // by item and candidate; not a number where there is none
 	beam        []float64   // by item; nil: none
 	// corpus, if any, scores one candidate of each item (place -1 is beam's) as a set;
 	// elsewhere it is the mean.
 	corpus func(choice []int) (float64, error)
+	sets   *sets // of a measure that has no values of candidates
 }
 
-// labels are of the measures that are known, in the order of the table.
-var labels = []struct {
+// known are measures in the order of the table.
+var known = []struct {
 	name, label string
 	digits      int
+	lower       bool // less is better
+	figures     bool // figures are about it
 }{
-	{"Bleu_1", "BLEU-1", 3}, {"Bleu_2", "BLEU-2", 3}, {"Bleu_3", "BLEU-3", 3}, {"Bleu_4", "BLEU-4", 3}, {"METEOR", "METEOR", 3},
-	{"ROUGE_L", "ROUGE-L", 3}, {"CIDEr", "CIDEr-D", 3}, {eval.CLIPText, "CLIP text", 3}, {eval.CLIPScore, "CLIPScore", 3},
-	{eval.RefCLIPScore, "RefCLIPScore", 3}, {eval.CLIPImage, "CLIP image", 3},
+	{"Bleu_1", "BLEU-1", 3, false, false}, {"Bleu_2", "BLEU-2", 3, false, false}, {"Bleu_3", "BLEU-3", 3, false, false},
+	{"Bleu_4", "BLEU-4", 3, false, false}, {"METEOR", "METEOR", 3, false, false}, {"ROUGE_L", "ROUGE-L", 3, false, false},
+	{"CIDEr", "CIDEr-D", 3, false, true}, {measureWMD, "WMD", 3, true, true}, {eval.CLIPText, "CLIP text", 3, false, true},
+	{measureSBERT, "SBERT", 3, false, true}, {eval.CLIPScore, "CLIPScore", 3, false, false},
+	{eval.RefCLIPScore, "RefCLIPScore", 3, false, false}, {eval.CLIPImage, "CLIP image", 3, false, true},
+	{measureDINO, "DINO", 3, false, true}, {measureFID, "FID", 1, true, true},
 }
 
 // item is what is kept of a record.
@@ -42,6 +51,7 @@ type item struct {
 	hasBeam             bool
 	score               []float64
 	rank, pruned, steps []int
+	undrawn             []bool
 	pictures            []string
 	selected            int
 }
@@ -57,11 +67,20 @@ type run struct {
 	done     int
 	items    []item
 	refs     [][]string
+	tokens   []tokens // by item, of those with references, once their captions have metrics
 	problems []problem
 	failed   int
 	measures []*measure
 	direct   []int // by item, CLIP's direct choice; -1: none
 	notes    []string
+}
+
+// tokens are an item's captions and references as the caption metrics compare them,
+// with a space between two.
+type tokens struct {
+	captions []string
+	beam     string
+	refs     []string
 }
 
 // maxProblems is how many items without a result are named.
@@ -100,6 +119,7 @@ func read(dir string) (*run, error) {
 			}
 			it.captions, it.score, it.rank = append(it.captions, c.Text), append(it.score, v), append(it.rank, c.Rank)
 			it.pruned, it.steps, it.pictures = append(it.pruned, c.Pruned), append(it.steps, c.Steps), append(it.pictures, c.Picture)
+			it.undrawn = append(it.undrawn, c.Undrawn)
 			for name, v := range c.Scores {
 				m := scores[name]
 				if m == nil {
@@ -138,7 +158,8 @@ func read(dir string) (*run, error) {
 		}
 	}
 	delete(scores, direct) // what is chosen by is no quality
-	r.order(scores)
+	r.measures = slices.Collect(maps.Values(scores))
+	r.order()
 	return r, nil
 }
 
@@ -159,18 +180,23 @@ func fill(x []float64, n int) []float64 {
 }
 
 // order puts the measures in the table's order, others behind by their names.
-func (r *run) order(m map[string]*measure) {
-	for _, l := range labels {
-		if x := m[l.name]; x != nil {
-			x.label, x.digits = l.label, l.digits
-			r.measures = append(r.measures, x)
-			delete(m, l.name)
+func (r *run) order() {
+	place := func(m *measure) int {
+		for i, k := range known {
+			if k.name == m.name {
+				return i
+			}
+		}
+		return len(known)
+	}
+	for _, m := range r.measures {
+		m.label, m.digits = m.name, 3
+		if i := place(m); i < len(known) {
+			k := known[i]
+			m.label, m.digits, m.lower, m.figures = k.label, k.digits, k.lower, k.figures
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		m[name].label, m[name].digits = name, 3
-		r.measures = append(r.measures, m[name])
-	}
+	slices.SortFunc(r.measures, func(a, b *measure) int { return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.name, b.name)) })
 }
 
 // captionMetrics adds what the COCO tools say of captions: each place of the K is
@@ -199,8 +225,8 @@ func (r *run) captionMetrics(meteor string) error {
 	for _, it := range r.items {
 		k = max(k, len(it.captions))
 	}
-	// By place, -1 is beam's; tokens by item.
-	tokens := map[int][]string{}
+	// By place, -1 is beam's; captions' tokens by item.
+	split := map[int][]string{}
 	for j := -1; j < k; j++ {
 		list := make([]string, len(with))
 		for n, i := range with {
@@ -210,11 +236,19 @@ func (r *run) captionMetrics(meteor string) error {
 				list[n] = it.captions[j]
 			}
 		}
-		tokens[j] = t.Captions(list)
+		split[j] = t.Captions(list)
+	}
+	r.tokens = make([]tokens, len(r.items))
+	for n, i := range with {
+		own := tokens{beam: split[-1][n], refs: items[n].References}
+		for j := range r.items[i].captions {
+			own.captions = append(own.captions, split[j][n])
+		}
+		r.tokens[i] = own
 	}
 	corpus := func(choice []int) (*score.Report, error) {
 		for n := range items {
-			items[n].Caption = tokens[choice[with[n]]][n]
+			items[n].Caption = split[choice[with[n]]][n]
 		}
 		return score.Captions(items, score.Options{Tokenized: true, MeteorData: meteor})
 	}
@@ -263,13 +297,9 @@ func (r *run) captionMetrics(meteor string) error {
 			}
 		}
 	}
-	own := map[string]*measure{}
-	for _, m := range r.measures {
-		own[m.name] = m
-	}
-	maps.Copy(own, found)
-	r.measures = nil
-	r.order(own)
+	r.measures = append(slices.DeleteFunc(r.measures, func(m *measure) bool { return found[m.name] != nil }),
+		slices.Collect(maps.Values(found))...)
+	r.order()
 	return nil
 }
 
@@ -281,14 +311,11 @@ func seq(n int) []int {
 	return out
 }
 
-// primary is the measure that figures are about.
-func (r *run) primary() []*measure {
-	var out []*measure
-	for _, name := range []string{"CIDEr", eval.CLIPText, eval.CLIPImage} {
-		for _, m := range r.measures {
-			if m.name == name {
-				out = append(out, m)
-			}
+// primary are the measures that figures are about.
+func (r *run) primary() (out []*measure) {
+	for _, m := range r.measures {
+		if m.figures {
+			out = append(out, m)
 		}
 	}
 	return out

@@ -19,12 +19,15 @@ import (
 	"time"
 
 	"parley/bench/eval"
+	"parley/engine"
 	"parley/output"
 )
 
 // Options are what a report can be told.
 type Options struct {
 	MeteorData string        // see score.Options
+	Judges     *Judges       // nil: none
+	Run        engine.Run    // under which they judge
 	Refresh    time.Duration // the page is loaded again after so long, as long as the run is not complete; 0: it is not
 }
 
@@ -55,6 +58,11 @@ func Write(dir string, o Options) (*Result, error) {
 			return nil, err
 		}
 	}
+	if o.Judges != nil && len(r.items) > 0 {
+		if err := o.Judges.judge(o.Run, r); err != nil {
+			return nil, err
+		}
+	}
 	p := page{Settings: r.settings, Total: r.total, Done: r.done, Failed: r.failed, Problems: r.problems, Rule: rule}
 	if len(r.items) > 0 {
 		if p.Table, err = r.table(); err != nil {
@@ -65,6 +73,9 @@ func Write(dir string, o Options) (*Result, error) {
 			scores = append(scores, it.score)
 		}
 		for _, m := range r.primary() {
+			if m.sets != nil {
+				continue
+			}
 			p.Correlations = append(p.Correlations, correlate(m.label, scores, m.values))
 		}
 		if p.Figures, err = r.figures(); err != nil {
@@ -106,6 +117,8 @@ type page struct {
 	HasBeam      bool
 	HasCLIP      bool
 	HasSentence  bool
+	HasSets      bool
+	HasLower     bool
 	HasPictures  bool
 	Made         string
 }
@@ -119,6 +132,7 @@ func (p *page) fill(r *run, o Options) {
 	}
 	for _, row := range p.Table {
 		p.HasBeam, p.HasCLIP, p.HasSentence = p.HasBeam || row.HasBeam, p.HasCLIP || row.HasCLIP, p.HasSentence || row.OfSentence
+		p.HasSets, p.HasLower = p.HasSets || row.OfSet, p.HasLower || row.LowerBetter
 	}
 	if list := r.primary(); len(list) > 0 {
 		p.Measure = list[0].label

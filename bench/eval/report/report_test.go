@@ -219,7 +219,7 @@ func TestWrite(t *testing.T) {
 				continue
 			}
 			found = true
-			if !(row.Gain > .05 && row.OverMean.Low > 0 && row.OverMean.P < .01 && row.Best >= row.Selected && row.Worst < row.Mean) {
+			if !(row.Gain > .05 && row.OverMean.Low > 0 && row.OverMean.P < .01 && *row.Best >= row.Selected && *row.Worst < row.Mean) {
 				t.Errorf("%+v", row)
 			}
 			if task == eval.Image && (!row.HasBeam || row.OverBeam == nil || row.HasCLIP != true) {
@@ -249,7 +249,7 @@ func TestMeans(t *testing.T) {
 			continue
 		}
 		for name, v := range map[string][2]float64{"selected": {row.Selected, 1.4}, "mean": {row.Mean, .95}, "first": {row.First, 1},
-			"best": {row.Best, 1.4}, "worst": {row.Worst, .6}, "gain": {row.Gain, 1.4/.95 - 1}, "over": {row.OverMean.Value, .45}} {
+			"best": {*row.Best, 1.4}, "worst": {*row.Worst, .6}, "gain": {row.Gain, 1.4/.95 - 1}, "over": {row.OverMean.Value, .45}} {
 			if math.Abs(v[0]-v[1]) > 1e-9 {
 				t.Errorf("%s is %v, want %v", name, v[0], v[1])
 			}

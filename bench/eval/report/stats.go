@@ -209,14 +209,14 @@ func correlate(name string, scores, values [][]float64) Correlation {
 		s, p, k = append(s, Spearman(x, y)), append(p, Pearson(x, y)), append(k, Kendall(x, y))
 	}
 	c.ItemSpearman, c.ItemPearson, c.ItemKendall = Bootstrap(s), Bootstrap(p), Bootstrap(k)
-	c.Spearman, c.Pearson, c.Kendall, c.N = known(Spearman(allX, allY)), known(Pearson(allX, allY)), known(Kendall(allX, allY)), len(allX)
-	c.MeanSpearman, c.MeanPearson = known(Spearman(meanX, meanY)), known(Pearson(meanX, meanY))
-	c.MeanKendall = known(Kendall(meanX, meanY))
+	c.Spearman, c.Pearson, c.Kendall, c.N = finite(Spearman(allX, allY)), finite(Pearson(allX, allY)), finite(Kendall(allX, allY)), len(allX)
+	c.MeanSpearman, c.MeanPearson = finite(Spearman(meanX, meanY)), finite(Pearson(meanX, meanY))
+	c.MeanKendall = finite(Kendall(meanX, meanY))
 	return c
 }
 
-// known is 0 for what is no number, which JSON does not have.
-func known(v float64) float64 {
+// finite is 0 for what is no number, which JSON does not have.
+func finite(v float64) float64 {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return 0
 	}

@@ -184,7 +184,7 @@ func share(part, whole Interval) float64 {
 	if whole.Value <= 0 {
 		return 0
 	}
-	return known(part.Value / whole.Value)
+	return finite(part.Value / whole.Value)
 }
 
 // curves draws a gain against the cost.

@@ -17,15 +17,20 @@ type Row struct {
 	First    float64 `json:"first"`           // the first candidate of each item
 	Beam     float64 `json:"beam,omitempty"`  // beam search's caption
 	CLIP     float64 `json:"clip,omitempty"`  // the candidate that CLIP alone would choose, by picture and text
-	Best     float64 `json:"best"`            // the best candidate by this measure
-	Worst    float64 `json:"worst"`           // the worst
-	Gain     float64 `json:"gain"`            // of the selected over the mean, as a part of the mean
+	Gain     float64 `json:"gain"`            // how much better the selected is than the mean, as a part of the mean
 	HasBeam  bool    `json:"has_beam"`        //
 	HasCLIP  bool    `json:"has_clip_choice"` //
 	Digits   int     `json:"-"`
+	// LowerBetter says that less is better: of a distance.
+	LowerBetter bool `json:"lower_better,omitempty"`
+	// OfSet says that the measure is of whole sets of candidates: there is no best one,
+	// and no difference by item.
+	OfSet bool     `json:"of_set,omitempty"`
+	Best  *float64 `json:"best,omitempty"`  // the best candidate by this measure
+	Worst *float64 `json:"worst,omitempty"` // the worst
 	// Differences of the selected from the others, by item, with their two-sided p.
-	OverMean   Difference  `json:"over_mean"`
-	OverFirst  Difference  `json:"over_first"`
+	OverMean   *Difference `json:"over_mean,omitempty"`
+	OverFirst  *Difference `json:"over_first,omitempty"`
 	OverBeam   *Difference `json:"over_beam,omitempty"`
 	OverCLIP   *Difference `json:"over_clip_choice,omitempty"`
 	OfSentence bool        `json:"differences_of_sentences,omitempty"` // the measure is of a whole set, differences are of its value by image
@@ -37,12 +42,12 @@ type Difference struct {
 	P float64 `json:"p"`
 }
 
-func difference(x, y []float64) Difference {
+func difference(x, y []float64) *Difference {
 	d := make([]float64, len(x))
 	for i := range d {
 		d[i] = x[i] - y[i]
 	}
-	return Difference{Bootstrap(d), Paired(d)}
+	return &Difference{Bootstrap(d), Paired(d)}
 }
 
 // table is Table 1.
@@ -58,7 +63,30 @@ func (r *run) table() ([]Row, error) {
 	return rows, nil
 }
 
+// ofSets is the row of a measure of whole sets.
+func (r *run) ofSets(m *measure) Row {
+	s := m.sets
+	row := Row{Measure: m.name, Label: m.label, Digits: m.digits, LowerBetter: m.lower, OfSet: true, Selected: s.ranks[0], First: s.places[0],
+		Mean: mean(numbers(s.places)), CLIP: finite(s.direct), HasCLIP: !math.IsNaN(s.direct)}
+	row.gain()
+	return row
+}
+
+// gain is positive where the selected is better.
+func (r *Row) gain() {
+	switch {
+	case r.Mean == 0:
+	case r.LowerBetter:
+		r.Gain = 1 - r.Selected/r.Mean
+	default:
+		r.Gain = r.Selected/r.Mean - 1
+	}
+}
+
 func (r *run) row(m *measure) (Row, error) {
+	if m.sets != nil {
+		return r.ofSets(m), nil
+	}
 	n := len(r.items)
 	selected, first, beams, clip := make([]int, n), make([]int, n), make([]int, n), make([]int, n)
 	best, worst := make([]int, n), make([]int, n)
@@ -70,10 +98,10 @@ func (r *run) row(m *measure) (Row, error) {
 			if math.IsNaN(v) {
 				continue
 			}
-			if w := m.values[i][best[i]]; math.IsNaN(w) || v > w {
+			if w := m.values[i][best[i]]; math.IsNaN(w) || v != w && v > w != m.lower {
 				best[i] = j
 			}
-			if w := m.values[i][worst[i]]; math.IsNaN(w) || v < w {
+			if w := m.values[i][worst[i]]; math.IsNaN(w) || v != w && v < w != m.lower {
 				worst[i] = j
 			}
 		}
@@ -101,7 +129,7 @@ func (r *run) row(m *measure) (Row, error) {
 			means[i] = mean(x)
 		}
 	}
-	row := Row{Measure: m.name, Label: m.label, Digits: m.digits, HasCLIP: hasCLIP, OfSentence: m.corpus != nil}
+	row := Row{Measure: m.name, Label: m.label, Digits: m.digits, LowerBetter: m.lower, HasCLIP: hasCLIP, OfSentence: m.corpus != nil}
 	row.HasBeam = m.beam != nil && len(numbers(m.beam)) == n
 	var failed error
 	value := func(choice []int) float64 {
@@ -112,7 +140,8 @@ func (r *run) row(m *measure) (Row, error) {
 		failed = cmp.Or(failed, err)
 		return v
 	}
-	row.Selected, row.First, row.Best, row.Worst = value(selected), value(first), value(best), value(worst)
+	most, least := value(best), value(worst)
+	row.Selected, row.First, row.Best, row.Worst = value(selected), value(first), &most, &least
 	if m.corpus == nil {
 		row.Mean = mean(numbers(means))
 	} else {
@@ -127,17 +156,13 @@ func (r *run) row(m *measure) (Row, error) {
 	row.OverMean, row.OverFirst = difference(of(selected), means), difference(of(selected), of(first))
 	if row.HasBeam {
 		row.Beam = value(beams)
-		d := difference(of(selected), of(beams))
-		row.OverBeam = &d
+		row.OverBeam = difference(of(selected), of(beams))
 	}
 	if hasCLIP {
 		row.CLIP = value(clip)
-		d := difference(of(selected), of(clip))
-		row.OverCLIP = &d
+		row.OverCLIP = difference(of(selected), of(clip))
 	}
-	if row.Mean != 0 {
-		row.Gain = row.Selected/row.Mean - 1
-	}
+	row.gain()
 	return row, failed
 }
 
@@ -147,7 +172,11 @@ func (r *Result) Print(w io.Writer) error {
 	fmt.Fprintln(t, "measure\tselected\tmean\tbest\tworst\tgain\tdifference [95 %]\tp")
 	for _, x := range r.Table {
 		d := x.OverMean
-		fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%.3f\t%.3f\t%+.1f %%\t%+.3f [%+.3f, %+.3f]\t%.4f\n", x.Label, x.Selected, x.Mean, x.Best, x.Worst,
+		if d == nil {
+			fmt.Fprintf(t, "%s\t%.3f\t%.3f\t\t\t%+.1f %%\t\t\n", x.Label, x.Selected, x.Mean, 100*x.Gain)
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%.3f\t%.3f\t%+.1f %%\t%+.3f [%+.3f, %+.3f]\t%.4f\n", x.Label, x.Selected, x.Mean, *x.Best, *x.Worst,
 			100*x.Gain, d.Value, d.Low, d.High, d.P)
 	}
 	if err := t.Flush(); err != nil {

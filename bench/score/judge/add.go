@@ -53,7 +53,7 @@ func Add(run engine.Run, r *score.Report, items []score.Item, o Options) (failed
 		add(r, "SBERT", each, "")
 	}
 	if o.Vectors != "" {
-		each, err := distances(items, o)
+		each, err := Distances(items, o)
 		if err != nil {
 			return nil, err
 		}
@@ -80,8 +80,9 @@ func add(r *score.Report, name string, each []float64, why string) {
 	}
 }
 
-// distances are the word mover's; NaN where a caption has no words.
-func distances(items []score.Item, o Options) ([]float64, error) {
+// Distances are the word mover's of each item, by o.Vectors; NaN where a caption, or
+// each of its references, has no word with a vector.
+func Distances(items []score.Item, o Options) ([]float64, error) {
 	captions, refs, err := score.Tokens(items, o.Score)
 	if err != nil {
 		return nil, err

@@ -1,8 +1,10 @@
 """Real clients against a real server: the openai and webuiapi packages, and the calls that open-webui, SillyTavern and Immich make.
 
-    python clients.py PARLEY     starts `PARLEY serve` with the miniature models, and stops it
+    python clients.py PARLEY [COMMAND...]     starts `PARLEY serve` with the miniature models, and stops it
+
+Each command is a client of another language, which is run with the server's address and the key.
 """
-import base64, io, json, subprocess, sys, threading, time
+import base64, io, json, shlex, subprocess, sys, threading, time
 import openai, openapi_spec_validator, requests, webuiapi
 from PIL import Image
 
@@ -89,6 +91,8 @@ try:
     r = s.post(url + "/predict", data={"entries": json.dumps({"clip": {"visual": {"modelName": "mini-clip"}}})}, files={"image": png.getvalue()})
     assert len(json.loads(r.json()["clip"])) == 128 and r.json()["imageHeight"] == 64
     openapi_spec_validator.validate(s.get(url + "/openapi.json").json())
+    for command in sys.argv[2:]:
+        subprocess.run(shlex.split(command) + [url, KEY], check=True)
     print("all clients are served")
 finally:
     server.terminate()

@@ -137,7 +137,13 @@ func (s *Store) Begin(kind, title string) (Job, error) {
 		return Job{}, err
 	}
 	j := Job{ID: hex.EncodeToString(id[:]), Kind: kind, Title: title, State: Running, Created: time.Now()}
-	return j, s.write(j)
+	err := s.write(j)
+	if err != nil { // nobody will end it
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.memory, j.ID)
+	}
+	return j, err
 }
 
 // End notes what came of a job.
@@ -155,18 +161,18 @@ func (s *Store) End(j Job, result any, err error, cancelled bool) error {
 }
 
 // write puts a job where it outlives the server, and drops the oldest beyond Keep. What
-// cannot be written stays in memory.
+// cannot be written stays in memory, of which the same holds.
 func (s *Store) write(j Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.memory[j.ID] = j
-	if s.db == nil {
-		list := s.sorted()
-		for _, old := range list[min(len(list), s.keep):] {
-			if old.State != Running {
-				delete(s.memory, old.ID)
-			}
+	list := s.sorted()
+	for _, old := range list[min(len(list), s.keep):] {
+		if old.State != Running {
+			delete(s.memory, old.ID)
 		}
+	}
+	if s.db == nil {
 		return nil
 	}
 	err := s.db.Update(func(tx *bbolt.Tx) error {

@@ -35,6 +35,7 @@ type job[In, Out any] struct {
 	since  time.Time // it waits
 
 	once sync.Once
+	end  func() // leaves the batch that it is in, if any
 	done chan struct{}
 	out  Out
 	err  error
@@ -44,6 +45,9 @@ type job[In, Out any] struct {
 func (j *job[In, Out]) finish(out Out, err error) {
 	j.once.Do(func() {
 		j.out, j.err = out, err
+		if j.end != nil {
+			j.end()
+		}
 		close(j.done)
 	})
 }
@@ -54,22 +58,23 @@ type lane[In, Out any] struct {
 	name string
 	most int // jobs of a batch
 	room int // jobs that may wait
-	// work finishes every job of a batch. ctx ends when nobody waits for any of them.
-	work func(ctx context.Context, batch []*job[In, Out])
+	// work finishes every job of a batch.
+	work func(b *batch[In, Out])
 	seen Watcher
 
 	mu      sync.Mutex
 	queues  map[Client][]*job[In, Out]
 	turns   []Client // those with a queue, the next first
 	waiting int
-	running int
+	now     *batch[In, Out] // nil: none runs
+	running int             // jobs of it that are not finished
 	closed  bool
 	pace    time.Duration // of a job lately
 	wake    chan struct{}
 	ended   chan struct{}
 }
 
-func newLane[In, Out any](name string, most, room int, seen Watcher, work func(context.Context, []*job[In, Out])) *lane[In, Out] {
+func newLane[In, Out any](name string, most, room int, seen Watcher, work func(*batch[In, Out])) *lane[In, Out] {
 	l := &lane[In, Out]{name: name, most: most, room: room, seen: seen, work: work,
 		queues: map[Client][]*job[In, Out]{}, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go l.run()
@@ -137,36 +142,44 @@ func (l *lane[In, Out]) put(client Client, queue []*job[In, Out]) {
 	l.turns = slices.DeleteFunc(l.turns, func(c Client) bool { return c == client })
 }
 
-// next takes a batch out of the queues; nil where nothing waits.
-func (l *lane[In, Out]) next() []*job[In, Out] {
+// next begins a batch of what is in the queues; nil where nothing waits.
+func (l *lane[In, Out]) next() *batch[In, Out] {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.now = nil
 	if len(l.turns) == 0 {
 		return nil
 	}
+	b := &batch[In, Out]{lane: l, key: l.queues[l.turns[0]][0].key, since: time.Now(), open: map[*job[In, Out]]func() bool{}}
+	b.ctx, b.cancel = context.WithCancelCause(context.Background())
+	l.now = b
+	b.jobs = l.take(b, l.most)
+	return b
+}
+
+// take moves at most n jobs of a batch's key into it, of clients in turn. Who is next has
+// one of them, and is last then.
+func (l *lane[In, Out]) take(b *batch[In, Out], n int) (jobs []*job[In, Out]) {
 	first := l.turns[0]
-	key := l.queues[first][0].key
-	var batch []*job[In, Out]
-	for more := true; more && len(batch) < l.most; {
+	for more := true; more && len(jobs) < n; {
 		more = false
 		for _, c := range slices.Clone(l.turns) {
 			queue := l.queues[c]
-			i := slices.IndexFunc(queue, func(j *job[In, Out]) bool { return j.key == key })
-			if i < 0 || len(batch) == l.most {
+			i := slices.IndexFunc(queue, func(j *job[In, Out]) bool { return j.key == b.key })
+			if i < 0 || len(jobs) == n {
 				continue
 			}
-			batch, more = append(batch, queue[i]), true
+			jobs, more = append(jobs, queue[i]), true
 			l.put(c, slices.Delete(slices.Clone(queue), i, i+1))
 		}
 	}
-	// Who was first is last now.
 	if i := slices.Index(l.turns, first); i >= 0 {
 		l.turns = append(slices.Delete(l.turns, i, i+1), first)
 	}
-	l.waiting -= len(batch)
-	l.running = len(batch)
+	l.waiting -= len(jobs)
+	l.running = b.add(jobs)
 	l.told()
-	return batch
+	return jobs
 }
 
 func (l *lane[In, Out]) told() { l.seen.Queue(l.name, l.waiting, l.running) }
@@ -175,8 +188,8 @@ func (l *lane[In, Out]) told() { l.seen.Queue(l.name, l.waiting, l.running) }
 func (l *lane[In, Out]) run() {
 	defer close(l.ended)
 	for {
-		batch := l.next()
-		if batch == nil {
+		b := l.next()
+		if b == nil {
 			l.mu.Lock()
 			closed := l.closed
 			l.mu.Unlock()
@@ -186,63 +199,26 @@ func (l *lane[In, Out]) run() {
 			<-l.wake
 			continue
 		}
-		start := time.Now()
-		for _, j := range batch {
-			l.seen.Waited(l.name, start.Sub(j.since))
-		}
-		ctx, cancel := context.WithCancelCause(context.Background())
-		stop := whenAllEnd(batch, cancel)
-		l.guarded(ctx, batch)
-		stop()
-		cancel(nil)
-		took := time.Since(start)
-		l.seen.Batch(l.name, len(batch), took)
+		l.guarded(b)
+		b.cancel(nil)
+		took := time.Since(b.since)
+		l.seen.Batch(l.name, b.atOnce, took)
 		l.mu.Lock()
-		l.running = 0
-		each := took / time.Duration(len(batch))
-		l.pace += (each - l.pace) / 4
-		l.told()
+		l.pace += (took/time.Duration(b.total) - l.pace) / 4
 		l.mu.Unlock()
 	}
 }
 
 // guarded works on a batch, and finishes what the work has not.
-func (l *lane[In, Out]) guarded(ctx context.Context, batch []*job[In, Out]) {
+func (l *lane[In, Out]) guarded(b *batch[In, Out]) {
 	err := errors.New("the work gave no result")
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("a fault of the program: %v", r)
 		}
-		for _, j := range batch {
-			var none Out
-			if e := j.ctx.Err(); e != nil {
-				j.finish(none, context.Cause(j.ctx))
-			}
-			j.finish(none, err)
-		}
+		b.fail(err)
 	}()
-	l.work(ctx, batch)
-}
-
-// whenAllEnd calls end when all jobs' contexts have ended.
-func whenAllEnd[In, Out any](batch []*job[In, Out], end context.CancelCauseFunc) (stop func()) {
-	var mu sync.Mutex
-	left := len(batch)
-	var stops []func() bool
-	for _, j := range batch {
-		stops = append(stops, context.AfterFunc(j.ctx, func() {
-			mu.Lock()
-			defer mu.Unlock()
-			if left--; left == 0 {
-				end(context.Cause(j.ctx))
-			}
-		}))
-	}
-	return func() {
-		for _, s := range stops {
-			s()
-		}
-	}
+	l.work(b)
 }
 
 // close takes no new jobs; what waits is finished.

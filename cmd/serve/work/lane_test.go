@@ -15,6 +15,7 @@ type quiet struct {
 	mu      sync.Mutex
 	batches []int
 	steps   int
+	joined  int
 	most    int // waiting
 }
 
@@ -29,7 +30,8 @@ func (q *quiet) Batch(_ string, n int, _ time.Duration) {
 	q.batches = append(q.batches, n)
 	q.mu.Unlock()
 }
-func (q *quiet) Steps(n int) { q.mu.Lock(); q.steps += n; q.mu.Unlock() }
+func (q *quiet) Joined(_ string, n int) { q.mu.Lock(); q.joined += n; q.mu.Unlock() }
+func (q *quiet) Steps(n int)            { q.mu.Lock(); q.steps += n; q.mu.Unlock() }
 
 // gate is a lane whose batches wait until they are let go.
 type gate struct {
@@ -40,17 +42,17 @@ type gate struct {
 
 func newGate(t *testing.T, most, room int) *gate {
 	g := &gate{let: make(chan struct{}), begun: make(chan []string, 100)}
-	g.lane = newLane("things", most, room, &quiet{}, func(ctx context.Context, batch []*job[string, string]) {
+	g.lane = newLane("things", most, room, &quiet{}, func(b *batch[string, string]) {
 		var names []string
-		for _, j := range batch {
+		for _, j := range b.jobs {
 			names = append(names, j.in)
 		}
 		g.begun <- names
 		select {
 		case <-g.let:
-		case <-ctx.Done():
+		case <-b.ctx.Done():
 		}
-		for _, j := range batch {
+		for _, j := range b.jobs {
 			j.finish("done "+j.in, nil)
 		}
 	})
@@ -142,13 +144,72 @@ func TestLeft(t *testing.T) {
 	}
 }
 
+// TestJoin: a batch takes more jobs of its key while it runs, up to its size less what is
+// not finished, and none where it is another key's turn or nobody waits for it.
+func TestJoin(t *testing.T) {
+	runs, ended := make(chan *batch[int, int]), make(chan struct{})
+	q := &quiet{}
+	l := newLane("things", 3, 100, q, func(b *batch[int, int]) { runs <- b; <-ended })
+	add := func(ctx context.Context, client Client, key string, n int) {
+		t.Helper()
+		if _, err := l.submit(ctx, client, key, make([]int, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	add(t.Context(), "a", "k", 1)
+	b := <-runs
+	join := func(n, want int) []*job[int, int] {
+		t.Helper()
+		jobs := b.join(n)
+		if len(jobs) != want {
+			t.Errorf("%d join, want %d", len(jobs), want)
+		}
+		return jobs
+	}
+	join(3, 0)
+	add(t.Context(), "a", "k", 5)
+	some := join(1, 1)
+	join(5, 1) // of three at most one runs and one has joined
+	join(5, 0)
+	some[0].finish(1, nil)
+	add(t.Context(), "b", "other", 1)
+	join(5, 1) // of a, whose turn it was; now it is b's
+	b.jobs[0].finish(1, nil)
+	join(5, 0)
+	if b.atOnce != 3 || b.total != 4 || q.joined != 3 {
+		t.Errorf("%d at once of %d, %d joined; want 3, 4 and 3", b.atOnce, b.total, q.joined)
+	}
+	ended <- struct{}{}
+	if b = <-runs; b.key != "other" {
+		t.Errorf("then came %q", b.key)
+	}
+	b.jobs[0].finish(1, nil)
+	ended <- struct{}{}
+	b = <-runs // what a has left: two
+	for _, j := range b.jobs {
+		j.finish(1, nil)
+	}
+	add(ctx, "c", "k", 1)
+	join(5, 1)
+	leave()
+	<-b.ctx.Done() // the one that was left
+	add(t.Context(), "d", "k", 1)
+	join(5, 0)
+	ended <- struct{}{}
+	b = <-runs
+	l.close()
+	close(ended)
+	<-l.ended
+}
+
 // TestFault: a panic is the batch's error, and the lane goes on.
 func TestFault(t *testing.T) {
-	l := newLane("things", 2, 10, &quiet{}, func(_ context.Context, batch []*job[int, int]) {
-		if batch[0].in < 0 {
+	l := newLane("things", 2, 10, &quiet{}, func(b *batch[int, int]) {
+		if b.jobs[0].in < 0 {
 			panic("no")
 		}
-		batch[0].finish(batch[0].in, nil)
+		b.jobs[0].finish(b.jobs[0].in, nil)
 	})
 	defer l.close()
 	for _, in := range []int{-1, 5} {
@@ -164,8 +225,8 @@ func TestFault(t *testing.T) {
 
 // TestTogether: what fails in a batch is tried alone, so that one job's fault is its own.
 func TestTogether(t *testing.T) {
-	l := newLane("things", 10, 10, &quiet{}, func(_ context.Context, batch []*job[int, int]) {
-		together(batch, func(some []*job[int, int]) ([]int, error) {
+	l := newLane("things", 10, 10, &quiet{}, func(b *batch[int, int]) {
+		together(b.jobs, func(some []*job[int, int]) ([]int, error) {
 			var out []int
 			for _, j := range some {
 				if j.in == 3 {
@@ -193,9 +254,9 @@ func TestTogether(t *testing.T) {
 
 // TestClosed: nothing is taken any more, and what waits is done.
 func TestClosed(t *testing.T) {
-	l := newLane("things", 1, 10, &quiet{}, func(_ context.Context, batch []*job[int, int]) {
+	l := newLane("things", 1, 10, &quiet{}, func(b *batch[int, int]) {
 		time.Sleep(time.Millisecond)
-		batch[0].finish(1, nil)
+		b.jobs[0].finish(1, nil)
 	})
 	jobs, err := l.submit(t.Context(), "a", "", []int{1, 2, 3, 4, 5})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"parley/engine"
@@ -22,8 +23,9 @@ import (
 type Watcher interface {
 	Queue(lane string, waiting, running int)
 	Waited(lane string, d time.Duration)
-	Batch(lane string, jobs int, took time.Duration)
-	Steps(n int) // of denoising, of all drawings together
+	Joined(lane string, jobs int)                    // a batch that runs
+	Batch(lane string, jobs int, took time.Duration) // has ended, of so many jobs at most at once
+	Steps(n int)                                     // of denoising, of all drawings together
 }
 
 // Models are what a server has loaded.
@@ -107,6 +109,11 @@ type Drawing struct {
 	Step func(step, steps int, preview *pixels.Image)
 }
 
+// options are what a model draws with.
+func (d Drawing) options() models.DrawOptions {
+	return models.DrawOptions{Options: d.Options, Negative: d.Negative, Chunks: d.Chunks, Init: d.Init}
+}
+
 // key is what drawings of one batch have in common.
 func (d Drawing) key() string {
 	return fmt.Sprintf("%+v\x00%s\x00%v\x00%p", d.Options, d.Negative, d.Chunks, d.Init)
@@ -117,6 +124,10 @@ func (d Drawing) key() string {
 func (s *Scheduler) Fits(d Drawing) error {
 	if d.Init == nil {
 		d.Options.Strength = 0
+	}
+	var err error
+	if d.Options.Tokens, err = s.SD.TokensOf(context.Background(), d.Prompt, d.options()); err != nil {
+		return err
 	}
 	plan, err := s.SD.Pipeline.Plan(d.Options)
 	if err != nil {
@@ -134,7 +145,13 @@ func (s *Scheduler) Draw(ctx context.Context, client Client, list []Drawing, eac
 	// Jobs are submitted together, and each has its own key.
 	byKey := map[string][]int{}
 	var keys []string
-	for i, d := range list {
+	list = slices.Clone(list)
+	for i := range list {
+		d := &list[i]
+		var err error
+		if d.Options.Tokens, err = s.SD.TokensOf(ctx, d.Prompt, d.options()); err != nil {
+			return err
+		}
 		k := d.key()
 		if byKey[k] == nil {
 			keys = append(keys, k)
@@ -180,39 +197,53 @@ func (s *Scheduler) Draw(ctx context.Context, client Client, list []Drawing, eac
 	return nil
 }
 
-// draw is the work of a batch.
-func (s *Scheduler) draw(ctx context.Context, batch []*job[Drawing, *pixels.Image]) {
-	texts, seeds := make([]string, len(batch)), make([]uint64, len(batch))
-	for i, j := range batch {
-		texts[i], seeds[i] = j.in.Prompt, j.in.Seed
-	}
-	first := batch[0].in
-	o := models.DrawOptions{Options: first.Options, Negative: first.Negative, Chunks: first.Chunks, Init: first.Init}
+// draw is the work of a batch, which others join between two steps.
+func (s *Scheduler) draw(b *batch[Drawing, *pixels.Image]) {
+	o := b.jobs[0].in.options()
+	came := 0
+	drawn := map[int]*job[Drawing, *pixels.Image]{} // by when they came, as the model counts
 	o.Step = func(st diffusion.Step) ([]int, error) {
 		s.seen.Steps(len(st.Samples))
-		return s.step(st, batch)
+		return s.step(st, drawn)
 	}
-	err := s.SD.Draw(engine.NewRun(ctx), texts, seeds, o, func(i int, d rerank.Drawing) {
-		if d.Err != nil {
-			batch[i].finish(nil, d.Err)
-			return
+	waiting := b.jobs // for room
+	next := func(room int) (prompts []models.Prompt) {
+		waiting = append(waiting, b.join(room-len(waiting))...)
+		for len(waiting) > 0 && len(prompts) < room {
+			j := waiting[0]
+			waiting = waiting[1:]
+			if j.ctx.Err() != nil {
+				j.finish(nil, context.Cause(j.ctx))
+				continue
+			}
+			drawn[came] = j
+			came++
+			prompts = append(prompts, models.Prompt{Text: j.in.Prompt, Seed: j.in.Seed})
 		}
-		batch[i].finish(d.Picture.Host())
+		return prompts
+	}
+	err := s.SD.DrawJoining(engine.NewRun(b.ctx), o, next, func(i int, d rerank.Drawing) {
+		if d.Err != nil {
+			drawn[i].finish(nil, d.Err)
+		} else {
+			drawn[i].finish(d.Picture.Host())
+		}
+		delete(drawn, i)
 	})
 	if err != nil {
-		for _, j := range batch {
-			j.finish(nil, err)
-		}
+		b.fail(err)
 	}
 }
 
 // step tells clients of a step, and ends the drawings that nobody waits for.
-func (s *Scheduler) step(st diffusion.Step, batch []*job[Drawing, *pixels.Image]) (keep []int, err error) {
+func (s *Scheduler) step(st diffusion.Step, drawn map[int]*job[Drawing, *pixels.Image]) (keep []int, err error) {
 	keep = []int{}
 	var shown []int // rows that want a preview
 	for row, i := range st.Samples {
-		j := batch[i]
+		j := drawn[i]
 		if j.ctx.Err() != nil {
+			j.finish(nil, context.Cause(j.ctx))
+			delete(drawn, i)
 			continue
 		}
 		keep = append(keep, row)
@@ -234,7 +265,7 @@ func (s *Scheduler) step(st diffusion.Step, batch []*job[Drawing, *pixels.Image]
 		st.Stream.Free(clean)
 	}
 	for _, row := range keep {
-		if tell := batch[st.Samples[row]].in.Step; tell != nil {
+		if tell := drawn[st.Samples[row]].in.Step; tell != nil {
 			tell(st.Index+1, st.Count, previews[row])
 		}
 	}
@@ -276,31 +307,31 @@ func (s *Scheduler) Caption(ctx context.Context, client Client, m *pixels.Image,
 	return jobs[0].wait()
 }
 
-func (s *Scheduler) describe(ctx context.Context, batch []*job[describing, []rerank.Caption]) {
-	first := batch[0].in
-	together(batch, func(some []*job[describing, []rerank.Caption]) ([][]rerank.Caption, error) {
+func (s *Scheduler) describe(b *batch[describing, []rerank.Caption]) {
+	first := b.jobs[0].in
+	together(b.jobs, func(some []*job[describing, []rerank.Caption]) ([][]rerank.Caption, error) {
 		var pictures []pixels.Picture
 		var seeds []uint64
 		for _, j := range some {
 			pictures, seeds = append(pictures, j.in.picture), append(seeds, j.in.seed)
 		}
-		return s.BLIP.Caption(engine.NewRun(ctx), pictures, first.k, seeds, first.options)
+		return s.BLIP.Caption(engine.NewRun(b.ctx), pictures, first.k, seeds, first.options)
 	})
 }
 
 // together does a batch at once and, where that fails, each job of it alone, so that one
 // does not fail for another.
-func together[In, Out any](batch []*job[In, Out], do func([]*job[In, Out]) ([]Out, error)) {
-	outs, err := do(batch)
+func together[In, Out any](jobs []*job[In, Out], do func([]*job[In, Out]) ([]Out, error)) {
+	outs, err := do(jobs)
 	if err == nil {
-		for i, j := range batch {
+		for i, j := range jobs {
 			j.finish(outs[i], nil)
 		}
 		return
 	}
-	for _, j := range batch {
+	for _, j := range jobs {
 		var none Out
-		if len(batch) == 1 || j.ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		if len(jobs) == 1 || j.ctx.Err() != nil || errors.Is(err, context.Canceled) {
 			j.finish(none, err)
 			continue
 		}
@@ -321,13 +352,13 @@ func (s *Scheduler) EmbedPicture(ctx context.Context, client Client, m *pixels.I
 	return jobs[0].wait()
 }
 
-func (s *Scheduler) embedPictures(ctx context.Context, batch []*job[*pixels.Image, []float32]) {
-	together(batch, func(some []*job[*pixels.Image, []float32]) ([][]float32, error) {
+func (s *Scheduler) embedPictures(b *batch[*pixels.Image, []float32]) {
+	together(b.jobs, func(some []*job[*pixels.Image, []float32]) ([][]float32, error) {
 		var pictures []pixels.Picture
 		for _, j := range some {
 			pictures = append(pictures, j.in)
 		}
-		x, err := s.CLIP.EmbedImages(engine.NewRun(ctx), pictures, models.EmbedOptions{})
+		x, err := s.CLIP.EmbedImages(engine.NewRun(b.ctx), pictures, models.EmbedOptions{})
 		if err != nil {
 			return nil, err
 		}
@@ -350,13 +381,13 @@ func (s *Scheduler) EmbedTexts(ctx context.Context, client Client, texts []strin
 	return out, nil
 }
 
-func (s *Scheduler) embedTexts(ctx context.Context, batch []*job[string, []float32]) {
-	together(batch, func(some []*job[string, []float32]) ([][]float32, error) {
+func (s *Scheduler) embedTexts(b *batch[string, []float32]) {
+	together(b.jobs, func(some []*job[string, []float32]) ([][]float32, error) {
 		var texts []string
 		for _, j := range some {
 			texts = append(texts, j.in)
 		}
-		x, err := s.CLIP.EmbedTexts(engine.NewRun(ctx), texts, models.EmbedOptions{})
+		x, err := s.CLIP.EmbedTexts(engine.NewRun(b.ctx), texts, models.EmbedOptions{})
 		if err != nil {
 			return nil, err
 		}

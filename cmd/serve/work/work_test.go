@@ -18,7 +18,7 @@ import (
 	"parley/weights/mini"
 )
 
-func open(t *testing.T, l Limits) (*Scheduler, *quiet) {
+func open(t testing.TB, l Limits) (*Scheduler, *quiet) {
 	t.Helper()
 	dev := host.New(2)
 	blip, err := models.OpenBLIP(models.Embedded("blip"), dev)
@@ -56,7 +56,7 @@ func (s *Scheduler) drawing(prompt string, seed uint64) Drawing {
 func (s *Scheduler) settled(q *quiet) (batches []int, steps int) {
 	for {
 		s.draws.mu.Lock()
-		idle := s.draws.waiting+s.draws.running == 0
+		idle := s.draws.waiting == 0 && s.draws.now == nil
 		s.draws.mu.Unlock()
 		if idle {
 			break
@@ -132,6 +132,75 @@ func TestBatch(t *testing.T) {
 	}
 	if previews != [3]int{0, 1, 2} {
 		t.Errorf("previews %v, want 0, 1 and 2", previews)
+	}
+}
+
+// TestJoins: a request that comes while a drawing is under way joins it between two steps,
+// and both get the bits that they get alone; one with other settings has its own batch.
+func TestJoins(t *testing.T) {
+	s, q := open(t, Limits{Waiting: 100, Batch: 4})
+	prompts := []string{"a cat on the grass", "two red apples", "a dog at night"}
+	var want []*pixels.Image
+	for i, p := range prompts {
+		m, err := s.one(t.Context(), "a", s.drawing(p, uint64(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, m)
+	}
+	s.settled(q)
+	var wait sync.WaitGroup
+	draw := func(i int, step func(step int)) {
+		wait.Go(func() {
+			d := s.drawing(prompts[i], uint64(i))
+			d.Step = func(n, _ int, _ *pixels.Image) { step(n) }
+			m, err := s.one(t.Context(), Client(prompts[i]), d)
+			if err != nil || !bytes.Equal(m.Pix, want[i].Pix) {
+				t.Errorf("%s: another picture than alone, %v", prompts[i], err)
+			}
+		})
+	}
+	queued := func(n int) { // waits until so many wait
+		for {
+			s.draws.mu.Lock()
+			waiting := s.draws.waiting
+			s.draws.mu.Unlock()
+			if waiting == n {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	draw(0, func(n int) {
+		if n == 2 {
+			draw(1, func(n int) {
+				if n == 1 {
+					draw(2, func(int) {})
+					queued(1)
+				}
+			})
+			queued(1)
+		}
+	})
+	wait.Wait()
+	if batches, _ := s.settled(q); !slices.Equal(batches, []int{3}) || q.joined != 2 {
+		t.Errorf("batches of %v, %d joined; want one of 3, which 2 joined", batches, q.joined)
+	}
+	other := s.drawing("a wide one", 1)
+	other.Options.Width = 96
+	draw(0, func(n int) {
+		if n == 2 {
+			wait.Go(func() {
+				if m, err := s.one(t.Context(), "w", other); err != nil || m.W != 96 {
+					t.Error(err)
+				}
+			})
+			queued(1)
+		}
+	})
+	wait.Wait()
+	if batches, _ := s.settled(q); !slices.Equal(batches, []int{1, 1}) || q.joined != 2 {
+		t.Errorf("batches of %v, %d joined; want two of 1", batches, q.joined)
 	}
 }
 

@@ -24,19 +24,20 @@ type Emulation struct {
 	m       *ptx.Machine
 	ordinal int
 
-	mu       sync.Mutex // held while the machine works
-	primary  *context
-	retained int
-	result   C.CUresult // what a kernel's fault left behind, for every call
-	fault    error
-	late     bool
-	allocs   int
-	launches int
-	timed    int
-	badAlloc int // the number of the allocation that fails; 0 for none
-	badStart int // likewise of the launch
-	lost     bool
-	leaks    []ptx.Allocation
+	mu         sync.Mutex // held while the machine works
+	primary    *context
+	retained   int
+	result     C.CUresult // what a kernel's fault left behind, for every call
+	fault      error
+	late       bool
+	allocs     int
+	launches   int
+	dependents int // of the launches, those that could start early
+	timed      int
+	badAlloc   int // the number of the allocation that fails; 0 for none
+	badStart   int // likewise of the launch
+	lost       bool
+	leaks      []ptx.Allocation
 }
 
 // table guards what stands where the driver does.
@@ -122,6 +123,9 @@ func (e *Emulation) Launches() int { e.mu.Lock(); defer e.mu.Unlock(); return e.
 
 // Allocs counts the allocations since the start or the last FailAlloc.
 func (e *Emulation) Allocs() int { e.mu.Lock(); defer e.mu.Unlock(); return e.allocs }
+
+// Dependents counts the launches that could start before the one before had ended.
+func (e *Emulation) Dependents() int { e.mu.Lock(); defer e.mu.Unlock(); return e.dependents }
 
 // Timed counts the events with a time that have happened.
 func (e *Emulation) Timed() int { e.mu.Lock(); defer e.mu.Unlock(); return e.timed }

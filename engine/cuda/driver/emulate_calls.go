@@ -642,6 +642,9 @@ func launchKernel(h C.CUfunction, c *C.CUlaunchConfig, params, extra *unsafe.Poi
 		e := ctx.e
 		l := l // of this launch of a graph
 		l.Series = ctx.series
+		if dependent {
+			e.dependents++
+		}
 		if e.launches++; e.launches == e.badStart {
 			return e.failed(errors.New(k.f.Name()+": this launch was told to fail"), C.CUDA_ERROR_LAUNCH_FAILED)
 		}

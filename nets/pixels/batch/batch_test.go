@@ -223,3 +223,31 @@ func TestThousands(t *testing.T) {
 		t.Errorf("%d open files behind 4,000 pictures, %d behind 1,000", filesB, filesA)
 	}
 }
+
+// TestBudget: as long as what was decoded and not handed on takes all that it may, no
+// more is decoded.
+func TestBudget(t *testing.T) {
+	b := newBudget()
+	if !b.wait() {
+		t.Fatal("nothing may be decoded")
+	}
+	b.take(aheadBytes)
+	goOn := make(chan bool)
+	for _, last := range []bool{false, true} {
+		go func() { goOn <- b.wait() }()
+		select {
+		case <-goOn:
+			t.Fatal("more is decoded than the memory takes")
+		case <-time.After(50 * time.Millisecond):
+		}
+		if last {
+			b.close()
+		} else {
+			b.give(1)
+		}
+		if have := <-goOn; have == last {
+			t.Errorf("closed %v: go on %v", last, have)
+		}
+		b.take(1)
+	}
+}

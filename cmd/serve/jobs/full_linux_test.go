@@ -1,0 +1,119 @@
+package jobs
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestFullDisk: a store on a full disk says so, keeps what it has, forgets what did not
+// begin and holds no more than it keeps; what it has kept is there when the file is opened
+// again, and what ran then has failed. The disk is a small one of a process of its own,
+// which has no rights outside.
+func TestFullDisk(t *testing.T) {
+	const own = "PARLEY_TEST_DISK"
+	if disk := os.Getenv(own); disk != "" {
+		fullDisk(t, disk)
+		return
+	}
+	c := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
+	c.Env = append(os.Environ(), own+"="+t.TempDir())
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}}
+	out, err := c.CombinedOutput()
+	if err != nil && len(out) == 0 {
+		t.Skipf("no namespaces of users here: %v", err)
+	}
+	if err != nil || bytes.Contains(out, []byte("--- SKIP")) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func fullDisk(t *testing.T, disk string) {
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(disk, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 200<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(disk, "jobs.db")
+	s, err := Open(path, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := strings.Repeat("x", 20<<10)
+	draw := func(title string) (Job, error) {
+		j, err := s.Begin("draw", title)
+		if err == nil {
+			err = s.End(j, result, nil, false)
+		}
+		return j, err
+	}
+	whole := func(id string) {
+		t.Helper()
+		if j, err := s.Get(id); err != nil || j.State != Done || len(j.Result) < len(result) {
+			t.Errorf("what was done is %q of %d bytes, %v", j.State, len(j.Result), err)
+		}
+	}
+	var kept []string
+	var failed error
+	var last Job
+	for len(kept) < 100 {
+		if last, failed = draw("kept"); failed != nil {
+			break
+		}
+		kept = append(kept, last.ID)
+	}
+	if failed == nil || !strings.HasPrefix(failed.Error(), "jobs: ") || !strings.Contains(failed.Error(), "no space left on device") {
+		t.Fatalf("after %d jobs: %v", len(kept), failed)
+	}
+	whole(last.ID) // in memory, as long as the server runs
+	s.keep = len(kept) + 20
+	for range s.keep {
+		_, _ = draw("more") // fails, at its beginning or its end
+	}
+	list, err := s.List(1000)
+	if err != nil || len(list) > 2*s.keep {
+		t.Errorf("%d jobs where %d are kept, %v", len(list), s.keep, err)
+	}
+	for _, j := range list {
+		if j.State != Done {
+			t.Errorf("%s is %s", j.Title, j.State)
+		}
+	}
+	for _, id := range kept {
+		whole(id)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(path, 1000); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, id := range kept {
+		whole(id)
+	}
+	if list, err = s.List(1000); err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range list {
+		if j.State == Running || j.State == Failed && j.Error != stopped {
+			t.Errorf("%+v", j)
+		}
+	}
+	j, err := draw("again")
+	if err != nil {
+		t.Fatalf("it takes no more: %v", err)
+	}
+	whole(j.ID)
+}

@@ -1,0 +1,142 @@
+package diffusion_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"parley/engine"
+	"parley/engine/host"
+	"parley/kernels/elementwise"
+	"parley/nets/diffusion"
+)
+
+// clocked is a toy whose prediction depends on the step of each sample, too.
+type clocked struct{ toy }
+
+func (*clocked) Condition(_ *engine.Stream, timesteps []float64, text *engine.Tensor) (diffusion.Conditions, error) {
+	return &clock{slices.Clone(text.F32()), timesteps}, nil
+}
+
+type clock struct {
+	by        []float32
+	timesteps []float64
+}
+
+func (c *clock) Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, error) {
+	dims := slices.Clone(x.Shape())
+	m := dims[0]
+	dims[0] = len(c.by)
+	y := s.New(engine.F32, dims...)
+	for i, by := range c.by {
+		number := step.I32()[i%m%step.Elems()]
+		elementwise.Scale(s, y.Rows(i, i+1), x.Rows(i%m, i%m+1), float64(by)/10*(1+c.timesteps[number]/1000))
+	}
+	return y, s.Err()
+}
+
+func (*clock) Free(*engine.Stream) {}
+
+// entrant is a drawing that comes after so many steps of what there is.
+type entrant struct {
+	after int
+	id    int32
+	seed  uint64
+	leave int // the step after which it is given up; 0: none
+}
+
+// joined draws entrants together, and gives the latents and the steps of each.
+func joined(t *testing.T, o diffusion.Options, entrants []entrant) (latents [][]float32, steps []int, atOnce int) {
+	t.Helper()
+	net := &clocked{}
+	p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
+	o.Width, o.Height = 4, 4
+	plan, err := p.Plan(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := engine.NewStream(t.Context(), host.New(1))
+	defer s.Close()
+	d := plan.Begin(s)
+	latents, steps = make([][]float32, len(entrants)), make([]int, len(entrants))
+	for now, next := 0, 0; next < len(entrants) || d.Samples() > 0; now++ {
+		for ; next < len(entrants) && entrants[next].after <= now; next++ {
+			i, e := next, entrants[next]
+			err := d.Join(diffusion.Batch{IDs: [][]int32{{e.id}}, Negative: [][]int32{{1}}, Noise: diffusion.Generators([]uint64{e.seed}),
+				Step: func(st diffusion.Step) ([]int, error) {
+					if st.Index != steps[i] {
+						t.Errorf("entrant %d is told of step %d after %d", i, st.Index, steps[i])
+					}
+					if steps[i]++; steps[i] == e.leave {
+						return []int{}, nil
+					}
+					return nil, nil
+				},
+				Done: func(z *engine.Tensor, samples []int) error {
+					latents[i] = slices.Clone(z.F32())
+					s.Free(z)
+					return nil
+				}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		atOnce = max(atOnce, d.Samples())
+		if err := d.Advance(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Free()
+	return latents, steps, atOnce
+}
+
+// TestJoin: drawings that join others in the middle of their steps, and others that leave
+// meanwhile, are to the bit what they are alone, with every kind of past and of noise.
+func TestJoin(t *testing.T) {
+	for _, kind := range []string{"pndm", "ddim", "euler", "euler-a", "dpmpp2m-karras", "lcm"} {
+		for _, guidance := range []float64{1, 5} {
+			o := diffusion.Options{Steps: 6, Guidance: guidance, Scheduler: kind}
+			entrants := []entrant{{0, 2, 10, 0}, {1, 3, 11, 0}, {3, 5, 12, 2}, {3, 7, 13, 0}, {20, 4, 14, 0}}
+			have, steps, atOnce := joined(t, o, entrants)
+			for i, e := range entrants {
+				e.after = 0
+				want, alone, _ := joined(t, o, []entrant{e})
+				name := fmt.Sprintf("%s, guidance %v: entrant %d", kind, guidance, i)
+				if !slices.Equal(have[i], want[0]) || (have[i] == nil) != (e.leave > 0) {
+					t.Errorf("%s: %v, alone %v", name, have[i], want[0])
+				}
+				if steps[i] != alone[0] {
+					t.Errorf("%s: %d steps, alone %d", name, steps[i], alone[0])
+				}
+			}
+			if atOnce != 4 {
+				t.Errorf("%s: %d at once, want 4", kind, atOnce)
+			}
+		}
+	}
+}
+
+// TestDoneFails: an error of who takes the latents ends all.
+func TestDoneFails(t *testing.T) {
+	net := &clocked{}
+	p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
+	plan, err := p.Plan(diffusion.Options{Steps: 1, Width: 4, Height: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := engine.NewStream(t.Context(), host.New(1))
+	defer s.Close()
+	d := plan.Begin(s)
+	defer d.Free()
+	full := errors.New("no room")
+	for range 2 {
+		if err := d.Join(diffusion.Batch{IDs: [][]int32{{2}}, Noise: diffusion.OneGenerator(1),
+			Done: func(*engine.Tensor, []int) error { return full }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Advance(); !errors.Is(err, full) || d.Samples() != 0 {
+		t.Errorf("have %v, %d left", err, d.Samples())
+	}
+}

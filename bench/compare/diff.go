@@ -4,7 +4,9 @@
 package compare
 
 import (
+	"bufio"
 	"cmp"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,14 +23,22 @@ import (
 )
 
 // Read reads results: one, an array of them, or several behind each other. Those of
-// one workload, machine and build are joined: their rounds are of one sample.
+// one workload, machine and build are joined: their rounds are of one sample. A file may
+// be compressed by gzip.
 func Read(path string) ([]*layers.Result, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	all, err := Decode(f)
+	in := bufio.NewReader(f)
+	var from io.Reader = in
+	if head, _ := in.Peek(2); string(head) == "\x1f\x8b" {
+		if from, err = gzip.NewReader(in); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	all, err := Decode(from)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -312,7 +322,7 @@ func Table(w io.Writer, diffs []*Diff, all bool) error {
 			if !c.Changed {
 				mark = "  (noise)"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%.2g\t\t%s%s\n", amount(d.Unit, c.Before), amount(d.Unit, c.After), change, c.P, name, mark)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%.2g\t\t%s%s\n", Amount(d.Unit, c.Before), Amount(d.Unit, c.After), change, c.P, name, mark)
 		}
 		line(d.Whole, "the whole")
 		same := 0
@@ -335,8 +345,8 @@ func Table(w io.Writer, diffs []*Diff, all bool) error {
 	return err
 }
 
-// amount is a time in milliseconds, or a count.
-func amount(unit string, v float64) string {
+// Amount is a time in milliseconds, or a count.
+func Amount(unit string, v float64) string {
 	switch {
 	case v == 0:
 		return "-"

@@ -383,7 +383,7 @@ func BesideTable(w io.Writer, r *layers.Result, p *Profile, rows []Row) error {
 		if x.Ours > 0 && x.Theirs > 0 {
 			ratio = fmt.Sprintf("%.2f", x.Ours/x.Theirs)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t\t%s\n", amount(r.Unit, x.Ours), amount(r.Unit, x.Theirs), ratio, name)
+		fmt.Fprintf(t, "%s\t%s\t%s\t\t%s\n", Amount(r.Unit, x.Ours), Amount(r.Unit, x.Theirs), ratio, name)
 	}
 	var sum Row
 	for _, x := range rows {

@@ -199,6 +199,7 @@ func TestSchema(t *testing.T) {
 	r := measure(t, host.New(1), "clip-text", 1)[0]
 	r.Warnings, r.Machine.Gauges, r.Layers[0].Varies, r.Layers[0].Workspace = []string{"x"}, &Gauges{}, true, 1
 	r.Machine.GPU, r.Machine.Driver, r.Build.Commit, r.Build.Changed, r.Command, r.Rates[0].Note = "x", "x", "x", true, "x", "x"
+	r.Build.Time = r.Taken
 	r.Workload.Size, r.Workload.Steps, r.Workload.Tokens = 1, 1, 1
 	r.Layers = r.Layers[:1]
 	r.Layers[0].Dims = map[string]int{"n": 1}

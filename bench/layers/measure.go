@@ -300,6 +300,8 @@ func build() Build {
 		switch s.Key {
 		case "vcs.revision":
 			b.Commit = s.Value
+		case "vcs.time":
+			b.Time, _ = time.Parse(time.RFC3339, s.Value)
 		case "vcs.modified":
 			b.Changed = s.Value == "true"
 		}

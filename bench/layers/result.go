@@ -113,9 +113,10 @@ type Gauges struct {
 
 // Build is what the program was made of.
 type Build struct {
-	Commit  string `json:"commit,omitempty"`
-	Changed bool   `json:"changed,omitempty"` // the tree had changes that are in no commit
-	Go      string `json:"go"`
+	Commit  string    `json:"commit,omitempty"`
+	Time    time.Time `json:"time,omitzero"`     // of the commit
+	Changed bool      `json:"changed,omitempty"` // the tree had changes that are in no commit
+	Go      string    `json:"go"`
 }
 
 // Peak is what the run could reach at most with the threads that it had. 0 is not known.

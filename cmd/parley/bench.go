@@ -124,7 +124,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 		}
 		return err
 	}
-	c.AddCommand(a.benchDiff(), a.benchCompare(), a.benchKernels(), a.benchTune())
+	c.AddCommand(a.benchDiff(), a.benchHistory(), a.benchCompare(), a.benchKernels(), a.benchTune())
 	return c
 }
 
@@ -177,12 +177,16 @@ type benchFile struct {
 	write      func(w io.Writer, r []*layers.Result, o export.Options) error
 }
 
+// begins is the kind of files that begin with a text.
+func begins(name, with string) output.Kind {
+	return output.Kind{Name: name, Is: func(head []byte) bool { return strings.HasPrefix(string(head), with) }}
+}
+
+func htmlKind() output.Kind { return begins("HTML", "<!doctype html") }
+
 func (b *benchFiles) list() (l []benchFile) {
-	begins := func(name, with string) output.Kind {
-		return output.Kind{Name: name, Is: func(head []byte) bool { return strings.HasPrefix(string(head), with) }}
-	}
 	for _, f := range []benchFile{
-		{"html", b.page, begins("HTML", "<!doctype html"), export.HTML},
+		{"html", b.page, htmlKind(), export.HTML},
 		{"svg", b.svg, begins("SVG", "<svg"), func(w io.Writer, r []*layers.Result, _ export.Options) error { return export.SVG(w, r) }},
 		{"trace", b.trace, output.JSON, func(w io.Writer, r []*layers.Result, _ export.Options) error { return export.Trace(w, r) }},
 		{"pprof", b.pprof, begins("gzip", "\x1f\x8b"), func(w io.Writer, r []*layers.Result, _ export.Options) error {

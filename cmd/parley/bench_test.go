@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/bench/compare"
 	"parley/bench/layers"
@@ -300,5 +301,51 @@ func TestBenchTurns(t *testing.T) {
 		!strings.Contains(errs,
 			"/nowhere/parley") {
 		t.Errorf("code %d, %s", code, errs)
+	}
+}
+
+// TestBenchHistory: results are drawn over commits, and flags say what is told and where.
+func TestBenchHistory(t *testing.T) {
+	now := measured(t, "bench clip-text --preset small --rounds 10")
+	for i := range now.Rounds { // a quiet machine's
+		now.Rounds[i] = 0.001 + 1e-7*float64(i)
+		for k := range now.Layers {
+			now.Layers[k].Rounds[i] = 1e-4 + 1e-8*float64(i)
+		}
+	}
+	now.Seconds = layers.Median(now.Rounds)
+	then := faster(now, 0.9) // 11 % slower, and earlier
+	then.Taken = now.Taken.Add(-time.Hour)
+	then.Seconds = layers.Median(then.Rounds)
+	before, after := saved(t, then), saved(t, now)
+	history := func(args string) (int, string, string) {
+		t.Helper()
+		return call(t, append([]string{"bench", "history", before, after}, strings.Fields(args)...)...)
+	}
+	code, out, errs := history("")
+	if code != 0 || !strings.Contains(out, ">-10.0 %<") || !strings.Contains(out, "text_model.encoder -10.0 %") {
+		t.Errorf("code %d, %s%s", code, out, errs)
+	}
+	if _, out, _ := history("--least 20%"); strings.Contains(out, "text_model.encoder -10.0 %") {
+		t.Errorf("--least: %s", out)
+	}
+	if _, out, _ := history("--depth 1"); strings.Contains(out, "text_model.encoder") || !strings.Contains(out, "text_model -10.0 %") {
+		t.Errorf("--depth: %s", out)
+	}
+	path := filepath.Join(t.TempDir(), "h.html")
+	if code, out, errs := history("--html " + path); code != 0 || out != "" {
+		t.Errorf("--html: code %d, %s%s", code, out, errs)
+	}
+	if data, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(data), "<!doctype html") {
+		t.Errorf("--html: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("notes"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := history("--html " + path); code != 2 || !strings.Contains(errs, path) {
+		t.Errorf("over notes: code %d, %s", code, errs)
+	}
+	if code, _, errs := history("--force --html " + path); code != 0 {
+		t.Errorf("--force: code %d, %s", code, errs)
 	}
 }

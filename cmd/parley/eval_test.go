@@ -264,7 +264,8 @@ func TestEvalJudges(t *testing.T) {
 	}
 	for args, want := range map[string]string{eval.Image + " --dino ../../nets/testdata/vit_small": "--dino",
 		eval.Text + " --vectors " + vectors: "--vectors", eval.Image + " --stop-words": "--stop-words is for --vectors",
-		eval.Image + " --sbert " + vectors: "vectors.txt: not a safetensors file", eval.Text + " --inception ../../nets/testdata/vit_small": "no inception in it"} {
+		eval.Image + " --sbert " + vectors:                       "vectors.txt: not a safetensors file",
+		eval.Text + " --inception ../../nets/testdata/vit_small": "no inception in it"} {
 		if code, _, errs := call(t, strings.Fields("eval report "+dir+"/"+args)...); code == 0 || !strings.Contains(errs, want) {
 			t.Errorf("%s: code %d, %s", args, code, errs)
 		}

@@ -282,9 +282,9 @@ func TestJudgesRefuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, data := range map[string]string{"item 2 is other, and was id1": `{"id": "id0",
-		"image": "0.png"}` + "\n" + `{"id": "other", "image": "1.png"}`,
-		"it has 1 items": `{"id": "id0", "image": "0.png"}`} {
+	for want, data := range map[string]string{
+		"item 2 is other, and was id1": `{"id": "id0", "image": "0.png"}` + "\n" + `{"id": "other", "image": "1.png"}`,
+		"it has 1 items":               `{"id": "id0", "image": "0.png"}`} {
 		if err := os.WriteFile(s.Data.Name, []byte(data), 0o666); err != nil {
 			t.Fatal(err)
 		}

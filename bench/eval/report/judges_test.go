@@ -85,8 +85,8 @@ func TestJudgesOfCaptions(t *testing.T) {
 	}
 	sbert, wmd := rowOf(t, r, "SBERT"), rowOf(t, r, "WMD")
 	// The selected caption has a reference's words; the others have one that neither has.
-	if !(wmd.LowerBetter && wmd.Selected < wmd.Mean && wmd.Gain > 0 && wmd.OverMean.Value < 0 && *wmd.Best <= wmd.Selected &&
-		*wmd.Worst > wmd.Mean &&
+	if !(wmd.LowerBetter && wmd.Selected < wmd.Mean && wmd.Gain > 0 && wmd.OverMean.Value < 0 &&
+		*wmd.Best <= wmd.Selected && *wmd.Worst > wmd.Mean &&
 		wmd.HasBeam && wmd.Beam > 0) {
 		t.Errorf("%+v", wmd)
 	}
@@ -102,8 +102,8 @@ func TestJudgesOfCaptions(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	svg, err := os.ReadFile(filepath.Join(dir, "report/figure3-wmd-rank.svg"))
-	if err != nil || !strings.Contains(string(svg), "the paper, NoCaps") {
+	if svg, err := os.ReadFile(filepath.Join(dir, "report/figure3-wmd-rank.svg")); err != nil ||
+		!strings.Contains(string(svg), "the paper, NoCaps") {
 		t.Errorf("the paper's ends are not beside ours: %v", err)
 	}
 	// Written again, nothing is judged again, and it comes to the same.

@@ -80,9 +80,9 @@ func TestWhatIsNeeded(t *testing.T) {
 			t.Errorf("%s: %d bytes, want %d and little more", c.name, have, 4*c.want)
 		}
 	}
-	// Of each drawing: six latents, those that are decoded, and the picture of three.
+	// Of each drawing: six latents, a text of one number, those that are decoded, and the picture of three.
 	n := &sized{decode: big}
-	if have, want := need(n, diffusion.Options{}, 9)-need(n, diffusion.Options{}, 8), 4*(6*latents+latents+3*8*16); have != want {
+	if have, want := need(n, diffusion.Options{}, 9)-need(n, diffusion.Options{}, 8), 4*(6*latents+1+latents+3*8*16); have != want {
 		t.Errorf("another drawing beside the decoder takes %d bytes, want %d", have, want)
 	}
 	n = &sized{step: 1}

@@ -37,7 +37,8 @@ func (p *StableDiffusion) TokensOf(ctx context.Context, text string, o DrawOptio
 // handed on when it is done, as Draw does it. Prompts of another length than o.Tokens
 // (0: as the text encoder takes) have an error. An error that is returned ends what is
 // under way.
-func (p *StableDiffusion) DrawJoining(run engine.Run, o DrawOptions, next func(room int) []Prompt, each func(i int, d rerank.Drawing)) error {
+func (p *StableDiffusion) DrawJoining(run engine.Run, o DrawOptions, next func(room int) []Prompt,
+	each func(i int, d rerank.Drawing)) error {
 	run = run.On(p.device)
 	if o.Init == nil {
 		o.Strength = 0

@@ -62,7 +62,8 @@ func plain(v any) ([]byte, error) {
 func (r *Record) fill(res *rerank.Result, steps, drawings int) {
 	r.Selected, r.Candidates = res.Selected, []Candidate{}
 	for _, c := range res.Candidates {
-		o := Candidate{Text: c.Text, Seed: c.Seed, Score: c.Score, Rank: c.Rank, Pruned: c.Pruned, Undrawn: c.Undrawn, Steps: steps * max(1, drawings),
+		o := Candidate{Text: c.Text, Seed: c.Seed, Score: c.Score, Rank: c.Rank, Pruned: c.Pruned, Undrawn: c.Undrawn,
+			Steps:     steps * max(1, drawings),
 			Embedding: hashFloats(c.Embedding)}
 		switch {
 		case c.Undrawn:

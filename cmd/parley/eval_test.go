@@ -264,7 +264,8 @@ func TestEvalJudges(t *testing.T) {
 	}
 	for args, want := range map[string]string{eval.Image + " --dino ../../nets/testdata/vit_small": "--dino",
 		eval.Text + " --vectors " + vectors: "--vectors", eval.Image + " --stop-words": "--stop-words is for --vectors",
-		eval.Image + " --sbert " + vectors: "vectors.txt: not a safetensors file", eval.Text + " --inception ../../nets/testdata/vit_small": "no inception in it"} {
+		eval.Image + " --sbert " + vectors:                       "vectors.txt: not a safetensors file",
+		eval.Text + " --inception ../../nets/testdata/vit_small": "no inception in it"} {
 		if code, _, errs := call(t, strings.Fields("eval report "+dir+"/"+args)...); code == 0 || !strings.Contains(errs, want) {
 			t.Errorf("%s: code %d, %s", args, code, errs)
 		}
@@ -279,7 +280,11 @@ func TestEvalSweep(t *testing.T) {
 	for _, task := range []string{eval.Image, eval.Text} {
 		to := filepath.Join(dir, task)
 		args[12] = to
-		code, out, errs := call(t, append(args, "--task", task)...)
+		more := []string{"--task", task}
+		if task == eval.Image {
+			more = append(more, "--try", "prune=0:0.5")
+		}
+		code, out, errs := call(t, slices.Concat(args, more)...)
 		var r struct {
 			Task, Measure string
 			Points        []struct {
@@ -294,6 +299,10 @@ func TestEvalSweep(t *testing.T) {
 			t.Fatal(err, errs)
 		}
 		want := map[string]float64{"whole 4": 16, "whole 2": 8, "steps=2 4": 8, "steps=2 1": 2, "prune=0.5:0.5 4": 12}
+		points := 9
+		if task == eval.Image {
+			want["prune=0:0.5 4"], points = 8, 10 // two of four are drawn
+		}
 		for _, p := range r.Points {
 			key := fmt.Sprint(p.Name, " ", p.K)
 			if v, ok := want[key]; ok && v == p.Cost && p.CostPart == v/16 {
@@ -303,7 +312,7 @@ func TestEvalSweep(t *testing.T) {
 				t.Errorf("the whole run has %v of its own gain", p.ScorePart)
 			}
 		}
-		if len(want) > 0 || r.Task != task || len(r.Points) != 9 {
+		if len(want) > 0 || r.Task != task || len(r.Points) != points {
 			t.Errorf("%s: missing %v in %+v", task, want, r)
 		}
 		if s, err := eval.ReadSettings(filepath.Join(to, "prune-0.5x0.5")); err != nil || s.Prune != "0.5:0.5" || s.Draw.Steps != 4 {
@@ -314,6 +323,10 @@ func TestEvalSweep(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+	if code, _, errs := call(t, strings.Fields("eval text --data mini --limit 1 --prune 0:0.5 --out "+dir+"/none")...); code != 1 ||
+		!strings.Contains(errs, "the text task has none") {
+		t.Errorf("pruning texts before they are drawn: code %d, %s", code, errs)
 	}
 	for try, want := range map[string]string{"k=2": "want FLAG=VALUE of steps", "steps=0": "want 1 to", "": "names no flag",
 		"steps": "want FLAG"} {

@@ -180,7 +180,8 @@ func TestUndrawn(t *testing.T) {
 		t.Errorf("a text: %v", err)
 	}
 	l.Judge = clip.Judge(models.EmbedOptions{Pooled: true})
-	if _, err := l.One(background, rerank.Source{Name: "x", Picture: picture}); err == nil || !strings.Contains(err.Error(), "after CLIP's projection") {
+	_, err = l.One(background, rerank.Source{Name: "x", Picture: picture})
+	if err == nil || !strings.Contains(err.Error(), "after CLIP's projection") {
 		t.Errorf("pooled: %v", err)
 	}
 }
@@ -223,7 +224,8 @@ func (p *picky) Caption(run engine.Run, ps []pixels.Picture, k int, seeds []uint
 }
 
 func TestParseRounds(t *testing.T) {
-	for s, want := range map[string]int{"": 0, "0.5:0.5": 1, "0.25:0.5,0.5:0.5": 2, "0.5": -1, "0:0.5": 1, "0:0.5,0.3:0.5": 2, "0.3:0.5,0:0.5": -1, "-0.1:0.5": -1, "0.5:1": -1, "0.5:0.5,0.4:0.5": -1,
+	for s, want := range map[string]int{"": 0, "0.5:0.5": 1, "0.25:0.5,0.5:0.5": 2, "0.5": -1, "0:0.5": 1, "0:0.5,0.3:0.5": 2,
+		"0.3:0.5,0:0.5": -1, "-0.1:0.5": -1, "0.5:1": -1, "0.5:0.5,0.4:0.5": -1,
 		"NaN:0.5": -1, "0.5:NaN": -1, "a:b": -1, "0.5:0.5,": -1} {
 		rounds, err := rerank.ParseRounds(s)
 		if (err != nil) != (want < 0) || want >= 0 && len(rounds) != want {

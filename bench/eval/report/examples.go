@@ -95,7 +95,8 @@ func (r *run) example(why string, i int, by float64, m *measure) Example {
 	it := r.items[i]
 	e := Example{Why: why, ID: it.id, Image: it.image, Text: it.source, Difference: by}
 	for j := range it.captions {
-		s := Shown{Rank: it.rank[j], Text: it.captions[j], Score: it.score[j], Value: m.values[i][j], Pruned: it.pruned[j], Undrawn: it.undrawn[j],
+		s := Shown{Rank: it.rank[j], Text: it.captions[j], Score: it.score[j], Value: m.values[i][j], Pruned: it.pruned[j],
+			Undrawn:     it.undrawn[j],
 			pictureFile: it.pictures[j]}
 		s.HasValue = !math.IsNaN(s.Value)
 		e.Candidates = append(e.Candidates, s)

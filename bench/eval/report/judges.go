@@ -77,7 +77,8 @@ func (j *Judges) judge(run engine.Run, r *run) error {
 	case drawings && r.settings.Task == eval.Image:
 		return fmt.Errorf("DINO and Inception (--dino, --inception) judge drawings, and the candidates of %s are captions of pictures", r.dir)
 	case drawings && r.settings.Keep == "":
-		return fmt.Errorf("DINO and Inception (--dino, --inception) look at drawings, and the run in %s has kept none: eval text --keep png does", r.dir)
+		return fmt.Errorf("DINO and Inception (--dino, --inception) look at drawings, and the run in %s has kept none: "+
+			"eval text --keep png does", r.dir)
 	}
 	if j.said == nil {
 		j.said = map[string]map[int]verdict{}

@@ -85,7 +85,8 @@ func TestJudgesOfCaptions(t *testing.T) {
 	}
 	sbert, wmd := rowOf(t, r, "SBERT"), rowOf(t, r, "WMD")
 	// The selected caption has a reference's words; the others have one that neither has.
-	if !(wmd.LowerBetter && wmd.Selected < wmd.Mean && wmd.Gain > 0 && wmd.OverMean.Value < 0 && *wmd.Best <= wmd.Selected && *wmd.Worst > wmd.Mean &&
+	if !(wmd.LowerBetter && wmd.Selected < wmd.Mean && wmd.Gain > 0 && wmd.OverMean.Value < 0 && *wmd.Best <= wmd.Selected &&
+		*wmd.Worst > wmd.Mean &&
 		wmd.HasBeam && wmd.Beam > 0) {
 		t.Errorf("%+v", wmd)
 	}
@@ -101,7 +102,8 @@ func TestJudgesOfCaptions(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if svg, err := os.ReadFile(filepath.Join(dir, "report/figure3-wmd-rank.svg")); err != nil || !strings.Contains(string(svg), "the paper, NoCaps") {
+	svg, err := os.ReadFile(filepath.Join(dir, "report/figure3-wmd-rank.svg"))
+	if err != nil || !strings.Contains(string(svg), "the paper, NoCaps") {
 		t.Errorf("the paper's ends are not beside ours: %v", err)
 	}
 	// Written again, nothing is judged again, and it comes to the same.
@@ -280,8 +282,9 @@ func TestJudgesRefuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, data := range map[string]string{"item 2 is other, and was id1": `{"id": "id0", "image": "0.png"}` + "\n" + `{"id": "other", "image": "1.png"}`,
-		"it has 1 items": `{"id": "id0", "image": "0.png"}`} {
+	for want, data := range map[string]string{
+		"item 2 is other, and was id1": `{"id": "id0", "image": "0.png"}` + "\n" + `{"id": "other", "image": "1.png"}`,
+		"it has 1 items":               `{"id": "id0", "image": "0.png"}`} {
 		if err := os.WriteFile(s.Data.Name, []byte(data), 0o666); err != nil {
 			t.Fatal(err)
 		}

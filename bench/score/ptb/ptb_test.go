@@ -10,28 +10,31 @@ import (
 	"unicode/utf8"
 )
 
-// TestReference holds tokens against CoreNLP 3.4.1's (testdata/reference.py).
+// TestReference holds tokens against CoreNLP 3.4.1's (testdata/reference.py): of lines
+// made to break a tokenizer, and of each abbreviation that the rules name.
 func TestReference(t *testing.T) {
-	f, err := os.Open("../testdata/tokens.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v [2][]string
-	if err := json.NewDecoder(z).Decode(&v); err != nil {
-		t.Fatal(err)
-	}
-	lines, want := v[0], v[1]
-	if len(lines) < 15000 || len(lines) != len(want) {
-		t.Fatalf("%d lines, %d of tokens", len(lines), len(want))
-	}
-	for i, got := range New().Captions(lines) {
-		if got != want[i] {
-			t.Errorf("%q: %q, want %q", lines[i], got, want[i])
+	for file, least := range map[string]int{"tokens": 15000, "abbreviations": 1500} {
+		f, err := os.Open("../testdata/" + file + ".json.gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v [2][]string
+		if err := json.NewDecoder(z).Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		lines, want := v[0], v[1]
+		if len(lines) < least || len(lines) != len(want) {
+			t.Fatalf("%s: %d lines, %d of tokens", file, len(lines), len(want))
+		}
+		for i, got := range New().Captions(lines) {
+			if got != want[i] {
+				t.Errorf("%q: %q, want %q", lines[i], got, want[i])
+			}
 		}
 	}
 }

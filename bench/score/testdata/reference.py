@@ -10,6 +10,7 @@ Writes, beside itself,
                     and the SHA-256 of the tokens
   karpathy.bin.gz   the same by image: float64, little-endian, [7, 5000]
   tokens.json       lines made to break a tokenizer, and their tokens
+  abbreviations.json  words before a point that end a sentence or do not, and their tokens
   stems.tsv.gz      the words of all captions and more, and their stems
   fid.json          FID of features that a formula gives
   meteor/           what METEOR makes of a small language of our own, whose
@@ -107,6 +108,30 @@ PIECES = ["don't","can't","I'm","they've","we'll","he'd","dogs'","'tis","'twas",
 LETTERS = "aAbBsStTnNeE.,'-\"!? 0123&;:/()<>@#$%_`*=\\+~^|[]{}\u00e9\u2019\u00a0"
 
 
+# Words that a point may belong to, and some that it never does; endings of files.
+WORDS = """
+A About According Additionally Adj Adm Adv After Ala Alex An Apr Apt Apts Ariz Ark As Assn Assoc Asst At Attys Aug Ave
+Az Bancorp Bart Bhd Bldg Blvd Brig Bros But Calif Capt Chap Cie Col Colo Comdr Conn Corp Cos Cpl Ct Dak Dec Del Dept
+Det Doc Drs Earlier Ed Ed.D Elec Eng Ens Esq Feb Fla Fri Ft Ga Gal Gen Govs He Her Here Hon Hosp However If Ill In Inc
+Ind Insp Inst Intl Invt It Jan Jos Jr Jul July Jun June Kans Ky La Lab Last Lieut Lt Ltd Maj Many Mar Mass Max May Md
+Messrs Mfg Mftg Mich Min Minn Miss Mlle Mme Mo Mon Mont More Mr Mrs Ms Msgr Mt Mtg Natl Neb Nev Nov Now Obs Oct Okla
+Once One Ore Other Our Pa Pat Penn Pfc Ph Ph.D PhD Plc Pptyes Pres Profs Ptys Pvt Quart Rd Reg Reps Rev Rt Sat Sec
+Sens Sep Sept Sfc Sgt She Since So Some Spc Sr Ste Such Sun Supts Sys TREAS Tech Tenn Tex That The Their Then There
+These They This Thu Thurs Tue Tues Univ Va Vol Vt Wash We Wed Weds What When While Wis Wisc Wm Wyo Yet You Yr a.k.a
+aka al approx art bldg ca cat cf dog est etc ext figs man nos op pp prop seq sq tel vs
+""".split()
+ENDINGS = "bat bmp c class cgi cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py sql tar txt wav x xml zip zzz rs go".split()
+
+
+def abbreviations():
+    lines = []
+    for w in WORDS:
+        lines += ["the %s. of it" % w, "the %s. 5" % w, "the %s. The man" % w, "in %s." % w, "%s. x" % w.upper(), "%s. x" % w.lower(), "A.B. %s he" % w]
+    lines += ["a name.%s here" % e for e in ENDINGS]
+    got = tokenize({i: [line] for i, line in enumerate(lines)})
+    write("abbreviations.json.gz", json.dumps([lines, [got[i][0] for i in range(len(lines))]]).encode())
+
+
 def tokens():
     rng = random.Random(7)
     lines = []
@@ -188,6 +213,7 @@ def main():
     fid()
     captions = karpathy(sys.argv[1])
     tokens()
+    abbreviations()
     stems(captions)
     small_meteor()
 

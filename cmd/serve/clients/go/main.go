@@ -57,7 +57,8 @@ func serve(url, key string) error {
 	for stream.Next() {
 		kinds += stream.Current().Type + " "
 	}
-	if want := "image_generation.partial_image image_generation.partial_image image_generation.completed "; stream.Err() != nil || kinds != want {
+	const partial, completed = "image_generation.partial_image ", "image_generation.completed "
+	if stream.Err() != nil || kinds != partial+partial+completed {
 		return fmt.Errorf("a stream of %q, %w", kinds, stream.Err())
 	}
 	e, err := client.Embeddings.New(ctx, openai.EmbeddingNewParams{Model: "mini-clip",

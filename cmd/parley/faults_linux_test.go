@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -27,6 +28,11 @@ func hidden(t *testing.T, dir string) []string {
 // program. Signals leave nothing, and what a kill has left goes with the next run.
 func TestStoppedWhileWriting(t *testing.T) {
 	const src = "../../weights/mini/models/sd"
+	// What this process ignores (under nohup, or behind a shell's &), the program would
+	// too; what it catches is the program's own.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGINT)
+	defer signal.Stop(caught)
 	for _, c := range []struct {
 		signal syscall.Signal
 		clean  bool

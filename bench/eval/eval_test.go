@@ -273,6 +273,61 @@ func id(t *testing.T, line string) string {
 	return r.ID
 }
 
+// TestRetry: items without a result, or with a candidate that has none, are done again
+// when that is asked for, the others not; merged shards are then in order and have the
+// times of the last try.
+func TestRetry(t *testing.T) {
+	e := experiment(world(t, 9), Image)
+	base := t.TempDir()
+	whole := filepath.Join(base, "whole")
+	must(t, whole, e)
+	want := strings.SplitAfter(read(t, itemsFile(whole)), "\n")
+	dir := filepath.Join(base, "run")
+	must(t, dir, e)
+	// Of the fifth item a candidate failed.
+	lines := slices.Clone(want)
+	lines[4] = strings.Replace(lines[4], `"seed":4000006,`, `"error":"no memory","seed":4000006,`, 1)
+	write(t, itemsFile(dir), []byte(strings.Join(lines, "")))
+	if s := must(t, dir, e); s.Now != 0 || s.Failed != 2 {
+		t.Errorf("%+v", s)
+	}
+	e.Retry = true
+	s := must(t, dir, e)
+	if s.Again != 3 || s.Now != 3 || s.Done != 9 || s.Failed != 2 || s.Missing != 1 || s.Broken != 1 {
+		t.Errorf("%+v", s)
+	}
+	kept := want[0] + strings.Join(want[3:4], "") + strings.Join(want[5:9], "")
+	if read(t, itemsFile(dir)) != kept+want[1]+want[2]+want[4] {
+		t.Errorf("%s", read(t, itemsFile(dir)))
+	}
+	// Its pictures are there now.
+	images := filepath.Dir(e.Set.Name)
+	for i := 1; i < 3; i++ {
+		data := read(t, filepath.Join(images, fmt.Sprint(i+3, ".png")))
+		write(t, filepath.Join(images, fmt.Sprint(i, ".png")), []byte(data))
+	}
+	if s := must(t, dir, e); s.Again != 2 || s.Now != 2 || s.Failed != 0 {
+		t.Errorf("%+v", s)
+	}
+	have := read(t, itemsFile(dir))
+	if s := must(t, dir, e); s.Again != 0 || s.Now != 0 || read(t, itemsFile(dir)) != have {
+		t.Errorf("nothing has failed: %+v", s)
+	}
+	clean := filepath.Join(base, "clean")
+	must(t, clean, e)
+	times := strings.SplitAfter(read(t, timesFile(dir)), "\n")
+	merged := filepath.Join(base, "merged")
+	if err := Merge(merged, []string{dir}); err != nil {
+		t.Fatal(err)
+	}
+	if read(t, itemsFile(merged)) != read(t, itemsFile(clean)) {
+		t.Error("a run that was tried again comes to something else")
+	}
+	if len(times) != 9+3+2+1 || strings.SplitAfter(read(t, timesFile(merged)), "\n")[1] != times[12] {
+		t.Errorf("times of the last try: %q, merged %s", times, read(t, timesFile(merged)))
+	}
+}
+
 // TestOtherSettings: each setting that changes records is refused by its name in a
 // folder of others; where data and models lie is not.
 func TestOtherSettings(t *testing.T) {

@@ -18,6 +18,8 @@ import (
 	"gorgonia.org/tensor"
 
 	"parley/bench/coco"
+	"parley/bench/score"
+	"parley/bench/score/judge"
 	"parley/engine"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
@@ -271,6 +273,32 @@ func id(t *testing.T, line string) string {
 		t.Fatal(err)
 	}
 	return r.ID
+}
+
+// TestCLIPScore: a run's CLIPScore and RefCLIPScore are those that captions alone are
+// given.
+func TestCLIPScore(t *testing.T) {
+	e := experiment(world(t, 4), Image)
+	dir := filepath.Join(t.TempDir(), "run")
+	must(t, dir, e)
+	n := 0
+	err := Records(dir, func(r *Record) error {
+		for _, c := range r.Candidates {
+			item := score.Item{ID: r.ID, Caption: c.Text, References: r.References}
+			clip, ref, err := judge.CLIPScores(background, toy{}, []score.Item{item}, []pixels.Picture{grey(10 + r.Index)})
+			if err != nil {
+				return err
+			}
+			if math.Abs(clip[0]-c.Scores[CLIPScore]) > 1e-6 || math.Abs(ref[0]-c.Scores[RefCLIPScore]) > 1e-6 {
+				t.Errorf("item %s: %v, want %v and %v", r.ID, c.Scores, clip, ref)
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil || n != 6 {
+		t.Errorf("%d captions, %v", n, err)
+	}
 }
 
 // TestRetry: items without a result, or with a candidate that has none, are done again

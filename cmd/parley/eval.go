@@ -48,8 +48,10 @@ func (a *app) evalTask(task, short string) *cobra.Command {
 		Long: short + `, by drawing and describing.
 
 --data: mini, the embedded miniature world; a .json of COCO's annotations, of
-NoCaps or Karpathy's dataset_coco.json; a .jsonl or .tsv of pictures and texts; a
-folder. --out has settings.json, items.jsonl with a line for each item ({"index", "id",
+NoCaps or Karpathy's dataset_coco.json; a .jsonl of {"image", "text"}, or "texts", and
+"id" if it is to be another than the picture's name; a .tsv without a header, a picture
+and its texts with tabs between; a folder of pictures, not of those below it, whose
+texts are the lines of a .txt of the same name. --out has settings.json, items.jsonl with a line for each item ({"index", "id",
 "image", "references", "seed", "selected", "candidates": [{"text", "score", "rank",
 "seed", "steps", "pruned", "undrawn", "scores", "embedding_sha256", "picture", "error"}], "beam",
 "error"}) and timings.jsonl. Whatever ends a run, the same command goes on with it; other

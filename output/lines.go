@@ -1,12 +1,14 @@
 package output
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // ErrLocked is a file that another process writes to.
@@ -16,8 +18,8 @@ var ErrLocked = errors.New("another process writes to it")
 // it at a time. Whatever ends the process leaves whole lines and at most one that is
 // cut off, which the next OpenLines removes.
 type Lines struct {
-	f    *os.File
-	lock io.Closer
+	f    *os.File // holds the lock
+	path string
 	size int64
 }
 
@@ -28,15 +30,13 @@ func OpenLines(path string) (*Lines, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lines{f: f}
+	l := &Lines{f: f, path: path}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
 		err = &ExistsError{path, "no regular file"}
 	}
 	if err == nil {
-		if l.lock, err = hold(path); err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
-		}
+		err = l.hold(st)
 	}
 	if err == nil {
 		err = l.cut()
@@ -45,6 +45,22 @@ func OpenLines(path string) (*Lines, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// hold takes the lock of the file that is open. Another process that filters it may
+// have put another in its place meanwhile.
+func (l *Lines) hold(open fs.FileInfo) error {
+	err := hold(l.f)
+	if err == nil {
+		var now fs.FileInfo
+		if now, err = os.Stat(l.path); err == nil && !os.SameFile(open, now) {
+			err = ErrLocked
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	return nil
 }
 
 // cut removes what is behind the last line's end.
@@ -86,17 +102,58 @@ func (l *Lines) Append(line []byte) error {
 	return nil
 }
 
+// Filter leaves out the lines that keep does not want. The file is replaced at once:
+// whatever ends the process leaves all lines or those that are kept. It stays locked.
+func (l *Lines) Filter(keep func(line []byte) (bool, error)) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("rewrite %s: %w", l.path, err)
+		}
+	}()
+	final, _, err := follow(l.path)
+	if err != nil {
+		return err
+	}
+	st, err := l.f.Stat()
+	if err != nil {
+		return err
+	}
+	f, err := createTemp(filepath.Dir(final))
+	if err != nil {
+		return err
+	}
+	size, err := int64(0), hold(f)
+	if err == nil {
+		w := bufio.NewWriter(f)
+		err = errors.Join(ReadLines(l.path, func(line []byte) error {
+			ok, err := keep(line)
+			if err != nil || !ok {
+				return err
+			}
+			size += int64(len(line)) + 1
+			_, err = w.Write(line)
+			return errors.Join(err, w.WriteByte('\n'))
+		}), w.Flush())
+	}
+	if err == nil {
+		err = errors.Join(f.Chmod(st.Mode().Perm()), f.Sync())
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), final)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close(), remove(f.Name()))
+	}
+	old := l.f
+	l.f, l.size = f, size
+	return old.Close()
+}
+
 // Sync brings what was appended to the disk.
 func (l *Lines) Sync() error { return l.f.Sync() }
 
 // Close lets others write the file.
-func (l *Lines) Close() error {
-	err := l.f.Close()
-	if l.lock != nil {
-		err = errors.Join(err, l.lock.Close())
-	}
-	return err
-}
+func (l *Lines) Close() error { return l.f.Close() }
 
 // ReadLines hands on the whole lines of a file, without their ends, also while
 // another process appends to it; each is good until the next.

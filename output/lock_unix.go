@@ -28,11 +28,11 @@ func flock(path string, surely bool) (io.Closer, error) {
 	return f, nil // perhaps on a file system without locks, where Sweep removes nothing
 }
 
-// hold locks a file for this process; ErrLocked where another one has.
-func hold(path string) (io.Closer, error) {
-	l, err := flock(path, false)
-	if err == syscall.EWOULDBLOCK {
-		err = ErrLocked
+// hold locks an open file for this process, until it is closed; ErrLocked where
+// another one has it. A file system without locks holds nobody off.
+func hold(f *os.File) error {
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == syscall.EWOULDBLOCK {
+		return ErrLocked
 	}
-	return l, err
+	return nil
 }

@@ -217,7 +217,7 @@ func isTemp(name string) bool {
 // createTemp makes a file of a new name; O_EXCL follows no link. The umask
 // decides on its permissions.
 func createTemp(dir string) (*os.File, error) {
-	return os.OpenFile(tempName(dir), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	return os.OpenFile(tempName(dir), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
 // Write writes to the file.

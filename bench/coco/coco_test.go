@@ -163,6 +163,8 @@ func TestErrors(t *testing.T) {
 		"j.jsonl": {"{\"text\": \"x\"}", "line 1: want {\"image\", \"text\"}"},
 		"k.tsv":   {"a\xff\tx\n", "not UTF-8"}, "l.tsv": {"\tx\n", "line 1: no picture"}, "m.json": {strings.Replace(karpathyFile,
 			`"raw": "A cat.",`, "", 1)[:300], "m.json: image 2: unexpected EOF"},
+		"n.json": {`{"images": [{"cocoid": 1, "filename": "a", "split": "test"}, {"cocoid": 1, "filename": "b", "split": "val"},
+		{"cocoid": "1", "filename": "b", "split": "test"}]}`, "n.json: image 3: there are two of id 1"},
 	} {
 		s, err := Open(write(t, filepath.Join(dir, file), c[0]), Options{})
 		if err == nil {
@@ -182,11 +184,14 @@ func TestFolder(t *testing.T) {
 	picture(t, filepath.Join(dir, "a.PNG"))
 	write(t, filepath.Join(dir, "b.txt"), "A box\n\nthe box\n")
 	write(t, filepath.Join(dir, "note.md"), "x")
+	write(t, filepath.Join(dir, "scan.tiff"), "x")
+	write(t, filepath.Join(dir, "phone.heic"), "x") // is not read, and not passed over
 	s, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := list(t, s); !slices.Equal(got, []string{"a.PNG a.PNG :", "b.png b.png : A box|the box"}) {
+	if got := list(t, s); !slices.Equal(got, []string{"a.PNG a.PNG :", "b.png b.png : A box|the box", "phone.heic phone.heic :",
+		"scan.tiff scan.tiff :"}) {
 		t.Errorf("%q", got)
 	}
 	write(t, filepath.Join(dir, "captions.json"), `{"images": [{"id": 3, "file_name": "b.png"}]}`)

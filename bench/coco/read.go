@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"parley/nets/pixels/batch"
 )
 
 // identity is an id, a number or a string in JSON.
@@ -248,6 +250,7 @@ func domainOf(s string) (string, error) {
 }
 
 func readKarpathy(path string, pictures folder, split string, yield func(Item) bool) error {
+	used := map[identity]bool{}
 	err := decoding(path, func(*json.Decoder, int) error { return errors.New(`want {"images"}`) }, func(d *json.Decoder,
 		key string) (bool, error) {
 		if key != "images" {
@@ -268,6 +271,10 @@ func readKarpathy(path string, pictures folder, split string, yield func(Item) b
 			if id == nil || m.Karpathy == "" {
 				return fmt.Errorf("image %d: want cocoid and filename", i+1)
 			}
+			if used[*id] {
+				return fmt.Errorf("image %d: there are two of id %s", i+1, *id)
+			}
+			used[*id] = true
 			var refs []string
 			for j, s := range m.Sentences {
 				switch {
@@ -439,7 +446,7 @@ func readFolder(path string, yield func(Item) bool) error {
 	found := false
 	for _, e := range entries {
 		ext := filepath.Ext(e.Name())
-		if e.IsDir() || !slices.Contains([]string{".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}, strings.ToLower(ext)) {
+		if e.IsDir() || !batch.IsPicture(e.Name()) {
 			continue
 		}
 		found = true
@@ -456,7 +463,7 @@ func readFolder(path string, yield func(Item) bool) error {
 		}
 	}
 	if !found {
-		return fmt.Errorf("%s: no pictures: want PNG, JPEG, WebP, GIF or BMP files, or captions.json", path)
+		return fmt.Errorf("%s: no pictures: want PNG, JPEG, WebP, GIF, BMP or TIFF files in it, not in folders below, or captions.json", path)
 	}
 	return nil
 }

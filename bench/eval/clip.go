@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"parley/bench/score"
+	"parley/bench/score/judge"
 	"parley/engine"
 	"parley/nets/models"
 	"parley/nets/pixels"
@@ -15,12 +16,14 @@ const (
 	// Of captions, in the image task.
 	CLIPText     = "clip_text"    // the cosine with a reference, on average
 	CLIPCaption  = "clip_caption" // the cosine with the picture: what CLIP alone would choose by
-	CLIPScore    = "clipscore"
+	CLIPScore    = "clipscore"    // with its authors' words before each text, as parley metrics has it
 	RefCLIPScore = "refclipscore"
 	// Of drawings, in the text task.
 	CLIPImage   = "clip_image"   // the cosine with the true picture
 	CLIPDrawing = "clip_drawing" // the cosine with the text: what CLIP alone would choose by
 )
+
+const prefix = judge.Prefix
 
 // CLIP gives the candidates of a task CLIP's scores.
 func CLIP(task string, judge rerank.Judge) Scorer {
@@ -38,9 +41,11 @@ func clipCaptions(run engine.Run, judge rerank.Judge, items []*Scored) error {
 		pictures = append(pictures, x.Picture)
 		for _, c := range x.captions() {
 			texts.add(c.Text)
+			texts.add(prefix + c.Text)
 		}
 		for _, r := range x.Record.References {
 			texts.add(r)
+			texts.add(prefix + r)
 		}
 	}
 	images, err := judge.EmbedImages(run, pictures)
@@ -54,11 +59,11 @@ func clipCaptions(run engine.Run, judge rerank.Judge, items []*Scored) error {
 		x := items[i]
 		var refs [][]float32
 		for _, r := range x.Record.References {
-			refs = append(refs, texts.of(r))
+			refs = append(refs, texts.of(prefix+r))
 		}
 		for _, c := range x.captions() {
-			e := texts.of(c.Text)
-			s, err := score.CLIPScore(image, e)
+			e, prefixed := texts.of(c.Text), texts.of(prefix+c.Text)
+			s, err := score.CLIPScore(image, prefixed)
 			if err != nil {
 				return err
 			}
@@ -68,11 +73,11 @@ func clipCaptions(run engine.Run, judge rerank.Judge, items []*Scored) error {
 				continue
 			}
 			sum := 0.0
-			for _, r := range refs {
-				sum += dot(e, r)
+			for _, r := range x.Record.References {
+				sum += dot(e, texts.of(r))
 			}
 			c.put(CLIPText, sum/float64(len(refs)))
-			if s, err = score.RefCLIPScore(image, e, refs); err != nil {
+			if s, err = score.RefCLIPScore(image, prefixed, refs); err != nil {
 				return err
 			}
 			c.put(RefCLIPScore, s)

@@ -31,6 +31,9 @@ type Experiment struct {
 	Beam     rerank.Captioner // of the image task; nil: no caption of beam search
 	Scorers  []Scorer
 	Together int // items that are worked on at once; 0 is 8. It changes no result.
+	// Retry does the items of earlier runs again that have no result, or a candidate
+	// that has none.
+	Retry bool
 	// Progress, if any, is told after each batch.
 	Progress func(Progress)
 	// Failed, if any, is told of items that have no result.
@@ -63,6 +66,7 @@ func (p Progress) IdleShare() float64 { return float64(p.Idle) / max(1, float64(
 type Summary struct {
 	Progress
 	Failed          int // items without a result, with those of earlier runs
+	Again           int // items that had failed in earlier runs and were to be done again
 	Missing, Broken int // of this run's: pictures that are not there, and that cannot be read
 }
 
@@ -106,7 +110,7 @@ func Run(run engine.Run, dir string, e Experiment) (sum *Summary, err error) {
 	if err := s.Data.count(e.Set); err != nil {
 		return nil, err
 	}
-	f, err := openFolder(dir, s)
+	f, err := openFolder(dir, s, e.Retry)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +119,7 @@ func Run(run engine.Run, dir string, e Experiment) (sum *Summary, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &work{Experiment: e, folder: f, sum: &Summary{Failed: f.failed}, run: run}
+	w := &work{Experiment: e, folder: f, sum: &Summary{Failed: f.failed, Again: f.again}, run: run}
 	if w.Together == 0 {
 		w.Together = 8
 	}

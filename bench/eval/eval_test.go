@@ -18,6 +18,8 @@ import (
 	"gorgonia.org/tensor"
 
 	"parley/bench/coco"
+	"parley/bench/score"
+	"parley/bench/score/judge"
 	"parley/engine"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
@@ -271,6 +273,87 @@ func id(t *testing.T, line string) string {
 		t.Fatal(err)
 	}
 	return r.ID
+}
+
+// TestCLIPScore: a run's CLIPScore and RefCLIPScore are those that captions alone are
+// given.
+func TestCLIPScore(t *testing.T) {
+	e := experiment(world(t, 4), Image)
+	dir := filepath.Join(t.TempDir(), "run")
+	must(t, dir, e)
+	n := 0
+	err := Records(dir, func(r *Record) error {
+		for _, c := range r.Candidates {
+			item := score.Item{ID: r.ID, Caption: c.Text, References: r.References}
+			clip, ref, err := judge.CLIPScores(background, toy{}, []score.Item{item}, []pixels.Picture{grey(10 + r.Index)})
+			if err != nil {
+				return err
+			}
+			if math.Abs(clip[0]-c.Scores[CLIPScore]) > 1e-6 || math.Abs(ref[0]-c.Scores[RefCLIPScore]) > 1e-6 {
+				t.Errorf("item %s: %v, want %v and %v", r.ID, c.Scores, clip, ref)
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil || n != 6 {
+		t.Errorf("%d captions, %v", n, err)
+	}
+}
+
+// TestRetry: items without a result, or with a candidate that has none, are done again
+// when that is asked for, the others not; merged shards are then in order and have the
+// times of the last try.
+func TestRetry(t *testing.T) {
+	e := experiment(world(t, 9), Image)
+	base := t.TempDir()
+	whole := filepath.Join(base, "whole")
+	must(t, whole, e)
+	want := strings.SplitAfter(read(t, itemsFile(whole)), "\n")
+	dir := filepath.Join(base, "run")
+	must(t, dir, e)
+	// Of the fifth item a candidate failed.
+	lines := slices.Clone(want)
+	lines[4] = strings.Replace(lines[4], `"seed":4000006,`, `"error":"no memory","seed":4000006,`, 1)
+	write(t, itemsFile(dir), []byte(strings.Join(lines, "")))
+	if s := must(t, dir, e); s.Now != 0 || s.Failed != 2 {
+		t.Errorf("%+v", s)
+	}
+	e.Retry = true
+	s := must(t, dir, e)
+	if s.Again != 3 || s.Now != 3 || s.Done != 9 || s.Failed != 2 || s.Missing != 1 || s.Broken != 1 {
+		t.Errorf("%+v", s)
+	}
+	kept := want[0] + strings.Join(want[3:4], "") + strings.Join(want[5:9], "")
+	if read(t, itemsFile(dir)) != kept+want[1]+want[2]+want[4] {
+		t.Errorf("%s", read(t, itemsFile(dir)))
+	}
+	// Its pictures are there now.
+	images := filepath.Dir(e.Set.Name)
+	for i := 1; i < 3; i++ {
+		data := read(t, filepath.Join(images, fmt.Sprint(i+3, ".png")))
+		write(t, filepath.Join(images, fmt.Sprint(i, ".png")), []byte(data))
+	}
+	if s := must(t, dir, e); s.Again != 2 || s.Now != 2 || s.Failed != 0 {
+		t.Errorf("%+v", s)
+	}
+	have := read(t, itemsFile(dir))
+	if s := must(t, dir, e); s.Again != 0 || s.Now != 0 || read(t, itemsFile(dir)) != have {
+		t.Errorf("nothing has failed: %+v", s)
+	}
+	clean := filepath.Join(base, "clean")
+	must(t, clean, e)
+	times := strings.SplitAfter(read(t, timesFile(dir)), "\n")
+	merged := filepath.Join(base, "merged")
+	if err := Merge(merged, []string{dir}); err != nil {
+		t.Fatal(err)
+	}
+	if read(t, itemsFile(merged)) != read(t, itemsFile(clean)) {
+		t.Error("a run that was tried again comes to something else")
+	}
+	if len(times) != 9+3+2+1 || strings.SplitAfter(read(t, timesFile(merged)), "\n")[1] != times[12] {
+		t.Errorf("times of the last try: %q, merged %s", times, read(t, timesFile(merged)))
+	}
 }
 
 // TestOtherSettings: each setting that changes records is refused by its name in a

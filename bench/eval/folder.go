@@ -47,17 +47,19 @@ func IsPicture(name string) bool {
 }
 
 // folder is a run's folder under way. items.jsonl has a line for each item that is
-// done, timings.jsonl what each took; both are only ever appended to.
+// done, timings.jsonl what each took, each time; both are appended to.
 type folder struct {
 	dir, pictures string // pictures: "" until there is one
 	items, times  *output.Lines
 	done          []bool // by index in the whole data set
 	before        int    // items that were done when it was opened
 	failed        int    // of those
+	again         int    // items that had failed and are to be done again
 }
 
-// openFolder begins a folder, or goes on with what the same settings have left.
-func openFolder(dir string, s *Settings) (_ *folder, err error) {
+// openFolder begins a folder, or goes on with what the same settings have left. With
+// retry the lines of items that failed go, so that they are as if never done.
+func openFolder(dir string, s *Settings, retry bool) (_ *folder, err error) {
 	shard, err := s.shard()
 	if err != nil {
 		return nil, err
@@ -94,11 +96,23 @@ func openFolder(dir string, s *Settings) (_ *folder, err error) {
 	if f.times, err = output.OpenLines(timesFile(dir)); err != nil {
 		return nil, err
 	}
-	return f, Records(dir, func(r *Record) error {
+	err = Records(dir, func(r *Record) error {
+		if retry && r.failed() {
+			f.again++
+			return nil
+		}
 		if err := f.mark(r, shard); err != nil {
 			return fmt.Errorf("%s: %w", itemsFile(dir), err)
 		}
 		return nil
+	})
+	if err != nil || f.again == 0 {
+		return f, err
+	}
+	return f, f.items.Filter(func(line []byte) (bool, error) {
+		var r Record
+		err := json.Unmarshal(line, &r)
+		return !r.failed(), err
 	})
 }
 

@@ -55,7 +55,7 @@ type merge struct {
 type part struct {
 	dir          string
 	shard        coco.Shard
-	items, times []span // by the place among the shard's items; of times, zero where there is none
+	items, times []span // by the place among the shard's items; of times the last, zero where there is none
 	files        [2]*os.File
 }
 
@@ -119,12 +119,12 @@ func (m *merge) add(dir string) error {
 			if *r.Index < 0 || *r.Index >= s.Data.Items || !shard.Has(*r.Index) {
 				return fmt.Errorf("%s: item %s, the %d. of the data set, is not of shard %v", path, r.ID, *r.Index+1, shard)
 			}
-			if l := &list[place(*r.Index)]; l.n == 0 {
-				*l = span{at, int64(len(line))}
-				have++
-			} else if one {
+			l := &list[place(*r.Index)]
+			if l.n > 0 && one {
 				return fmt.Errorf("%s: item %s is there twice", path, r.ID)
 			}
+			*l = span{at, int64(len(line))}
+			have++
 			at += int64(len(line)) + 1
 			return nil
 		})

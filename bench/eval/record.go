@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 
 	"parley/nets/pixels"
 	"parley/nets/rerank"
@@ -47,6 +48,11 @@ type Candidate struct {
 	Embedding string             `json:"embedding_sha256,omitempty"`
 	Picture   string             `json:"picture,omitempty"` // the file that keeps it
 	Error     string             `json:"error,omitempty"`
+}
+
+// failed reports whether the item, or a candidate of it, has no result.
+func (r *Record) failed() bool {
+	return r.Error != "" || slices.ContainsFunc(r.Candidates, func(c Candidate) bool { return c.Error != "" })
 }
 
 // plain is JSON that leaves <, > and & as they are.

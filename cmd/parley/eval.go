@@ -37,6 +37,7 @@ type evalFlags struct {
 	shard, prune string
 	shards, each int
 	keep         string
+	retry        bool
 }
 
 func (a *app) evalTask(task, short string) *cobra.Command {
@@ -47,13 +48,15 @@ func (a *app) evalTask(task, short string) *cobra.Command {
 		Long: short + `, by drawing and describing.
 
 --data: mini, the embedded miniature world; a .json of COCO's annotations, of
-NoCaps or Karpathy's dataset_coco.json; a .jsonl or .tsv of pictures and texts; a
-folder. --out has settings.json, items.jsonl with a line for each item ({"index", "id",
+NoCaps or Karpathy's dataset_coco.json; a .jsonl of {"image", "text"}, or "texts", and
+"id" if it is to be another than the picture's name; a .tsv without a header, a picture
+and its texts with tabs between; a folder of pictures, not of those below it, whose
+texts are the lines of a .txt of the same name. --out has settings.json, items.jsonl with a line for each item ({"index", "id",
 "image", "references", "seed", "selected", "candidates": [{"text", "score", "rank",
 "seed", "steps", "pruned", "undrawn", "scores", "embedding_sha256", "picture", "error"}], "beam",
 "error"}) and timings.jsonl. Whatever ends a run, the same command goes on with it; other
 settings in the same folder are refused. Pictures that are missing or broken have a
-line with an error and stop nothing.
+line with an error and stop nothing; --retry does such items again.
 
 Over several machines each does a shard, --shard i/n, and parley eval merge puts them
 together. In a job array of Slurm or an Indexed Job of Kubernetes each task finds its
@@ -87,6 +90,7 @@ func (f *evalFlags) addRun(a *app, c *cobra.Command) {
 		"AFTER:KEEP,… such as 0:0.5,0.6:0.5: after a part of the steps a part of the candidates goes on, those "+
 			"whose predicted clean pictures come closest; after 0, before any is drawn, those whose captions do")
 	fl.StringVar(&f.keep, "keep", "", "keep drawings as png or webp, both without loss (they are not kept)")
+	fl.BoolVar(&f.retry, "retry", false, "do items of earlier runs again that failed, or of which a candidate did")
 	f.drawings, f.redraw = 1, true
 }
 
@@ -140,7 +144,7 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string, shard coco.
 		return nil, err
 	}
 	defer done()
-	e.Set, e.Together = set, f.each
+	e.Set, e.Together, e.Retry = set, f.each, f.retry
 	e.Settings.Shard, e.Settings.Data = shard.String(), eval.Data{Images: f.set.Images, Split: f.set.Split, Domain: f.set.Domain}
 	e.Progress = a.evalProgress()
 	e.Failed = func(r *eval.Record) { fmt.Fprintf(a.errs, "parley: item %s: %s\n", r.ID, r.Error) }
@@ -159,18 +163,22 @@ func (a *app) told(s *eval.Summary, dir string) error {
 			Items   int     `json:"items"`
 			Done    int     `json:"done"`
 			Now     int     `json:"done_now"`
+			Again   int     `json:"done_again"`
 			Failed  int     `json:"failed"`
 			Missing int     `json:"missing_now"`
 			Broken  int     `json:"broken_now"`
 			Seconds float64 `json:"seconds"`
 			Rate    float64 `json:"items_per_second"`
 			Idle    float64 `json:"idle_share"`
-		}{dir, s.Total, s.Done, s.Now, s.Failed, s.Missing, s.Broken, s.Time.Seconds(), s.Rate(), s.IdleShare()})
+		}{dir, s.Total, s.Done, s.Now, s.Again, s.Failed, s.Missing, s.Broken, s.Time.Seconds(), s.Rate(), s.IdleShare()})
 	}
 	fmt.Fprintf(a.out, "%d of %d items, %d of them now in %v (%.3g items/s, nets idle %.1f %%), %d without a result\n", s.Done, s.Total, s.Now,
 		s.Time.Round(100*time.Millisecond), s.Rate(), 100*s.IdleShare(), s.Failed)
+	if s.Again > 0 {
+		fmt.Fprintf(a.out, "failed before and tried again: %d\n", s.Again)
+	}
 	if s.Missing+s.Broken > 0 {
-		fmt.Fprintf(a.out, "%d pictures are missing, %d are broken\n", s.Missing, s.Broken)
+		fmt.Fprintf(a.out, "pictures now: %d missing, %d broken\n", s.Missing, s.Broken)
 	}
 	_, err := fmt.Fprintf(a.out, "%s\n", dir)
 	return err

@@ -72,7 +72,7 @@ func (a *app) evalReport() *cobra.Command {
 			"  parley eval report runs/drawings --dino dino-vitb8 --inception pt_inception-2015-12-05-6726825d.pth",
 		Long: `Writes DIR/report: index.html, which needs nothing else, report.md, report.json, and
 each figure as SVG and PNG. It can be written while the run goes on, of the items that
-are done.
+are done and have a result.
 
 Captions are judged by --meteor-data, --sbert (the mean cosine with the references) and
 --vectors (the mean word mover's distance). Drawings of texts are judged by --dino (the
@@ -112,10 +112,11 @@ selected drawings, and of each rank) where the run has kept them, eval text --ke
 				Out          string               `json:"out"`
 				Done         int                  `json:"done"`
 				Total        int                  `json:"total"`
+				Failed       int                  `json:"failed"`
 				Table        []report.Row         `json:"table"`
 				Correlations []report.Correlation `json:"correlations"`
 				Notes        []string             `json:"notes"`
-			}{r.Out, r.Done, r.Total, r.Table, r.Correlations, r.Notes})
+			}{r.Out, r.Done, r.Total, r.Failed, r.Table, r.Correlations, r.Notes})
 		}
 		return r.Print(a.out)
 	}

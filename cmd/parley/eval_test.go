@@ -85,6 +85,10 @@ func evalRows() map[string]flagRow {
 			"deep/timings.jsonl")}
 		rows["eval "+task+" shard"] = flagRow{base: base, set: "--shard 2/2", check: lines(1)}
 		rows["eval "+task+" shards"] = flagRow{base: base, set: "--shards 2", code: 2, check: says("--shards 2: neither")}
+		rows["eval "+task+" retry"] = flagRow{base: strings.Replace(of("{F}/list/set.jsonl"), "{O}", "{F}/retry-"+task, 1), set: "--retry",
+			code: 1, check: func(base, have outcome) bool {
+				return base.code == 1 && !strings.Contains(base.out, "tried again") && strings.Contains(have.out, "tried again: 1")
+			}}
 		rows["eval "+task+" at-once"] = flagRow{base: base, set: "--at-once 1", check: func(base, have outcome) bool {
 			return base.files["items.jsonl"] == have.files["items.jsonl"]
 		}}

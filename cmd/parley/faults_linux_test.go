@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -224,5 +226,68 @@ func TestNamesOfBytes(t *testing.T) {
 	}
 	if _, out, _ := call(t, "caption", "--json", link); strings.Contains(out, "file_bytes") || !strings.Contains(out, "é.png") {
 		t.Errorf("a name that is UTF-8: %s", out)
+	}
+}
+
+// TestEvalTwice: a second process is refused while the first has the run's folder, and
+// changes nothing. The first waits for a picture that is a named pipe: who can write to
+// it knows that the folder is taken.
+func TestEvalTwice(t *testing.T) {
+	dir := t.TempDir()
+	pictures, out := filepath.Join(dir, "pictures"), filepath.Join(dir, "run")
+	pipe := filepath.Join(pictures, "a.png")
+	if err := errors.Join(os.Mkdir(pictures, 0o777), syscall.Mkfifo(pipe, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"eval", "image", "--data", pictures, "-k", "2", "--steps", "1", "--out", out}
+	first := parley(t, args...)
+	var told bytes.Buffer
+	first.Stdout, first.Stderr = &told, &told
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- first.Wait() }()
+	var w *os.File
+	for deadline := time.Now().Add(time.Minute); w == nil; time.Sleep(time.Millisecond) {
+		// Without a reader it is ENXIO.
+		f, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			w = f
+		} else if !errors.Is(err, syscall.ENXIO) || time.Now().After(deadline) {
+			_ = first.Process.Kill()
+			<-ended
+			t.Fatalf("the first process does not read its picture: %v\n%s", err, told.String())
+		}
+	}
+	for _, more := range [][]string{nil, {"--retry"}} {
+		c := parley(t, append(args, more...)...)
+		var errs bytes.Buffer
+		c.Stderr = &errs
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		late := time.AfterFunc(time.Minute, func() { _ = c.Process.Kill() }) // it may wait for the pipe
+		err := c.Wait()
+		late.Stop()
+		var no *exec.ExitError
+		if !errors.As(err, &no) || no.ExitCode() != 1 || !strings.Contains(errs.String(), out) ||
+			!strings.Contains(errs.String(), "another process writes to it") {
+			t.Errorf("a second process %q: %v, %s", more, err, errs.String())
+		}
+	}
+	if data, err := os.ReadFile(filepath.Join(out, "items.jsonl")); err != nil || len(data) > 0 {
+		t.Errorf("the second process wrote %q, %v", data, err)
+	}
+	picture, err := os.ReadFile(scene(t, 0))
+	if err == nil {
+		_, err = w.Write(picture)
+	}
+	if err = errors.Join(err, w.Close(), <-ended); err != nil {
+		t.Errorf("the first process: %v\n%s", err, told.String())
+	}
+	if data, err := os.ReadFile(filepath.Join(out, "items.jsonl")); err != nil || bytes.Count(data, []byte("\n")) != 1 ||
+		bytes.Contains(data, []byte(`"error"`)) {
+		t.Errorf("%s, %v", data, err)
 	}
 }

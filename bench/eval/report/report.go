@@ -36,7 +36,9 @@ type Result struct {
 	Out   string // the page
 	Total int    // items of the run
 	Done  int
-	Table []Row
+	// Failed are those of them that have no result.
+	Failed int
+	Table  []Row
 	// Correlations of the choice's score with the figures' measures.
 	Correlations []Correlation
 	Notes        []string
@@ -90,7 +92,7 @@ func Write(dir string, o Options) (*Result, error) {
 	if err := output.MakeFolder(out); err != nil {
 		return nil, err
 	}
-	res := &Result{filepath.Join(out, "index.html"), p.Total, p.Done, p.Table, p.Correlations, r.notes}
+	res := &Result{filepath.Join(out, "index.html"), p.Total, p.Done, p.Failed, p.Table, p.Correlations, r.notes}
 	return res, p.write(out)
 }
 

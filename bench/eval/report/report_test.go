@@ -179,8 +179,10 @@ func TestWrite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Done != 30 || r.Total != 40 || r.Complete() {
-			t.Errorf("%+v", r)
+		var printed bytes.Buffer
+		if err := r.Print(&printed); err != nil || r.Done != 30 || r.Total != 40 || r.Complete() ||
+			!strings.Contains(printed.String(), "30 of 40 items, 4 of them without a result\n") {
+			t.Errorf("%+v, %v, %s", r, err, printed.String())
 		}
 		read := func(name string) string {
 			data, err := os.ReadFile(filepath.Join(dir, "report", name))

@@ -185,6 +185,6 @@ func (r *Result) Print(w io.Writer) error {
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, n)
 	}
-	_, err := fmt.Fprintf(w, "%d of %d items\n%s\n", r.Done, r.Total, r.Out)
+	_, err := fmt.Fprintf(w, "%d of %d items, %d of them without a result\n%s\n", r.Done, r.Total, r.Failed, r.Out)
 	return err
 }

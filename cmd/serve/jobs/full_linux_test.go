@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,8 +48,12 @@ func fullDisk(t *testing.T, disk string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	few, err := Open(filepath.Join(disk, "few.db"), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
 	result := strings.Repeat("x", 20<<10)
-	draw := func(title string) (Job, error) {
+	draw := func(s *Store, title string) (Job, error) {
 		j, err := s.Begin("draw", title)
 		if err == nil {
 			err = s.End(j, result, nil, false)
@@ -65,7 +70,7 @@ func fullDisk(t *testing.T, disk string) {
 	var failed error
 	var last Job
 	for len(kept) < 100 {
-		if last, failed = draw("kept"); failed != nil {
+		if last, failed = draw(s, "kept"); failed != nil {
 			break
 		}
 		kept = append(kept, last.ID)
@@ -75,12 +80,18 @@ func fullDisk(t *testing.T, disk string) {
 	}
 	whole(last.ID) // in memory, as long as the server runs
 	s.keep = len(kept) + 20
-	for range s.keep {
-		_, _ = draw("more") // fails, at its beginning or its end
+	for range 15 {
+		_, _ = draw(s, "more") // fails, at its beginning or its end
 	}
-	list, err := s.List(1000)
-	if err != nil || len(list) > 2*s.keep {
-		t.Errorf("%d jobs where %d are kept, %v", len(list), s.keep, err)
+	for range 5 * few.keep {
+		_, _ = draw(few, "more")
+	}
+	list, err := few.List(1000)
+	if err != nil || len(list) > 2*few.keep {
+		t.Errorf("%d jobs where %d are kept, %v", len(list), few.keep, err)
+	}
+	if list, err = s.List(1000); err != nil {
+		t.Fatal(err)
 	}
 	for _, j := range list {
 		if j.State != Done {
@@ -90,7 +101,7 @@ func fullDisk(t *testing.T, disk string) {
 	for _, id := range kept {
 		whole(id)
 	}
-	if err := s.Close(); err != nil {
+	if err := errors.Join(s.Close(), few.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(ballast); err != nil {
@@ -111,7 +122,7 @@ func fullDisk(t *testing.T, disk string) {
 			t.Errorf("%+v", j)
 		}
 	}
-	j, err := draw("again")
+	j, err := draw(s, "again")
 	if err != nil {
 		t.Fatalf("it takes no more: %v", err)
 	}

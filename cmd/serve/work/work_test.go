@@ -91,9 +91,19 @@ func TestBatch(t *testing.T) {
 	}
 	s.settled(q)
 	block := s.drawing("something first", 9) // while it is drawn the others gather
+	block.Options.Steps = 5                  // which none of them can join
 	begun := make(chan struct{})
 	var once sync.Once
-	block.Step = func(int, int, *pixels.Image) { once.Do(func() { close(begun) }); time.Sleep(50 * time.Millisecond) }
+	block.Step = func(int, int, *pixels.Image) {
+		once.Do(func() {
+			close(begun)
+			for gathered := 0; gathered < len(prompts)+1; time.Sleep(time.Millisecond) {
+				s.draws.mu.Lock()
+				gathered = s.draws.waiting
+				s.draws.mu.Unlock()
+			}
+		})
+	}
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		if _, err := s.one(t.Context(), "z", block); err != nil {

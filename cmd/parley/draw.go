@@ -20,12 +20,14 @@ func (a *app) draw() *cobra.Command {
 	var pictures reading
 	var first seed
 	var k int
-	var to, from, list, like string
+	var to, from, masked, list, like string
 	var strength float64
 	var force bool
 	c := &cobra.Command{Use: "draw TEXT…", Short: "Draw texts",
 		Example: "  parley draw \"two red apples on the grass\"\n  parley draw -k 4 --steps 20 --out pictures \"a cat\"\n" +
-			"  parley draw --from sketch.png --strength 0.6 \"a dog at night\"\n  parley draw --from-file prompts.txt --out pictures\n" +
+			"  parley draw --from sketch.png --strength 0.6 \"a dog at night\"\n" +
+			"  parley draw --from street.png --mask sky.png \"a sky at night\"\n" +
+			"  parley draw --from-file prompts.txt --out pictures\n" +
 			"  parley draw --like pictures/00-00.png --steps 50",
 		Long: `Draws each text k times, with the seeds seed, seed+1, …
 
@@ -57,6 +59,7 @@ in "image_bytes", in base64.`}
 	c.Flags().BoolVar(&force, "force", false, "write over the file of --out")
 	c.Flags().StringVar(&from, "from", "", "picture to start from")
 	c.Flags().Float64Var(&strength, "strength", 0.8, "with --from: how much is drawn anew")
+	c.Flags().StringVar(&masked, "mask", "", "with --from: picture that is white where it is drawn anew, and black where it stays")
 	c.Flags().StringVar(&list, "from-file", "", "file of texts, one a line; - is the standard input")
 	c.Flags().StringVar(&like, "like", "", "PNG file that is to be drawn again")
 	c.RunE = func(cmd *cobra.Command, texts []string) error {
@@ -67,8 +70,8 @@ in "image_bytes", in base64.`}
 			}
 			texts = append(texts, lines...)
 		}
-		var again *parameters.Drawing
-		named := cmd.Flags().Changed("from")
+		var again parameters.Drawing
+		named, maskNamed := cmd.Flags().Changed("from"), cmd.Flags().Changed("mask")
 		if like != "" {
 			d, err := parameters.ReadFile(like)
 			if err != nil {
@@ -77,7 +80,7 @@ in "image_bytes", in base64.`}
 			if len(d.Unread) > 0 {
 				a.note(fmt.Sprintf("--like %s: not followed: %s", like, strings.Join(d.Unread, ", ")))
 			}
-			if again = &d; len(texts) == 0 {
+			if again = d; len(texts) == 0 {
 				texts = []string{d.Prompt}
 			}
 			if err := setLike(cmd, d); err != nil {
@@ -95,9 +98,17 @@ in "image_bytes", in base64.`}
 		if a.json && files.stdout != nil {
 			return usage("--out -: the picture goes to the standard output, where --json would")
 		}
-		var init initImage
+		var init, mask initImage
 		if from != "" {
-			if init, err = readInit(from, pictures.Options, again, named); err != nil {
+			if init, err = readInit("from", from, pictures.Options, again.InitSHA256, named); err != nil {
+				return err
+			}
+		}
+		if masked != "" {
+			if from == "" {
+				return usage("--mask is for a drawing that starts --from a picture")
+			}
+			if mask, err = readInit("mask", masked, pixels.Options{MaxPixels: pictures.MaxPixels}, again.MaskSHA256, maskNamed); err != nil {
 				return err
 			}
 		}
@@ -111,7 +122,7 @@ in "image_bytes", in base64.`}
 		}
 		defer p.Close()
 		o := f.options(a, cmd, p.Defaults)
-		o.Init, o.Strength = init.picture, strength
+		o.Init, o.Mask, o.Strength = init.picture, mask.picture, strength
 		if o.Init != nil {
 			if f.width == 0 || f.height == 0 {
 				o.Width, o.Height = p.SizeOf(o.Init, f.width, f.height)
@@ -139,6 +150,7 @@ in "image_bytes", in base64.`}
 		}
 		how.Precision = a.precision
 		how.Init, how.InitSHA256, how.InitICC = init.path, init.sum, init.picture != nil && pictures.ICC
+		how.Mask, how.MaskSHA256 = mask.path, mask.sum
 		return a.drawAll(cmd, p, o, how, jobs, lost, files)
 	}
 	return c

@@ -141,13 +141,14 @@ type initImage struct {
 	path, sum string
 }
 
-// readInit reads an init image. It must be the one of a drawing that is drawn
-// again, where that is where its name comes from.
-func readInit(path string, how pixels.Options, again *parameters.Drawing, named bool) (initImage, error) {
+// readInit reads an init image or its mask, of a flag. It must be the one with the
+// SHA-256 of a drawing that is drawn again, where that is where its name comes from; ""
+// is any.
+func readInit(flag, path string, how pixels.Options, again string, named bool) (initImage, error) {
 	m, err := how.Read(path)
 	if err != nil {
 		if !named && errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("it was drawn from %s: name that picture with --from: %w", path, err)
+			err = fmt.Errorf("it was drawn from %s: name that picture with --%s: %w", path, flag, err)
 		}
 		return initImage{}, limited(err)
 	}
@@ -157,8 +158,8 @@ func readInit(path string, how pixels.Options, again *parameters.Drawing, named 
 			return i, err
 		}
 	}
-	if again != nil && !named && again.InitSHA256 != "" && i.sum != again.InitSHA256 {
-		return i, fmt.Errorf("it was drawn from another %s than the one that is there now: name the picture with --from", path)
+	if !named && again != "" && i.sum != again {
+		return i, fmt.Errorf("it was drawn from another %s than the one that is there now: name the picture with --%s", path, flag)
 	}
 	return i, nil
 }
@@ -191,6 +192,7 @@ func setLike(cmd *cobra.Command, d parameters.Drawing) error {
 		{"precision", d.Precision, ""},
 		{"from", d.Init, ""},
 		{"icc", strconv.FormatBool(d.InitICC), "false"},
+		{"mask", d.Mask, ""},
 		{"strength", strconv.FormatFloat(d.Strength, 'g', -1, 64), "0"},
 	}
 	for _, v := range values {

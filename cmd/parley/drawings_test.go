@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"image/color"
 	"os"
 	"path/filepath"
@@ -96,6 +97,32 @@ func TestLikeOfOthers(t *testing.T) {
 	}
 	if code, _, errs := call(t, again...); code != 1 || !strings.Contains(errs, "name that picture with --from") {
 		t.Errorf("from what is gone: code %d, %s", code, errs)
+	}
+	mask := filepath.Join(dir, "mask.png")
+	write(from, black, parameters.Drawing{})
+	write(mask, black, parameters.Drawing{})
+	to = filepath.Join(dir, "masked.png")
+	if code, _, errs := call(t, "draw", "--steps", "2", "--from", from, "--mask", mask, "--out", to, "a cat"); code != 0 {
+		t.Fatal(errs)
+	}
+	same := filepath.Join(dir, "same.png")
+	if code, _, errs := call(t, "draw", "--like", to, "--out", same); code != 0 {
+		t.Error(errs)
+	}
+	one, err := pixels.Read(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two, err := pixels.Read(same); err != nil || !bytes.Equal(one.Pix, two.Pix) {
+		t.Errorf("drawn with the same mask: %v", err)
+	}
+	write(mask, pixels.New(16, 16, color.RGBA{9, 9, 9, 255}), parameters.Drawing{})
+	if code, _, errs := call(t, "draw", "--like", to, "--out", filepath.Join(dir, "other")); code != 1 ||
+		!strings.Contains(errs, "name the picture with --mask") {
+		t.Errorf("another mask: code %d, %s", code, errs)
+	}
+	if code, _, errs := call(t, "draw", "--mask", mask, "a cat"); code != 2 || !strings.Contains(errs, "--mask is for a drawing") {
+		t.Errorf("a mask alone: code %d, %s", code, errs)
 	}
 	far := filepath.Join(dir, "far.png")
 	write(far, black, parameters.Drawing{Prompt: "x", Steps: 1001, Guidance: 1, Width: 16, Height: 16, Sampler: "ddim"})

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"image/color"
 	"maps"
 	"math"
 	"os"
@@ -216,6 +217,7 @@ func flagRows() map[string]flagRow {
 		"draw force":     {base: draw + " --out {F}/force.png", set: "--force", check: func(base, have outcome) bool { return base.code == 1 }},
 		"draw from":      {base: draw + " --strength 1", set: "--from {F}/a.png"},
 		"draw strength":  {base: draw + " --steps 4 --from {F}/a.png", set: "--strength 0.3"},
+		"draw mask":      {base: draw + " --steps 4 --from {F}/a.png", set: "--mask {F}/mask.png"},
 		"draw from-file": {base: draw, set: "--from-file {F}/texts.txt", check: has("01-00.png", "02-00.png")},
 		"draw like":      {base: draw + " --seed 1", set: "--like {F}/like.png --seed 0", like: draw + " --negative dog"},
 
@@ -535,6 +537,11 @@ func flagFiles(t *testing.T) string {
 	write("pics/a.png", scenes[7].PNG)
 	write("pics/b.png", scenes[12].PNG)
 	write("pics/sub/c.png", scenes[9].PNG)
+	mask := pixels.New(1, 2, color.RGBA{}) // white above, black below
+	copy(mask.Pix, []uint8{255, 255, 255})
+	if err := mask.SavePNG(filepath.Join(dir, "mask.png")); err != nil {
+		t.Fatal(err)
+	}
 	wide, err := os.ReadFile("../../nets/pixels/testdata/files/wide.png")
 	if err != nil {
 		t.Fatal(err)

@@ -21,14 +21,18 @@ type asked struct {
 	guidance         *float64
 	scheduler        string
 	w, h             int // 0: the model's, or the picture's
-	init             *pixels.Image
+	from             source
 	strength         *float64
 	chunks           bool
 }
 
+// source is what a drawing starts from; mask, or nil, is white where picture is drawn anew.
+type source struct{ picture, mask *pixels.Image }
+
 // drawing makes a drawing of what is asked for; the first seed is told in it.
 func (s *Server) drawing(a asked) (work.Drawing, error) {
-	d := work.Drawing{Prompt: a.prompt, Negative: a.negative, Chunks: a.chunks, Init: a.init, Options: s.work.SD.Defaults.Options}
+	d := work.Drawing{Prompt: a.prompt, Negative: a.negative, Chunks: a.chunks, Init: a.from.picture, Mask: a.from.mask,
+		Options: s.work.SD.Defaults.Options}
 	o := &d.Options
 	if len(a.prompt)+len(a.negative) > s.o.Text {
 		return d, wrong("prompt", "a prompt may have %d bytes", s.o.Text)
@@ -54,14 +58,14 @@ func (s *Server) drawing(a asked) (work.Drawing, error) {
 		}
 		o.Scheduler = a.scheduler
 	}
-	if a.init != nil {
+	if a.from.picture != nil {
 		if o.Strength = 0.8; a.strength != nil {
 			o.Strength = *a.strength
 		}
 		if !(o.Strength > 0 && o.Strength <= 1) {
 			return d, wrong("strength", "%v: want more than 0, at most 1", o.Strength)
 		}
-		o.Width, o.Height = s.work.SD.SizeOf(a.init, a.w, a.h)
+		o.Width, o.Height = s.work.SD.SizeOf(a.from.picture, a.w, a.h)
 	} else {
 		if a.strength != nil {
 			return d, wrong("strength", "is for a drawing that starts from a picture")

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"parley/nets/pixels"
 )
 
 // immich registers the CLIP service of Immich's machine learning: a form of entries (what
@@ -54,7 +56,7 @@ func (s *Server) immich() {
 					return nil, err
 				}
 				defer f.Close()
-				if in.image, err = s.decodePicture("image", f); err != nil {
+				if in.image, err = s.decodePicture("image", f, pixels.Options{}); err != nil {
 					return nil, err
 				}
 				out["imageHeight"], out["imageWidth"] = in.image.H, in.image.W

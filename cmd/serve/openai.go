@@ -83,12 +83,12 @@ func (s *Server) generations(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.generate(w, r, g, nil)
+	s.generate(w, r, g, source{})
 }
 
 // generate draws, and answers at once or in a stream.
-func (s *Server) generate(w http.ResponseWriter, r *http.Request, g generation, init *pixels.Image) {
-	list, f, err := s.generationOf(g, init)
+func (s *Server) generate(w http.ResponseWriter, r *http.Request, g generation, from source) {
+	list, f, err := s.generationOf(g, from)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -143,7 +143,7 @@ func address(r *http.Request) string {
 }
 
 // generationOf checks a request.
-func (s *Server) generationOf(g generation, init *pixels.Image) ([]work.Drawing, format, error) {
+func (s *Server) generationOf(g generation, from source) ([]work.Drawing, format, error) {
 	f, err := newFormat(g.OutputFormat, g.Compression)
 	if err != nil {
 		return nil, f, err
@@ -166,7 +166,7 @@ func (s *Server) generationOf(g generation, init *pixels.Image) ([]work.Drawing,
 		return nil, f, err
 	}
 	a := asked{prompt: g.Prompt, negative: g.NegativePrompt, seed: g.Seed, steps: g.Steps, guidance: g.Guidance, scheduler: g.Scheduler,
-		init: init, strength: g.Strength}
+		from: from, strength: g.Strength}
 	if g.Size != "" && g.Size != "auto" {
 		if a.w, a.h, err = sizeOf("size", g.Size); err != nil {
 			return nil, f, err
@@ -262,16 +262,17 @@ func (s *Server) form(r *http.Request) (*multipart.Form, error) {
 	return r.MultipartForm, nil
 }
 
-// formGeneration reads OpenAI's form of a generation, with its pictures.
-func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation, m *pixels.Image, err error) {
+// formGeneration reads OpenAI's form of a generation, with its pictures; mask is among the
+// fields where there may be one.
+func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation, from source, err error) {
 	form, err := s.form(r)
 	if err != nil {
-		return g, nil, err
+		return g, from, err
 	}
 	values := map[string]any{}
 	for name, v := range form.Value {
-		if !slices.Contains(fields, name) {
-			return g, nil, wrong(name, "there is no such parameter")
+		if name == "mask" || !slices.Contains(fields, name) { // a mask is a file
+			return g, from, wrong(name, "there is no such parameter")
 		}
 		values[name] = v[0]
 		if slices.Contains([]string{"n", "output_compression", "partial_images", "seed", "steps", "guidance", "strength", "stream"}, name) {
@@ -283,29 +284,46 @@ func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation
 		err = json.Unmarshal(data, &g)
 	}
 	if err != nil {
-		return g, nil, wrong("", "a number is wanted: %v", err)
+		return g, from, wrong("", "a number is wanted: %v", err)
 	}
-	var files []*multipart.FileHeader
+	var files, masks []*multipart.FileHeader
 	for name, f := range form.File {
-		switch name {
-		case "image", "image[]":
+		switch {
+		case name == "image" || name == "image[]":
 			files = append(files, f...)
-		case "mask":
-			return g, nil, wrong("mask", "parts of a picture are not drawn alone: send none, and strength")
+		case name == "mask" && slices.Contains(fields, name):
+			masks = f
 		default:
-			return g, nil, wrong(name, "there is no such parameter")
+			return g, from, wrong(name, "there is no such parameter")
 		}
 	}
+	if from.picture, err = s.part("image", files, pixels.Options{}); err != nil || masks == nil {
+		return g, from, err
+	}
+	if from.mask, err = s.part("mask", masks, pixels.Options{Alpha: true}); err != nil {
+		return g, from, err
+	}
+	if m, p := from.mask, from.picture; m.W != p.W || m.H != p.H {
+		return g, from, wrong("mask", "%dx%d pixels: want those of the picture, %dx%d", m.W, m.H, p.W, p.H)
+	}
+	if opaque(from.mask) {
+		return g, from, wrong("mask", "it is opaque: what is transparent is drawn anew")
+	}
+	invert(from.mask)
+	return g, from, nil
+}
+
+// part reads the one picture of a form's parts.
+func (s *Server) part(name string, files []*multipart.FileHeader, o pixels.Options) (*pixels.Image, error) {
 	if len(files) != 1 {
-		return g, nil, wrong("image", "%d pictures: want one", len(files))
+		return nil, wrong(name, "%d pictures: want one", len(files))
 	}
 	f, err := files[0].Open()
 	if err != nil {
-		return g, nil, err
+		return nil, err
 	}
 	defer f.Close()
-	m, err = s.decodePicture("image", f)
-	return g, m, err
+	return s.decodePicture(name, f, o)
 }
 
 var formFields = []string{"model", "n", "size", "response_format", "user", "output_format", "output_compression", "seed", "steps",
@@ -314,8 +332,8 @@ var formFields = []string{"model", "n", "size", "response_format", "user", "outp
 
 // edits draws a text from a picture on.
 func (s *Server) edits(w http.ResponseWriter, r *http.Request) {
-	g, m, err := s.formGeneration(r, append([]string{"prompt", "quality", "background", "stream", "partial_images", "input_fidelity"},
-		formFields...)...)
+	g, from, err := s.formGeneration(r, append([]string{"prompt", "quality", "background", "stream", "partial_images", "input_fidelity",
+		"mask"}, formFields...)...)
 	if err == nil && g.Prompt == "" {
 		err = wrong("prompt", "is needed")
 	}
@@ -323,15 +341,15 @@ func (s *Server) edits(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.generate(w, r, g, m)
+	s.generate(w, r, g, from)
 }
 
 // variations draws what BLIP says of a picture, from the picture on.
 func (s *Server) variations(w http.ResponseWriter, r *http.Request) {
-	g, m, err := s.formGeneration(r, formFields...)
+	g, from, err := s.formGeneration(r, formFields...)
 	if err == nil {
 		var c string
-		if c, err = s.describeOnce(r, m); err == nil {
+		if c, err = s.describeOnce(r, from.picture); err == nil {
 			g.Prompt = c
 		}
 	}
@@ -339,7 +357,7 @@ func (s *Server) variations(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.generate(w, r, g, m)
+	s.generate(w, r, g, from)
 }
 
 type embeddingsRequest struct {

@@ -21,7 +21,7 @@ type operation struct {
 // lists is in its own documentation.
 func operations() []operation {
 	type text = map[string]string
-	generationForm := append([]string{"@image", "prompt", "quality", "background", "stream", "partial_images", "input_fidelity"},
+	generationForm := append([]string{"@image", "@mask", "prompt", "quality", "background", "stream", "partial_images", "input_fidelity"},
 		formFields...)
 	list := []operation{
 		{pattern: "GET /v1/models", tag: "OpenAI", summary: "The models that are loaded"},

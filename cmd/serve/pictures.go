@@ -8,6 +8,7 @@ import (
 	"errors"
 	"image/jpeg"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,15 @@ import (
 
 // picture reads a picture that came as base64, perhaps as a data URL.
 func (s *Server) picture(param, text string) (*pixels.Image, error) {
+	data, err := encoded(param, text)
+	if err != nil {
+		return nil, err
+	}
+	return s.decodePicture(param, bytes.NewReader(data), pixels.Options{})
+}
+
+// encoded is the file that a text holds in base64.
+func encoded(param, text string) ([]byte, error) {
 	if strings.HasPrefix(text, "data:") {
 		_, rest, ok := strings.Cut(text, ";base64,")
 		if !ok {
@@ -37,15 +47,28 @@ func (s *Server) picture(param, text string) (*pixels.Image, error) {
 			return nil, wrong(param, "this is no base64")
 		}
 	}
-	return s.decodePicture(param, bytes.NewReader(data))
+	return data, nil
 }
 
-func (s *Server) decodePicture(param string, r io.Reader) (*pixels.Image, error) {
-	m, err := pixels.Options{MaxPixels: s.o.Pixels}.Decode(r)
+func (s *Server) decodePicture(param string, r io.Reader, o pixels.Options) (*pixels.Image, error) {
+	o.MaxPixels = s.o.Pixels
+	m, err := o.Decode(r)
 	if err != nil {
 		return nil, wrong(param, "%v", err)
 	}
 	return m, nil
+}
+
+// opaque reports whether all of a picture of Options.Alpha is.
+func opaque(m *pixels.Image) bool {
+	return !slices.ContainsFunc(m.Pix, func(v uint8) bool { return v != 255 })
+}
+
+// invert turns white into black.
+func invert(m *pixels.Image) {
+	for i, v := range m.Pix {
+		m.Pix[i] = 255 - v
+	}
 }
 
 // format is a file format of pictures that are sent.
@@ -110,6 +133,9 @@ func (s *Server) how(d work.Drawing) parameters.Drawing {
 	}
 	if p.Prompt, p.Seed = d.Prompt, d.Seed; d.Init != nil {
 		p.Init = "of the request"
+	}
+	if d.Mask != nil {
+		p.Mask = "of the request"
 	}
 	return p
 }

@@ -7,6 +7,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/color"
+	stdpng "image/png"
 	"io"
 	"log"
 	"math"
@@ -348,7 +351,10 @@ func TestEdits(t *testing.T) {
 		holds(t, path, a.Data[0].B64, w.drawn(t, want, 5, from))
 	}
 	for want, change := range map[string]func(map[string]string, map[string][]byte){
-		"mask: parts of a picture":         func(_ map[string]string, f map[string][]byte) { f["mask"] = png },
+		"mask: it is opaque":               func(_ map[string]string, f map[string][]byte) { f["mask"] = png },
+		"mask: 3x2 pixels: want those":     func(_ map[string]string, f map[string][]byte) { f["mask"] = transparent(t, 3, 2) },
+		"mask: ":                           func(_ map[string]string, f map[string][]byte) { f["mask"] = []byte("no picture") },
+		"mask: there is no such parameter": func(v map[string]string, _ map[string][]byte) { v["mask"] = "above" },
 		"image: 0 pictures":                func(_ map[string]string, f map[string][]byte) { delete(f, "image") },
 		"nose: there is no such parameter": func(v map[string]string, _ map[string][]byte) { v["nose"] = "1" },
 		"a number is wanted":               func(v map[string]string, _ map[string][]byte) { v["n"] = "many" },
@@ -361,6 +367,117 @@ func TestEdits(t *testing.T) {
 		if code, text := w.form(t, "/v1/images/edits", values, files); code != http.StatusBadRequest || !strings.Contains(text, want) {
 			t.Errorf("%s: %d %s", want, code, text)
 		}
+	}
+}
+
+// transparent is a PNG whose upper half is transparent, and white all over.
+func transparent(t *testing.T, w, h int) []byte {
+	t.Helper()
+	m := image.NewNRGBA(image.Rect(0, 0, w, h))
+	for i := range m.Pix {
+		if m.Pix[i] = 255; i%4 == 3 && i < len(m.Pix)/2 {
+			m.Pix[i] = 0
+		}
+	}
+	var b bytes.Buffer
+	if err := stdpng.Encode(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// halves is a mask that is white above or below.
+func halves(w, h int, above bool) *pixels.Image {
+	m := pixels.New(w, h, color.RGBA{})
+	half := m.Pix[:len(m.Pix)/2]
+	if !above {
+		half = m.Pix[len(m.Pix)/2:]
+	}
+	for i := range half {
+		half[i] = 255
+	}
+	return m
+}
+
+// TestMasks: OpenAI's is transparent where a picture is drawn anew; AUTOMATIC1111's is
+// white there or, where some of it is transparent, opaque. What would change the picture
+// otherwise is refused.
+func TestMasks(t *testing.T) {
+	w := newWorld(t, nil)
+	png, m := scene(t, 7)
+	want := func(above bool) *pixels.Image {
+		return w.drawn(t, "a cat", 5, func(o *models.DrawOptions) {
+			o.Init, o.Mask, o.Strength = m, halves(m.W, m.H, above), 0.7
+		})
+	}
+	above, below := want(true), want(false)
+	plain := w.drawn(t, "a cat", 5, func(o *models.DrawOptions) { o.Init, o.Strength = m, 0.7 })
+	if bytes.Equal(above.Pix, below.Pix) || bytes.Equal(above.Pix, plain.Pix) {
+		t.Fatal("a mask changes nothing")
+	}
+	clear := transparent(t, m.W, m.H)
+	code, text := w.form(t, "/v1/images/edits", map[string]string{"prompt": "a cat", "seed": "5", "steps": "3", "strength": "0.7",
+		"response_format": "b64_json"}, map[string][]byte{"image": png, "mask": clear})
+	var a struct {
+		Data []struct {
+			B64 string `json:"b64_json"`
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &a); code != 200 || err != nil {
+		t.Fatalf("%d %s", code, text)
+	}
+	holds(t, "edits", a.Data[0].B64, above)
+	var grey bytes.Buffer
+	if err := halves(m.W, m.H, true).EncodePNG(&grey); err != nil {
+		t.Fatal(err)
+	}
+	in64 := base64.StdEncoding.EncodeToString
+	body := func(more object) object {
+		b := object{"prompt": "a cat", "seed": 5, "steps": 3, "denoising_strength": 0.7, "init_images": []string{in64(png)},
+			"mask_blur": 0, "inpainting_fill": 1, "inpaint_full_res": false, "inpaint_full_res_padding": 32}
+		for k, v := range more {
+			b[k] = v
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		mask   []byte
+		invert int
+		want   *pixels.Image
+	}{"white": {grey.Bytes(), 0, above}, "black": {grey.Bytes(), 1, below}, "opaque": {clear, 0, below}, "transparent": {clear, 1, above}} {
+		var a struct{ Images []string }
+		w.get(t, "/sdapi/v1/img2img", body(object{"mask": in64(c.mask), "inpainting_mask_invert": c.invert}), &a)
+		if len(a.Images) != 1 {
+			t.Fatalf("%s: %d pictures", name, len(a.Images))
+		}
+		holds(t, name, a.Images[0], c.want)
+	}
+	for want, more := range map[string]object{
+		"mask_blur: 4 is not done here, but [0]":       {"mask_blur": 4},
+		"mask_blur_x: 4 is not done here":              {"mask_blur_x": 4},
+		"inpainting_fill: 0 is not done here, but [1]": {"inpainting_fill": 0},
+		"inpaint_full_res: true is not done here":      {"inpaint_full_res": true},
+		"mask_round: false is not done here, but [1]":  {"mask_round": false},
+		"inpainting_mask_invert: 2: want 0 or 1":       {"inpainting_mask_invert": 2},
+		"latent_mask: there is no such parameter here": {"latent_mask": in64(clear)},
+		"mask: this is no base64":                      {"mask": "#"},
+		"mask: ":                                       {"mask": in64([]byte("no picture"))},
+	} {
+		b := body(object{"mask": in64(clear)})
+		for k, v := range more {
+			b[k] = v
+		}
+		if code, text := w.ask(t, "/sdapi/v1/img2img", b); code != 400 || !strings.Contains(text, want) {
+			t.Errorf("%s: %d %s", want, code, text)
+		}
+	}
+	if code, text := w.ask(t, "/sdapi/v1/txt2img", object{"prompt": "a", "mask": in64(clear)}); code != 400 ||
+		!strings.Contains(text, "mask: is for img2img") {
+		t.Errorf("txt2img: %d %s", code, text)
+	}
+	// Without a mask, they say nothing.
+	if code, text := w.ask(t, "/sdapi/v1/img2img", body(object{"mask_blur": 4, "inpainting_fill": 0, "inpaint_full_res": true})); code != 200 {
+		t.Errorf("no mask: %d %s", code, text)
 	}
 }
 

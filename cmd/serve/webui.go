@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -133,7 +134,8 @@ type webRequest struct {
 	Height     *int     `json:"height"`
 	Strength   *float64 `json:"denoising_strength"`
 	Init       []string `json:"init_images"`
-	Mask       *string  `json:"mask"`
+	Mask       *string  `json:"mask"` // white, or opaque, where the picture is drawn anew
+	Invert     int      `json:"inpainting_mask_invert"`
 	HighRes    bool     `json:"enable_hr"`
 	Faces      bool     `json:"restore_faces"`
 	Tiling     bool     `json:"tiling"`
@@ -157,12 +159,17 @@ var silent = []string{"subseed", "do_not_save_samples", "do_not_save_grid", "sav
 	"refiner_switch_at", "disable_extra_networks", "comments", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler",
 	"hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt",
 	"hr_negative_prompt", "hr_cfg", "hr_additional_modules", "script_args", "infotext", "force_task_id", "image_cfg_scale", "mask_blur",
-	"mask_blur_x", "mask_blur_y", "mask_round", "inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding", "inpainting_mask_invert",
-	"latent_mask", "include_init_images", "distilled_cfg_scale"}
+	"mask_blur_x", "mask_blur_y", "mask_round", "inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding",
+	"include_init_images", "distilled_cfg_scale"}
 
 // neutral are parameters that may have these values alone, with which they change nothing.
 var neutral = map[string][]float64{"eta": {0, 1}, "s_churn": {0}, "s_tmax": {0}, "s_tmin": {0}, "s_noise": {1}, "s_min_uncond": {0},
 	"seed_resize_from_h": {0, -1}, "seed_resize_from_w": {0, -1}, "initial_noise_multiplier": {0, 1}, "resize_mode": {0}}
+
+// masked are parameters that may have these values alone where there is a mask: its edges
+// are those of latents, what is drawn anew starts as the picture, and at its full size.
+var masked = map[string][]float64{"mask_blur": {0}, "mask_blur_x": {0}, "mask_blur_y": {0}, "mask_round": {1}, "inpainting_fill": {1},
+	"inpaint_full_res": {0}}
 
 // webDraw is txt2img and img2img.
 func (s *Server) webDraw(r *http.Request, from bool) (any, error) {
@@ -236,10 +243,15 @@ func webBody(r *http.Request) (q webRequest, sent map[string]any, err error) {
 		return q, nil, err
 	}
 	sent = map[string]any{}
+	_, mask := raw["mask"]
+	mask = mask && string(raw["mask"]) != "null"
 	for name, v := range raw {
-		if values, ok := neutral[name]; ok && string(v) != "null" {
-			var have float64
-			if err := json.Unmarshal(v, &have); err != nil || !slices.Contains(values, have) {
+		values, ok := neutral[name]
+		if !ok && mask {
+			values, ok = masked[name]
+		}
+		if ok && string(v) != "null" {
+			if have, err := number(v); err != nil || !slices.Contains(values, have) {
 				return q, nil, wrong(name, "%s is not done here, but %v", v, values)
 			}
 			delete(raw, name)
@@ -267,6 +279,18 @@ func webBody(r *http.Request) (q webRequest, sent map[string]any, err error) {
 	return q, sent, nil
 }
 
+// number reads a number, or a truth as 1 or 0.
+func number(v json.RawMessage) (x float64, err error) {
+	switch string(v) {
+	case "true":
+		return 1, nil
+	case "false":
+		return 0, nil
+	}
+	err = json.Unmarshal(v, &x)
+	return x, err
+}
+
 // webDrawings are the drawings that a request asks for.
 func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 	refuse := func(param string, set bool) error {
@@ -277,7 +301,7 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 	}
 	active := slices.Sorted(maps.Keys(q.Always))
 	err := errors.Join(refuse("enable_hr", q.HighRes), refuse("restore_faces", q.Faces), refuse("tiling", q.Tiling),
-		refuse("mask", q.Mask != nil), refuse("refiner_checkpoint", q.Refiner != nil && *q.Refiner != ""), refuse("styles", len(q.Styles) > 0),
+		refuse("refiner_checkpoint", q.Refiner != nil && *q.Refiner != ""), refuse("styles", len(q.Styles) > 0),
 		refuse("script_name", q.Script != nil && *q.Script != ""), refuse("subseed_strength", q.Subseed != nil && *q.Subseed != 0),
 		refuse("override_settings.sd_vae", !slices.Contains([]string{"", "Automatic", "None"}, q.Override.VAE)),
 		refuse("alwayson_scripts."+strings.Join(active, ", "), len(active) > 0),
@@ -315,12 +339,20 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 	if !from && len(q.Init) > 0 {
 		return nil, wrong("init_images", "are for img2img")
 	}
+	if !from && q.Mask != nil {
+		return nil, wrong("mask", "is for img2img")
+	}
 	if from {
 		if len(q.Init) != 1 {
 			return nil, wrong("init_images", "%d pictures: want one", len(q.Init))
 		}
-		if a.init, err = s.picture("init_images[0]", q.Init[0]); err != nil {
+		if a.from.picture, err = s.picture("init_images[0]", q.Init[0]); err != nil {
 			return nil, err
+		}
+		if q.Mask != nil {
+			if a.from.mask, err = s.webMask(*q.Mask, q.Invert); err != nil {
+				return nil, err
+			}
 		}
 		if a.strength = q.Strength; a.strength == nil {
 			v := 0.75 // the web UI's
@@ -353,6 +385,29 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 		}
 	}
 	return s.series("batch_size times n_iter", d, &n)
+}
+
+// webMask reads a mask: where some of it is transparent, what is opaque is drawn anew, else
+// what is white.
+func (s *Server) webMask(text string, inverted int) (*pixels.Image, error) {
+	if inverted != 0 && inverted != 1 {
+		return nil, wrong("inpainting_mask_invert", "%d: want 0 or 1", inverted)
+	}
+	data, err := encoded("mask", text)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.decodePicture("mask", bytes.NewReader(data), pixels.Options{Alpha: true})
+	if err == nil && opaque(m) {
+		m, err = s.decodePicture("mask", bytes.NewReader(data), pixels.Options{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if inverted == 1 {
+		invert(m)
+	}
+	return m, nil
 }
 
 // first is the first of joined errors.

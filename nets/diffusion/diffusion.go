@@ -129,6 +129,7 @@ type Batch struct {
 	Weights, NegativeWeights [][]float32
 	Noise                    Noise
 	Init                     *Moments // what an init image's latents are drawn from; nil where the plan has none
+	Mask                     Mask     // which latents of the init image are drawn anew; nil is all
 	Step                     Callback // told of every step, unless it is nil
 	Progress                 func()   // told of every step, unless it is nil, and shown nothing
 	// Done is given the latents [n, h, w, C] in f32, scaled, after the last step, and

@@ -53,6 +53,7 @@ type batch struct {
 	samples []int          // of the Batch, that are still drawn
 	text    *engine.Tensor // [N or 2N, L, Width]
 	x       *engine.Tensor // latents, [N, h, w, C] in f32
+	kept    *original      // with a mask
 }
 
 // Begin prepares drawings on a stream, of which there are none yet.
@@ -72,6 +73,9 @@ func (d *Denoising) Join(of Batch) error {
 	s, p := d.s, d.plan
 	if (of.Init != nil) != (p.o.Strength != 0) {
 		return fmt.Errorf("diffusion: an init image and a strength go together")
+	}
+	if of.Mask != nil && of.Init == nil {
+		return fmt.Errorf("diffusion: a mask is for an init image")
 	}
 	d.changed()
 	b := &batch{Batch: of, run: p.schedule.Begin()}
@@ -125,8 +129,20 @@ func (d *Denoising) start(b *batch) {
 	// The image's latents are drawn before the noise, as in diffusers.
 	image := s.PutAs(engine.F32, b.Init.sample(d.normal(b), p.p.VAE.Geometry().Scale))
 	noise := s.PutAs(engine.F32, d.normal(b))
-	b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)
-	s.Free(image, noise)
+	if b.Mask == nil {
+		b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)
+		s.Free(image, noise)
+		return
+	}
+	// diffusers' inpainting starts as noise alone at full strength, and draws the masked
+	// image's latents, which only a net with more channels looks at.
+	if p.o.Strength == 1 {
+		b.x = elementwise.Mix(s, p.schedule.InitSigma(), noise, 0, noise)
+	} else {
+		b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)
+	}
+	d.normal(b)
+	b.kept = d.newOriginal(b.Mask, image, noise)
 }
 
 // condition prepares the net for the samples that there are.
@@ -282,6 +298,10 @@ func (d *Denoising) step(b *batch, prediction *engine.Tensor, at int) error {
 	next, clean := b.run.Step(s, i, b.x, own, noise, p.o.Guidance)
 	before := b.x
 	b.x = next
+	if b.kept != nil {
+		image, noise := p.schedule.Noised(i + 1)
+		b.x = b.kept.restore(s, b.x, image, noise)
+	}
 	s.Free(noise)
 	if len(d.batches) > 1 && p.guided() {
 		s.Free(own)
@@ -345,6 +365,9 @@ func (d *Denoising) keep(b *batch, rows []int) error {
 		return s.Err()
 	}
 	b.x = pick(s, b.x, rows)
+	if b.kept != nil {
+		b.kept.keep(s, rows)
+	}
 	b.run.Keep(func(t *engine.Tensor) *engine.Tensor { return pick(s, t, rows) })
 	if d.plan.guided() {
 		both := slices.Clone(rows)
@@ -375,6 +398,7 @@ func pick(s *engine.Stream, x *engine.Tensor, rows []int) *engine.Tensor {
 // free gives back what a batch holds.
 func (b *batch) free(s *engine.Stream) {
 	b.run.Free(s)
+	b.kept.free(s)
 	s.Free(b.x, b.text)
 }
 

@@ -114,7 +114,11 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 	}
 	// Of drawings that go on while another one is decoded: the latents with what a
 	// scheduler keeps of the steps before, and the texts.
-	kept := s.New(engine.F32, 6*k, h, w, g.Channels).Bytes() + text.Bytes()
+	latents := 6 * k
+	if p.o.Strength != 0 {
+		latents += 7 * k // what a mask keeps of the init image, and what it is put back with
+	}
+	kept := s.New(engine.F32, latents, h, w, g.Channels).Bytes() + text.Bytes()
 	if _, err := c.Step(s, s.New(s.Float(), k, h, w, g.Channels), s.New(engine.I32, k)); err != nil {
 		return 0, err
 	}

@@ -58,10 +58,8 @@ func (p *StableDiffusion) DrawJoining(run engine.Run, o DrawOptions, next func(r
 		o.Note(n)
 	}
 	j := joining{StableDiffusion: p, run: run, o: o, plan: plan, each: each}
-	if o.Init != nil {
-		if j.init, err = plan.EncodeImage(run, o.Init); err != nil {
-			return err
-		}
+	if j.init, j.mask, err = encode(run, plan, o); err != nil {
+		return err
 	}
 	j.s = run.Stream()
 	defer j.s.Close()
@@ -94,6 +92,7 @@ type joining struct {
 	o    DrawOptions
 	plan *diffusion.Plan
 	init *diffusion.Moments
+	mask diffusion.Mask
 	each func(i int, d rerank.Drawing)
 	s    *engine.Stream
 	came int
@@ -129,7 +128,7 @@ func (j *joining) join(d *diffusion.Denoising, prompts []Prompt) error {
 	}
 	some := func(lo, hi int) diffusion.Batch {
 		b := batchOf(rows[lo:hi])
-		b.Noise, b.Init = diffusion.Generators(seeds[lo:hi]), j.init
+		b.Noise, b.Init, b.Mask = diffusion.Generators(seeds[lo:hi]), j.init, j.mask
 		return b
 	}
 	b := some(0, len(rows))

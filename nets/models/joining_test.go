@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"image/color"
 	"slices"
 	"strings"
 	"testing"
@@ -48,12 +49,15 @@ func TestDrawJoining(t *testing.T) {
 		o.Width, o.Height, o.Steps = 32, 40, 4
 		from := o
 		from.Init, from.Strength, from.Scheduler = alone(t, p, o, "a dog", 9), 0.8, "euler-a"
+		masked := from
+		masked.Mask = pixels.New(2, 1, color.RGBA{})
+		copy(masked.Mask.Pix, []uint8{255, 255, 255})
 		long := o
 		long.Chunks, long.Guidance = true, 1
 		if long.Tokens, err = p.TokensOf(t.Context(), "(a cat:1.2)", long); err != nil {
 			t.Fatal(err)
 		}
-		for name, o := range map[string]models.DrawOptions{"texts": o, "from a picture": from, "weights": long} {
+		for name, o := range map[string]models.DrawOptions{"texts": o, "from a picture": from, "masked": masked, "weights": long} {
 			t.Run(fmt.Sprintf("%v, %s", precision, name), func(t *testing.T) { testDrawJoining(t, p, o) })
 		}
 	}

@@ -57,6 +57,8 @@ type DrawOptions struct {
 	// Init is where a drawing starts, or nil: with Strength, which says how much of
 	// it is drawn anew.
 	Init *pixels.Image
+	// Mask, or nil, is white where Init is drawn anew, and black where it stays.
+	Mask *pixels.Image
 	// Step, if any, is called after every step of a batch; samples are numbered as
 	// the texts. A drawing that it ends is not handed on.
 	Step diffusion.Callback
@@ -495,11 +497,9 @@ func (p *StableDiffusion) drawTexts(run engine.Run, texts []string, seeds []uint
 	if n := plan.Note(); n != "" && o.Note != nil {
 		o.Note(n)
 	}
-	var init *diffusion.Moments
-	if o.Init != nil {
-		if init, err = plan.EncodeImage(run, o.Init); err != nil {
-			return err
-		}
+	init, mask, err := encode(run, plan, o)
+	if err != nil {
+		return err
 	}
 	// Rows of one length are drawn together, so that none depends on another's.
 	var groups [][2]int
@@ -514,7 +514,7 @@ func (p *StableDiffusion) drawTexts(run engine.Run, texts []string, seeds []uint
 		lo, hi := g[0], g[1]
 		some := func(lo, hi int) diffusion.Batch {
 			b := batchOf(rows[lo:hi])
-			b.Noise, b.Init = diffusion.Generators(seeds[lo:hi]), init
+			b.Noise, b.Init, b.Mask = diffusion.Generators(seeds[lo:hi]), init, mask
 			return b
 		}
 		b := some(lo, hi)
@@ -552,6 +552,23 @@ func (p *StableDiffusion) drawTexts(run engine.Run, texts []string, seeds []uint
 		}
 	}
 	return nil
+}
+
+// encode makes of an init image and its mask what a plan takes; nil where there is none.
+func encode(run engine.Run, plan *diffusion.Plan, o DrawOptions) (init *diffusion.Moments, mask diffusion.Mask, err error) {
+	if o.Init == nil {
+		if o.Mask != nil {
+			return nil, nil, errors.New("a mask is for a drawing that starts from a picture")
+		}
+		return nil, nil, nil
+	}
+	if o.Mask != nil {
+		if mask, err = plan.EncodeMask(run, o.Mask); err != nil {
+			return nil, nil, err
+		}
+	}
+	init, err = plan.EncodeImage(run, o.Init)
+	return init, mask, err
 }
 
 // handOn hands drawings on whose bytes lie on the device.

@@ -16,6 +16,8 @@ type Options struct {
 	// ICC converts the colours of a picture with a profile to sRGB. transformers,
 	// diffusers and open_clip do not, and nets were trained on such pictures.
 	ICC bool
+	// Alpha gives how opaque each pixel is, as grey, in place of its colours.
+	Alpha bool
 }
 
 // DefaultMaxPixels is where Pillow refuses too: some 179 million.

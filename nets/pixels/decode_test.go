@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/gif"
@@ -434,4 +435,21 @@ func FuzzOrientation(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAlpha: how opaque pixels are, of a file that says it and of one that does not.
+func TestAlpha(t *testing.T) {
+	m := image.NewNRGBA(image.Rect(0, 0, 2, 1))
+	copy(m.Pix, []uint8{9, 80, 7, 0, 3, 2, 1, 200})
+	for want, src := range map[string]image.Image{"[0 0 0 200 200 200]": m,
+		"[255 255 255 255 255 255]": image.NewGray(image.Rect(0, 0, 2, 1))} {
+		var b bytes.Buffer
+		if err := png.Encode(&b, src); err != nil {
+			t.Fatal(err)
+		}
+		have, err := Options{Alpha: true}.Decode(&b)
+		if err != nil || fmt.Sprint(have.Pix) != want {
+			t.Errorf("have %v, %v, want %s", have, err, want)
+		}
+	}
 }

@@ -19,6 +19,13 @@ func newRaster(w, h, n int) *raster { return &raster{w, h, n, make([]uint8, w*h*
 // image is a raster as a picture. Its memory is the raster's where it can be.
 func (r *raster) image(o Options, icc []byte) (*Image, error) {
 	m := &Image{r.w, r.h, r.pix}
+	if o.Alpha {
+		m = New(r.w, r.h, color.RGBA{255, 255, 255, 255})
+		for i, a := range r.alpha {
+			m.Pix[3*i], m.Pix[3*i+1], m.Pix[3*i+2] = a, a, a
+		}
+		return m, nil
+	}
 	switch {
 	case o.ICC && len(icc) > 0:
 		var err error

@@ -393,15 +393,31 @@ func (s *Schedule) StartingAt(strength float64) (late *Schedule, image, noise fl
 	late = &copied
 	late.start, late.recipes = begin, nil
 	late.plan()
+	image, noise = s.noised(begin)
+	return late, image, noise, nil
+}
+
+// Noised is what a clean picture's latents and normal numbers are multiplied with
+// for latents as step i gets them; i = Steps() is after the last step: the picture
+// itself.
+func (s *Schedule) Noised(i int) (image, noise float64) {
+	if i == s.Steps() {
+		return 1, 0
+	}
+	return s.noised(s.start + i)
+}
+
+// noised is Noised of one of all timesteps (diffusers' add_noise).
+func (s *Schedule) noised(at int) (image, noise float64) {
 	switch s.Kind {
 	case "euler", "euler-a":
-		return late, 1, s.sigmas[begin], nil
+		return 1, s.sigmas[at]
 	case "dpmpp2m":
-		a := 1 / math.Sqrt(s.sigmas[begin]*s.sigmas[begin]+1)
-		return late, a, s.sigmas[begin] * a, nil
+		a := 1 / math.Sqrt(s.sigmas[at]*s.sigmas[at]+1)
+		return a, s.sigmas[at] * a
 	}
-	a := s.alpha(s.timesteps[begin])
-	return late, math.Sqrt(a), math.Sqrt(1 - a), nil
+	a := s.alpha(s.timesteps[at])
+	return math.Sqrt(a), math.Sqrt(1 - a)
 }
 
 // Clean are the coefficients of the predicted clean latents after step i: of the

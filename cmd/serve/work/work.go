@@ -102,6 +102,7 @@ type Drawing struct {
 	Negative string
 	Chunks   bool          // long prompts with weights, see models.DrawOptions
 	Init     *pixels.Image // or nil
+	Mask     *pixels.Image // or nil; of Init, see models.DrawOptions
 	// Previews is how many pictures on the way Step is given.
 	Previews int
 	// Step, if any, is told of every step; the picture is nil but for previews. It
@@ -111,12 +112,12 @@ type Drawing struct {
 
 // options are what a model draws with.
 func (d Drawing) options() models.DrawOptions {
-	return models.DrawOptions{Options: d.Options, Negative: d.Negative, Chunks: d.Chunks, Init: d.Init}
+	return models.DrawOptions{Options: d.Options, Negative: d.Negative, Chunks: d.Chunks, Init: d.Init, Mask: d.Mask}
 }
 
 // key is what drawings of one batch have in common.
 func (d Drawing) key() string {
-	return fmt.Sprintf("%+v\x00%s\x00%v\x00%p", d.Options, d.Negative, d.Chunks, d.Init)
+	return fmt.Sprintf("%+v\x00%s\x00%v\x00%p\x00%p", d.Options, d.Negative, d.Chunks, d.Init, d.Mask)
 }
 
 // Fits refuses drawings that the device's memory has no room for, with an

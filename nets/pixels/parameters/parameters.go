@@ -37,7 +37,11 @@ type Drawing struct {
 	InitSHA256 string  `json:"init_image_sha256,omitempty"`
 	InitICC    bool    `json:"init_image_icc,omitempty"` // its colours were converted to sRGB
 	Strength   float64 `json:"strength,omitempty"`
-	Program    string  `json:"program,omitempty"`
+	// Mask is the picture that is white where Init was drawn anew, with the SHA-256 of
+	// the file.
+	Mask       string `json:"mask,omitempty"`
+	MaskSHA256 string `json:"mask_sha256,omitempty"`
+	Program    string `json:"program,omitempty"`
 	// Unread is what another program says of its drawing and has no place here, as
 	// "Hires upscale: 2".
 	Unread []string `json:"-"`

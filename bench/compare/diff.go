@@ -22,6 +22,15 @@ import (
 	"parley/bench/layers"
 )
 
+// unpacked is what a file holds that may be compressed by gzip.
+func unpacked(f io.Reader) (io.Reader, error) {
+	in := bufio.NewReader(f)
+	if head, _ := in.Peek(2); string(head) == "\x1f\x8b" {
+		return gzip.NewReader(in)
+	}
+	return in, nil
+}
+
 // Read reads results: one, an array of them, or several behind each other. Those of
 // one workload, machine and build are joined: their rounds are of one sample. A file may
 // be compressed by gzip.
@@ -31,12 +40,9 @@ func Read(path string) ([]*layers.Result, error) {
 		return nil, err
 	}
 	defer f.Close()
-	in := bufio.NewReader(f)
-	var from io.Reader = in
-	if head, _ := in.Peek(2); string(head) == "\x1f\x8b" {
-		if from, err = gzip.NewReader(in); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
+	from, err := unpacked(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	all, err := Decode(from)
 	if err != nil {

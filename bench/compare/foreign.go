@@ -3,7 +3,6 @@ package compare
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,12 +30,15 @@ type Profile struct {
 // their names, a profile of ONNX Runtime, or vLLM's layerwise profile, compressed or not. Which
 // it is, the file tells.
 func ReadProfile(path string) (*Profile, error) {
-	data, err := os.ReadFile(path)
-	if err == nil && bytes.HasPrefix(data, []byte("\x1f\x8b")) {
-		var z *gzip.Reader
-		if z, err = gzip.NewReader(bytes.NewReader(data)); err == nil {
-			data, err = io.ReadAll(z)
-		}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	defer f.Close()
+	var data []byte
+	from, err := unpacked(f)
+	if err == nil {
+		data, err = io.ReadAll(from)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

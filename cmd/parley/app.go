@@ -141,26 +141,21 @@ func (a *app) run(cmd *cobra.Command) engine.Run { return engine.NewRun(cmd.Cont
 
 // opened opens one of the models, where its flags say, on the device.
 func opened[T any](a *app, name, own string, open func(models.Source, engine.Device) (T, error)) (T, error) {
-	var none T
-	dev, err := a.open()
-	if err != nil {
-		return none, err
-	}
-	src, err := a.source(name, own)
-	if err != nil {
-		return none, err
-	}
-	return open(src, dev)
+	return openedFrom(a, func() (models.Source, error) { return a.source(name, own) }, open)
 }
 
 // openedAt opens a checkpoint that a flag names, on the device.
 func openedAt[T any](a *app, flag, path string, open func(models.Source, engine.Device) (T, error)) (T, error) {
+	return openedFrom(a, func() (models.Source, error) { return a.at(flag, path) }, open)
+}
+
+func openedFrom[T any](a *app, source func() (models.Source, error), open func(models.Source, engine.Device) (T, error)) (T, error) {
 	var none T
 	dev, err := a.open()
 	if err != nil {
 		return none, err
 	}
-	src, err := a.at(flag, path)
+	src, err := source()
 	if err != nil {
 		return none, err
 	}

@@ -310,7 +310,7 @@ func (j *Judges) distances(run engine.Run, r *run) error {
 	if err != nil {
 		return fmt.Errorf("FID: %w", err)
 	}
-	if width := truth.Width(); n <= width {
+	if width := truth.Width(); !score.FullRank(n, width) {
 		r.note(fmt.Sprintf("FID: of %d pictures the covariance of %d features is not of full rank: compare it with distances of as many "+
 			"pictures only.", n, width))
 	}

@@ -1,44 +1,21 @@
 package jobs
 
 import (
-	"bytes"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
+
+	"parley/output/fulldisk"
 )
 
 // TestFullDisk: a store on a full disk says so, keeps what it has, forgets what did not
 // begin and holds no more than it keeps; what it has kept is there when the file is opened
-// again, and what ran then has failed. The disk is a small one of a process of its own,
-// which has no rights outside.
-func TestFullDisk(t *testing.T) {
-	const own = "PARLEY_TEST_DISK"
-	if disk := os.Getenv(own); disk != "" {
-		fullDisk(t, disk)
-		return
-	}
-	c := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
-	c.Env = append(os.Environ(), own+"="+t.TempDir())
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}}
-	out, err := c.CombinedOutput()
-	if err != nil && len(out) == 0 {
-		t.Skipf("no namespaces of users here: %v", err)
-	}
-	if err != nil || bytes.Contains(out, []byte("--- SKIP")) {
-		t.Fatalf("%v\n%s", err, out)
-	}
-}
+// again, and what ran then has failed.
+func TestFullDisk(t *testing.T) { fulldisk.Run(t, "1m", fullDisk) }
 
 func fullDisk(t *testing.T, disk string) {
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatal(err)
-	}
 	ballast := filepath.Join(disk, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 200<<10), 0o600); err != nil {
 		t.Fatal(err)

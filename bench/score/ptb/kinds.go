@@ -2,171 +2,205 @@ package ptb
 
 import "strings"
 
-// Named sets, as one code unit each: newGrammar puts the sets in their place.
+// Code units that stand in patterns for the sets of the same place in sets.
 const (
-	letterUnit = "\U000F0000" // letters and the soft hyphen
-	wordUnit   = "\U000F0001" // letters, marks, digits
-	digitUnit  = "\U000F0002"
-	startUnit  = "\U000F0003" // letters and marks
-	mixUnit    = "\U000F0004" // letters and digits
+	letterUnit = "\U000F0000" // letters
+	wordUnit   = "\U000F0001" // those and digits
+	stemUnit   = "\U000F0002" // letters, marks and the soft hyphen
+	mixUnit    = "\U000F0003" // letters and digits
+	digitUnit  = "\U000F0004"
 	symbolUnit = "\U000F0005"
 )
 
 func sets() []string {
-	const ascii = `A-Za-z\x{ad}`
+	const ascii, soft = `A-Za-z`, `\x{ad}`
 	return []string{
 		"[" + ascii + letters + "]",
-		"[" + ascii + letters + marks + "0-9" + digits + "]",
-		"[0-9" + digits + "]",
-		"[" + ascii + letters + marks + "]",
+		"[" + ascii + soft + letters + marks + "0-9" + digits + "]",
+		"[" + ascii + soft + letters + marks + "]",
 		"[" + ascii + letters + "0-9" + digits + "]",
+		"[0-9" + digits + "]",
 		"[" + symbols + `%&;=+\\^~|/` + "]",
 	}
 }
 
+// What the patterns of several kinds share.
 const (
-	entity    = `&(?:[AaEeIiOoUu](?:acute|grave|uml)|[cC]cedil);`
-	apos      = `(?:['\x{92}\x{2019}]|&apos;)`
-	ampersand = `(?:&amp;|&)`
-	hyphen    = `[-_\x{58a}\x{2010}\x{2011}]`
-	letter    = "(?:" + letterUnit + "|" + entity + ")"
-	mix       = "(?:" + mixUnit + "|" + entity + ")"
-	word      = "(?:(?:" + startUnit + "|" + entity + ")(?:" + wordUnit + "|" + entity + ")*|" + mix + "+)"
-	part      = mix + "+"
-	number    = "(?:" + digitUnit + `+|` + digitUnit + `*(?:[.,:\x{ad}\x{66b}\x{66c}]` + digitUnit + `+)+)`
-	acronym   = `[A-Za-z](?:\.[A-Za-z])+\.`
-	spaceSet  = `\t-\r \x{85}\x{a0}\x{2000}-\x{200a}\x{2028}\x{2029}\x{3000}`
-	spaces    = `[` + spaceSet + `]`
-	starter   = `(?:A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Now|Once|One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You)`
-	kept      = `(?:cf|dr|ft|lt|mr|ms|mt|ph|st|vs|wm|adj|adm|adv|ave|cie|col|cpl|det|drs|ens|gen|gov|hon|jos|maj|[Mm][f][g]|mme|mrs|[Mm][t][g]|pfc|pvt|rep|rev|sen|sfc|sgt|spc|ste|alex|asst|atty|brig|capt|cmdr|dept|elec|govs|insp|invt|mlle|msgr|natl|pres|prof|reps|sens|supt|assoc|attys|comdr|lieut|messrs|profs|supts|treas|ph\.d|ed\.d)\.`
-	ending    = `(?:al|co|ct|ga|jr|ky|md|mo|rd|rt|sq|sr|va|vt|ala|apr|aug|bhd|cos|dak|dec|esq|est|etc|ext|feb|fla|fri|inc|ind|jan|jul|jun|kan|ltd|mar|mon|neb|nev|nov|oct|plc|[Pp][t][e]|[Pp][t][y]|[A]z|[L]a|[P]a|[A]rk|[D]el|[I]ll|[O]re|[T]ex|[M]ass|[M]iss|[W]ash|sep|seq|sys|tel|thu|tue|wed|wis|wyo|ariz|assn|bldg|blvd|bros|colo|conn|corp|intl|kans|mich|minn|mont|okla|penn|[Pp][p]?[t][ey][s]?|sept|tenn|tues|univ|wisc|bancorp|calif|thurs)\.`
-	numbered  = `(?:ca|no|op|pp|art|fig|nos|figs|prop)\.`
+	spaceSet = `\t-\r \x{85}\x{a0}\x{2000}-\x{200a}\x{2028}\x{2029}\x{3000}`
+	space    = `[` + spaceSet + `]`
+	quote    = `['\x{92}\x{2019}]`        // an apostrophe
+	anyQuote = `['\x{60}\x{92}\x{2019}]`  // and what stands for one inside of some words
+	apos     = `(?:` + quote + `|&apos;)` // and an entity for it
+	gap      = `[ \x{a0}]`                // inside of a token
+
+	// An entity of a letter is one of its word: caf&eacute;
+	entity = `&[AEIOUaeiou](?:acute|grave|uml);`
+	stem   = `(?:` + stemUnit + `|` + entity + `)(?:` + wordUnit + `|` + entity + `)*`
+	// A word that begins with a digit has no marks.
+	word = `(?:` + stem + `|(?:[0-9A-Za-z]|` + mixUnit + `|` + entity + `)+)`
+	// cat.dog, Yahoo!x
+	joined = stem + `(?:[.!?]` + stem + `)+`
+	// O'Brien's kind may be a part of a compound, C'mon's may not.
+	elided   = `[DLOdlo]` + anyQuote + `` + mixUnit + `{2,}`
+	part     = `(?:` + mixUnit + `+|` + elided + `)`
+	compound = part + `(?:[-_\x{58a}\x{2010}\x{2011}]` + part + `)*`
+	acronym  = `[A-Za-z]\x{ad}?(?:\.[A-Za-z])+\.`
+	// Canada-U.S., S.-x
+	dotted = `[A-Za-z0-9][A-Za-z0-9.,\x{ad}]*`
+	tail   = `-(?:[A-Za-z0-9\x{ad}]+|` + acronym + `)`
+	choice = `[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}`
+	number = `(?:` + digitUnit + `+|` + digitUnit + `*(?:[.,:\x{ad}\x{66b}\x{66c}]` + digitUnit + `+)+)`
+
+	clitic = apos + `(?:[dms]|[DMS]|ll|re|ve)`
+
+	// No token of the web holds what closes one in a text, and none ends with
+	// what ends a sentence.
+	web       = `[^\t\n\f\r "()<>{|}]`
+	webEnd    = `[^\t\n\f\r "()<>{|}!,\-.?]`
+	path      = `/[^\t\n\f\r "()<>|]+` + webEnd
+	host      = `(?:[^\t\n\f\r "$'(),\-./0-9:;<=>?@A-Z\[\\\]^_\x{60}{|}]+\.)+`
+	mail      = `[^\t\n\f\r "()<>{|}\x{a0}]`
+	mailLabel = `[^\t\n\f\r "()<>{|}\x{a0}.]+`
+
+	tagName = `[A-Za-z][A-Za-z0-9.:_/\-]*`
+	markup  = `(?:<[!?][A-Za-z\-][^>\n\r]*>|</` + tagName + ` *>|<` + tagName +
+		`(?: +` + tagName + `(?: *= *(?:'[^']*'|"[^"]*"))?)* */?>)`
 )
 
-func constant(s string) func(string) string { return func(string) string { return s } }
-
+// Abbreviations, asked for among all words of one to four letters, those of the
+// captions and of a dictionary, and lists of months, states, titles and companies.
 const (
-	pathUnit  = `[^\t\n\f\r "()<>|]`
-	lastUnit  = `[^\t\n\f\r "()<>{|}!,\-.?]`
-	webUnit   = `[^\t\n\f\r "()<>{|}]`
-	hostUnit  = `[^\t\n\f\r "$'(),\-./0-9:;<=>?@A-Z\[\\\]^_` + "`" + `{|}]`
-	mailUnit  = `[^\t\n\f\r "()<>{|}\x{a0}]`
-	mailLabel = `[^\t\n\f\r "()<>{|}\x{a0}.]`
-	tagName   = `[A-Za-z][A-Za-z0-9.:_/\-]*`
-	markup    = `(?:<[!?][A-Za-z\-][^>\n\r]*>|</` + tagName + ` *>|<` + tagName + `(?: +` + tagName + `(?: *= *(?:'[^']*'|"[^"]*"))?)* */?>)`
-	anyApos   = `['\x{92}\x{2019}` + "`" + `]`
+	// titles keep their period wherever they stand.
+	titles = `(?:cf|dr|ft|lt|mr|ms|mt|ph|st|vs|wm|adj|adm|adv|ave|cie|col|cpl|det|drs|ens|gen|gov|hon|jos|maj|[Mm][f][g]|mme|mrs|` +
+		`[Mm][t][g]|pfc|pvt|rep|rev|sen|sfc|sgt|spc|ste|alex|asst|atty|brig|capt|cmdr|dept|elec|govs|insp|invt|mlle|msgr|natl|` +
+		`pres|prof|reps|sens|supt|assoc|attys|comdr|lieut|messrs|profs|supts|treas)\.`
+	// closers keep it and may end a sentence too.
+	closers = `(?:al|co|ct|ga|jr|ky|md|mo|rd|rt|sq|sr|va|vt|ala|apr|aug|bhd|cos|dak|dec|esq|est|etc|ext|feb|fla|fri|inc|ind|jan|` +
+		`jul|jun|kan|ltd|mar|mon|neb|nev|nov|oct|plc|[Pp][t][e]|[Pp][t][y]|sep|seq|sys|tel|thu|tue|wed|wis|wyo|ariz|assn|bldg|` +
+		`blvd|bros|colo|conn|corp|intl|kans|mich|minn|mont|okla|penn|[Pp][p]?[t][ey][s]?|sept|tenn|tues|univ|wisc|bancorp|calif|` +
+		`thurs|[A]z|[L]a|[P]a|[A]rk|[D]el|[I]ll|[O]re|[T]ex|[M]ass|[M]iss|[W]ash|ph\.d|ed\.d)\.`
+	// counters keep it before a number.
+	counters = `(?:ca|no|op|pp|art|fig|nos|figs|prop)\.`
+	// starters are the words that begin a sentence behind an acronym.
+	starters = `(?:[A]|[A]bout|[A]ccording|[A]dditionally|[A]fter|[A]n|[A]s|[A]t|[B]ut|[E]arlier|[H]e|[H]er|[H]ere|[H]owever|` +
+		`[I]f|[I]n|[I]t|[L]ast|[M]any|[M]ore|[N]ow|[O]nce|[O]ne|[O]ther|[O]ur|[S]he|[S]ince|[S]o|[S]ome|[S]uch|[T]hat|[T]he|` +
+		`[T]heir|[T]hen|[T]here|[T]hese|[T]hey|[T]his|[W]e|[W]hat|[W]hen|[W]hile|[Y]et|[Y]ou)`
+	// sentence is what follows the end of one.
+	sentence = space + `+(?:` + starters + `|` + markup + `)` + space
 )
 
-// kinds of tokens
+// rules are the kinds of tokens. Of equally long matches the first counts.
 func rules() []rule {
 	return []rule{
-		// words cut in two
-		{pattern: "cannot", back: 3},
-		{pattern: "gonna|gotta|wanna", back: 2},
-		{pattern: "lemme|gimme", back: 2},
-		// words
+		// Addresses and tags
+		{pattern: `https?://` + web + `+\.` + web + `*` + webEnd},
+		{pattern: host + `(?:com|net|org|edu)(?:` + path + `)?`},
+		{pattern: `www\.` + host + `[A-Za-z]{2,4}(?:` + path + `)?`},
+		{pattern: `<?[A-Za-z0-9]` + mail + `*@` + mailLabel + `(?:\.` + mailLabel + `)*>?`},
+		{pattern: `@[A-Za-z_][A-Za-z0-9_]*|#(?:` + stemUnit + `|` + entity + `)+`},
+		{pattern: markup, emit: hard},
+
+		// Words
+		{pattern: `cannot`, back: 3},
+		{pattern: `gonna|gotta|lemme|gimme|wanna`, back: 2},
+		{pattern: `\x{ad}+`, emit: always("-")},
+		{pattern: `n` + anyQuote + `t|n&apos;t`, emit: plain},
+		{pattern: `[A-Za-z]+`, context: `n` + anyQuote + `t|n&apos;t`},
+		{pattern: `[A-Za-z]+`, context: apos + `(?:[DMSTdmst]|ll|re|ve)`},
 		{pattern: word, emit: plain},
-		{pattern: part + "(?:" + hyphen + part + ")+", emit: plain},
-		{pattern: part + "(?:-" + part + ")?(?:/" + part + "(?:-" + part + ")?)+", emit: plain},
-		{pattern: "[A-Za-z0-9][A-Za-z0-9.,\\x{ad}]*(?:-" + part + ")*-(?:[A-Za-z0-9\\x{ad}]+|" + acronym + ")", emit: plain},
-		{pattern: "[A-Z]+(?:(?:[+]|" + ampersand + ")[A-Z]+)+[s]?", emit: plain},
-		{pattern: letter + "+(?:[.!?]" + letter + "+)+", emit: plain},
-		{pattern: "[A-Za-z]+", context: "(?:" + apos + "(?:m|s|d|ll|re|ve)|n" + anyApos + "t)"},
-		{pattern: "[A-HJ-XZdlno]" + anyApos + letter + "{2,}"},
-		{pattern: "[A-Za-z]+[AEIOUYaeiouy]['\\x{92}\\x{2019}][AEIOUaeiou][A-Za-z]*"},
-		{pattern: "(?:o'o|e'er|li'l|ev'ry|c'est|c'mon|cap'n|nat'l|[djl]'|ol'|somethin'|dunkin'|nor'easter|s'mores|cont'd\\.?)"},
-		{pattern: "y['\\x{92}\\x{2019}]", context: letter},
-		{pattern: "'(?:em|n|till?|cause)|'n'|'[0-9]0s"},
-		{pattern: "'t", context: "is|was"},
-		{pattern: "'[0-9]{2}", context: "[ \\t\\n]"},
-		// numbers
-		{pattern: "[-+]?" + number, emit: plain},
-		{pattern: "[0-9]{1,4}[- \\x{a0}][0-9]{1,4}[/\\x{2044}][0-9]{1,4}", emit: fraction},
-		{pattern: "(?:\\([0-9]{2,3}\\)[ \\x{a0}]?|(?:[+]?[0-9]{2,4}[- \\x{a0}])?[0-9]{2,4}[- \\x{a0}])[0-9]{3,4}[- \\x{a0}]?[0-9]{3,5}", emit: fraction},
-		{pattern: "[+][0-9]{2,4}[- \\x{a0}][0-9]{3,4}[- \\x{a0}]?[0-9]{3,5}", emit: fraction},
-		{pattern: "[A-Z]*\\$"},
-		{pattern: "[\\x{80}\\x{a4}\\x{20a0}\\x{20ac}]", emit: constant("$")},
-		{pattern: "\\x{a3}", emit: constant("#")},
-		{pattern: "\\x{a2}", emit: constant("cents")},
-		{pattern: "\\x{bc}", emit: constant("1/4")},
-		{pattern: "\\x{bd}", emit: constant("1/2")},
-		{pattern: "\\x{be}", emit: constant("3/4")},
-		{pattern: "\\x{2153}", emit: constant("1/3")},
-		{pattern: "\\x{2154}", emit: constant("2/3")},
-		// acronyms
-		{pattern: acronym},
-		{pattern: acronym, context: spaces + "+(?:" + starter + spaces + "|" + markup + ")", split: true, back: 1},
-		{pattern: "[A-Za-z]\\."},
-		{pattern: "[A-Za-z]\\.", context: spaces + "+(?:" + starter + spaces + "|" + markup + ")", split: true},
-		{pattern: kept},
-		{pattern: ending, back: 1},
-		{pattern: ending, context: spaces + "?[^" + spaceSet + capitals + "]"},
-		{pattern: ending, context: spaces + "+" + markup, back: 1},
-		{pattern: numbered, context: spaces + "?" + digitUnit},
-		{pattern: word + "\\.", context: "[,;:\\x{3001}]", emit: plain},
-		{pattern: "c\\+\\+|[CcFf]#"},
-		// apostrophes
-		{pattern: "n" + apos + "t", emit: plain},
-		{pattern: apos + "(?:m|s|d|ll|re|ve)", emit: plain},
-		{pattern: apos + "(?:m|s|d|ll|re|ve)", context: "[^A-Za-z]", emit: plain},
-		{pattern: "'", context: "[A-Za-z][^ \\t\\n\\r\\x{a0}]", emit: constant("`")},
-		{pattern: apos, emit: plain},
-		{pattern: "[\\x{91}\\x{92}\\x{93}\\x{94}\\x{ab}\\x{bb}\\x{2018}\\x{2019}\\x{201b}\\x{201c}\\x{201d}\\x{2039}\\x{203a}]{1,2}", emit: quotes},
-		{pattern: "''"},
-		{pattern: "``?"},
-		{pattern: "\"|&quot;", emit: constant("''")},
-		{pattern: "\"|&quot;", context: "[A-Za-z0-9$]", emit: constant("``")},
-		// addresses
-		{pattern: "https?://" + webUnit + "+\\." + webUnit + "*" + lastUnit},
-		{pattern: "(?:" + hostUnit + "+\\.)+(?:com|net|org|edu)/" + pathUnit + "+" + lastUnit},
-		{pattern: "www\\.(?:" + hostUnit + "+\\.)+[A-Za-z]{2,4}/" + pathUnit + "+" + lastUnit},
-		{pattern: "<?[A-Za-z0-9]" + mailUnit + "*@" + mailLabel + "+(?:\\." + mailLabel + "+)*>?"},
-		{pattern: "@[A-Za-z_][A-Za-z0-9_]*"},
-		{pattern: "#" + letter + "+"},
-		// tags
-		{pattern: markup, emit: tag},
-		{pattern: "&lt;", emit: constant("<")},
-		{pattern: "&gt;", emit: constant(">")},
-		{pattern: "&amp;", emit: constant("&")},
-		{pattern: "&[mn]dash;", emit: constant("--")},
-		{pattern: "&#[0-9]+;"},
-		{pattern: "<<|>>|<|>|-+>"},
-		// faces
-		{pattern: "[<>]?[:;=][-o*']?[DPOpo)(\\][{|\\\\@]", context: "[^A-Za-z0-9]", emit: brackets},
-		{pattern: "[\\^x=~<>'\\-]_[\\^x=~<>'\\-]"},
-		{pattern: "\\(\\^_\\^\\)", emit: brackets},
-		// marks
-		{pattern: "[\\x{96}\\x{97}\\x{2013}-\\x{2015}]|-{2,4}", emit: constant("--")},
-		{pattern: "-|-{5,}"},
-		{pattern: "\\x{ad}", emit: constant("-")},
-		{pattern: "\\.{3,5}|(?:\\.[ \\x{a0}]){2,4}\\.|[\\x{85}\\x{2026}]", emit: constant("...")},
-		{pattern: "[.,:;]"},
-		{pattern: "[!?]+|_+|\\*+|(?:\\\\\\*)+|#+|@+|[\\x{201a}\\x{201e}\\x{201f}]+|[\\x{b2}\\x{b3}\\x{b9}\\x{2070}\\x{2074}-\\x{2079}]+|[\\x{2080}-\\x{2089}]+"},
-		{pattern: "\\(|\\)|\\[|\\]|\\{|\\}|\\(\\^_\\^\\)", emit: brackets},
-		{pattern: "-LRB-|-RRB-|-LCB-|-RCB-|-LSB-|-RSB-"},
+		{pattern: joined, emit: plain},
+		{pattern: `anti-|pro-|` + choice + `(?:\\?/` + choice + `){1,2}`},
+		{pattern: `[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+|s(?:&amp;|&)p-500|s(?:&amp;|&)ls`, emit: ampersands},
+		{pattern: `c\+\+|[CcFf]#`},
+
+		// Words with apostrophes
+		{pattern: apos + `[DMSdms]`, emit: plain},
+		{pattern: clitic, context: `[^A-Za-z]`, emit: plain},
+		{pattern: `[A-HJ-XZn]` + anyQuote + letterUnit + `{2,}`},
+		{pattern: letterUnit + `+[AEIOUYaeiouy]` + anyQuote + `[A-Zaeiou]` + letterUnit + `*`},
+		{pattern: `o'o|e'er|li'l|ev'ry|c'est|c'mon|cap'n|nat'l|[DJLdjl]'|ol'|somethin'|dunkin'|nor'easter|s'mores|cont'd\.?`},
+		{pattern: `y` + quote, context: letterUnit},
+		{pattern: quote + `(?:em|n|till?|cause)|` + quote + `n` + quote + `|` + quote + `[0-9]0s`},
+		{pattern: apos + `t`, context: `is|was`, emit: plain},
+		{pattern: quote + `[0-9]{2}`, context: space},
+
+		// Numbers
+		{pattern: `[-+]?` + number, emit: plain},
+		{pattern: `(?:[0-9]{1,4}[- \x{a0}])?[0-9]{1,4}(?:\\?/|\x{2044})[0-9]{1,4}`, emit: hard},
+		{pattern: `[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}`},
+		{pattern: `(?:\([0-9]{2,3}\)` + gap + `?|(?:[+]?[0-9]{2,4}[- \x{a0}])?[0-9]{2,4}[- \x{a0}]|[+][0-9]{2,4}[- \x{a0}])[0-9]{3,4}[- \x{a0}]?[0-9]{3,5}`, emit: hard},
+		{pattern: `[A-Z]*\$`},
+
+		// Abbreviations
+		{pattern: `(?:` + dotted + `(?:` + tail + `)*-)?` + acronym, emit: plain},
+		{pattern: `(?:` + dotted + `(?:` + tail + `)*-)?` + acronym, context: sentence, split: true, back: 1, emit: plain},
+		{pattern: `[A-Za-z]\.`},
+		{pattern: `[A-Za-z]\.`, context: sentence, split: true},
+		{pattern: titles},
+		{pattern: closers, back: 1},
+		{pattern: closers, context: `[^` + spaceSet + `][\x00-\x{ffff}]?|` + space + `[^` + spaceSet + capitals + `]`},
+		{pattern: closers, context: space + `+` + markup, back: 1},
+		{pattern: `(?:co|pt[ey])\.`, context: ` ltd`},
+		{pattern: counters, context: space + `?` + digitUnit},
+		{pattern: `(?:` + word + `|` + joined + `|` + compound + `|` + dotted + `(?:` + tail + `)+)\.`, context: `[,;:\x{3001}]`, emit: plain},
+
+		// Compounds
+		{pattern: compound},
+		{pattern: dotted + `(?:` + tail + `)+`, emit: plain},
+
+		// Quotation marks
+		{pattern: `'`, context: `[A-Za-z][^ \t\n\r\x{a0}]`, emit: always("\x60")},
+		{pattern: `"|&quot;`, emit: closing},
+		{pattern: `"|&quot;`, context: `[A-Za-z0-9$]`, emit: opening},
+		{pattern: `''|` + apos, emit: plain},
+		{pattern: `[\x{60}\x{91}-\x{94}\x{ab}\x{bb}\x{2018}\x{2019}\x{201b}-\x{201d}\x{2039}\x{203a}]{1,2}`, emit: quotes},
+
+		// Faces
+		{pattern: `[<>]?[:;=][-o*']?[DPOpo)(\][{|\\@]`, context: `[^A-Za-z0-9]`, emit: round},
+		{pattern: `[\^x=~<>'\-]_[\^x=~<>'\-]`},
+		{pattern: `\([\^x=~<>'\-][._]?[\^x=~<>'\-]\)|\([\^x=~<>']-[\^x=~<>'\x{60}]\)`, emit: round},
+
+		// Marks and symbols
+		{pattern: `-(?:[Ll][Rr][Bb]|RRB|LCB|RCB|LSB|RSB)-`},
+		{pattern: `-|-{5,}`},
+		{pattern: `[\x{96}\x{97}\x{2013}-\x{2015}]|-{2,4}|&[MmNn]dash;`, emit: always("--")},
+		{pattern: `\.{3,5}|(?:\.` + gap + `){2,4}\.|[\x{85}\x{2026}]`, emit: always("...")},
+		{pattern: `[()\[\]{}]`, emit: brackets},
+		{pattern: `[.,:]|<<?|>>?|[!?]+|_+|\*+|(?:\\\*)+|#+|@+`},
+		{pattern: `[\x{201a}\x{201e}\x{201f}]+|[\x{b2}\x{b3}\x{b9}\x{2070}\x{2074}-\x{2079}]+|[\x{2080}-\x{2089}]+`},
+		{pattern: `[\x{80}\x{a4}\x{20a0}\x{20ac}]`, emit: always("$")},
+		{pattern: `\x{a3}`, emit: always("#")},
+		{pattern: `\x{a2}`, emit: always("cents")},
+		{pattern: `\x{bc}`, emit: always("1/4")},
+		{pattern: `\x{bd}`, emit: always("1/2")},
+		{pattern: `\x{be}`, emit: always("3/4")},
+		{pattern: `\x{2153}`, emit: always("1/3")},
+		{pattern: `\x{2154}`, emit: always("2/3")},
+		{pattern: `&lt;`, emit: always("<")},
+		{pattern: `&gt;`, emit: always(">")},
+		{pattern: `&amp;`, emit: always("&")},
+		{pattern: `&#[0-9]+;`},
 		{pattern: symbolUnit},
-		{pattern: "[ \\t\\x{a0}]+", drop: true},
-		{pattern: "&nbsp;", drop: true},
-		{pattern: "[\\x00-\\x{ffff}]", drop: true},
+
+		{pattern: `[ \t\x{a0}]+|&nbsp;`, drop: true},
+		{pattern: `[\x00-\x{ffff}]`, drop: true},
 	}
 }
 
-// plain writes quotes and entities as their ASCII characters.
-func plain(s string) string {
-	return strings.NewReplacer("\u0092", "'", "\u2019", "'", "&apos;", "'", "&amp;", "&", "\u00ad", "").Replace(s)
-}
+func always(s string) func(string) string { return func(string) string { return s } }
 
-func quotes(s string) string {
-	return strings.NewReplacer("\u0091", "`", "\u2018", "`", "\u201b", "`", "\u2039", "`", "\u0093", "``", "\u201c", "``", "\u00ab", "``",
-		"\u0092", "'", "\u2019", "'", "\u203a", "'", "\u0094", "''", "\u201d", "''", "\u00bb", "''").Replace(s)
-}
+func replace(pairs ...string) func(string) string { return strings.NewReplacer(pairs...).Replace }
 
-func brackets(s string) string {
-	return strings.NewReplacer("(", "-LRB-", ")", "-RRB-", "[", "-LSB-", "]", "-RSB-", "{", "-LCB-", "}", "-RCB-").Replace(s)
-}
-
-func tag(s string) string { return strings.ReplaceAll(s, " ", "\u00a0") }
-
-func fraction(s string) string {
-	return brackets(strings.NewReplacer(" ", "\u00a0", "\u2044", "/").Replace(s))
-}
+// What tokens are written as.
+var (
+	plain      = replace("\u0092", "'", "\u2019", "'", "&apos;", "'", "\u00ad", "")
+	ampersands = replace("&amp;", "&", "&AMP;", "&")
+	round      = replace("(", "-LRB-", ")", "-RRB-")
+	brackets   = replace("(", "-LRB-", ")", "-RRB-", "[", "-LSB-", "]", "-RSB-", "{", "-LCB-", "}", "-RCB-")
+	closing    = replace("\"", "''", "&quot;", "''")
+	opening    = replace("\"", "``", "&quot;", "``")
+	// hard keeps a token with spaces in one.
+	hard   = replace(" ", "\u00a0", "(", "-LRB-", ")", "-RRB-")
+	quotes = replace("\u0091", "`", "\u2018", "`", "\u201b", "`", "\u2039", "`", "\u0093", "``", "\u201c", "``", "\u00ab", "``",
+		"\u0092", "'", "\u2019", "'", "\u203a", "'", "\u0094", "''", "\u201d", "''", "\u00bb", "''")
+)

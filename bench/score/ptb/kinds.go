@@ -59,6 +59,7 @@ const (
 	webEnd    = `[^\t\n\f\r "()<>{|}!,\-.?]`
 	path      = `/[^\t\n\f\r "()<>|]+` + webEnd
 	host      = `(?:[^\t\n\f\r "$'(),\-./0-9:;<=>?@A-Z\[\\\]^_\x{60}{|}]+\.)+`
+	wwwHost   = `(?:[^\t\n\f\r "(),.<>{|}]*[^\t\n\f\r "(),.<>{|}!?]\.)+`
 	mail      = `[^\t\n\f\r "()<>{|}\x{a0}]`
 	mailLabel = `[^\t\n\f\r "()<>{|}\x{a0}.]+`
 
@@ -81,10 +82,12 @@ const (
 		`thurs|[A]z|[L]a|[P]a|[A]rk|[D]el|[I]ll|[O]re|[T]ex|[M]ass|[M]iss|[W]ash|ph\.d|ed\.d)\.`
 	// counters keep it before a number.
 	counters = `(?:ca|no|op|pp|art|fig|nos|figs|prop)\.`
+	// endings are those of files' names.
+	endings = `bat|bmp|c|class|cgi|cpp|dll|doc|docx|exe|gif|gz|h|html?|jar|java|jpe?g|mov|mp3|pdf|php|pl|png|ppt|ps|py|sql|tar|txt|wav|x|xml|zip`
 	// starters are the words that begin a sentence behind an acronym.
 	starters = `(?:[A]|[A]bout|[A]ccording|[A]dditionally|[A]fter|[A]n|[A]s|[A]t|[B]ut|[E]arlier|[H]e|[H]er|[H]ere|[H]owever|` +
 		`[I]f|[I]n|[I]t|[L]ast|[M]any|[M]ore|[N]ow|[O]nce|[O]ne|[O]ther|[O]ur|[S]he|[S]ince|[S]o|[S]ome|[S]uch|[T]hat|[T]he|` +
-		`[T]heir|[T]hen|[T]here|[T]hese|[T]hey|[T]his|[W]e|[W]hat|[W]hen|[W]hile|[Y]et|[Y]ou)`
+		`[T]heir|[T]hen|[T]here|[T]hese|[T]hey|[T]his|[W]e|[W]hat|[W]hen|[W]hile|[Y]et|[Y]ou|[M][rs]\.)`
 	// sentence is what follows the end of one.
 	sentence = space + `+(?:` + starters + `|` + markup + `)` + space
 )
@@ -95,7 +98,7 @@ func rules() []rule {
 		// Addresses and tags
 		{pattern: `https?://` + web + `+\.` + web + `*` + webEnd},
 		{pattern: host + `(?:com|net|org|edu)(?:` + path + `)?`},
-		{pattern: `www\.` + host + `[A-Za-z]{2,4}(?:` + path + `)?`},
+		{pattern: `www\.` + wwwHost + `[A-Za-z]{2,4}(?:` + path + `)?`},
 		{pattern: `<?[A-Za-z0-9]` + mail + `*@` + mailLabel + `(?:\.` + mailLabel + `)*>?`},
 		{pattern: `@[A-Za-z_][A-Za-z0-9_]*|#(?:` + stemUnit + `|` + entity + `)+`},
 		{pattern: markup, emit: hard},
@@ -107,6 +110,7 @@ func rules() []rule {
 		{pattern: `n` + anyQuote + `t|n&apos;t`, emit: plain},
 		{pattern: `[A-Za-z]+`, context: `n` + anyQuote + `t|n&apos;t`},
 		{pattern: `[A-Za-z]+`, context: apos + `(?:[DMSTdmst]|ll|re|ve)`},
+		{pattern: joined, context: apos + `(?:[DMSTdmst]|ll|re|ve)`},
 		{pattern: word, emit: plain},
 		{pattern: joined, emit: plain},
 		{pattern: `anti-|pro-|` + choice + `(?:\\?/` + choice + `){1,2}`},
@@ -140,9 +144,11 @@ func rules() []rule {
 		{pattern: closers, back: 1},
 		{pattern: closers, context: `[^` + spaceSet + `][\x00-\x{ffff}]?|` + space + `[^` + spaceSet + capitals + `]`},
 		{pattern: closers, context: space + `+` + markup, back: 1},
-		{pattern: `(?:co|pt[ey])\.`, context: ` ltd`},
+		{pattern: `(?:co|pte|pty)\.`, context: gap + `ltd`},
 		{pattern: counters, context: space + `?` + digitUnit},
 		{pattern: `(?:` + word + `|` + joined + `|` + compound + `|` + dotted + `(?:` + tail + `)+)\.`, context: `[,;:\x{3001}]`, emit: plain},
+
+		{pattern: mixUnit + `+(?:\.` + mixUnit + `+)*\.(?:` + endings + `)`, context: `[` + spaceSet + `!,.?]`},
 
 		// Compounds
 		{pattern: compound},

@@ -28,10 +28,10 @@ func sets() []string {
 const (
 	spaceSet = `\t-\r \x{85}\x{a0}\x{2000}-\x{200a}\x{2028}\x{2029}\x{3000}`
 	space    = `[` + spaceSet + `]`
-	quote    = `['\x{92}\x{2019}]`        // an apostrophe
-	anyQuote = `['\x{60}\x{92}\x{2019}]`  // and what stands for one inside of some words
-	apos     = `(?:` + quote + `|&apos;)` // and an entity for it
-	gap      = `[ \x{a0}]`                // inside of a token
+	apos     = `(?:['\x{92}\x{2019}]|&apos;)`
+	// What stands for an apostrophe inside of some words too.
+	anyApos = `(?:['\x{60}\x{91}\x{92}\x{2018}\x{2019}\x{201b}]|&apos;)`
+	gap     = `[ \x{a0}]` // inside of a token
 
 	// An entity of a letter is one of its word: caf&eacute;
 	entity = `&[AEIOUaeiou](?:acute|grave|uml);`
@@ -41,7 +41,7 @@ const (
 	// cat.dog, Yahoo!x
 	joined = stem + `(?:[.!?]` + stem + `)+`
 	// O'Brien's kind may be a part of a compound, C'mon's may not.
-	elided   = `[DLOdlo]` + anyQuote + `` + mixUnit + `{2,}`
+	elided   = `[DLOdlo]` + anyApos + mixUnit + `{2,}`
 	part     = `(?:` + mixUnit + `+|` + elided + `)`
 	compound = part + `(?:[-_\x{58a}\x{2010}\x{2011}]` + part + `)*`
 	acronym  = `[A-Za-z]\x{ad}?(?:\.[A-Za-z])+\.`
@@ -51,21 +51,21 @@ const (
 	choice = `[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}`
 	number = `(?:` + digitUnit + `+|` + digitUnit + `*(?:[.,:\x{ad}\x{66b}\x{66c}]` + digitUnit + `+)+)`
 
-	clitic = apos + `(?:[dms]|[DMS]|ll|re|ve)`
+	clitic = apos + `(?:d|m|[Ss]|ll|re|ve)`
 
 	// No token of the web holds what closes one in a text, and none ends with
 	// what ends a sentence.
 	web       = `[^\t\n\f\r "()<>{|}]`
 	webEnd    = `[^\t\n\f\r "()<>{|}!,\-.?]`
 	path      = `/[^\t\n\f\r "()<>|]+` + webEnd
-	host      = `(?:[^\t\n\f\r "$'(),\-./0-9:;<=>?@A-Z\[\\\]^_\x{60}{|}]+\.)+`
+	host      = `(?:[^\t\n\f\r !"$'(),\-./0-9:;<=>?@A-Z\[\\\]^_\x{60}{|}]+\.)+`
 	wwwHost   = `(?:[^\t\n\f\r "(),.<>{|}]*[^\t\n\f\r "(),.<>{|}!?]\.)+`
 	mail      = `[^\t\n\f\r "()<>{|}\x{a0}]`
 	mailLabel = `[^\t\n\f\r "()<>{|}\x{a0}.]+`
 
-	tagName = `[A-Za-z][A-Za-z0-9.:_/\-]*`
+	tagName = `[A-Za-z][A-Za-z0-9.:_\-]*`
 	markup  = `(?:<[!?][A-Za-z\-][^>\n\r]*>|</` + tagName + ` *>|<` + tagName +
-		`(?: +` + tagName + `(?: *= *(?:'[^']*'|"[^"]*"))?)* */?>)`
+		`(?: +` + tagName + `(?: *= *(?:'[^']*'|"[^"]*"))?)* */? *>)`
 )
 
 // Abbreviations, asked for among all words of one to four letters, those of the
@@ -107,26 +107,27 @@ func rules() []rule {
 		{pattern: `cannot`, back: 3},
 		{pattern: `gonna|gotta|lemme|gimme|wanna`, back: 2},
 		{pattern: `\x{ad}+`, emit: always("-")},
-		{pattern: `n` + anyQuote + `t|n&apos;t`, emit: plain},
-		{pattern: `[A-Za-z]+`, context: `n` + anyQuote + `t|n&apos;t`},
-		{pattern: `[A-Za-z]+`, context: apos + `(?:[DMSTdmst]|ll|re|ve)`},
-		{pattern: joined, context: apos + `(?:[DMSTdmst]|ll|re|ve)`},
+		{pattern: `n` + anyApos + `t`, emit: plain},
+		{pattern: `[A-Za-z]+`, context: `n` + anyApos + `t`},
+		{pattern: `[A-Za-z]+`, context: clitic},
+		{pattern: joined, context: clitic},
 		{pattern: word, emit: plain},
 		{pattern: joined, emit: plain},
 		{pattern: `anti-|pro-|` + choice + `(?:\\?/` + choice + `){1,2}`},
-		{pattern: `[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+|s(?:&amp;|&)p-500|s(?:&amp;|&)ls`, emit: ampersands},
+		{pattern: `[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+|s(?:&amp;|&)p-500|s(?:&amp;|&)ls`, emit: ampersand},
 		{pattern: `c\+\+|[CcFf]#`},
 
 		// Words with apostrophes
 		{pattern: apos + `[DMSdms]`, emit: plain},
 		{pattern: clitic, context: `[^A-Za-z]`, emit: plain},
-		{pattern: `[A-HJ-XZn]` + anyQuote + letterUnit + `{2,}`},
-		{pattern: letterUnit + `+[AEIOUYaeiouy]` + anyQuote + `[A-Zaeiou]` + letterUnit + `*`},
-		{pattern: `o'o|e'er|li'l|ev'ry|c'est|c'mon|cap'n|nat'l|[DJLdjl]'|ol'|somethin'|dunkin'|nor'easter|s'mores|cont'd\.?`},
-		{pattern: `y` + quote, context: letterUnit},
-		{pattern: quote + `(?:em|n|till?|cause)|` + quote + `n` + quote + `|` + quote + `[0-9]0s`},
-		{pattern: apos + `t`, context: `is|was`, emit: plain},
-		{pattern: quote + `[0-9]{2}`, context: space},
+		{pattern: `[A-HJ-XZn]` + anyApos + letterUnit + `{2,}`},
+		{pattern: letterUnit + `+[AEIOUYaeiouy]` + anyApos + `[A-Zaeiou]` + letterUnit + `*`},
+		{pattern: `e'er|li'l|ev'ry|c'est|c'mon|cap'n|nat'l|nor'easter|s'mores|cont'd\.?`},
+		{pattern: `o` + anyApos + `o|(?:[DJLdjl]|ol|somethin|dunkin)` + apos},
+		{pattern: `y` + apos, context: letterUnit},
+		{pattern: apos + `(?:em|n|till?|cause|[0-9]0s)|` + apos + `n` + apos},
+		{pattern: `'t`, context: `is|was`},
+		{pattern: apos + `[0-9]{2}`, context: space},
 
 		// Numbers
 		{pattern: `[-+]?` + number, emit: plain},
@@ -156,13 +157,14 @@ func rules() []rule {
 
 		// Quotation marks
 		{pattern: `'`, context: `[A-Za-z][^ \t\n\r\x{a0}]`, emit: always("\x60")},
+		{pattern: apos + `(?:ll|re|ve)`, emit: plain},
 		{pattern: `"|&quot;`, emit: closing},
 		{pattern: `"|&quot;`, context: `[A-Za-z0-9$]`, emit: opening},
 		{pattern: `''|` + apos, emit: plain},
 		{pattern: `[\x{60}\x{91}-\x{94}\x{ab}\x{bb}\x{2018}\x{2019}\x{201b}-\x{201d}\x{2039}\x{203a}]{1,2}`, emit: quotes},
 
 		// Faces
-		{pattern: `[<>]?[:;=][-o*']?[DPOpo)(\][{|\\@]`, context: `[^A-Za-z0-9]`, emit: round},
+		{pattern: `[<>]?[:;=][-o*']?[DPOdp)(\][{|\\@]`, context: `[^A-Za-z0-9]`, emit: round},
 		{pattern: `[\^x=~<>'\-]_[\^x=~<>'\-]`},
 		{pattern: `\([\^x=~<>'\-][._]?[\^x=~<>'\-]\)|\([\^x=~<>']-[\^x=~<>'\x{60}]\)`, emit: round},
 
@@ -197,14 +199,21 @@ func always(s string) func(string) string { return func(string) string { return 
 
 func replace(pairs ...string) func(string) string { return strings.NewReplacer(pairs...).Replace }
 
+// ampersand takes the rest of &amp; away, in whichever case it is.
+func ampersand(s string) string {
+	for i := strings.IndexByte(s, ';'); i >= 0; i = strings.IndexByte(s, ';') {
+		s = s[:i-len("amp")] + s[i+1:]
+	}
+	return s
+}
+
 // What tokens are written as.
 var (
-	plain      = replace("\u0092", "'", "\u2019", "'", "&apos;", "'", "\u00ad", "")
-	ampersands = replace("&amp;", "&", "&AMP;", "&")
-	round      = replace("(", "-LRB-", ")", "-RRB-")
-	brackets   = replace("(", "-LRB-", ")", "-RRB-", "[", "-LSB-", "]", "-RSB-", "{", "-LCB-", "}", "-RCB-")
-	closing    = replace("\"", "''", "&quot;", "''")
-	opening    = replace("\"", "``", "&quot;", "``")
+	plain    = replace("\u0092", "'", "\u2019", "'", "&apos;", "'", "\u00ad", "", "\u0091", "`", "\u2018", "`", "\u201b", "`")
+	round    = replace("(", "-LRB-", ")", "-RRB-")
+	brackets = replace("(", "-LRB-", ")", "-RRB-", "[", "-LSB-", "]", "-RSB-", "{", "-LCB-", "}", "-RCB-")
+	closing  = replace("\"", "''", "&quot;", "''")
+	opening  = replace("\"", "``", "&quot;", "``")
 	// hard keeps a token with spaces in one.
 	hard   = replace(" ", "\u00a0", "(", "-LRB-", ")", "-RRB-")
 	quotes = replace("\u0091", "`", "\u2018", "`", "\u201b", "`", "\u2039", "`", "\u0093", "``", "\u201c", "``", "\u00ab", "``",

@@ -37,7 +37,7 @@ const (
 	entity = `&[AEIOUaeiou](?:acute|grave|uml);`
 	stem   = `(?:` + stemUnit + `|` + entity + `)(?:` + wordUnit + `|` + entity + `)*`
 	// A word that begins with a digit has no marks.
-	word = `(?:` + stem + `|(?:[0-9A-Za-z]|` + mixUnit + `|` + entity + `)+)`
+	word = `(?:` + stem + `|` + mixUnit + `+)`
 	// cat.dog, Yahoo!x
 	joined = stem + `(?:[.!?]` + stem + `)+`
 	// O'Brien's kind may be a part of a compound, C'mon's may not.
@@ -46,10 +46,11 @@ const (
 	compound = part + `(?:[-_\x{58a}\x{2010}\x{2011}]` + part + `)*`
 	acronym  = `[A-Za-z]\x{ad}?(?:\.[A-Za-z])+\.`
 	// Canada-U.S., S.-x
-	dotted = `[A-Za-z0-9][A-Za-z0-9.,\x{ad}]*`
-	tail   = `-(?:[A-Za-z0-9\x{ad}]+|` + acronym + `)`
-	choice = `[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}`
-	number = `(?:` + digitUnit + `+|` + digitUnit + `*(?:[.,:\x{ad}\x{66b}\x{66c}]` + digitUnit + `+)+)`
+	dotted   = `[A-Za-z0-9][A-Za-z0-9.,\x{ad}]*`
+	tail     = `-(?:[A-Za-z0-9\x{ad}]+|` + acronym + `)`
+	initials = `[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+`
+	choice   = `[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}`
+	number   = `(?:` + digitUnit + `+|` + digitUnit + `*(?:[.,:\x{ad}\x{66b}\x{66c}]` + digitUnit + `+)+)`
 
 	clitic = apos + `(?:d|m|[Ss]|ll|re|ve)`
 
@@ -99,22 +100,23 @@ func rules() []rule {
 		{pattern: `https?://` + web + `+\.` + web + `*` + webEnd},
 		{pattern: host + `(?:com|net|org|edu)(?:` + path + `)?`},
 		{pattern: `www\.` + wwwHost + `[A-Za-z]{2,4}(?:` + path + `)?`},
-		{pattern: `<?[A-Za-z0-9]` + mail + `*@` + mailLabel + `(?:\.` + mailLabel + `)*>?`},
+		{pattern: `(?:<|&lt;)?[A-Za-z0-9]` + mail + `*@` + mailLabel + `(?:\.` + mailLabel + `)*(?:>|&gt;)?`},
 		{pattern: `@[A-Za-z_][A-Za-z0-9_]*|#(?:` + stemUnit + `|` + entity + `)+`},
-		{pattern: markup, emit: hard},
+		{pattern: markup, emit: replace(" ", "\u00a0")},
 
 		// Words
 		{pattern: `cannot`, back: 3},
 		{pattern: `gonna|gotta|lemme|gimme|wanna`, back: 2},
 		{pattern: `\x{ad}+`, emit: always("-")},
 		{pattern: `n` + anyApos + `t`, emit: plain},
-		{pattern: `[A-Za-z]+`, context: `n` + anyApos + `t`},
+		{pattern: `[A-Za-z\x{ad}]+`, context: `n` + anyApos + `t`, emit: plain},
 		{pattern: `[A-Za-z]+`, context: clitic},
 		{pattern: joined, context: clitic},
 		{pattern: word, emit: plain},
+		{pattern: `\x{ad}?[A-Za-z](?:\.\x{ad}?[A-Za-z])+`},
 		{pattern: joined, emit: plain},
 		{pattern: `anti-|pro-|` + choice + `(?:\\?/` + choice + `){1,2}`},
-		{pattern: `[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+|s(?:&amp;|&)p-500|s(?:&amp;|&)ls`, emit: ampersand},
+		{pattern: initials + `|s(?:&amp;|&)p-500|s(?:&amp;|&)ls`, emit: ampersand},
 		{pattern: `c\+\+|[CcFf]#`},
 
 		// Words with apostrophes
@@ -131,14 +133,14 @@ func rules() []rule {
 
 		// Numbers
 		{pattern: `[-+]?` + number, emit: plain},
-		{pattern: `(?:[0-9]{1,4}[- \x{a0}])?[0-9]{1,4}(?:\\?/|\x{2044})[0-9]{1,4}`, emit: hard},
+		{pattern: `(?:[0-9]{1,4}[- \x{a0}])?[0-9]{1,4}(?:\\?/|\x{2044})[0-9]{1,4}|` + digitUnit + `{1,4}/` + digitUnit + `{1,4}`, emit: hard},
 		{pattern: `[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}`},
 		{pattern: `(?:\([0-9]{2,3}\)` + gap + `?|(?:[+]?[0-9]{2,4}[- \x{a0}])?[0-9]{2,4}[- \x{a0}]|[+][0-9]{2,4}[- \x{a0}])[0-9]{3,4}[- \x{a0}]?[0-9]{3,5}`, emit: hard},
 		{pattern: `[A-Z]*\$`},
 
 		// Abbreviations
 		{pattern: `(?:` + dotted + `(?:` + tail + `)*-)?` + acronym, emit: plain},
-		{pattern: `(?:` + dotted + `(?:` + tail + `)*-)?` + acronym, context: sentence, split: true, back: 1, emit: plain},
+		{pattern: `(?:canada|sino|korean|japan|eu|non)-u\.s\.|u\.s\.-u\.k\.|` + acronym, context: sentence, split: true, back: 1, emit: plain},
 		{pattern: `[A-Za-z]\.`},
 		{pattern: `[A-Za-z]\.`, context: sentence, split: true},
 		{pattern: titles},
@@ -147,7 +149,7 @@ func rules() []rule {
 		{pattern: closers, context: space + `+` + markup, back: 1},
 		{pattern: `(?:co|pte|pty)\.`, context: gap + `ltd`},
 		{pattern: counters, context: space + `?` + digitUnit},
-		{pattern: `(?:` + word + `|` + joined + `|` + compound + `|` + dotted + `(?:` + tail + `)+)\.`, context: `[,;:\x{3001}]`, emit: plain},
+		{pattern: `(?:` + word + `|` + joined + `|` + compound + `|` + initials + `|` + dotted + `(?:` + tail + `)+)\.`, context: `[,;:\x{3001}]`, emit: plain},
 
 		{pattern: mixUnit + `+(?:\.` + mixUnit + `+)*\.(?:` + endings + `)`, context: `[` + spaceSet + `!,.?]`},
 

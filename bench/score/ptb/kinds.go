@@ -52,6 +52,13 @@ const (
 	choice   = `[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}`
 	number   = `(?:` + digitUnit + `+|` + digitUnit + `*(?:[.,:\x{ad}\x{66b}\x{66c}]` + digitUnit + `+)+)`
 
+	// (510) 555-1234, +44 20 7946 0958
+	phone = `(?:\([0-9]{2,3}\)` + gap + `?|(?:[+]?[0-9]{2,4}[- \x{a0}])?[0-9]{2,4}[- \x{a0}]|[+][0-9]{2,4}[- \x{a0}])` +
+		`[0-9]{3,4}[- \x{a0}]?[0-9]{3,5}`
+
+	// Before a comma any word keeps its period.
+	stopped = `(?:` + word + `|` + joined + `|` + compound + `|` + initials + `|` + dotted + `(?:` + tail + `)+)\.`
+
 	clitic = apos + `(?:d|m|[Ss]|ll|re|ve)`
 
 	// No token of the web holds what closes one in a text, and none ends with
@@ -84,17 +91,28 @@ const (
 	// counters keep it before a number.
 	counters = `(?:ca|no|op|pp|art|fig|nos|figs|prop)\.`
 	// endings are those of files' names.
-	endings = `bat|bmp|c|class|cgi|cpp|dll|doc|docx|exe|gif|gz|h|html?|jar|java|jpe?g|mov|mp3|pdf|php|pl|png|ppt|ps|py|sql|tar|txt|wav|x|xml|zip`
+	endings = `bat|bmp|c|class|cgi|cpp|dll|doc|docx|exe|gif|gz|h|html?|jar|java|jpe?g|mov|mp3|pdf|php|pl|png|ppt|ps|py|` +
+		`sql|tar|txt|wav|x|xml|zip`
 	// starters are the words that begin a sentence behind an acronym.
 	starters = `(?:[A]|[A]bout|[A]ccording|[A]dditionally|[A]fter|[A]n|[A]s|[A]t|[B]ut|[E]arlier|[H]e|[H]er|[H]ere|[H]owever|` +
 		`[I]f|[I]n|[I]t|[L]ast|[M]any|[M]ore|[N]ow|[O]nce|[O]ne|[O]ther|[O]ur|[S]he|[S]ince|[S]o|[S]ome|[S]uch|[T]hat|[T]he|` +
 		`[T]heir|[T]hen|[T]here|[T]hese|[T]hey|[T]his|[W]e|[W]hat|[W]hen|[W]hile|[Y]et|[Y]ou|[M][rs]\.)`
-	// sentence is what follows the end of one.
+	// sentence is how the next one begins.
 	sentence = space + `+(?:` + starters + `|` + markup + `)` + space
 )
 
 // rules are the kinds of tokens. Of equally long matches the first counts.
 func rules() []rule {
+	// What tokens are written as.
+	plain := replace("\u0092", "'", "\u2019", "'", "&apos;", "'", "\u00ad", "", "\u0091", "`", "\u2018", "`", "\u201b", "`")
+	round := replace("(", "-LRB-", ")", "-RRB-")
+	brackets := replace("(", "-LRB-", ")", "-RRB-", "[", "-LSB-", "]", "-RSB-", "{", "-LCB-", "}", "-RCB-")
+	closing := replace("\"", "''", "&quot;", "''")
+	opening := replace("\"", "``", "&quot;", "``")
+	// hard keeps a token with spaces in one.
+	hard := replace(" ", "\u00a0", "(", "-LRB-", ")", "-RRB-")
+	quotes := replace("\u0091", "`", "\u2018", "`", "\u201b", "`", "\u2039", "`", "\u0093", "``", "\u201c", "``", "\u00ab", "``",
+		"\u0092", "'", "\u2019", "'", "\u203a", "'", "\u0094", "''", "\u201d", "''", "\u00bb", "''")
 	return []rule{
 		// Addresses and tags
 		{pattern: `https?://` + web + `+\.` + web + `*` + webEnd},
@@ -135,7 +153,7 @@ func rules() []rule {
 		{pattern: `[-+]?` + number, emit: plain},
 		{pattern: `(?:[0-9]{1,4}[- \x{a0}])?[0-9]{1,4}(?:\\?/|\x{2044})[0-9]{1,4}|` + digitUnit + `{1,4}/` + digitUnit + `{1,4}`, emit: hard},
 		{pattern: `[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}`},
-		{pattern: `(?:\([0-9]{2,3}\)` + gap + `?|(?:[+]?[0-9]{2,4}[- \x{a0}])?[0-9]{2,4}[- \x{a0}]|[+][0-9]{2,4}[- \x{a0}])[0-9]{3,4}[- \x{a0}]?[0-9]{3,5}`, emit: hard},
+		{pattern: phone, emit: hard},
 		{pattern: `[A-Z]*\$`},
 
 		// Abbreviations
@@ -149,7 +167,7 @@ func rules() []rule {
 		{pattern: closers, context: space + `+` + markup, back: 1},
 		{pattern: `(?:co|pte|pty)\.`, context: gap + `ltd`},
 		{pattern: counters, context: space + `?` + digitUnit},
-		{pattern: `(?:` + word + `|` + joined + `|` + compound + `|` + initials + `|` + dotted + `(?:` + tail + `)+)\.`, context: `[,;:\x{3001}]`, emit: plain},
+		{pattern: stopped, context: `[,;:\x{3001}]`, emit: plain},
 
 		{pattern: mixUnit + `+(?:\.` + mixUnit + `+)*\.(?:` + endings + `)`, context: `[` + spaceSet + `!,.?]`},
 
@@ -208,16 +226,3 @@ func ampersand(s string) string {
 	}
 	return s
 }
-
-// What tokens are written as.
-var (
-	plain    = replace("\u0092", "'", "\u2019", "'", "&apos;", "'", "\u00ad", "", "\u0091", "`", "\u2018", "`", "\u201b", "`")
-	round    = replace("(", "-LRB-", ")", "-RRB-")
-	brackets = replace("(", "-LRB-", ")", "-RRB-", "[", "-LSB-", "]", "-RSB-", "{", "-LCB-", "}", "-RCB-")
-	closing  = replace("\"", "''", "&quot;", "''")
-	opening  = replace("\"", "``", "&quot;", "``")
-	// hard keeps a token with spaces in one.
-	hard   = replace(" ", "\u00a0", "(", "-LRB-", ")", "-RRB-")
-	quotes = replace("\u0091", "`", "\u2018", "`", "\u201b", "`", "\u2039", "`", "\u0093", "``", "\u201c", "``", "\u00ab", "``",
-		"\u0092", "'", "\u2019", "'", "\u203a", "'", "\u0094", "''", "\u201d", "''", "\u00bb", "''")
-)

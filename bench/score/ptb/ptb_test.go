@@ -11,7 +11,7 @@ import (
 )
 
 // TestReference holds tokens against CoreNLP 3.4.1's (testdata/reference.py): of lines
-// made to break a tokenizer, and of each abbreviation that the rules name.
+// made to break a tokenizer, and of each abbreviation that the kinds name.
 func TestReference(t *testing.T) {
 	for file, least := range map[string]int{"tokens": 15000, "abbreviations": 1500} {
 		f, err := os.Open("../testdata/" + file + ".json.gz")

@@ -77,6 +77,12 @@ func (d *Denoising) Join(of Batch) error {
 	if of.Mask != nil && of.Init == nil {
 		return fmt.Errorf("diffusion: a mask is for an init image")
 	}
+	if of.Mask != nil && len(of.Mask) != p.h*p.w {
+		return fmt.Errorf("diffusion: a mask of %d latents for %d x %d", len(of.Mask), p.h, p.w)
+	}
+	if p.o.Fill != FillOriginal && of.Mask == nil {
+		return fmt.Errorf("diffusion: a fill is for a mask")
+	}
 	d.changed()
 	b := &batch{Batch: of, run: p.schedule.Begin()}
 	ids, weights := of.IDs, of.Weights
@@ -127,8 +133,10 @@ func (d *Denoising) start(b *batch) {
 		return
 	}
 	// The image's latents are drawn before the noise, as in diffusers.
-	image := s.PutAs(engine.F32, b.Init.sample(d.normal(b), p.p.VAE.Geometry().Scale))
-	noise := s.PutAs(engine.F32, d.normal(b))
+	latents := b.Init.sample(d.normal(b), p.p.VAE.Geometry().Scale)
+	normal := d.normal(b)
+	b.Mask.fill(p.o.Fill, latents, normal)
+	image, noise := s.PutAs(engine.F32, latents), s.PutAs(engine.F32, normal)
 	if b.Mask == nil {
 		b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)
 		s.Free(image, noise)
@@ -136,7 +144,7 @@ func (d *Denoising) start(b *batch) {
 	}
 	// diffusers' inpainting starts as noise alone at full strength, and draws the masked
 	// image's latents, which only a net with more channels looks at.
-	if p.o.Strength == 1 {
+	if p.o.Strength == 1 && p.o.Fill == FillOriginal {
 		b.x = elementwise.Mix(s, p.schedule.InitSigma(), noise, 0, noise)
 	} else {
 		b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)

@@ -12,11 +12,13 @@ import (
 	stdpng "image/png"
 	"io"
 	"log"
+	"maps"
 	"math"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,8 +28,10 @@ import (
 	"parley/cmd/serve/work"
 	"parley/engine"
 	"parley/engine/host"
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/pixels"
+	"parley/nets/pixels/inpaint"
 	"parley/nets/pixels/parameters"
 	"parley/nets/rerank"
 	"parley/weights/mini"
@@ -427,11 +431,20 @@ func TestMasks(t *testing.T) {
 		t.Fatalf("%d %s", code, text)
 	}
 	holds(t, "edits", a.Data[0].B64, above)
-	var grey bytes.Buffer
-	if err := halves(m.W, m.H, true).EncodePNG(&grey); err != nil {
-		t.Fatal(err)
+	grey := pngOf(t, halves(m.W, m.H, true))
+	// AUTOMATIC1111's keep what is not drawn anew as it was, to the byte.
+	beside := func(drawn *pixels.Image, white bool) *pixels.Image {
+		out := &pixels.Image{W: m.W, H: m.H, Pix: slices.Clone(m.Pix)}
+		for i, v := range halves(m.W, m.H, white).Pix {
+			if v == 255 {
+				out.Pix[i] = drawn.Pix[i]
+			}
+		}
+		return out
 	}
+	above, below = beside(above, true), beside(below, false)
 	in64 := base64.StdEncoding.EncodeToString
+	black := pngOf(t, pixels.New(m.W, m.H, color.RGBA{}))
 	body := func(more object) object {
 		b := object{"prompt": "a cat", "seed": 5, "steps": 3, "denoising_strength": 0.7, "init_images": []string{in64(png)},
 			"mask_blur": 0, "inpainting_fill": 1, "inpaint_full_res": false, "inpaint_full_res_padding": 32}
@@ -444,7 +457,7 @@ func TestMasks(t *testing.T) {
 		mask   []byte
 		invert int
 		want   *pixels.Image
-	}{"white": {grey.Bytes(), 0, above}, "black": {grey.Bytes(), 1, below}, "opaque": {clear, 0, below}, "transparent": {clear, 1, above}} {
+	}{"white": {grey, 0, above}, "black": {grey, 1, below}, "opaque": {clear, 0, below}, "transparent": {clear, 1, above}} {
 		var a struct{ Images []string }
 		w.get(t, "/sdapi/v1/img2img", body(object{"mask": in64(c.mask), "inpainting_mask_invert": c.invert}), &a)
 		if len(a.Images) != 1 {
@@ -453,11 +466,14 @@ func TestMasks(t *testing.T) {
 		holds(t, name, a.Images[0], c.want)
 	}
 	for want, more := range map[string]object{
-		"mask_blur: 4 is not done here, but [0]":       {"mask_blur": 4},
-		"mask_blur_x: 4 is not done here":              {"mask_blur_x": 4},
-		"inpainting_fill: 0 is not done here, but [1]": {"inpainting_fill": 0},
-		"inpaint_full_res: true is not done here":      {"inpaint_full_res": true},
-		"mask_round: false is not done here, but [1]":  {"mask_round": false},
+		"mask_blur: 257: want 0 to 256":                {"mask_blur": 257},
+		"mask_blur: -1: want 0":                        {"mask_blur": nil, "mask_blur_x": -1},
+		"inpainting_fill: 4: want 0 to 3":              {"inpainting_fill": 4},
+		"inpaint_full_res: 2: want true or false":      {"inpaint_full_res": 2},
+		"inpaint_full_res_padding: -1: want 0":         {"inpaint_full_res_padding": -1},
+		"mask_round: false is not done here":           {"mask_round": false},
+		"resize_mode: 3 is not done here":              {"resize_mode": 3},
+		"mask: nothing of it is white":                 {"mask": in64(black)},
 		"inpainting_mask_invert: 2: want 0 or 1":       {"inpainting_mask_invert": 2},
 		"latent_mask: there is no such parameter here": {"latent_mask": in64(clear)},
 		"mask: this is no base64":                      {"mask": "#"},
@@ -478,6 +494,98 @@ func TestMasks(t *testing.T) {
 	// Without a mask, they say nothing.
 	if code, text := w.ask(t, "/sdapi/v1/img2img", body(object{"mask_blur": 4, "inpainting_fill": 0, "inpaint_full_res": true})); code != 200 {
 		t.Errorf("no mask: %d %s", code, text)
+	}
+}
+
+// pngOf is a picture's file.
+func pngOf(t *testing.T, m *pixels.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := m.EncodePNG(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestWebMasks: without more, AUTOMATIC1111's mask has soft edges and is filled with its
+// surroundings, and the masked part alone is drawn; each parameter does what it says.
+func TestWebMasks(t *testing.T) {
+	w := newWorld(t, nil)
+	_, m := scene(t, 7)
+	m, err := inpaint.Resize(t.Context(), m, 90, 70, inpaint.Stretch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask := pixels.New(90, 70, color.RGBA{})
+	for y := 20; y < 40; y++ {
+		for x := 30; x < 45; x++ {
+			copy(mask.Pix[3*(90*y+x):], []uint8{255, 255, 255})
+		}
+	}
+	in64 := base64.StdEncoding.EncodeToString
+	defaults := inpaint.Options{W: 32, H: 40, Latent: w.m.SD.VAE.Factor, BlurX: 4, BlurY: 4, Fill: true, OnlyMasked: true}
+	seen := map[string]string{}
+	for name, c := range map[string]struct {
+		body   object
+		change func(*inpaint.Options)
+		fill   diffusion.Fill
+	}{
+		"defaults": {},
+		"webuiapi": {body: object{"mask_blur": 4, "inpainting_fill": 0, "inpaint_full_res": true, "inpaint_full_res_padding": 0,
+			"resize_mode": 0}},
+		"padding":   {object{"inpaint_full_res_padding": 9}, func(o *inpaint.Options) { o.Padding = 9 }, ""},
+		"blur":      {object{"mask_blur": 1.5}, func(o *inpaint.Options) { o.BlurX, o.BlurY = 1.5, 1.5 }, ""},
+		"blur of x": {object{"mask_blur_x": 0}, func(o *inpaint.Options) { o.BlurX = 0 }, ""},
+		"blur of y": {object{"mask_blur_y": 0}, func(o *inpaint.Options) { o.BlurY = 0 }, ""},
+		"both":      {object{"mask_blur": 2, "mask_blur_y": 9}, func(o *inpaint.Options) { o.BlurX, o.BlurY = 2, 2 }, ""},
+		"original":  {object{"inpainting_fill": 1}, func(o *inpaint.Options) { o.Fill = false }, ""},
+		"noise":     {object{"inpainting_fill": 2}, func(o *inpaint.Options) { o.Fill = false }, diffusion.FillNoise},
+		"nothing":   {object{"inpainting_fill": 3}, func(o *inpaint.Options) { o.Fill = false }, diffusion.FillNothing},
+		"whole":     {object{"inpaint_full_res": false}, func(o *inpaint.Options) { o.OnlyMasked = false }, ""},
+		"cut": {object{"inpaint_full_res": 0, "resize_mode": 1}, func(o *inpaint.Options) {
+			o.OnlyMasked, o.Fit = false, inpaint.Crop
+		}, ""},
+		"edges": {object{"inpaint_full_res": 0, "resize_mode": 2}, func(o *inpaint.Options) {
+			o.OnlyMasked, o.Fit = false, inpaint.Pad
+		}, ""},
+	} {
+		o := defaults
+		if c.change != nil {
+			c.change(&o)
+		}
+		p, err := inpaint.Prepare(t.Context(), m, mask, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := p.Finish(t.Context(), w.drawn(t, "a cat", 5, func(d *models.DrawOptions) {
+			d.Init, d.Mask, d.Strength, d.Width, d.Height, d.Fill, d.Chunks = p.Init, p.Mask, 0.7, 32, 40, c.fill, true
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := object{"prompt": "a cat", "seed": 5, "steps": 3, "denoising_strength": 0.7, "width": 32, "height": 40,
+			"init_images": []string{in64(pngOf(t, m))}, "mask": in64(pngOf(t, mask))}
+		maps.Copy(body, c.body)
+		var a struct{ Images []string }
+		w.get(t, "/sdapi/v1/img2img", body, &a)
+		holds(t, name, a.Images[0], want)
+		if other, ok := seen[string(want.Pix)]; ok && name != "webuiapi" && other != "webuiapi" {
+			t.Errorf("%s is as %s", name, other)
+		}
+		seen[string(want.Pix)] = name
+	}
+	// A picture without a mask takes another shape as it is told.
+	for mode, fit := range []inpaint.Fit{inpaint.Stretch, inpaint.Crop, inpaint.Pad} {
+		init, err := inpaint.Resize(t.Context(), m, 32, 40, fit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a struct{ Images []string }
+		w.get(t, "/sdapi/v1/img2img", object{"prompt": "a cat", "seed": 5, "steps": 3, "denoising_strength": 0.7, "width": 32, "height": 40,
+			"init_images": []string{in64(pngOf(t, m))}, "resize_mode": mode}, &a)
+		holds(t, fmt.Sprint("resize_mode ", mode), a.Images[0], w.drawn(t, "a cat", 5, func(d *models.DrawOptions) {
+			d.Init, d.Strength, d.Width, d.Height, d.Chunks = init, 0.7, 32, 40, true
+		}))
 	}
 }
 
@@ -653,7 +761,7 @@ func TestWebUI(t *testing.T) {
 		"width and height have to be multiples":         {"width": 65},
 		"batch_size and n_iter: want 1 to 4":            {"n_iter": 0},
 		"s_churn: 0.5 is not done here":                 {"s_churn": 0.5},
-		"resize_mode: 1 is not done here":               {"resize_mode": 1},
+		"resize_mode: is for img2img":                   {"resize_mode": 1},
 		"clip_skip: 2, and override_settings":           {"clip_skip": 2, "override_settings": object{"CLIP_stop_at_last_layers": 1}},
 		"batch_size times n_iter: 8: want 1 to 4":       {"n_iter": 4},
 	} {

@@ -29,9 +29,7 @@ func (p *Plan) EncodeMask(run engine.Run, m pixels.Picture) (Mask, error) {
 	mask := make(Mask, p.h*p.w)
 	for i := range mask {
 		at := 3 * (i/p.w*factor*p.o.Width + i%p.w*factor)
-		// Pillow's grey.
-		grey := (19595*int(rgb[at]) + 38470*int(rgb[at+1]) + 7471*int(rgb[at+2]) + 1<<15) >> 16
-		mask[i] = grey > 127
+		mask[i] = pixels.Grey(rgb[at:at+3]) > 127
 	}
 	return mask, nil
 }

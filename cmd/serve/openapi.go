@@ -2,6 +2,7 @@ package serve
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
 	"strings"
@@ -15,6 +16,7 @@ type operation struct {
 	form                  []string // fields of a form; those that begin with @ are files
 	mime                  string   // of an answer that is no JSON
 	events                bool     // with "stream" the answer is a stream of events
+	async                 bool     // with "Prefer: respond-async" it is a job
 }
 
 // operations are all routes but the page's. What AUTOMATIC1111's clients read of the many
@@ -25,19 +27,22 @@ func operations() []operation {
 		formFields...)
 	list := []operation{
 		{pattern: "GET /v1/models", tag: "OpenAI", summary: "The models that are loaded"},
-		{pattern: "POST /v1/images/generations", tag: "OpenAI", summary: "Draw a text", body: generation{}, events: true},
-		{pattern: "POST /v1/images/edits", tag: "OpenAI", summary: "Draw a text from a picture on", form: generationForm, events: true},
+		{pattern: "POST /v1/images/generations", tag: "OpenAI", summary: "Draw a text", body: generation{}, events: true, async: true},
+		{pattern: "POST /v1/images/edits", tag: "OpenAI", summary: "Draw a text from a picture on", form: generationForm,
+			events: true, async: true},
 		{pattern: "POST /v1/images/variations", tag: "OpenAI", summary: "Draw what BLIP says of a picture, from the picture on",
-			form: append([]string{"@image"}, formFields...)},
-		{pattern: "POST /v1/embeddings", tag: "OpenAI", summary: "CLIP's embeddings of texts and pictures", body: embeddingsRequest{}},
+			form: append([]string{"@image"}, formFields...), async: true},
+		{pattern: "POST /v1/embeddings", tag: "OpenAI", summary: "CLIP's embeddings of texts and pictures", body: embeddingsRequest{},
+			async: true},
 		{pattern: "GET /v1/files/{name}", tag: "OpenAI", summary: "A picture of an answer, for an hour", mime: "image/png"},
-		{pattern: "POST /v1/caption", tag: "Parley", summary: "Describe a picture", body: captionRequest{}},
-		{pattern: "POST /v1/score", tag: "Parley", summary: "Cosines of pictures and texts, a row for each picture", body: scoreRequest{}},
+		{pattern: "POST /v1/caption", tag: "Parley", summary: "Describe a picture", body: captionRequest{}, async: true},
+		{pattern: "POST /v1/score", tag: "Parley", summary: "Cosines of pictures and texts, a row for each picture", body: scoreRequest{},
+			async: true},
 		{pattern: "POST /v1/reconstruct", tag: "Parley", summary: "Let captions and drawings choose each other", body: reconstruction{},
-			events: true},
-		{pattern: "GET /v1/jobs", tag: "Parley", summary: "The reconstructions that are kept, the newest first"},
-		{pattern: "GET /v1/jobs/{id}", tag: "Parley", summary: "A reconstruction and its result"},
-		{pattern: "DELETE /v1/jobs/{id}", tag: "Parley", summary: "Cancel a reconstruction"},
+			events: true, async: true},
+		{pattern: "GET /v1/jobs", tag: "Parley", summary: "The jobs that are kept, the newest first"},
+		{pattern: "GET /v1/jobs/{id}", tag: "Parley", summary: "A job and its result"},
+		{pattern: "DELETE /v1/jobs/{id}", tag: "Parley", summary: "Cancel a job"},
 		{pattern: "POST /sdapi/v1/txt2img", tag: "AUTOMATIC1111", summary: "Draw a text", body: webRequest{}},
 		{pattern: "POST /sdapi/v1/img2img", tag: "AUTOMATIC1111", summary: "Draw a text from a picture on", body: webRequest{}},
 		{pattern: "POST /sdapi/v1/interrogate", tag: "AUTOMATIC1111", summary: "Describe a picture", body: text{}},
@@ -107,6 +112,12 @@ func description(version string) object {
 					"schema": object{"type": "string"}})
 			}
 		}
+		if o.async {
+			parameters = append(parameters, object{"name": "Prefer", "in": "header", "schema": object{"type": "string"},
+				"description": "respond-async answers at once with a job"})
+			op["responses"].(object)["202"] = object{"description": "A job that runs, with its address", "headers": object{"Location": object{
+				"schema": object{"type": "string"}}}, "content": object{"application/json": object{"schema": object{}}}}
+		}
 		if parameters != nil {
 			op["parameters"] = parameters
 		}
@@ -171,6 +182,10 @@ func schema(t reflect.Type) object {
 		fields := object{}
 		for i := range t.NumField() {
 			f := t.Field(i)
+			if f.Anonymous {
+				maps.Copy(fields, schema(f.Type)["properties"].(object))
+				continue
+			}
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			fields[name] = schema(f.Type)
 		}

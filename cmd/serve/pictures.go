@@ -64,8 +64,11 @@ func opaque(m *pixels.Image) bool {
 	return !slices.ContainsFunc(m.Pix, func(v uint8) bool { return v != 255 })
 }
 
-// invert turns white into black.
+// invert turns white into black; of nil, nothing.
 func invert(m *pixels.Image) {
+	if m == nil {
+		return
+	}
 	for i, v := range m.Pix {
 		m.Pix[i] = 255 - v
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -18,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -362,6 +364,7 @@ func TestEdits(t *testing.T) {
 		"image: 0 pictures":                func(_ map[string]string, f map[string][]byte) { delete(f, "image") },
 		"nose: there is no such parameter": func(v map[string]string, _ map[string][]byte) { v["nose"] = "1" },
 		"a number is wanted":               func(v map[string]string, _ map[string][]byte) { v["n"] = "many" },
+		"strength 0.1 of 1 steps leaves":   func(v map[string]string, _ map[string][]byte) { v["strength"] = "0.1" },
 		"strength: 2: want more than 0":    func(v map[string]string, _ map[string][]byte) { v["strength"] = "2" },
 		"prompt: is needed":                func(v map[string]string, _ map[string][]byte) { delete(v, "prompt") },
 		"image: ":                          func(_ map[string]string, f map[string][]byte) { f["image"] = []byte("no picture") },
@@ -431,6 +434,27 @@ func TestMasks(t *testing.T) {
 		t.Fatalf("%d %s", code, text)
 	}
 	holds(t, "edits", a.Data[0].B64, above)
+	// Without a mask, what is transparent of the picture is drawn anew.
+	part := m.Go()
+	for i := range len(part.Pix) / 8 {
+		part.Pix[4*i+3] = 0
+	}
+	var file bytes.Buffer
+	if err := stdpng.Encode(&file, part); err != nil {
+		t.Fatal(err)
+	}
+	read, err := pixels.Decode(bytes.NewReader(file.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, text = w.form(t, "/v1/images/edits", map[string]string{"prompt": "a cat", "seed": "5", "steps": "3", "strength": "0.7",
+		"response_format": "b64_json"}, map[string][]byte{"image": file.Bytes()})
+	if err := json.Unmarshal([]byte(text), &a); code != 200 || err != nil {
+		t.Fatalf("%d %s", code, text)
+	}
+	holds(t, "edits of a transparent picture", a.Data[0].B64, w.drawn(t, "a cat", 5, func(o *models.DrawOptions) {
+		o.Init, o.Mask, o.Strength = read, halves(m.W, m.H, true), 0.7
+	}))
 	grey := pngOf(t, halves(m.W, m.H, true))
 	// AUTOMATIC1111's keep what is not drawn anew as it was, to the byte.
 	beside := func(drawn *pixels.Image, white bool) *pixels.Image {
@@ -1040,6 +1064,109 @@ func TestStopping(t *testing.T) {
 	}
 	if code, text := w.ask(t, "/v1/embeddings", object{"input": "a"}); code != http.StatusServiceUnavailable {
 		t.Errorf("%d %s", code, text)
+	}
+}
+
+// TestAsync: with "Prefer: respond-async" a request is a job, whose result is the answer
+// that it has else; a wrong one is refused at once.
+func TestAsync(t *testing.T) {
+	w := newWorld(t, nil)
+	png, _ := scene(t, 7)
+	in64 := base64.StdEncoding.EncodeToString(png)
+	post := func(path string, body any, async bool) (*http.Response, string) {
+		t.Helper()
+		data, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequest(http.MethodPost, w.URL+path, bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if async {
+			req.Header.Set("Prefer", "handling=lenient, Respond-Async; wait=1")
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, string(text)
+	}
+	until := func(at string) (j jobs.Job) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); j.Ended == nil; time.Sleep(5 * time.Millisecond) {
+			if w.get(t, at, nil, &j); time.Now().After(deadline) {
+				t.Fatalf("%s is %s", at, j.State)
+			}
+		}
+		return j
+	}
+	list := func(v any) []any { l, _ := v.([]any); return l }
+	for path, c := range map[string]struct {
+		kind, title, chosen string
+		body, wrong         object
+	}{
+		"/v1/caption": {"caption", "image", "*", object{"image": in64}, object{"image": "#"}},
+		"/v1/score": {"score", "1 pictures, 2 texts", "", object{"images": []string{in64}, "texts": []string{"a cat", "a dog"}},
+			object{"images": []string{in64}}},
+		"/v1/embeddings": {"embed", "1 inputs", "", object{"input": "a cat"}, object{"input": ""}},
+		"/v1/images/generations": {"draw", "a cat", "", object{"prompt": "a cat", "seed": 3, "steps": 1, "n": 2},
+			object{"prompt": "a", "stream": true}},
+		"/v1/reconstruct": {"reconstruct", "a cat", "*", object{"text": "a cat", "k": 1, "steps": 1, "seed": 3},
+			object{"text": "a", "stream": true}},
+	} {
+		res, text := post(path, c.body, true)
+		at := res.Header.Get("Location")
+		if res.StatusCode != http.StatusAccepted || !strings.HasPrefix(at, "/v1/jobs/") ||
+			res.Header.Get("Preference-Applied") != "respond-async" {
+			t.Errorf("%s: %d %v %s", path, res.StatusCode, res.Header, text)
+			continue
+		}
+		j := until(at)
+		_, want := post(path, c.body, false)
+		var have, now any
+		if err := errors.Join(json.Unmarshal(j.Result, &have), json.Unmarshal([]byte(want), &now)); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []any{have, now} {
+			delete(v.(object), "created") // and what tells of time
+			for _, c := range list(v.(object)["candidates"]) {
+				delete(c.(object), "seconds")
+				delete(c.(object), "timing")
+			}
+		}
+		if j.State != jobs.Done || j.Kind != c.kind || j.Title != c.title || (j.Chosen != "") != (c.chosen != "") ||
+			!reflect.DeepEqual(have, now) {
+			t.Errorf("%s: a job %s of kind %s, %q, has chosen %q: %.300s, want %.300s", path, j.State, j.Kind, j.Title, j.Chosen, j.Result, want)
+		}
+		var all struct{ Data []jobs.Job }
+		w.get(t, "/v1/jobs", nil, &all)
+		before := len(all.Data)
+		if res, text := post(path, c.wrong, true); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", path, res.StatusCode, text)
+		}
+		if w.get(t, "/v1/jobs", nil, &all); len(all.Data) != before {
+			t.Errorf("%s: a request that is refused is a job", path)
+		}
+	}
+	// One that is cancelled.
+	res, _ := post("/v1/images/generations", object{"prompt": "a cat", "steps": 50, "n": 4}, true)
+	req, err := http.NewRequest(http.MethodDelete, w.URL+res.Header.Get("Location"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Body.Close()
+	if j := until(res.Header.Get("Location")); j.State != jobs.Cancelled || gone.StatusCode != 200 {
+		t.Errorf("%d, %+v", gone.StatusCode, j)
 	}
 }
 

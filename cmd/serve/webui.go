@@ -388,9 +388,6 @@ func (s *Server) webDrawings(ctx context.Context, q webRequest, from bool) (list
 	}
 	if skip != nil && *skip > 1 {
 		d.Options.ClipSkip = *skip - 1
-		if err := s.work.Fits(d); err != nil {
-			return nil, nil, err
-		}
 	}
 	n := 1
 	for _, v := range []*int{q.BatchSize, q.Iterations} {
@@ -401,7 +398,7 @@ func (s *Server) webDrawings(ctx context.Context, q webRequest, from bool) (list
 			n *= *v
 		}
 	}
-	list, err = s.series("batch_size times n_iter", d, &n)
+	list, err = s.series(ctx, "batch_size times n_iter", d, &n)
 	return list, finish, err
 }
 

@@ -149,8 +149,8 @@ type Batch struct {
 	Done func(latents *engine.Tensor, samples []int) error
 }
 
-// Plan is a drawing that has been checked: its schedule and its sizes. It serves
-// one drawing at a time.
+// Plan is a drawing that has been checked: its schedule and its sizes. Batch changes it;
+// after that it serves several drawings at a time.
 type Plan struct {
 	p        *Pipeline
 	o        Options

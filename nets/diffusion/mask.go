@@ -58,9 +58,9 @@ type original struct {
 }
 
 // newOriginal takes both tensors over.
-func (d *Denoising) newOriginal(m Mask, image, noise *engine.Tensor) *original {
+func newOriginal(s *engine.Stream, m Mask, image, noise *engine.Tensor) *original {
 	o := &original{mask: m, image: image, noise: noise}
-	o.count(d.s)
+	o.count(s)
 	return o
 }
 

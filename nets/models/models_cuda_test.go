@@ -172,7 +172,7 @@ func TestJoiningCUDA(t *testing.T) {
 		loaded := dev.Usage()
 		s := engine.NewStream(t.Context(), dev)
 		draw := func(at ...int) (out [][]float32) { // drawing i joins after step at[i]; below 0 it does not
-			d := plan.Begin(s)
+			d := p.Pipeline.Begin(s)
 			defer d.Free()
 			out = make([][]float32, len(at))
 			for now := 0; now < 4 || d.Samples() > 0; now++ {
@@ -180,7 +180,7 @@ func TestJoiningCUDA(t *testing.T) {
 					if after != now {
 						continue
 					}
-					if err := d.Join(diffusion.Batch{IDs: [][]int32{{1, int32(5 + i), 7, 2}}, Negative: [][]int32{{1, 2, 2, 2}},
+					if err := d.Join(plan, diffusion.Batch{IDs: [][]int32{{1, int32(5 + i), 7, 2}}, Negative: [][]int32{{1, 2, 2, 2}},
 						Noise: diffusion.Generators([]uint64{uint64(i)}), Done: func(z *engine.Tensor, _ []int) error {
 							host, err := s.Get(z)
 							s.Free(z)

@@ -250,7 +250,7 @@ function remember(section, title, thumb, chosen, list) {
 // What the server remembers of earlier tabs.
 fetch('/v1/jobs').then(r => r.json()).then(({ data }) => {
   for (const j of data.slice(0, 24).reverse()) {
-    if (j.state !== 'done') continue;
+    if (j.state !== 'done' || j.kind !== 'reconstruct') continue;
     board('', j.chosen, `${j.title} · ${new Date(j.created).toLocaleString()}`, async () => {
       const r = (await (await fetch('/v1/jobs/' + j.id)).json()).result;
       const section = $(j.title === 'image' ? '#image' : '#text'), list = $('.cards', section);

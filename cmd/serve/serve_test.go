@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,28 @@ type world struct {
 	s    *Server
 	m    work.Models
 	logs *lockedBuffer
+	dev  *counted
+}
+
+// counted is a device that knows how many of its blocks are held.
+type counted struct {
+	engine.Device
+	blocks atomic.Int64
+}
+
+func (c *counted) Unwrap() engine.Device { return c.Device }
+
+func (c *counted) Alloc(n int) (engine.Memory, error) {
+	m, err := c.Device.Alloc(n)
+	if err == nil {
+		c.blocks.Add(1)
+	}
+	return m, err
+}
+
+func (c *counted) Free(m engine.Memory) {
+	c.blocks.Add(-1)
+	c.Device.Free(m)
 }
 
 type lockedBuffer struct {
@@ -66,7 +89,7 @@ func newWorld(t *testing.T, change func(*Options, *work.Limits)) *world {
 
 func newWorldOf(t testing.TB, change func(*Options, *work.Limits)) *world {
 	t.Helper()
-	dev := host.New(2)
+	dev := &counted{Device: host.New(2)}
 	var m work.Models
 	var err error
 	if m.BLIP, err = models.OpenBLIP(models.Embedded("blip"), dev); err != nil {
@@ -79,7 +102,7 @@ func newWorldOf(t testing.TB, change func(*Options, *work.Limits)) *world {
 		t.Fatal(err)
 	}
 	m.Device = dev
-	w := &world{m: m, logs: &lockedBuffer{}}
+	w := &world{m: m, logs: &lockedBuffer{}, dev: dev}
 	o := Options{Body: 4 << 20, Pixels: 1 << 20, Text: 1000, N: 4, Steps: 50, Deadline: time.Minute, Version: "test",
 		Names: Names{"mini-sd", "mini-blip", "mini-clip"}, Log: log.New(w.logs, "", 0)}
 	l := work.Limits{Waiting: 64, Batch: 4}

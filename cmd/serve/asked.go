@@ -132,7 +132,7 @@ func sizeOf(param, text string) (w, h int, err error) {
 	a, b, ok := strings.Cut(text, "x")
 	w, e1 := strconv.Atoi(a)
 	h, e2 := strconv.Atoi(b)
-	if !ok || e1 != nil || e2 != nil {
+	if !ok || e1 != nil || e2 != nil || w < 1 || h < 1 {
 		return 0, 0, wrong(param, "%q is no size: want WxH", text)
 	}
 	return w, h, nil

@@ -282,8 +282,14 @@ func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation
 		if name == "mask" || !slices.Contains(fields, name) { // a mask is a file
 			return g, from, wrong(name, "there is no such parameter")
 		}
+		if len(v) != 1 {
+			return g, from, wrong(name, "%d values: want one", len(v))
+		}
 		values[name] = v[0]
 		if slices.Contains([]string{"n", "output_compression", "partial_images", "seed", "steps", "guidance", "strength", "stream"}, name) {
+			if !json.Valid([]byte(v[0])) {
+				return g, from, wrong(name, "%q: want a number, or true or false", v[0])
+			}
 			values[name] = json.RawMessage(v[0])
 		}
 	}
@@ -292,7 +298,7 @@ func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation
 		err = json.Unmarshal(data, &g)
 	}
 	if err != nil {
-		return g, from, wrong("", "a number is wanted: %v", err)
+		return g, from, unread(err)
 	}
 	var files, masks []*multipart.FileHeader
 	for name, f := range form.File {

@@ -15,6 +15,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -135,8 +136,32 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"an API key is wanted: Authorization: Bearer KEY, or HTTP Basic with it as the password"})
 		return
 	}
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.nowhere(seen, r)
+		return
+	}
 	s.mux.ServeHTTP(seen, r)
 }
+
+// nowhere answers where there is no route.
+func (s *Server) nowhere(w http.ResponseWriter, r *http.Request) {
+	found := nobody{http.Header{}}
+	s.mux.ServeHTTP(found, r) // knows the methods that there are
+	if allowed := found.Header().Get("Allow"); allowed != "" {
+		w.Header().Set("Allow", allowed)
+		s.fail(w, r, &apiError{http.StatusMethodNotAllowed, "method_not_allowed", "",
+			fmt.Sprintf("%s %s: want %s", r.Method, r.URL.Path, allowed)})
+		return
+	}
+	s.fail(w, r, &apiError{http.StatusNotFound, "not_found", "", fmt.Sprintf("there is nothing at %s: /openapi.json lists what is", r.URL.Path)})
+}
+
+// nobody reads an answer but for its header.
+type nobody struct{ header http.Header }
+
+func (n nobody) Header() http.Header       { return n.header }
+func (nobody) Write(p []byte) (int, error) { return len(p), nil }
+func (nobody) WriteHeader(int)             {}
 
 // origin sets what other pages may do.
 func (s *Server) origin(h http.Header, r *http.Request) {
@@ -317,9 +342,37 @@ func decode(r *http.Request, v any) error {
 		name = strings.Trim(name, `"`)
 		return wrong(name, "there is no such parameter")
 	}
+	return unread(err)
+}
+
+// unread says what of a body is no such JSON.
+func unread(err error) error {
 	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) && kind.Field != "" {
-		return wrong(kind.Field, "%s does not fit here", kind.Value)
+	if !errors.As(err, &kind) {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it is empty")
+		}
+		return wrong("", "the body is no such JSON: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	return wrong("", "the body is no such JSON: %s", text)
+	if kind.Field == "" {
+		return wrong("", "the body is no such JSON: %s, want an object", kind.Value)
+	}
+	want := "another kind"
+	switch kind.Type.Kind() {
+	case reflect.String:
+		want = "a text"
+	case reflect.Bool:
+		want = "true or false"
+	case reflect.Int, reflect.Int64:
+		want = "a whole number"
+	case reflect.Uint64:
+		want = "a whole number, 0 or more"
+	case reflect.Float64:
+		want = "a number"
+	case reflect.Slice:
+		want = "a list"
+	case reflect.Struct, reflect.Map:
+		want = "an object"
+	}
+	return wrong(kind.Field, "%s: want %s", kind.Value, want)
 }

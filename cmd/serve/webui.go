@@ -286,7 +286,7 @@ func webBody(r *http.Request) (q webRequest, sent map[string]any, err error) {
 		if name, ok := strings.CutPrefix(text, "unknown field "); ok {
 			return q, nil, wrong(strings.Trim(name, `"`), "there is no such parameter here")
 		}
-		return q, nil, wrong("", "%s", text)
+		return q, nil, unread(err)
 	}
 	return q, sent, nil
 }

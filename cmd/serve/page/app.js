@@ -135,7 +135,7 @@ class Card {
     this.img = $('img', this.li);
     list.append(this.li);
   }
-  words(text) { $('.words', this.li).textContent = text; this.img.alt = text; }
+  words(text) { $('.words', this.li).textContent = text; this.img.alt = `A drawing of “${text}”`; }
   busy() { this.li.classList.add('busy'); }
   progress(p) { $('progress', this.li).value = p; this.busy(); }
   picture(url, early) {
@@ -298,9 +298,11 @@ $('#many-form').onsubmit = e => {
           row.error = e.message;
           failed++;
         }
-        const tr = body.insertRow(), img = document.createElement('img');
+        // In the order of the files, whichever is done first.
+        const tr = body.insertRow(rows.slice(0, i).filter(r => r?.shown).length), img = document.createElement('img');
         img.src = URL.createObjectURL(file);
-        img.alt = row.caption;
+        img.alt = '';
+        row.shown = true;
         img.onload = () => URL.revokeObjectURL(img.src);
         tr.insertCell().append(img);
         tr.insertCell().textContent = row.file;

@@ -74,6 +74,11 @@ as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
 		if f.deadline <= 0 || f.grace < 0 {
 			return usage("--deadline and --grace: want a time such as 90s")
 		}
+		for _, o := range f.origins {
+			if o != "*" && http.NewCrossOriginProtection().AddTrustedOrigin(o) != nil {
+				return usage("--cors %s: want an origin such as https://example.org, or *", o)
+			}
+		}
 		if err := wantsKey(f.listen, key); err != nil {
 			return err
 		}

@@ -175,6 +175,7 @@ func FuzzRoutes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, route uint8, body []byte) {
 		path := paths[int(route)%len(paths)]
 		r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
+		r.Host = "localhost"
 		r.Header.Set("Content-Type", "application/json")
 		if strings.Contains(path, "edits") || strings.Contains(path, "variations") || path == "/predict" {
 			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ type Server struct {
 	current    current
 	cancels    cancels
 	background sync.WaitGroup // of jobs that outlive their requests
+	pages      http.CrossOriginProtection
 }
 
 // New makes a server over a scheduler's models; watch makes the scheduler, which the
@@ -67,6 +69,7 @@ func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
 	s := &Server{o: o, mux: http.NewServeMux(), shelf: shelf{most: 256 << 20, keep: time.Hour}}
 	s.meters = newMeters(func() int { return engine.FreeMemory(s.work.Device) })
 	s.work = start(s.meters)
+	s.trust()
 	s.route("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	s.route("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !s.ready.Load() {
@@ -130,6 +133,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		seen.WriteHeader(http.StatusNoContent)
 		return
 	}
+	if err := s.elsewhere(r); err != nil && !open(r.URL.Path) {
+		s.fail(seen, r, err)
+		return
+	}
 	if s.o.Key != "" && !open(r.URL.Path) && !s.allowed(r) {
 		h.Set("WWW-Authenticate", `Basic realm="parley"`)
 		s.fail(seen, r, &apiError{http.StatusUnauthorized, "invalid_api_key", "",
@@ -153,7 +160,8 @@ func (s *Server) nowhere(w http.ResponseWriter, r *http.Request) {
 			fmt.Sprintf("%s %s: want %s", r.Method, r.URL.Path, allowed)})
 		return
 	}
-	s.fail(w, r, &apiError{http.StatusNotFound, "not_found", "", fmt.Sprintf("there is nothing at %s: /openapi.json lists what is", r.URL.Path)})
+	s.fail(w, r, &apiError{http.StatusNotFound, "not_found", "",
+		fmt.Sprintf("there is nothing at %s: /openapi.json lists what is", r.URL.Path)})
 }
 
 // nobody reads an answer but for its header.
@@ -173,10 +181,43 @@ func (s *Server) origin(h http.Header, r *http.Request) {
 	for _, o := range s.o.Origins {
 		if o == "*" || o == from {
 			h.Set("Access-Control-Allow-Origin", from)
-			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Prefer")
+			h.Set("Access-Control-Expose-Headers", "Location, Preference-Applied, Retry-After")
 			h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
 		}
 	}
+}
+
+// trust tells which pages may ask.
+func (s *Server) trust() {
+	for _, from := range s.o.Origins {
+		if err := s.pages.AddTrustedOrigin(from); err != nil && from != "*" {
+			s.o.Log.Print(err)
+		}
+	}
+}
+
+// elsewhere refuses what another page makes a browser ask, which needs no CORS where nobody
+// reads the answer; and without a key also what comes by a name that is not this machine's,
+// which another page can have pointed here (DNS rebinding).
+func (s *Server) elsewhere(r *http.Request) error {
+	if slices.Contains(s.o.Origins, "*") {
+		return nil
+	}
+	if s.pages.Check(r) != nil {
+		return &apiError{http.StatusForbidden, "cross_origin", "", "another page asks: --cors " + r.Header.Get("Origin") + " would allow it"}
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = strings.Trim(r.Host, "[]")
+	}
+	named := func(origin string) bool { return strings.HasSuffix(origin, "://"+r.Host) }
+	if s.o.Key != "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host) != nil ||
+		slices.ContainsFunc(s.o.Origins, named) {
+		return nil
+	}
+	return &apiError{http.StatusForbidden, "unknown_host", "", fmt.Sprintf("this is not %s: --cors https://%s, or an API key, would allow it",
+		r.Host, r.Host)}
 }
 
 // allowed compares keys in constant time.

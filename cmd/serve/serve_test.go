@@ -1026,6 +1026,53 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// TestOtherPages: what another page makes a browser ask is not done, though it asks for no
+// answer, nor what comes by another name without a key; --cors allows both.
+func TestOtherPages(t *testing.T) {
+	for _, test := range []struct {
+		key, origins, from, host string
+		want                     int
+	}{
+		{"", "", "", "", 200},
+		{"", "", "https://a.example", "", 403},
+		{"", "", "null", "", 403},
+		{"", "https://a.example", "https://a.example", "", 200},
+		{"", "https://a.example", "https://b.example", "", 403},
+		{"", "*", "https://b.example", "", 200},
+		{"secret", "", "https://a.example", "", 403},
+		{"", "", "", "a.example:8080", 403},
+		{"", "", "http://a.example:8080", "a.example:8080", 403},
+		{"", "http://a.example:8080", "http://a.example:8080", "a.example:8080", 200},
+		{"", "", "", "localhost:9", 200},
+		{"", "", "", "[::1]:9", 200},
+		{"", "", "", "localhost", 200},
+		{"secret", "", "", "a.example", 200},
+		{"", "*", "", "a.example", 200},
+	} {
+		w := &Server{o: Options{Key: test.key, Deadline: time.Minute, Body: 1000}, mux: http.NewServeMux()}
+		w.meters = newMeters(func() int { return 0 })
+		if test.origins != "" {
+			w.o.Origins = []string{test.origins}
+		}
+		w.trust()
+		done := false
+		w.route("POST /do", func(http.ResponseWriter, *http.Request) { done = true })
+		r := httptest.NewRequest(http.MethodPost, "/do", nil)
+		if r.Host = "127.0.0.1:8080"; test.host != "" {
+			r.Host = test.host
+		}
+		if test.from != "" {
+			r.Header.Set("Origin", test.from)
+		}
+		r.SetBasicAuth("me", test.key)
+		out := httptest.NewRecorder()
+		w.ServeHTTP(out, r)
+		if out.Code != test.want || done != (test.want == 200) {
+			t.Errorf("%+v: %d %s", test, out.Code, out.Body)
+		}
+	}
+}
+
 // TestBusy: a full queue answers 429 with a time, and leaves nothing behind.
 func TestBusy(t *testing.T) {
 	w := newWorld(t, func(_ *Options, l *work.Limits) { l.Waiting, l.Batch = 2, 1 })

@@ -19,6 +19,26 @@ type operation struct {
 	async                 bool     // with "Prefer: respond-async" it is a job
 }
 
+// pixel is a picture of one, for examples.
+const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP438AAAAQBAYD718vxAAAAAElFTkSuQmCC"
+
+// examples are bodies that are answered as they stand, by path.
+func examples() map[string]object {
+	return map[string]object{
+		"/v1/images/generations": {"prompt": "two red apples on the grass", "n": 2, "seed": 7, "response_format": "b64_json"},
+		"/v1/embeddings":         {"input": []any{"two red apples", object{"image": pixel}}},
+		"/v1/caption":            {"image": pixel, "k": 3, "seed": 7},
+		"/v1/score":              {"images": []string{pixel}, "texts": []string{"two red apples", "a dog at night"}},
+		"/v1/reconstruct":        {"text": "two red apples on the grass", "k": 2, "seed": 7},
+		"/sdapi/v1/txt2img":      {"prompt": "two red apples on the grass", "seed": 7, "steps": 12, "sampler_name": "Euler a"},
+		"/sdapi/v1/img2img": {"prompt": "two red apples on the grass", "init_images": []string{pixel}, "mask": pixel,
+			"denoising_strength": 0.75, "width": 64, "height": 64},
+		"/sdapi/v1/interrogate": {"image": pixel, "model": "clip"},
+		"/sdapi/v1/options":     {"CLIP_stop_at_last_layers": 1},
+		"/sdapi/v1/png-info":    {"image": pixel},
+	}
+}
+
 // operations are all routes but the page's. What AUTOMATIC1111's clients read of the many
 // lists is in its own documentation.
 func operations() []operation {
@@ -82,7 +102,7 @@ func (s *Server) openAPI() {
 type object = map[string]any
 
 func description(version string) object {
-	paths := object{}
+	paths, shown := object{}, examples()
 	for _, o := range operations() {
 		method, path, _ := strings.Cut(o.pattern, " ")
 		item, ok := paths[path].(object)
@@ -122,7 +142,11 @@ func description(version string) object {
 			op["parameters"] = parameters
 		}
 		if o.body != nil {
-			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": schema(reflect.TypeOf(o.body))}}}
+			body := object{"schema": schema(reflect.TypeOf(o.body))}
+			if e, ok := shown[path]; ok {
+				body["example"] = e
+			}
+			op["requestBody"] = object{"required": true, "content": object{"application/json": body}}
 		}
 		if o.form != nil {
 			fields := object{}

@@ -1358,7 +1358,8 @@ func TestOpenAPI(t *testing.T) {
 		Paths   map[string]map[string]struct {
 			RequestBody struct {
 				Content map[string]struct {
-					Schema struct {
+					Example object
+					Schema  struct {
 						Properties map[string]struct{ Type string }
 					}
 				}
@@ -1370,5 +1371,26 @@ func TestOpenAPI(t *testing.T) {
 	if d.OpenAPI != "3.1.0" || p["prompt"].Type != "string" || p["n"].Type != "integer" ||
 		p["guidance"].Type != "number" || p["stream"].Type != "boolean" {
 		t.Errorf("%s %v", d.OpenAPI, p)
+	}
+	if p := d.Paths["/sdapi/v1/img2img"]["post"].RequestBody.Content["application/json"].Schema.Properties; p["mask_blur"].Type != "number" {
+		t.Errorf("img2img has %v", p)
+	}
+	sent := 0
+	for path, item := range d.Paths {
+		body, ok := item["post"].RequestBody.Content["application/json"]
+		if !ok {
+			continue
+		}
+		if body.Example == nil {
+			t.Errorf("%s has no example", path)
+			continue
+		}
+		if code, text := w.ask(t, path, body.Example); code != http.StatusOK {
+			t.Errorf("%s: its example gives %d %s", path, code, text)
+		}
+		sent++
+	}
+	if sent < 10 {
+		t.Errorf("%d examples", sent)
 	}
 }

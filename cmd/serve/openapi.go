@@ -25,14 +25,14 @@ const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP438AAA
 // examples are bodies that are answered as they stand, by path.
 func examples() map[string]object {
 	return map[string]object{
-		"/v1/images/generations": {"prompt": "two red apples on the grass", "n": 2, "seed": 7, "response_format": "b64_json"},
+		"/v1/images/generations": {"prompt": "two red apples on the grass", "n": 2, "seed": 7, "steps": 8, "response_format": "b64_json"},
 		"/v1/embeddings":         {"input": []any{"two red apples", object{"image": pixel}}},
 		"/v1/caption":            {"image": pixel, "k": 3, "seed": 7},
 		"/v1/score":              {"images": []string{pixel}, "texts": []string{"two red apples", "a dog at night"}},
-		"/v1/reconstruct":        {"text": "two red apples on the grass", "k": 2, "seed": 7},
-		"/sdapi/v1/txt2img":      {"prompt": "two red apples on the grass", "seed": 7, "steps": 12, "sampler_name": "Euler a"},
+		"/v1/reconstruct":        {"text": "two red apples on the grass", "k": 2, "seed": 7, "steps": 4},
+		"/sdapi/v1/txt2img":      {"prompt": "two red apples on the grass", "seed": 7, "steps": 8, "sampler_name": "Euler a"},
 		"/sdapi/v1/img2img": {"prompt": "two red apples on the grass", "init_images": []string{pixel}, "mask": pixel,
-			"denoising_strength": 0.75, "width": 64, "height": 64},
+			"denoising_strength": 0.75, "steps": 8, "width": 64, "height": 64},
 		"/sdapi/v1/interrogate": {"image": pixel, "model": "clip"},
 		"/sdapi/v1/options":     {"CLIP_stop_at_last_layers": 1},
 		"/sdapi/v1/png-info":    {"image": pixel},

@@ -846,14 +846,14 @@ func TestWebUI(t *testing.T) {
 
 // TestInterrupt: progress tells of a drawing with its preview, and interrupt ends it.
 func TestInterrupt(t *testing.T) {
-	w := newWorld(t, func(o *Options, _ *work.Limits) { o.Steps = 1000 })
+	w := newWorld(t, func(o *Options, _ *work.Limits) { o.Steps = 400 })
 	type outcome struct {
 		code int
 		text string
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		code, text := w.ask(t, "/sdapi/v1/txt2img", object{"prompt": "a cat", "steps": 1000})
+		code, text := w.ask(t, "/sdapi/v1/txt2img", object{"prompt": "a cat", "steps": 400})
 		done <- outcome{code, text}
 	}()
 	var p struct {

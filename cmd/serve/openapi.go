@@ -2,7 +2,6 @@ package serve
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
 	"reflect"
 	"strings"
@@ -206,10 +205,6 @@ func schema(t reflect.Type) object {
 		fields := object{}
 		for i := range t.NumField() {
 			f := t.Field(i)
-			if f.Anonymous {
-				maps.Copy(fields, schema(f.Type)["properties"].(object))
-				continue
-			}
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			fields[name] = schema(f.Type)
 		}

@@ -513,6 +513,7 @@ func TestMasks(t *testing.T) {
 		holds(t, name, a.Images[0], c.want)
 	}
 	for want, more := range map[string]object{
+		"mask_blur: string: want a number":             {"mask_blur": "4"},
 		"mask_blur: 257: want 0 to 256":                {"mask_blur": 257},
 		"mask_blur: -1: want 0":                        {"mask_blur": nil, "mask_blur_x": -1},
 		"inpainting_fill: 4: want 0 to 3":              {"inpainting_fill": 4},

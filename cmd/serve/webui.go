@@ -137,7 +137,6 @@ type webRequest struct {
 	Strength   *float64 `json:"denoising_strength"`
 	Init       []string `json:"init_images"`
 	Resize     int      `json:"resize_mode"`
-	webMask
 	HighRes    bool     `json:"enable_hr"`
 	Faces      bool     `json:"restore_faces"`
 	Tiling     bool     `json:"tiling"`
@@ -153,10 +152,7 @@ type webRequest struct {
 		VAE      string `json:"sd_vae"`
 	} `json:"override_settings"`
 	Always map[string]json.RawMessage `json:"alwayson_scripts"`
-}
 
-// webMask is how AUTOMATIC1111's clients ask for a part of a picture.
-type webMask struct {
 	Mask    *string         `json:"mask"` // white, or opaque, where the picture is drawn anew
 	Invert  int             `json:"inpainting_mask_invert"`
 	Blur    *float64        `json:"mask_blur"` // of both sides, before the others
@@ -454,7 +450,7 @@ func (s *Server) webPicture(ctx context.Context, q webRequest, d *work.Drawing) 
 	} else if !hard {
 		return nil, wrong("mask_round", "false is not done here: latents are drawn anew or not")
 	}
-	mask, err := s.webMaskPicture(q.webMask)
+	mask, err := s.webMask(*q.Mask, q.Invert)
 	if err != nil {
 		return nil, err
 	}
@@ -481,13 +477,13 @@ func truth(param string, v json.RawMessage) (bool, error) {
 	return n == 1, nil
 }
 
-// webMaskPicture reads a mask: where some of it is transparent, what is opaque is drawn
-// anew, else what is white.
-func (s *Server) webMaskPicture(q webMask) (*pixels.Image, error) {
-	if q.Invert != 0 && q.Invert != 1 {
-		return nil, wrong("inpainting_mask_invert", "%d: want 0 or 1", q.Invert)
+// webMask reads a mask: where some of it is transparent, what is opaque is drawn anew, else
+// what is white.
+func (s *Server) webMask(text string, inverted int) (*pixels.Image, error) {
+	if inverted != 0 && inverted != 1 {
+		return nil, wrong("inpainting_mask_invert", "%d: want 0 or 1", inverted)
 	}
-	data, err := encoded("mask", *q.Mask)
+	data, err := encoded("mask", text)
 	if err != nil {
 		return nil, err
 	}
@@ -507,7 +503,7 @@ func (s *Server) webMaskPicture(q webMask) (*pixels.Image, error) {
 			}
 		}
 	}
-	if q.Invert == 1 {
+	if inverted == 1 {
 		invert(m)
 	}
 	return m, nil

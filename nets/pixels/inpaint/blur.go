@@ -90,13 +90,12 @@ func (b box) line(pix []uint8, apart, n, times int, lines []uint8) {
 	}
 }
 
-// MostBlur is the largest standard deviation of a mask's edges that is allowed, in pixels:
-// time grows with it.
+// MostBlur is the largest standard deviation of a mask's edges that is allowed, in pixels.
 const MostBlur = 256
 
 // blur softens a grey mask along its rows and columns, as OpenCV's GaussianBlur does with
 // kernels as wide as the web UI's.
-func blur(m *pixels.Image, x, y float64) *pixels.Image {
+func (z *sizer) blur(m *pixels.Image, x, y float64) *pixels.Image {
 	if x <= 0 && y <= 0 {
 		return m
 	}
@@ -107,13 +106,13 @@ func blur(m *pixels.Image, x, y float64) *pixels.Image {
 	}
 	if x > 0 {
 		k := gaussian(x)
-		for row := range m.H {
+		for row := 0; row < m.H && z.going(); row++ {
 			k.line(grey[row*m.W:], 1, m.W)
 		}
 	}
 	if y > 0 {
 		k := gaussian(y)
-		for column := range m.W {
+		for column := 0; column < m.W && z.going(); column++ {
 			k.line(grey[column:], m.W, m.H)
 		}
 	}
@@ -123,8 +122,25 @@ func blur(m *pixels.Image, x, y float64) *pixels.Image {
 	return out
 }
 
-// kernel is an odd number of weights, of 256.
-type kernel []uint32
+// going reports whether anybody waits still.
+func (z *sizer) going() bool {
+	if z.err == nil {
+		z.err = z.ctx.Err()
+	}
+	return z.err == nil
+}
+
+// kernel is a Gaussian of 2*half+1 taps, whose weights are of 256. Those that are zero are
+// left out, so that there are 256 at most, however wide it is.
+type kernel struct {
+	half int
+	taps []tap
+}
+
+type tap struct {
+	at     int
+	weight uint32
+}
 
 // gaussian is OpenCV's kernel for bytes: rounded from its ends on, what is lost by each
 // weight goes to the next, and the middle takes the rest.
@@ -138,30 +154,41 @@ func gaussian(deviation float64) kernel {
 		sum += exact[i]
 	}
 	sum = 2*sum + 1
-	k := make(kernel, 2*half+1)
-	k[half] = 256
-	lost := 0.0
+	k := kernel{half: half}
+	middle, lost := uint32(256), 0.0
 	for i, v := range exact {
 		v = v/sum*256 + lost
 		w := math.RoundToEven(v)
 		lost = v - w
-		k[i], k[2*half-i] = uint32(w), uint32(w)
-		k[half] -= 2 * uint32(w)
+		if w != 0 {
+			k.taps = append(k.taps, tap{i, uint32(w)}, tap{2*half - i, uint32(w)})
+			middle -= 2 * uint32(w)
+		}
+	}
+	if middle != 0 {
+		k.taps = append(k.taps, tap{half, middle})
 	}
 	return k
 }
 
-// line filters n bytes, so many apart; beyond the ends are the pixels before them.
+// line filters n bytes, so many apart; beyond the ends are the pixels before them. Where all
+// that a tap sees is alike, it stays.
 func (k kernel) line(pix []uint8, apart, n int) {
-	half := len(k) / 2
-	padded := make([]uint8, n+2*half)
+	padded := make([]uint8, n+2*k.half)
+	same := make([]int, len(padded)) // how many before each are like it
 	for i := range padded {
-		padded[i] = pix[mirrored(i-half, n)*apart]
+		padded[i] = pix[mirrored(i-k.half, n)*apart]
+		if i > 0 && padded[i] == padded[i-1] {
+			same[i] = same[i-1] + 1
+		}
 	}
 	for i := range n {
+		if same[i+2*k.half] >= 2*k.half {
+			continue
+		}
 		v := uint32(128)
-		for j, w := range k {
-			v += w * uint32(padded[i+j])
+		for _, t := range k.taps {
+			v += t.weight * uint32(padded[i+t.at])
 		}
 		pix[i*apart] = uint8(v >> 8)
 	}

@@ -56,7 +56,10 @@ func Prepare(ctx context.Context, m, mask *pixels.Image, o Options) (*Prepared, 
 	if o.OnlyMasked {
 		mask = z.stretch(mask, m.W, m.H, resize.Lanczos)
 	}
-	mask = blur(mask, o.BlurX, o.BlurY)
+	mask = z.blur(mask, o.BlurX, o.BlurY)
+	if z.err != nil {
+		return nil, z.err
+	}
 	if o.OnlyMasked {
 		box := bounds(mask)
 		if box.Empty() {

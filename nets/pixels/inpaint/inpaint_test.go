@@ -1,6 +1,7 @@
 package inpaint
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,7 +80,8 @@ func TestGoldens(t *testing.T) {
 	for _, g := range goldens(t) {
 		t.Run(g.name, func(t *testing.T) {
 			m, mask := g.picture(t, "image"), g.picture(t, "mask")
-			same(t, "the mask's edges", blur(mask, g.BlurX, g.BlurY), g.picture(t, "blurred"))
+			z := sizer{ctx: t.Context()}
+			same(t, "the mask's edges", z.blur(mask, g.BlurX, g.BlurY), g.picture(t, "blurred"))
 			before := slices.Clone(mask.Pix)
 			p, err := Prepare(t.Context(), m, mask, g.Options)
 			if err != nil {
@@ -132,6 +134,31 @@ func TestBlank(t *testing.T) {
 	copy(mask.Pix, []uint8{255, 255, 255})
 	if _, err := Prepare(t.Context(), m, mask, o); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLeft: who leaves is not worked for.
+func TestLeft(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	m := pixels.New(64, 64, color.RGBA{R: 255, G: 255, B: 255})
+	if _, err := Prepare(ctx, m, m, Options{W: 16, H: 16, Latent: 8, BlurX: 4, BlurY: 4}); !errors.Is(err, context.Canceled) {
+		t.Errorf("have %v", err)
+	}
+}
+
+// TestWide: the widest edges take no more taps than weights.
+func TestWide(t *testing.T) {
+	for _, deviation := range []float64{0.4, 4, 64, MostBlur} {
+		k, sum := gaussian(deviation), uint32(0)
+		for _, tap := range k.taps {
+			if sum += tap.weight; tap.weight > 256 {
+				t.Errorf("%v: a tap of %d", deviation, tap.weight)
+			}
+		}
+		if sum != 256 || len(k.taps) > 256 {
+			t.Errorf("%v: %d taps, together %d", deviation, len(k.taps), sum)
+		}
 	}
 }
 

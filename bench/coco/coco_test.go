@@ -89,6 +89,9 @@ func TestFormats(t *testing.T) {
 			"{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}",
 			Options{}, []string{"7 COCO_val2014_000000000007.jpg : A|B", "8 x/y.jpg :"}},
 		{"list.tsv", "\uFEFFa.jpg\tone\ttwo\na.jpg\tthree\nb.png\n", Options{}, []string{"a.jpg a.jpg : one|two|three", "b.png b.png :"}},
+		{"header.tsv", "Image\tCaption_1\tcaption2\na\tone\n", Options{Limit: 1}, []string{"a a : one"}},
+		{"one.tsv", "file_name\nimage.png\n", Options{}, []string{"image.png image.png :"}},
+		{"none.tsv", "image.png\tcaption\n391895\timage\n", Options{}, []string{"image.png image.png : caption", "391895 391895 : image"}},
 		{"limit.tsv", "a\nb\nc\nd\ne\n", Options{Limit: 2}, []string{"a a :", "b b :"}},
 	} {
 		s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o)
@@ -100,6 +103,9 @@ func TestFormats(t *testing.T) {
 			if got := list(t, s); !slices.Equal(got, c.want) {
 				t.Errorf("%s: %q, want %q", c.file, got, c.want)
 			}
+		}
+		if told := slices.Contains([]string{"header.tsv", "one.tsv"}, c.file); told != strings.Contains(s.Note, "taken for a header") {
+			t.Errorf("%s: %q", c.file, s.Note)
 		}
 	}
 }
@@ -153,6 +159,9 @@ func TestErrors(t *testing.T) {
 		{"d.json", `{"images": [{"id": 1}]}`, Options{Images: filepath.Join(dir, "nowhere")}, "nowhere"},
 		{"e.tsv", "a\n", Options{Limit: -1}, "limit -1"},
 		{"g.txt", "a", Options{}, "want mini"},
+		{"o.tsv", "caption\timage\nA cat\ta.jpg\n", Options{}, `line 1: it names the columns "caption\timage": want the picture's file first`},
+		{"p.tsv", "image\tsplit\tcaption\n", Options{}, "only texts behind it"},
+		{"q.tsv", "index\tcaption\n", Options{}, "line 1: it names"},
 	} {
 		if s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q (%v)", c.file, err, c.want, s)

@@ -379,9 +379,54 @@ func eachLine(path string, f func(line []byte) error) error {
 	return nil
 }
 
-func readTSV(path string, pictures folder, yield func(Item) bool) error {
+// columns are what people call those of a table: those of a picture, of a text (with a
+// number behind it or without), and of what is not read.
+func columns() map[string]string {
+	out := map[string]string{}
+	for kind, names := range map[string]string{
+		"picture": "image img picture photo file filename file_name filepath file_path path image_path image_file image_name id image_id " +
+			"img_id key",
+		"text":  "text texts caption captions reference references ref description sentence comment prompt title",
+		"other": "index url split domain label width height",
+	} {
+		for _, n := range strings.Fields(names) {
+			out[n] = kind
+		}
+	}
+	return out
+}
+
+// headerOf is the first line of a table if it names columns; "": it is a picture's. It
+// is an error where they are others than a picture and its texts.
+func headerOf(path string) (header string, err error) {
+	known := columns()
+	err = eachLine(path, func(line []byte) error {
+		var kinds []string
+		for _, s := range strings.Split(string(line), "\t") {
+			kinds = append(kinds, known[strings.TrimRight(strings.ToLower(strings.TrimSpace(s)), "_0123456789")])
+		}
+		if kinds[0] == "" {
+			return errStop
+		}
+		header = string(line)
+		if kinds[0] != "picture" || slices.ContainsFunc(kinds[1:], func(k string) bool { return k != "text" }) {
+			return fmt.Errorf("it names the columns %q: want the picture's file first, and only texts behind it", header)
+		}
+		return errStop
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return header, err
+}
+
+func readTSV(path string, header bool, pictures folder, yield func(Item) bool) error {
 	g := gather{pictures: pictures, yield: yield}
 	err := eachLine(path, func(line []byte) error {
+		if header {
+			header = false
+			return nil
+		}
 		f := strings.Split(string(line), "\t")
 		image := strings.Clone(f[0]) // not the whole line
 		return g.add(image, image, slices.DeleteFunc(f[1:], func(s string) bool { return s == "" }))

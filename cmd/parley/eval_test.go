@@ -78,7 +78,7 @@ func evalRows() map[string]flagRow {
 		}
 		rows["eval "+task+" embedding"] = flagRow{base: base, set: "--embedding {F}/missing.pt", code: 1, check: says("missing.pt")}
 		rows["eval "+task+" images"] = flagRow{base: of("{F}/list/set.jsonl"), set: "--images {F}/pics", check: func(base, have outcome) bool {
-			return base.code == 1 && strings.Contains(base.errs, "missing") && have.code == 0 && !strings.Contains(have.errs, "missing")
+			return base.code == 3 && strings.Contains(base.errs, "missing") && have.code == 0 && !strings.Contains(have.errs, "missing")
 		}}
 		rows["eval "+task+" data"] = flagRow{base: base, set: "--data {F}/pairs.tsv", check: changed}
 		rows["eval "+task+" out"] = flagRow{base: base, set: "--out {O}/deep", check: has("deep/items.jsonl", "deep/settings.json",
@@ -86,8 +86,8 @@ func evalRows() map[string]flagRow {
 		rows["eval "+task+" shard"] = flagRow{base: base, set: "--shard 2/2", check: lines(1)}
 		rows["eval "+task+" shards"] = flagRow{base: base, set: "--shards 2", code: 2, check: says("--shards 2: neither")}
 		rows["eval "+task+" retry"] = flagRow{base: strings.Replace(of("{F}/list/set.jsonl"), "{O}", "{F}/retry-"+task, 1), set: "--retry",
-			code: 1, check: func(base, have outcome) bool {
-				return base.code == 1 && !strings.Contains(base.out, "tried again") && strings.Contains(have.out, "tried again: 1")
+			code: 3, check: func(base, have outcome) bool {
+				return base.code == 3 && !strings.Contains(base.out, "tried again") && strings.Contains(have.out, "tried again: 1")
 			}}
 		rows["eval "+task+" at-once"] = flagRow{base: base, set: "--at-once 1", check: func(base, have outcome) bool {
 			return base.files["items.jsonl"] == have.files["items.jsonl"]
@@ -401,5 +401,36 @@ func TestEvalKilled(t *testing.T) {
 	}
 	if t.Logf("killed %d times", kills); kills < 3 {
 		t.Errorf("killed %d times only", kills)
+	}
+}
+
+// TestEvalExits: the exit code says whether the same command again would come to more,
+// which is what the Job in deploy asks for.
+func TestEvalExits(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list.tsv")
+	if err := os.WriteFile(list, []byte("image\tcaption\nnone.png\tA cat\nnot.png\tA dog\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args, says string
+		code       int
+	}{
+		{"--shard 1/3 --out " + dir + "/one", "none of the 1 items has a result", 3},
+		{"--shard 1/3 --out " + dir + "/one", "none of the 1 items has a result", 3},
+		{"--shard 3/3 --out " + dir + "/three", "is taken for a header", 0}, // it has no items
+		{"--out " + dir + "/all", "none of the 2 items has a result", 3},
+		{"--seed 4 --out " + dir + "/all", "seed 4, there 1", 2},
+		{"--data " + dir + "/nowhere.json --out " + dir + "/other", "nowhere.json", 1},
+		{"--data mini --limit 1 --out " + dir + "/mini", "", 0},
+	} {
+		args := append(strings.Fields("eval image --seed 1 -k 2 --steps 1 --data "+list), strings.Fields(c.args)...)
+		if code, _, errs := call(t, args...); code != c.code || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: code %d, want %d and %q: %s", c.args, code, c.code, c.says, errs)
+		}
+	}
+	manifest, err := os.ReadFile("../../deploy/kubernetes.yaml")
+	if err != nil || !strings.Contains(string(manifest), "action: FailIndex\n        onExitCodes: {containerName: parley, operator: In, values: [2, 3]}") {
+		t.Errorf("%v: the Job starts again what is wrongly called or complete", err)
 	}
 }

@@ -78,7 +78,7 @@ type Options struct {
 // each time the same.
 type Set struct {
 	Name    string
-	Note    string // what was guessed of its file; "": nothing
+	Note    string // what was guessed of its file, or left out; "": nothing
 	options Options
 	source  func(yield func(Item) bool) error
 }
@@ -139,7 +139,7 @@ func Open(path string, o Options) (*Set, error) {
 	case ext == ".jsonl":
 		s.source = func(yield func(Item) bool) error { return readJSONL(path, pictures, yield) }
 	case ext == ".json":
-		if s.source, err = openJSON(path, pictures, o); err != nil {
+		if s.source, s.Note, err = openJSON(path, pictures, o); err != nil {
 			return nil, err
 		}
 	default:

@@ -152,10 +152,13 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string, shard coco.
 	e.Set, e.Together, e.Retry = set, f.each, f.retry
 	e.Settings.Shard, e.Settings.Data = shard.String(), eval.Data{Images: f.set.Images, Split: f.set.Split, Domain: f.set.Domain}
 	e.Progress = a.evalProgress()
-	e.Failed = func(r *eval.Record) { fmt.Fprintf(a.errs, "parley: item %s: %s\n", r.ID, r.Error) }
+	e.Failed = func(r *eval.Record) { fmt.Fprintf(a.errs, "parley: item %s: %s\n", r.Name(), r.Error) }
 	sum, err := eval.Run(a.run(cmd), dir, e)
 	var other *eval.DifferentError
+	var batch *eval.BatchError
 	switch {
+	case errors.As(err, &batch):
+		err = fmt.Errorf("%w; --at-once 1 goes past such items", err)
 	case errors.As(err, &other):
 		err = usageError{err}
 	case err == nil && sum.Total > 0 && sum.Failed == sum.Total:

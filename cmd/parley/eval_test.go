@@ -423,6 +423,8 @@ func TestEvalExits(t *testing.T) {
 		{"--seed 4 --out " + dir + "/all", "seed 4, there 1", 2},
 		{"--data " + dir + "/nowhere.json --out " + dir + "/other", "nowhere.json", 1},
 		{"--data mini --limit 1 --out " + dir + "/mini", "", 0},
+		{"--data mini --prune 0.3:0.5,0.4:0.5 --out " + dir + "/prune", "pruning at 0.3:0.5: of 1 steps", 1},
+		{"--data mini --limit 1 --clip-skip 9 --out " + dir + "/skip", "item 0 (000000.png): every candidate failed", 3},
 	} {
 		args := append(strings.Fields("eval image --seed 1 -k 2 --steps 1 --data "+list), strings.Fields(c.args)...)
 		if code, _, errs := call(t, args...); code != c.code || !strings.Contains(errs, c.says) {

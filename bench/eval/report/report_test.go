@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +260,42 @@ func TestMeans(t *testing.T) {
 		return
 	}
 	t.Error("no row")
+}
+
+// TestGain: the selected's gain is positive where it is better, whatever the mean's sign.
+func TestGain(t *testing.T) {
+	for _, c := range []struct {
+		selected, mean float64
+		lower          bool
+		want           float64
+	}{{.6, .5, false, .2}, {-.4, -.5, false, .2}, {-.6, -.5, false, -.2}, {.4, .5, true, .2}, {.6, .5, true, -.2}, {.1, 0, false, 0},
+		{2e-16, 1e-16, false, 0}} {
+		r := Row{Selected: c.selected, Mean: c.mean, LowerBetter: c.lower}
+		if r.gain(); math.Abs(r.Gain-c.want) > 1e-12 {
+			t.Errorf("%+v: %v", c, r.Gain)
+		}
+	}
+}
+
+// TestFew: a report of no result and of one says so.
+func TestFew(t *testing.T) {
+	for n, want := range []string{"", "Of one item there are no intervals"} {
+		r, err := Write(folder(t, eval.Image, n, 3, nil), Options{})
+		if err != nil || want != "" && !slices.ContainsFunc(r.Notes, func(s string) bool { return strings.HasPrefix(s, want) }) {
+			t.Errorf("%d items: %+v, %v", n, r, err)
+		}
+	}
+	none := folder(t, eval.Image, 1, 1, func(r *eval.Record) {
+		*r = eval.Record{Selected: -1, ID: "a\nb", Image: "x.png", Error: "missing", Candidates: []eval.Candidate{}}
+	})
+	r, err := Write(none, Options{})
+	if err != nil || len(r.Notes) != 1 || r.Notes[0] != "No item has a result." {
+		t.Errorf("%+v, %v", r, err)
+	}
+	page, err := os.ReadFile(r.Out)
+	if err != nil || !strings.Contains(string(page), "&#34;a\\nb&#34; (x.png): missing") {
+		t.Errorf("%v: %s", err, page)
+	}
 }
 
 // TestFollow: the report is written until the run is complete.

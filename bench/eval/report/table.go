@@ -72,14 +72,15 @@ func (r *run) ofSets(m *measure) Row {
 	return row
 }
 
-// gain is positive where the selected is better.
+// gain is positive where the selected is better, also where the mean is below zero. Of a
+// mean that is zero but for what BLEU counts for none there is no part.
 func (r *Row) gain() {
-	switch {
-	case r.Mean == 0:
-	case r.LowerBetter:
-		r.Gain = 1 - r.Selected/r.Mean
-	default:
-		r.Gain = r.Selected/r.Mean - 1
+	if math.Abs(r.Mean) < 1e-6 {
+		return
+	}
+	r.Gain = (r.Selected - r.Mean) / math.Abs(r.Mean)
+	if r.LowerBetter {
+		r.Gain = -r.Gain
 	}
 }
 

@@ -160,7 +160,7 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string, shard coco.
 	case errors.As(err, &batch):
 		err = fmt.Errorf("%w; --at-once 1 goes past such items", err)
 	case errors.As(err, &other):
-		err = usageError{err}
+		err = usage("%w: name another folder, or repeat the command that began it", err)
 	case err == nil && sum.Total > 0 && sum.Failed == sum.Total:
 		err = noResult{fmt.Errorf("%s: none of the %d items has a result; --retry does them again", dir, sum.Total)}
 	}

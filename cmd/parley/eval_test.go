@@ -146,7 +146,8 @@ type table struct {
 	Done, Total int
 }
 
-func (r table) row(t *testing.T, name string) (selected, mean, low float64) {
+// row holds that a measure is there, and its numbers in order.
+func (r table) row(t *testing.T, name string) {
 	t.Helper()
 	for _, x := range r.Table {
 		if x.Measure == name {
@@ -154,21 +155,16 @@ func (r table) row(t *testing.T, name string) (selected, mean, low float64) {
 				x.OverMean.High < x.OverMean.Value || x.OverMean.P <= 0 || x.OverMean.P > 1 {
 				t.Errorf("%s: %+v", name, x)
 			}
-			return x.Selected, x.Mean, x.OverMean.Low
+			return
 		}
 	}
-	t.Fatalf("no %s in %+v", name, r)
-	return 0, 0, 0
+	t.Errorf("no %s in %+v", name, r)
 }
 
 // TestEval: the experiment from a shell: two shards, one of them killed as it goes,
-// merged, reported. The paper's effect is there in what CLIP sees of few scenes; over
-// 200 scenes, with PARLEY_FULL set, in CIDEr-D as well.
+// merged, reported. That the paper's effect is there is bench/eval's TestExperiment.
 func TestEval(t *testing.T) {
-	n, k, steps := 12, 3, 3
-	if os.Getenv("PARLEY_FULL") != "" {
-		n, k, steps = 200, 8, 10
-	}
+	const n, k, steps = 12, 3, 3
 	dir := t.TempDir()
 	for _, task := range []string{eval.Image, eval.Text} {
 		var shards []string
@@ -209,17 +205,11 @@ func TestEval(t *testing.T) {
 			t.Errorf("%s: the page of a run that is complete needs a network, loads itself again or has no numbers", task)
 		}
 		if task == eval.Text {
-			if s, m, low := r.row(t, eval.CLIPImage); n == 200 && (s <= m || low <= 0) {
-				t.Errorf("CLIP image of the selected drawings %.3f, of all %.3f, the difference's interval begins at %.3f", s, m, low)
-			}
+			r.row(t, eval.CLIPImage)
 			continue
 		}
-		r.row(t, "METEOR")
-		s, m, low := r.row(t, "CIDEr")
-		c, cm, clow := r.row(t, eval.CLIPText)
-		t.Logf("CIDEr-D %.3f, mean %.3f, from %.3f; CLIP text %.3f, mean %.3f, from %.3f", s, m, low, c, cm, clow)
-		if n == 200 && (s <= m || low <= 0 || c <= cm || clow <= 0) {
-			t.Error("the selected captions are not better than the mean")
+		for _, measure := range []string{"METEOR", "CIDEr", eval.CLIPText} {
+			r.row(t, measure)
 		}
 	}
 }

@@ -277,6 +277,22 @@ func TestGain(t *testing.T) {
 	}
 }
 
+func TestTicks(t *testing.T) {
+	for _, c := range []struct {
+		low, high float64
+		want      string
+	}{{3.28, 4.78, "3.5 4.0 4.5"}, {.36, .995, "0.4 0.6 0.8"}, {.77, .98, "0.80 0.85 0.90 0.95"}, {-.12, .31, "−0.1 0.0 0.1 0.2 0.3"},
+		{0, 900, "0 200 400 600 800"}, {2, 2, "2"}} {
+		var have []string
+		for _, x := range (round{}).Ticks(c.low, c.high) {
+			have = append(have, x.Label)
+		}
+		if strings.Join(have, " ") != c.want {
+			t.Errorf("%v to %v: %v, want %s", c.low, c.high, have, c.want)
+		}
+	}
+}
+
 // TestFew: a report of no result and of one says so.
 func TestFew(t *testing.T) {
 	for n, want := range []string{"", "Of one item there are no intervals"} {

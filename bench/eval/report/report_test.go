@@ -293,6 +293,32 @@ func TestTicks(t *testing.T) {
 	}
 }
 
+// TestBeamBeside: pictures without texts take beam search's captions out of no row; one
+// that beam search has not described does.
+func TestBeamBeside(t *testing.T) {
+	for _, described := range []bool{true, false} {
+		dir := folder(t, eval.Image, 10, 10, func(r *eval.Record) {
+			switch r.Index {
+			case 2:
+				r.References = nil
+			case 3:
+				if !described {
+					r.Beam = nil
+				}
+			}
+		})
+		r, err := Write(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range r.Table {
+			if row.Measure == "CIDEr" && (row.HasBeam != described || described && row.OverBeam.N != 8) {
+				t.Errorf("described %v: %+v", described, row)
+			}
+		}
+	}
+}
+
 // TestFew: a report of no result and of one says so.
 func TestFew(t *testing.T) {
 	for n, want := range []string{"", "Of one item there are no intervals"} {

@@ -131,7 +131,10 @@ func (r *run) row(m *measure) (Row, error) {
 		}
 	}
 	row := Row{Measure: m.name, Label: m.label, Digits: m.digits, LowerBetter: m.lower, HasCLIP: hasCLIP, OfSentence: m.corpus != nil}
-	row.HasBeam = m.beam != nil && len(numbers(m.beam)) == n
+	row.HasBeam = m.beam != nil && len(numbers(m.beam)) > 0
+	for i, v := range of(selected) { // a picture without texts has neither
+		row.HasBeam = row.HasBeam && (math.IsNaN(v) || !math.IsNaN(m.beam[i]))
+	}
 	var failed error
 	value := func(choice []int) float64 {
 		if m.corpus == nil {

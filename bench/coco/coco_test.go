@@ -175,6 +175,7 @@ func TestErrors(t *testing.T) {
 	for file, c := range map[string][2]string{
 		"h.tsv": {"a\tx\nb\na\n", "h.tsv: line 3: a comes again"}, "i.jsonl": {"{\"image\": \"a\"}\n{\"text\": 1}", "i.jsonl: line 2"},
 		"j.jsonl": {"{\"text\": \"x\"}", "line 1: want {\"image\", \"text\"}"},
+		"r.jsonl": {"{\"image\": \"a\"}\n" + strings.Repeat("x", maxLine+1), "r.jsonl: line 2: longer than 16 MB"},
 		"k.tsv":   {"a\xff\tx\n", "not UTF-8"}, "l.tsv": {"\tx\n", "line 1: no picture"}, "m.json": {strings.Replace(karpathyFile,
 			`"raw": "A cat.",`, "", 1)[:300], "m.json: image 2: unexpected EOF"},
 		"n.json": {`{"images": [{"cocoid": 1, "filename": "a", "split": "test"}, {"cocoid": 1, "filename": "b", "split": "val"},

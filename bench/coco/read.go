@@ -393,6 +393,9 @@ func eachLine(path string, f func(line []byte) error) error {
 		}
 	}
 	if err := s.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("longer than %d MB: is this a list of lines?", maxLine>>20)
+		}
 		return fmt.Errorf("%s: line %d: %w", path, n, err)
 	}
 	return nil

@@ -87,7 +87,8 @@ func TestExperiment(t *testing.T) {
 				t.Errorf("%s: no %q in the page", task, want)
 			}
 		}
-		if n := strings.Count(string(read("report.md")), ".svg)"); n == 0 || n != len(glob(t, dir, task, "*.svg")) || n != len(glob(t, dir, task, "*.png")) {
+		n := strings.Count(string(read("report.md")), ".svg)")
+		if n == 0 || n != len(glob(t, dir, task, "*.svg")) || n != len(glob(t, dir, task, "*.png")) {
 			t.Errorf("%s: %d figures in the Markdown, others beside it", task, n)
 		}
 	}

@@ -422,7 +422,8 @@ func TestEvalExits(t *testing.T) {
 		}
 	}
 	manifest, err := os.ReadFile("../../deploy/kubernetes.yaml")
-	if err != nil || !strings.Contains(string(manifest), "action: FailIndex\n        onExitCodes: {containerName: parley, operator: In, values: [2, 3]}") {
+	if err != nil || !strings.Contains(string(manifest), "action: FailIndex\n"+
+		"        onExitCodes: {containerName: parley, operator: In, values: [2, 3]}") {
 		t.Errorf("%v: the Job starts again what is wrongly called or complete", err)
 	}
 }

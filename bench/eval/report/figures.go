@@ -308,8 +308,8 @@ func (r *run) figures() (out []Figure, err error) {
 			}
 		}
 		headroom(p, .06)
-		if err := add("4", slug, fmt.Sprintf("How good a %s's %s are against how well it is reconstructed: means of each %s's candidates (grey) and "+
-			"of %d bins of equal counts, with 95 %% bootstrap intervals.", of, what, of, len(bx)), p); err != nil {
+		if err := add("4", slug, fmt.Sprintf("How good a %s's %s are against how well it is reconstructed: means of each %s's "+
+			"candidates (grey) and of %d bins of equal counts, with 95 %% bootstrap intervals.", of, what, of, len(bx)), p); err != nil {
 			return nil, err
 		}
 	}

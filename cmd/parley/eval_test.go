@@ -281,6 +281,7 @@ func TestEvalSweep(t *testing.T) {
 		code, out, errs := call(t, slices.Concat(args, more)...)
 		var r struct {
 			Task, Measure string
+			Enough        []string
 			Points        []struct {
 				Name      string
 				K         int
@@ -306,7 +307,7 @@ func TestEvalSweep(t *testing.T) {
 				t.Errorf("the whole run has %v of its own gain", p.ScorePart)
 			}
 		}
-		if len(want) > 0 || r.Task != task || len(r.Points) != points {
+		if len(want) > 0 || r.Task != task || len(r.Points) != points || len(r.Enough) != 2 || !strings.Contains(r.Enough[1], "95 % of the") {
 			t.Errorf("%s: missing %v in %+v", task, want, r)
 		}
 		if s, err := eval.ReadSettings(filepath.Join(to, "prune-0.5x0.5")); err != nil || s.Prune != "0.5:0.5" || s.Draw.Steps != 4 {

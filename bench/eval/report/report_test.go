@@ -319,6 +319,23 @@ func TestBeamBeside(t *testing.T) {
 	}
 }
 
+// TestEnough: the cheapest way that keeps 95 % is named, which may be the whole run.
+func TestEnough(t *testing.T) {
+	c := &Comparison{Measure: "CIDEr-D", Points: []Point{{Name: "whole", K: 1, Cost: 10, Part: .125, GainPart: .2, ScorePart: .1},
+		{Name: "whole", K: 8, Cost: 80, Part: 1, GainPart: 1, ScorePart: 1}, {Name: "steps=5", K: 8, Cost: 40, Part: .5, GainPart: .96,
+			ScorePart: .94}, {Name: "prune=0:0.9", K: 8, Cost: 60, Part: .75, GainPart: 1.2, ScorePart: .9}}}
+	gain := c.enough("gain in CIDEr-D", func(p Point) float64 { return p.GainPart })
+	if !strings.Contains(gain, "steps=5, K = 8, which takes 50 % of them and keeps 96 %") {
+		t.Error(gain)
+	}
+	if score := c.enough("gain", func(p Point) float64 { return p.ScorePart }); !strings.Contains(score, "whole, K = 8, which takes 100 %") {
+		t.Error(score)
+	}
+	if none := c.enough("gain", func(Point) float64 { return 0 }); !strings.Contains(none, "No way keeps 95 %") {
+		t.Error(none)
+	}
+}
+
 // TestFew: a report of no result and of one says so.
 func TestFew(t *testing.T) {
 	for n, want := range []string{"", "Of one item there are no intervals"} {

@@ -144,6 +144,7 @@ clients: bin/parley
 	npm install --prefix out/clients --no-audit --no-fund --silent
 	go build -C cmd/serve/clients/go -o $(CURDIR)/out/clients/openai-go
 	out/clients/bin/python cmd/serve/clients/clients.py bin/parley "node out/clients/clients.mjs" out/clients/openai-go
+	PARLEY_AXE=$(CURDIR)/out/clients/node_modules/axe-core/axe.min.js go test -count=1 -run TestPage ./cmd/serve
 
 parity: bin/parley
 	python3 -m venv out/parity

@@ -40,6 +40,7 @@ const (
 	word = `(?:` + stem + `|` + mixUnit + `+)`
 	// cat.dog, Yahoo!x
 	joined = stem + `(?:[.!?]` + stem + `)+`
+	label  = `(?:` + wordUnit + `|` + entity + `)+`
 	// O'Brien's kind may be a part of a compound, C'mon's may not.
 	elided   = `[DLOdlo]` + anyApos + mixUnit + `{2,}`
 	part     = `(?:` + mixUnit + `+|` + elided + `)`
@@ -57,7 +58,7 @@ const (
 		`[0-9]{3,4}[- \x{a0}]?[0-9]{3,5}`
 
 	// Before a comma any word keeps its period.
-	stopped = `(?:` + word + `|` + joined + `|` + compound + `|` + initials + `|` + dotted + `(?:` + tail + `)+)\.`
+	stopped = `(?:` + word + `|` + joined + `|` + compound + `|` + dotted + `(?:` + tail + `)+)\.`
 
 	clitic = apos + `(?:d|m|[Ss]|ll|re|ve)`
 
@@ -128,10 +129,9 @@ func rules() []rule {
 		{pattern: `\x{ad}+`, emit: always("-")},
 		{pattern: `n` + anyApos + `t`, emit: plain},
 		{pattern: `[A-Za-z\x{ad}]+`, context: `n` + anyApos + `t`, emit: plain},
-		{pattern: `[A-Za-z]+`, context: clitic},
-		{pattern: joined, context: clitic},
+		{pattern: letterUnit + `+`, context: clitic},
+		{pattern: joined, context: clitic, emit: plain},
 		{pattern: word, emit: plain},
-		{pattern: `\x{ad}?[A-Za-z](?:\.\x{ad}?[A-Za-z])+`},
 		{pattern: joined, emit: plain},
 		{pattern: `anti-|pro-|` + choice + `(?:\\?/` + choice + `){1,2}`},
 		{pattern: initials + `|s(?:&amp;|&)p-500|s(?:&amp;|&)ls`, emit: ampersand},
@@ -152,7 +152,7 @@ func rules() []rule {
 		// Numbers
 		{pattern: `[-+]?` + number, emit: plain},
 		{pattern: `(?:[0-9]{1,4}[- \x{a0}])?[0-9]{1,4}(?:\\?/|\x{2044})[0-9]{1,4}|` + digitUnit + `{1,4}/` + digitUnit + `{1,4}`, emit: hard},
-		{pattern: `[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}`},
+		{pattern: digitUnit + `{1,2}[-/]` + digitUnit + `{1,2}[-/]` + digitUnit + `{2,4}`},
 		{pattern: phone, emit: hard},
 		{pattern: `[A-Z]*\$`},
 
@@ -168,8 +168,9 @@ func rules() []rule {
 		{pattern: `(?:co|pte|pty)\.`, context: gap + `ltd`},
 		{pattern: counters, context: space + `?` + digitUnit},
 		{pattern: stopped, context: `[,;:\x{3001}]`, emit: plain},
+		{pattern: initials + `\.`, context: `[,;:\x{3001}]`, emit: ampersand},
 
-		{pattern: mixUnit + `+(?:\.` + mixUnit + `+)*\.(?:` + endings + `)`, context: `[` + spaceSet + `!,.?]`},
+		{pattern: `(?:` + label + `\.)+(?:` + endings + `)`, context: `[` + spaceSet + `!,.?]`},
 
 		// Compounds
 		{pattern: compound},

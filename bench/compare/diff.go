@@ -15,10 +15,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/aclements/go-moremath/stats"
 
+	"parley/bench/columns"
 	"parley/bench/layers"
 )
 
@@ -307,16 +307,17 @@ func Regressions(diffs []*Diff, share float64) error {
 	return errors.Join(errs...)
 }
 
-// Table writes differences to read: what has changed, or rows of everything.
-func Table(w io.Writer, diffs []*Diff, all bool) error {
+// Table writes differences to read, in so many columns (0: as many as it takes): what has
+// changed, or rows of everything.
+func Table(w io.Writer, diffs []*Diff, all bool, width int) error {
+	const indent = 9
 	var b strings.Builder
 	for i, d := range diffs {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "%s\n\n", d.Workload)
-		t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(t, "before\tafter\tchange\tp\t\t")
+		fmt.Fprintf(&b, "%s\n\n", columns.Wrap(d.Workload.String(), 0, width))
+		rows := []columns.Row{{Cells: []string{"before", "after", "change", "p"}}}
 		line := func(c Change, name string) {
 			mark, change := "", "gone"
 			switch {
@@ -326,25 +327,26 @@ func Table(w io.Writer, diffs []*Diff, all bool) error {
 				change = fmt.Sprintf("%+.1f %%", 100*(c.Ratio-1))
 			}
 			if !c.Changed {
-				mark = "  (noise)"
+				mark = "noise"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%.2g\t\t%s%s\n", Amount(d.Unit, c.Before), Amount(d.Unit, c.After), change, c.P, name, mark)
+			rows = append(rows, columns.Row{Cells: []string{Amount(d.Unit, c.Before), Amount(d.Unit, c.After), change,
+				fmt.Sprintf("%.2g", c.P), mark}, Name: name, More: []string{c.Kernel}})
 		}
 		line(d.Whole, "the whole")
 		same := 0
 		for _, c := range d.Layers {
 			if c.Changed || all {
-				line(c, c.Path+"  "+c.Kernel)
+				line(c, c.Path)
 			} else {
 				same++
 			}
 		}
-		_ = t.Flush() // to memory
+		columns.Write(&b, rows, width)
 		if same > 0 {
 			fmt.Fprintf(&b, "%d layers have not changed by more than noise\n", same)
 		}
 		for _, n := range d.Notes {
-			fmt.Fprintf(&b, "note     %s\n", n)
+			fmt.Fprintln(&b, columns.Wrap("note     "+n, indent, width))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

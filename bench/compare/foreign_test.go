@@ -65,7 +65,7 @@ func TestBeside(t *testing.T) {
 			t.Errorf("%s: only %d rows", file, len(rows))
 		}
 		var b bytes.Buffer
-		if err := BesideTable(&b, r, p, rows); err != nil || !strings.Contains(b.String(), program) || !strings.Contains(b.String(),
+		if err := BesideTable(&b, r, p, rows, 100); err != nil || !strings.Contains(b.String(), program) || !strings.Contains(b.String(),
 			"(the rest)") {
 			t.Errorf("%v\n%s", err, b.String())
 		}

@@ -12,13 +12,14 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/aclements/go-moremath/stats"
 	"github.com/klauspost/cpuid/v2"
 
+	"parley/bench/columns"
 	"parley/bench/layers"
 	"parley/bench/random"
 	"parley/bench/workload"
@@ -393,20 +394,22 @@ func Choose(m Machine, all []Found) Table {
 	return t
 }
 
-// Write writes what was found as a table to read.
-func Write(w io.Writer, all []Found) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "operation\tuses\town\twinner\tgain\tmethods")
+// Write writes what was found as a table to read, in so many columns (0: as many as it
+// takes). What a gain is of, and that it is more than noise, Found says.
+func Write(w io.Writer, all []Found, width int) error {
+	var b strings.Builder
+	rows := []columns.Row{{Cells: []string{"uses", "own", "winner", "gain"}}}
 	for _, f := range all {
-		name := f.key
+		r := columns.Row{Cells: []string{strconv.Itoa(f.Uses), f.Own, f.Winner, fmt.Sprintf("%.1f %%", 100*f.Gain())}, Name: f.key}
 		if f.Op == "linear" {
-			name = fmt.Sprintf("%s, %d rows", f.key, f.Dims["m"])
+			r.Name = fmt.Sprintf("%s, %d rows", f.key, f.Dims["m"])
 		}
-		var methods []string
-		for _, m := range f.Methods[:min(4, len(f.Methods))] {
-			methods = append(methods, fmt.Sprintf("%s %.4g ms", m.Name, 1e3*m.Seconds))
+		for _, m := range f.Methods {
+			r.More = append(r.More, fmt.Sprintf("%s %.4g ms", m.Name, 1e3*m.Seconds))
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%.1f %%\t%s\n", name, f.Uses, f.Own, f.Winner, 100*f.Gain(), strings.Join(methods, ", "))
+		rows = append(rows, r)
 	}
-	return t.Flush()
+	columns.Write(&b, rows, width)
+	_, err := io.WriteString(w, b.String())
+	return err
 }

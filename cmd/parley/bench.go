@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"parley/bench/columns"
 	"parley/bench/compare"
 	"parley/bench/layers"
 	"parley/bench/layers/export"
 	"parley/bench/workload"
+	"parley/cmd/parley/terminal"
 	"parley/output"
 )
 
@@ -50,13 +53,14 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	f.IntVar(&show.Depth, "depth", 0, "names of a path; layers below are joined (0: all are shown)")
 	f.StringVar(&show.Sort, "sort", layers.ByTime, "time; roof: what has the most to win first; order: as it runs")
 	f.IntVar(&show.Top, "top", 40, "rows of the table at most (0: all)")
+	width := addWidth(c)
 	f.BoolVar(&asCSV, "csv", false, "print CSV")
 	f.BoolVar(&asGoBench, "gobench", false, "print Go's benchmark format, a line a round: for benchstat")
 	files.add(c)
 	f.StringVar(&baseline, "baseline", "", "file of an earlier --json: print what has changed")
 	f.StringVar(&failOver, "fail-over", "", "with --baseline: fail where the whole or a layer is slower by more than this, as 10%")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		w.Net = args[0]
+		w.Net, show.Width = args[0], a.columns(*width)
 		sizes, err := batchesOf(batches)
 		if err != nil {
 			return err
@@ -113,7 +117,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 		case asGoBench:
 			err = export.GoBench(a.out, results, show)
 		case diffs != nil:
-			err = compare.Table(a.out, diffs, false)
+			err = compare.Table(a.out, diffs, false, show.Width)
 		default:
 			err = export.Table(a.out, results, show)
 		}
@@ -127,6 +131,15 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	c.AddCommand(a.benchDiff(), a.benchHistory(), a.benchCompare(), a.benchKernels(), a.benchTune())
 	return c
 }
+
+// addWidth adds the flag of a table's columns.
+func addWidth(c *cobra.Command) *int {
+	return c.Flags().Int("width", 0, fmt.Sprintf("columns of a line; longer names are shortened (the terminal's; %d where there is none)",
+		columns.Usual))
+}
+
+// columns are how many a table has, where a flag says it or not.
+func (a *app) columns(flag int) int { return cmp.Or(flag, terminal.Width(a.out), columns.Usual) }
 
 // leastChange is the change of a median that is told, as a share.
 const leastChange = 0.02

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"parley/bench/compare"
 	"parley/bench/layers"
@@ -34,6 +35,9 @@ func benchRows() map[string]flagRow {
 			"tokens")
 	}})
 	add("top", flagRow{base: text, set: "--top 2", want: "more with"})
+	add("width", flagRow{base: text, set: "--width 70", check: func(base, have outcome) bool {
+		return broadest(base) <= 100 && broadest(have) <= 70 && len(have.lines()) >= len(base.lines())
+	}})
 	add("csv", flagRow{base: text, set: "--csv", want: "net,batch,path,op,kernel"})
 	add("gobench", flagRow{base: text, set: "--gobench", want: "\nBenchmarkClipText/small/batch=1 1 "})
 	for flag, file := range map[string]string{"html": "a.html", "svg": "a.svg", "trace": "a.json", "pprof": "a.pb.gz"} {
@@ -55,11 +59,21 @@ func benchRows() map[string]flagRow {
 		}})
 	}
 	const tune = "bench tune clip-text --preset small --rounds 1"
+	add("kernels width", flagRow{base: "bench kernels clip-text --preset small --rounds 1", set: "--width 200",
+		check: func(base, have outcome) bool { return broadest(base) <= 100 && broadest(have) > 100 && broadest(have) <= 200 }})
 	add("tune out", flagRow{base: tune, set: "--out {O}/t.json", check: has("t.json")})
 	add("tune force", flagRow{base: tune + " --out {F}/force.txt", set: "--force", check: func(base, have outcome) bool {
 		return base.code == 1 && have.code == 0
 	}})
 	return rows
+}
+
+// broadest is the longest line's columns.
+func broadest(o outcome) (n int) {
+	for _, l := range o.lines() {
+		n = max(n, utf8.RuneCountInString(l))
+	}
+	return n
 }
 
 // TestTuning: a table chooses, one of another machine is passed over with a word, and
@@ -248,6 +262,9 @@ func TestBenchDiff(t *testing.T) {
 	}
 	if _, out, _ := diff("--all"); !strings.Contains(out, now.Layers[0].Path) {
 		t.Errorf("--all: %s", out)
+	}
+	if _, out, _ := diff("--all --width 60"); broadest(outcome{out: out}) > 60 || !strings.Contains(out, "…") {
+		t.Errorf("--width: %s", out)
 	}
 	if _, out, _ := diff("--least 11%"); strings.Contains(out, path) {
 		t.Errorf("--least: %s", out)

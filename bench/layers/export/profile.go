@@ -3,6 +3,7 @@ package export
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // PProf writes a profile that `go tool pprof` reads: a sample for each layer, whose
-// stack is its path below its workload, with its time, FLOPs and bytes.
+// stack is its path below its workload, with its time, FLOPs and bytes. Times are
+// the layers' shares of a recorded pass, whose sum is the pass and not that of medians.
 func PProf(w io.Writer, results []*layers.Result) error {
 	first := results[0]
 	p := &profile.Profile{TimeNanos: first.Taken.UnixNano(), DefaultSampleType: "time", Comments: []string{first.Command}}
@@ -36,8 +38,9 @@ func PProf(w io.Writer, results []*layers.Result) error {
 	for _, r := range results {
 		root := r.Workload.String()
 		p.DurationNanos += int64(1e9 * r.Seconds)
+		pass := r.Recorded()
 		for _, l := range r.Layers {
-			s := &profile.Sample{Value: []int64{int64(scale * l.Seconds), l.FLOPs, l.Bytes}, Label: map[string][]string{"op": {l.Op},
+			s := &profile.Sample{Value: []int64{int64(math.Round(scale * pass * l.Share)), l.FLOPs, l.Bytes}, Label: map[string][]string{"op": {l.Op},
 				"kernel": {l.Kernel}}, Location: []*profile.Location{locate(root, root)}}
 			for i, c := range l.Path {
 				if c == '.' {

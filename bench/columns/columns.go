@@ -1,0 +1,125 @@
+// Package columns writes tables that end where a screen does: numbers on the left, and
+// behind them names, of which a long one is shortened in its middle.
+package columns
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Usual is the width of what is no terminal.
+const Usual = 100
+
+// Row is a line of a table.
+type Row struct {
+	Cells []string // aligned on the right
+	// Name stands behind them, More behind that as far as the line has room: what comes
+	// first is the last to be left out.
+	Name string
+	More []string
+}
+
+const (
+	gap   = 2  // columns between two cells
+	least = 30 // columns of a name for which what is behind it has to go
+)
+
+// Write writes rows in lines of so many columns at most; 0 is as many as it takes. Cells
+// are never shortened.
+func Write(b *strings.Builder, rows []Row, width int) {
+	var wide []int
+	for _, r := range rows {
+		for i, c := range r.Cells {
+			if i == len(wide) {
+				wide = append(wide, 0)
+			}
+			wide[i] = max(wide[i], utf8.RuneCountInString(c))
+		}
+	}
+	for _, r := range rows {
+		var line strings.Builder
+		room := width
+		for i, w := range wide {
+			c := ""
+			if i < len(r.Cells) {
+				c = r.Cells[i]
+			}
+			line.WriteString(strings.Repeat(" ", w-utf8.RuneCountInString(c)+gap) + c)
+			room -= w + gap
+		}
+		name := r.Name
+		for _, m := range r.More {
+			if m != "" && (width == 0 || utf8.RuneCountInString(name+m)+2*gap <= room) {
+				name += strings.Repeat(" ", gap) + m
+			} else if m != "" {
+				long := utf8.RuneCountInString(r.Name)
+				if rest := room - 2*gap - utf8.RuneCountInString(m); name == r.Name && rest >= least && rest < long {
+					name = Short(r.Name, rest) + strings.Repeat(" ", gap) + m
+				}
+				break
+			}
+		}
+		if width > 0 {
+			name = Short(name, max(1, room-gap))
+		}
+		if name != "" {
+			line.WriteString(strings.Repeat(" ", gap) + name)
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+}
+
+// Short is a path of names joined by dots in so many columns at most: the names in its
+// middle are left out, and more of the last than of the first.
+func Short(path string, width int) string {
+	if utf8.RuneCountInString(path) <= width {
+		return path
+	}
+	names := strings.Split(path, ".")
+	short := func(head, tail int) string {
+		return strings.Join(names[:head], ".") + "…" + strings.Join(names[len(names)-tail:], ".")
+	}
+	best := ""
+	for head, tail, first := 0, 1, false; head+tail < len(names); first = !first {
+		s := short(head, tail)
+		if utf8.RuneCountInString(s) > width {
+			break
+		}
+		best = s
+		if first {
+			head++
+		} else {
+			tail++
+		}
+	}
+	if best != "" {
+		return best
+	}
+	r := []rune(path)
+	return "…" + string(r[len(r)-max(0, width-1):])
+}
+
+// Wrap breaks a text at spaces into lines of so many columns at most; those behind the
+// first begin with so many spaces. A width of 0 leaves it as it is.
+func Wrap(text string, indent, width int) string {
+	if width == 0 {
+		return text
+	}
+	var b strings.Builder
+	at := 0
+	for i, word := range strings.Split(text, " ") {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case at+1+n > width && n > 0:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			at = indent
+		default:
+			b.WriteString(" ")
+			at++
+		}
+		b.WriteString(word)
+		at += n
+	}
+	return b.String()
+}

@@ -1,0 +1,62 @@
+package columns
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestShort(t *testing.T) {
+	const path = "up_blocks.1.attentions.0.attn1+residual.attention"
+	for width, want := range map[int]string{100: path, 49: path, 36: "up_blocks…0.attn1+residual.attention", 26: "…attn1+residual.attention",
+		10: "…attention", 9: "…ttention", 1: "…", 0: "…"} {
+		if have := Short(path, width); have != want {
+			t.Errorf("%d columns: %q, want %q", width, have, want)
+		}
+	}
+}
+
+// TestWrite: no line is longer than the width, cells stand below each other, and what is
+// left out is what matters least.
+func TestWrite(t *testing.T) {
+	rows := []Row{{Cells: []string{"time", "share"}}, {Cells: []string{"1.894 ms", "3.7 %"}, Name: "up_blocks.2.attentions.0.attn1.attention",
+		More: []string{"2x256x64", "blocked attention + tiles"}}, {Cells: []string{"9 µs"}, Name: "conv_in.conv", More: []string{"2x8", "sum"}}}
+	for width, want := range map[int]string{
+		0: `      time  share
+  1.894 ms  3.7 %  up_blocks.2.attentions.0.attn1.attention  2x256x64  blocked attention + tiles
+      9 µs         conv_in.conv  2x8  sum
+`,
+		72: `      time  share
+  1.894 ms  3.7 %  up_blocks.2.attentions.0.attn1.attention  2x256x64
+      9 µs         conv_in.conv  2x8  sum
+`,
+		60: `      time  share
+  1.894 ms  3.7 %  up_blocks.2…0.attn1.attention  2x256x64
+      9 µs         conv_in.conv  2x8  sum
+`,
+		36: `      time  share
+  1.894 ms  3.7 %  …attn1.attention
+      9 µs         conv_in.conv  2x8
+`} {
+		var b strings.Builder
+		Write(&b, rows, width)
+		if b.String() != want {
+			t.Errorf("%d columns:\n%swant\n%s", width, b.String(), want)
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > 0 && n > width {
+				t.Errorf("%d columns of %d: %q", n, width, line)
+			}
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	const text = "warning  a long line of words"
+	if have := Wrap(text, 9, 18); have != "warning  a long\n         line of\n         words" {
+		t.Errorf("%q", have)
+	}
+	if Wrap(text, 9, 0) != text || Wrap(text, 9, 29) != text {
+		t.Error("a text that fits is changed")
+	}
+}

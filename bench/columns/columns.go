@@ -17,6 +17,8 @@ type Row struct {
 	// first is the last to be left out.
 	Name string
 	More []string
+	// Whole says that a name that is too long gets a line of its own.
+	Whole bool
 }
 
 const (
@@ -38,7 +40,7 @@ func Write(b *strings.Builder, rows []Row, width int) {
 	}
 	for _, r := range rows {
 		var line strings.Builder
-		room := width
+		room := width - gap
 		for i, w := range wide {
 			c := ""
 			if i < len(r.Cells) {
@@ -47,26 +49,39 @@ func Write(b *strings.Builder, rows []Row, width int) {
 			line.WriteString(strings.Repeat(" ", w-utf8.RuneCountInString(c)+gap) + c)
 			room -= w + gap
 		}
-		name := r.Name
-		for _, m := range r.More {
-			if m != "" && (width == 0 || utf8.RuneCountInString(name+m)+2*gap <= room) {
-				name += strings.Repeat(" ", gap) + m
-			} else if m != "" {
-				long := utf8.RuneCountInString(r.Name)
-				if rest := room - 2*gap - utf8.RuneCountInString(m); name == r.Name && rest >= least && rest < long {
-					name = Short(r.Name, rest) + strings.Repeat(" ", gap) + m
-				}
-				break
-			}
+		if r.Whole && width > 0 && utf8.RuneCountInString(r.Name) > room {
+			b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+			line.Reset()
+			line.WriteString(strings.Repeat(" ", gap))
+			room = width - 2*gap
 		}
-		if width > 0 {
-			name = Short(name, max(1, room-gap))
-		}
-		if name != "" {
+		if name := fit(r, max(1, room), width == 0); name != "" {
 			line.WriteString(strings.Repeat(" ", gap) + name)
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
+}
+
+// fit is a row's name and as much of what is behind it as has room. A name that has to be
+// shortened leaves room for the first of that.
+func fit(r Row, room int, endless bool) string {
+	count := utf8.RuneCountInString
+	name, long := r.Name, count(r.Name)
+	for i, m := range r.More {
+		switch {
+		case m == "":
+		case endless || count(name)+gap+count(m) <= room:
+			name += strings.Repeat(" ", gap) + m
+		case i == 0 && long > room && room-gap-count(m) >= least:
+			return Short(name, room-gap-count(m)) + strings.Repeat(" ", gap) + m
+		default:
+			return Short(name, room)
+		}
+	}
+	if endless {
+		return name
+	}
+	return Short(name, room)
 }
 
 // Short is a path of names joined by dots in so many columns at most: the names in its

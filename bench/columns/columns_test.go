@@ -30,8 +30,12 @@ func TestWrite(t *testing.T) {
   1.894 ms  3.7 %  up_blocks.2.attentions.0.attn1.attention  2x256x64
       9 µs         conv_in.conv  2x8  sum
 `,
-		60: `      time  share
-  1.894 ms  3.7 %  up_blocks.2…0.attn1.attention  2x256x64
+		58: `      time  share
+  1.894 ms  3.7 %  up_blocks.2…0.attn1.attention
+      9 µs         conv_in.conv  2x8  sum
+`,
+		61: `      time  share
+  1.894 ms  3.7 %  up_blocks.2.attentions.0.attn1.attention
       9 µs         conv_in.conv  2x8  sum
 `,
 		36: `      time  share
@@ -48,6 +52,16 @@ func TestWrite(t *testing.T) {
 				t.Errorf("%d columns of %d: %q", n, width, line)
 			}
 		}
+	}
+}
+
+// TestWhole: a name that has no room beside its cells has a line of its own.
+func TestWhole(t *testing.T) {
+	var b strings.Builder
+	Write(&b, []Row{{Cells: []string{"1 ms"}, Name: "a.b", More: []string{"sum"}, Whole: true},
+		{Cells: []string{"10 ms"}, Name: "blocks.0.attention", More: []string{"tiles"}, Whole: true}}, 24)
+	if want := "   1 ms  a.b  sum\n  10 ms\n    blocks.0.attention\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
 

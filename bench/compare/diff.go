@@ -330,7 +330,7 @@ func Table(w io.Writer, diffs []*Diff, all bool, width int) error {
 				mark = "noise"
 			}
 			rows = append(rows, columns.Row{Cells: []string{Amount(d.Unit, c.Before), Amount(d.Unit, c.After), change,
-				fmt.Sprintf("%.2g", c.P), mark}, Name: name, More: []string{c.Kernel}})
+				fmt.Sprintf("%.2g", c.P), mark}, Name: name, More: []string{c.Kernel}, Whole: true})
 		}
 		line(d.Whole, "the whole")
 		same := 0

@@ -335,12 +335,8 @@ func above(ours, theirs []string) (ourPrefix, theirPrefix string) {
 	return ourPrefix, theirPrefix
 }
 
-// without is a path without a prefix that it may have.
-func without(path, prefix string) string { return strings.TrimSuffix(strings.TrimPrefix(path+".", prefix), ".") }
-
-// Beside lays a result beside a profile, module by module where both have it. Names above
-// the net that one of them alone has are passed over, as where a tower of a model was
-// traced for itself. Modules without names are found by their weights.
+// Beside lays a result beside a profile, module by module where both have it. What stands
+// above the net may differ, as where a tower of a model was traced for itself. Modules without names are found by their weights.
 func Beside(r *layers.Result, p *Profile) []Row {
 	theirs := p.Own
 	if named := byWeights(r, p.tree); named != nil {
@@ -358,10 +354,13 @@ func Beside(r *layers.Result, p *Profile) []Row {
 		m.has[side] = true
 	}
 	for i, l := range r.Layers {
-		add(0, without(ours[i], ourPrefix), l.Seconds)
+		add(0, ours[i], l.Seconds)
 	}
 	for path, seconds := range theirs {
-		add(1, without(path, theirPrefix), seconds)
+		if rest, ok := strings.CutPrefix(path+".", theirPrefix); ok {
+			path = strings.TrimSuffix(ourPrefix+rest, ".")
+		}
+		add(1, path, seconds)
 	}
 	root.settle()
 	l := root.rows("")
@@ -379,7 +378,11 @@ func BesideTable(w io.Writer, r *layers.Result, p *Profile, rows []Row, width in
 		if x.Ours > 0 && x.Theirs > 0 {
 			ratio = fmt.Sprintf("%.2f", x.Ours/x.Theirs)
 		}
-		table = append(table, columns.Row{Cells: []string{Amount(r.Unit, x.Ours), Amount(r.Unit, x.Theirs), ratio}, Name: name})
+		rest := ""
+		if x.Rest && x.Path != "" {
+			rest = "the rest of"
+		}
+		table = append(table, columns.Row{Cells: []string{Amount(r.Unit, x.Ours), Amount(r.Unit, x.Theirs), ratio, rest}, Name: name})
 	}
 	var sum, alone Row
 	for _, x := range rows {
@@ -390,19 +393,12 @@ func BesideTable(w io.Writer, r *layers.Result, p *Profile, rows []Row, width in
 	}
 	line(sum, "all layers")
 	for _, x := range rows {
-		name := x.Path
-		switch {
-		case name == "":
-			name = "in no module of both"
-		case x.Rest:
-			name += "  (the rest)"
-		}
-		line(x, name)
+		line(x, cmp.Or(x.Path, "in no module of both"))
 	}
 	columns.Write(&b, table, width)
 	share := func(part, all float64) float64 { return 100 * (1 - part/max(all, 1e-30)) }
-	fmt.Fprintf(&b, "\n%.1f %% of parley's time and %.1f %% of %s's lie in modules that both have\n", share(alone.Ours, sum.Ours),
-		share(alone.Theirs, sum.Theirs), p.Program)
+	b.WriteString("\n" + columns.Wrap(fmt.Sprintf("%.1f %% of parley's time and %.1f %% of %s's lie in modules that both have",
+		share(alone.Ours, sum.Ours), share(alone.Theirs, sum.Theirs), p.Program), 0, width) + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -22,12 +22,10 @@ import (
 	"parley/output"
 )
 
-// mostBatch is how many samples a pass may have.
-const mostBatch = 1024
-
 func (a *app) bench() *cobra.Command {
 	var w workload.Options
-	var batches, baseline, failOver string
+	var baseline, failOver string
+	var batches []int
 	o := layers.Options{Warmup: 200 * time.Millisecond, Command: "parley " + strings.Join(os.Args[1:], " ")}
 	var show export.Options
 	var asCSV, asGoBench bool
@@ -45,7 +43,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	f.StringVar(&w.Preset, "preset", "", "configuration of random weights, or several by commas: sd15, sd21, sd21v, blip-base, blip-large, "+
 		"clip-b32, clip-l14, clip-h14, mini, small (the usual one of the net)")
 	f.StringVar(&w.Weights, "weights", workload.Random, "random, or a checkpoint's folder or file; of a loop, a folder with sd, blip and clip")
-	f.StringVar(&batches, "batch", "1", "samples of a pass, several by commas; of blip-generate and loop, captions of one picture")
+	f.IntSliceVar(&batches, "batch", []int{1}, "samples of a pass, several by commas; of blip-generate and loop, captions of one picture")
 	f.IntVar(&w.Size, "size", 0, "side of the pictures (the model's)")
 	f.IntVar(&w.Steps, "steps", 4, "of denoising, by pipeline and loop; what 50 would take is projected")
 	f.IntVar(&w.Tokens, "tokens", 20, "of a caption, by blip-generate and loop")
@@ -61,10 +59,6 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	f.StringVar(&failOver, "fail-over", "", "with --baseline: fail where the whole or a layer is slower by more than this, as 10%")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		w.Net, show.Width = args[0], a.columns(*width)
-		sizes, err := batchesOf(batches)
-		if err != nil {
-			return err
-		}
 		share, err := percent("--fail-over", failOver)
 		if err != nil {
 			return err
@@ -91,7 +85,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 		}
 		defer set.Close()
 		var works []*workload.Work
-		for _, n := range sizes {
+		for _, n := range batches {
 			works = append(works, set.Of(n))
 		}
 		results, err := layers.Measure(cmd.Context(), dev, works, o)
@@ -143,18 +137,6 @@ func (a *app) columns(flag int) int { return cmp.Or(flag, terminal.Width(a.out),
 
 // leastChange is the change of a median that is told, as a share.
 const leastChange = 0.02
-
-// batchesOf reads numbers by commas.
-func batchesOf(text string) (sizes []int, err error) {
-	for b := range strings.SplitSeq(text, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(b))
-		if err != nil || n < 1 || n > mostBatch {
-			return nil, usage("--batch %s: want numbers from 1 to %d by commas", text, mostBatch)
-		}
-		sizes = append(sizes, n)
-	}
-	return sizes, nil
-}
 
 // percent reads "10%" as 0.1.
 func percent(flag, text string) (float64, error) {

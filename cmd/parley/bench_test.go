@@ -24,7 +24,7 @@ func benchRows() map[string]flagRow {
 	add := func(flag string, r flagRow) { rows["bench "+flag] = r }
 	add("preset", flagRow{base: asIs, set: "--preset mini", want: `"preset": "mini"`})
 	add("weights", flagRow{base: asIs, set: "--preset= --weights {M}/clip", want: `"weights": "../../weights/mini/models/clip"`})
-	add("batch", flagRow{base: asIs, set: "--batch 3", want: `"batch": 3`})
+	add("batch", flagRow{base: asIs, set: "--batch 1,3", want: `"batch": 3`})
 	add("size", flagRow{base: "bench unet --preset small --rounds 1 --json", set: "--size 32", want: `"size": 32`})
 	add("steps", flagRow{base: "bench pipeline --preset small --rounds 1 --json", set: "--steps 2", want: `"steps": 2`})
 	add("tokens", flagRow{base: "bench blip-generate --preset small --rounds 1 --json", set: "--tokens 7", want: `"tokens": 7`})
@@ -224,7 +224,8 @@ func TestBaseline(t *testing.T) {
 		work + " --fail-over x --baseline x":        "--fail-over x",
 		work + " --baseline /nowhere":               "/nowhere",
 		work + " --batch 0":                         "--batch 0",
-		work + " --batch 1,x":                       "--batch 1,x",
+		work + " --batch 1,x":                       "--batch",
+		work + " --batch 1,0":                       "--batch 0: want 1",
 		"bench unet --steps 3 --preset small":       "no steps",
 		"bench what":                                "choose one of",
 		"bench":                                     "arg",
@@ -284,6 +285,27 @@ func TestBenchDiff(t *testing.T) {
 	}
 	if code, _, errs := call(t, "bench", "diff", before); code != 2 || !strings.Contains(errs, "two files") {
 		t.Errorf("one file: code %d, %s", code, errs)
+	}
+}
+
+// TestBenchCompare: a result lies beside another program's, in lines of a width.
+func TestBenchCompare(t *testing.T) {
+	ours := saved(t, measured(t, "bench clip-text --preset small --rounds 1"))
+	compare := func(args ...string) (int, outcome) {
+		t.Helper()
+		code, out, errs := call(t, append([]string{"bench", "compare", ours, "../../bench/compare/testdata/vllm.json.gz"}, args...)...)
+		return code, outcome{out: out, errs: errs}
+	}
+	code, o := compare()
+	if code != 0 || !strings.Contains(o.out, "text_model.encoder.layers.0.self_attn.qkv") || !strings.Contains(o.out, "% of vLLM's lie in") ||
+		broadest(o) > 100 {
+		t.Errorf("code %d, %s%s", code, o.out, o.errs)
+	}
+	if _, o := compare("--width", "62"); broadest(o) > 62 || strings.Contains(o.out, "text_model.encoder.layers.0.self_attn.qkv") {
+		t.Errorf("--width: %s", o.out)
+	}
+	if _, o := compare("--json"); !strings.Contains(o.out, `"theirs_seconds"`) {
+		t.Errorf("--json: %s", o.out)
 	}
 }
 

@@ -59,11 +59,12 @@ func PProf(w io.Writer, results []*layers.Result) error {
 }
 
 // Trace writes the last recorded round in the trace event format that Perfetto
-// (ui.perfetto.dev) and Chrome's tracing read. Each result is a process.
+// (ui.perfetto.dev) and Chrome's tracing read. Each result is a process with one thread,
+// in which scopes and operations are complete events that lie within each other.
 func Trace(w io.Writer, results []*layers.Result) error {
 	type event struct {
 		Name  string         `json:"name"`
-		Cat   string         `json:"cat,omitempty"`
+		Cat   string         `json:"cat"` // which some readers want of each event
 		Phase string         `json:"ph"`
 		TS    float64        `json:"ts"` // us, as is Dur
 		Dur   float64        `json:"dur"`
@@ -80,7 +81,9 @@ func Trace(w io.Writer, results []*layers.Result) error {
 		if r.Unit == layers.Counts {
 			all.Other["unit"] = "instructions of the interpreter: no times"
 		}
-		all.Events = append(all.Events, event{Name: "process_name", Phase: "M", PID: i + 1, Args: map[string]any{"name": r.Workload.String()}})
+		for _, m := range [][2]string{{"process_name", r.Workload.String()}, {"thread_name", r.Machine.Device}} {
+			all.Events = append(all.Events, event{Name: m[0], Cat: "__metadata", Phase: "M", PID: i + 1, TID: 1, Args: map[string]any{"name": m[1]}})
+		}
 		info := map[string]layers.Layer{}
 		for _, l := range r.Layers {
 			info[l.Path] = l

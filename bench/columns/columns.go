@@ -1,8 +1,9 @@
 // Package columns writes tables that end where a screen does: numbers on the left, and
-// behind them names, of which a long one is shortened in its middle.
+// behind them names, of which a long one is shortened.
 package columns
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -84,34 +85,31 @@ func fit(r Row, room int, endless bool) string {
 	return Short(name, room)
 }
 
-// Short is a path of names joined by dots in so many columns at most: the names in its
-// middle are left out, and more of the last than of the first.
+// Short is a path of names joined by dots in so many columns at most: all names but the last
+// two keep as many of their first letters as have room, "deco.up_b.2.resn.1.conv2.conv",
+// and numbers all of them.
 func Short(path string, width int) string {
 	if utf8.RuneCountInString(path) <= width {
 		return path
 	}
 	names := strings.Split(path, ".")
-	short := func(head, tail int) string {
-		return strings.Join(names[:head], ".") + "…" + strings.Join(names[len(names)-tail:], ".")
+	most := 0
+	for _, n := range names {
+		most = max(most, len(n))
 	}
-	best := ""
-	for head, tail, first := 0, 1, false; head+tail < len(names); first = !first {
-		s := short(head, tail)
-		if utf8.RuneCountInString(s) > width {
-			break
+	for letters := most; letters > 0; letters-- {
+		short := slices.Clone(names)
+		for i, n := range names[:max(0, len(names)-2)] {
+			if r := []rune(n); n[:min(1, len(n))] > "9" && len(r) > letters {
+				short[i] = string(r[:letters])
+			}
 		}
-		best = s
-		if first {
-			head++
-		} else {
-			tail++
+		if s := strings.Join(short, "."); utf8.RuneCountInString(s) <= width {
+			return s
 		}
-	}
-	if best != "" {
-		return best
 	}
 	r := []rune(path)
-	return "…" + string(r[len(r)-max(0, width-1):])
+	return "…" + strings.TrimLeft(string(r[len(r)-max(0, width-1):]), ".")
 }
 
 // Wrap breaks a text at spaces into lines of so many columns at most; those behind the

@@ -7,9 +7,9 @@ import (
 )
 
 func TestShort(t *testing.T) {
-	const path = "up_blocks.1.attentions.0.attn1+residual.attention"
-	for width, want := range map[int]string{100: path, 49: path, 36: "up_blocks…0.attn1+residual.attention", 26: "…attn1+residual.attention",
-		10: "…attention", 9: "…ttention", 1: "…", 0: "…"} {
+	const path = "up_blocks.10.attentions.0.attn1+residual.attention"
+	for width, want := range map[int]string{100: path, 50: path, 49: "up_blocks.10.attention.0.attn1+residual.attention",
+		36: "up.10.at.0.attn1+residual.attention", 34: "u.10.a.0.attn1+residual.attention", 10: "…attention", 9: "…ttention", 1: "…", 0: "…"} {
 		if have := Short(path, width); have != want {
 			t.Errorf("%d columns: %q, want %q", width, have, want)
 		}
@@ -31,7 +31,7 @@ func TestWrite(t *testing.T) {
       9 µs         conv_in.conv  2x8  sum
 `,
 		58: `      time  share
-  1.894 ms  3.7 %  up_blocks.2…0.attn1.attention
+  1.894 ms  3.7 %  up_blocks.2.attention.0.attn1.attention
       9 µs         conv_in.conv  2x8  sum
 `,
 		61: `      time  share

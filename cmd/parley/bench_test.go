@@ -60,7 +60,9 @@ func benchRows() map[string]flagRow {
 	}
 	const tune = "bench tune clip-text --preset small --rounds 1"
 	add("kernels width", flagRow{base: "bench kernels clip-text --preset small --rounds 1", set: "--width 200",
-		check: func(base, have outcome) bool { return broadest(base) <= 100 && broadest(have) > 100 && broadest(have) <= 200 }})
+		check: func(base, have outcome) bool {
+			return broadest(base) <= 100 && broadest(have) > 100 && broadest(have) <= 200
+		}})
 	add("tune out", flagRow{base: tune, set: "--out {O}/t.json", check: has("t.json")})
 	add("tune force", flagRow{base: tune + " --out {F}/force.txt", set: "--force", check: func(base, have outcome) bool {
 		return base.code == 1 && have.code == 0

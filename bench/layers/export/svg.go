@@ -230,7 +230,7 @@ func rooflinePlot(r *layers.Result, width float64) (string, float64) {
 			py(rate), width-right-4, py(rate)-5, name, si(rate))
 	}
 	line(r.Peak.Products, "products ")
-	if r.Peak.FLOPs != r.Peak.Products {
+	if r.Peak.FLOPs < 0.99*r.Peak.Products || r.Peak.Products < 0.99*r.Peak.FLOPs { // two lines on each other cannot be read
 		line(r.Peak.FLOPs, "")
 	}
 	fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" fill="#333">memory %sB/s</text>`, left+6, height-bottom-8, si(r.Peak.Bytes))

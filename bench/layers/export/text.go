@@ -102,12 +102,20 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 	if o.Top > 0 && len(all) > o.Top {
 		shown = all[:o.Top]
 	}
-	rows := []columns.Row{{Cells: []string{"time", "share", "FLOP/s", "B/s", "of roof", "bound", "calls"}}}
+	rows := []columns.Row{{Cells: []string{"time", "share", "FLOP/s", "B/s", "of roof", "bound"}}}
 	if counts {
-		rows[0].Cells = []string{"instructions", "share", "FLOPs", "bytes", "calls"}
+		rows[0].Cells = []string{"instructions", "share", "FLOPs", "bytes"}
+	}
+	again := slices.ContainsFunc(shown, func(l layers.Layer) bool { return l.Calls > 1 })
+	if again {
+		rows[0].Cells = append(rows[0].Cells, "calls")
 	}
 	for _, l := range shown {
-		rows = append(rows, line(l, counts))
+		row := line(l, counts)
+		if again {
+			row.Cells = append(row.Cells, strconv.Itoa(l.Calls))
+		}
+		rows = append(rows, row)
 	}
 	columns.Write(b, rows, o.Width)
 	if rest := all[len(shown):]; len(rest) > 0 {
@@ -168,9 +176,9 @@ func line(l layers.Layer, counts bool) columns.Row {
 		}
 		c.More = []string{out, l.Kernel}
 	}
-	share, calls := fmt.Sprintf("%.1f %%", 100*l.Share), strconv.Itoa(l.Calls)
+	share := fmt.Sprintf("%.1f %%", 100*l.Share)
 	if counts {
-		c.Cells = []string{si(l.Seconds), share, si(float64(l.FLOPs)), si(float64(l.Bytes)), calls}
+		c.Cells = []string{si(l.Seconds), share, si(float64(l.FLOPs)), si(float64(l.Bytes))}
 		return c
 	}
 	of, flops, bytes := "", "", ""
@@ -183,7 +191,7 @@ func line(l layers.Layer, counts bool) columns.Row {
 	if l.Bytes > 0 && l.Seconds > 0 {
 		bytes = si(float64(l.Bytes) / l.Seconds)
 	}
-	c.Cells = []string{duration(l.Seconds), share, flops, bytes, of, brief(l.Bound), calls}
+	c.Cells = []string{duration(l.Seconds), share, flops, bytes, of, brief(l.Bound)}
 	return c
 }
 

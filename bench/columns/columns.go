@@ -86,8 +86,8 @@ func fit(r Row, room int, endless bool) string {
 }
 
 // Short is a path of names joined by dots in so many columns at most: all names but the last
-// two keep as many of their first letters as have room, "deco.up_b.2.resn.1.conv2.conv",
-// and numbers all of them.
+// two, or the last, keep as many of their first letters as have room,
+// "deco.up_b.2.resn.1.conv2.conv", and numbers all of them.
 func Short(path string, width int) string {
 	if utf8.RuneCountInString(path) <= width {
 		return path
@@ -97,15 +97,17 @@ func Short(path string, width int) string {
 	for _, n := range names {
 		most = max(most, len(n))
 	}
-	for letters := most; letters > 0; letters-- {
-		short := slices.Clone(names)
-		for i, n := range names[:max(0, len(names)-2)] {
-			if r := []rune(n); n[:min(1, len(n))] > "9" && len(r) > letters {
-				short[i] = string(r[:letters])
+	for _, whole := range []int{2, 1} { // names at the end
+		for letters := most; letters > 0; letters-- {
+			short := slices.Clone(names)
+			for i, n := range names[:max(0, len(names)-whole)] {
+				if r := []rune(n); n[:min(1, len(n))] > "9" && len(r) > letters {
+					short[i] = string(r[:letters])
+				}
 			}
-		}
-		if s := strings.Join(short, "."); utf8.RuneCountInString(s) <= width {
-			return s
+			if s := strings.Join(short, "."); utf8.RuneCountInString(s) <= width {
+				return s
+			}
 		}
 	}
 	r := []rune(path)

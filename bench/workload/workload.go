@@ -116,14 +116,12 @@ func Open(o Options, dev engine.Device) (_ *Set, err error) {
 		}
 	}()
 	if o.Weights == Random {
-		err = s.makeRandom()
-	} else {
-		err = s.load()
+		return s, s.makeRandom()
 	}
-	if err == nil {
-		err = s.size()
+	if err := s.load(); err != nil {
+		return s, err
 	}
-	return s, err
+	return s, s.size()
 }
 
 // Close gives the weights back.

@@ -127,7 +127,9 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 	}
 	b.WriteString("\n")
 	whole := fmt.Sprintf("whole    %s, median of %d rounds", amount(r, r.Seconds), len(r.Rounds))
-	if !counts {
+	if len(r.Rounds) == 1 {
+		whole = fmt.Sprintf("whole    %s, of one round", amount(r, r.Seconds))
+	} else if !counts {
 		whole += fmt.Sprintf(": %s to %s", duration(slices.Min(r.Rounds)), duration(slices.Max(r.Rounds)))
 	}
 	say("%s", whole)

@@ -71,7 +71,7 @@ func (s *Set) makeRandom() (err error) {
 	}
 	for name := range strings.SplitSeq(s.Preset, ",") {
 		if !used[name] {
-			return fmt.Errorf("preset %q: %s has nothing of that name", name, s.Net)
+			return fmt.Errorf("preset %q: %s takes nothing of %s", s.Preset, s.Net, name)
 		}
 	}
 	if err := s.size(); err != nil {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +68,9 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 		if failOver != "" && baseline == "" {
 			return usage("--fail-over: --baseline says over what")
 		}
+		if several := asked(map[string]bool{"--json": a.json, "--csv": asCSV, "--gobench": asGoBench}); len(several) > 1 {
+			return usage("%s: choose one", strings.Join(several, " and "))
+		}
 		var before []*layers.Result
 		if baseline != "" {
 			if before, err = compare.Read(baseline); err != nil {
@@ -100,6 +105,13 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 			if diffs, err = compare.Compare(before, results, compare.Options{Depth: show.Depth, Least: leastChange, SameMachine: true}); err != nil {
 				return fmt.Errorf("--baseline %s: %w", baseline, err)
 			}
+			var to io.Writer = a.out
+			if a.json || asCSV || asGoBench { // which programs read
+				to = a.errs
+			}
+			if err := compare.Table(to, diffs, false, show.Width); err != nil {
+				return err
+			}
 		}
 		switch {
 		case a.json && len(results) == 1:
@@ -110,9 +122,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 			err = export.CSV(a.out, results, show)
 		case asGoBench:
 			err = export.GoBench(a.out, results, show)
-		case diffs != nil:
-			err = compare.Table(a.out, diffs, false, show.Width)
-		default:
+		case diffs == nil:
 			err = export.Table(a.out, results, show)
 		}
 		if err == nil && failOver != "" {
@@ -134,6 +144,16 @@ func addWidth(c *cobra.Command) *int {
 
 // columns are how many a table has, where a flag says it or not.
 func (a *app) columns(flag int) int { return cmp.Or(flag, terminal.Width(a.out), columns.Usual) }
+
+// asked are the names of flags that are set, in order.
+func asked(flags map[string]bool) (l []string) {
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		if flags[name] {
+			l = append(l, name)
+		}
+	}
+	return l
+}
 
 // leastChange is the change of a median that is told, as a share.
 const leastChange = 0.02
@@ -199,7 +219,13 @@ func (b *benchFiles) list() (l []benchFile) {
 // check says before the work what could not be written after it.
 func (b *benchFiles) check() error {
 	var errs []error
+	at := map[string]string{} // flags by their files
 	for _, f := range b.list() {
+		path := filepath.Clean(f.path)
+		if other, ok := at[path]; ok {
+			errs = append(errs, fmt.Errorf("--%s and --%s: %s is one file", other, f.flag, f.path))
+		}
+		at[path] = f.flag
 		if err := errors.Join(output.Sweep(filepath.Dir(f.path)), output.Check(f.path, output.Options{Kind: f.kind,
 			Force: b.force})); err != nil {
 			errs = append(errs, fmt.Errorf("--%s: %w", f.flag, err))

@@ -216,6 +216,11 @@ func TestBaseline(t *testing.T) {
 	if code != 1 || !strings.Contains(errs, "slower than") || !strings.Contains(errs, "text_model") {
 		t.Errorf("50 times slower: code %d, %s", code, errs)
 	}
+	code, out, errs = call(t, strings.Fields(work+" --json --baseline "+saved(t, faster(now, 50)))...)
+	if code != 0 || !strings.Contains(errs, "before") {
+		t.Errorf("beside JSON: code %d, %s", code, errs)
+	}
+	_ = decode[layers.Result](t, out)
 	other := faster(now, 1)
 	other.Machine.CPU = "another"
 	if code, _, errs := call(t, strings.Fields(work+" --baseline "+saved(t, other))...); code != 1 || !strings.Contains(errs, "another") {
@@ -234,6 +239,9 @@ func TestBaseline(t *testing.T) {
 		"bench unet --preset what":                  "want one of",
 		work + " --svg /nowhere/a.svg":              "/nowhere",
 		"bench clip-text --preset small --size 200": "no pictures",
+		work + " --json --gobench":                  "--gobench and --json: choose one",
+		work + " --svg a --trace ./a":               "--svg and --trace: ./a is one file",
+		"bench unet --preset small,mini":            "unet takes nothing of mini",
 	} {
 		if code, _, errs := call(t, strings.Fields(args)...); code == 0 || !strings.Contains(errs, want) || strings.Contains(errs, "fault") {
 			t.Errorf("%s: code %d, %s", args, code, errs)

@@ -73,6 +73,9 @@ func Decode(in io.Reader) ([]*layers.Result, error) {
 			if r == nil || r.Schema != layers.Schema || len(r.Rounds) == 0 {
 				return nil, fmt.Errorf("not a result of parley bench --json, schema %d, with rounds", layers.Schema)
 			}
+			if err := check(r); err != nil {
+				return nil, err
+			}
 			all = append(all, r)
 		}
 	}
@@ -91,6 +94,25 @@ func Decode(in io.Reader) ([]*layers.Result, error) {
 		}
 	}
 	return joined, nil
+}
+
+// check refuses what no measurement gives, such as a file that was written by hand.
+func check(r *layers.Result) error {
+	if r.Unit != layers.Seconds && r.Unit != layers.Counts {
+		return fmt.Errorf("%s: unit %q: want %s or %s", r.Workload, r.Unit, layers.Seconds, layers.Counts)
+	}
+	if least := slices.Min(r.Rounds); !(least > 0) {
+		return fmt.Errorf("%s: a round of %v %s", r.Workload, least, r.Unit)
+	}
+	for _, l := range r.Layers {
+		if len(l.Rounds) != len(r.Rounds) {
+			return fmt.Errorf("%s: %s has %d rounds, the whole has %d", r.Workload, l.Path, len(l.Rounds), len(r.Rounds))
+		}
+		if least := slices.Min(l.Rounds); !(least >= 0) {
+			return fmt.Errorf("%s: %s has a round of %v %s", r.Workload, l.Path, least, r.Unit)
+		}
+	}
+	return nil
 }
 
 // join adds b's rounds to a's. A layer that one of them lacks has no time there.
@@ -161,9 +183,16 @@ func (c Change) Slower(share float64) bool { return c.Changed && c.Ratio > 1+sha
 // Compare compares results of the same workloads, one by one.
 func Compare(before, after []*layers.Result, o Options) ([]*Diff, error) {
 	var all []*Diff
+	var alone []*layers.Result
+	for _, b := range before {
+		if !slices.ContainsFunc(after, func(a *layers.Result) bool { return a.Workload == b.Workload }) {
+			alone = append(alone, b)
+		}
+	}
 	for _, a := range after {
 		i := slices.IndexFunc(before, func(b *layers.Result) bool { return b.Workload == a.Workload })
 		if i < 0 {
+			alone = append(alone, a)
 			continue
 		}
 		d, err := compare(before[i], a, o)
@@ -174,6 +203,10 @@ func Compare(before, after []*layers.Result, o Options) ([]*Diff, error) {
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("no workload is in both: before %s, after %s", names(before), names(after))
+	}
+	if alone != nil {
+		last := all[len(all)-1]
+		last.Notes = append(last.Notes, "not compared, for it is on one side alone: "+names(alone))
 	}
 	return all, nil
 }

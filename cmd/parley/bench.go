@@ -62,6 +62,9 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		w.Net, show.Width = args[0], a.columns(*width)
 		share, err := percent("--fail-over", failOver)
+		if err == nil && failOver == "" && cmd.Flags().Changed("fail-over") {
+			err = usage("--fail-over: say by how much, as 10%%")
+		}
 		if err != nil {
 			return err
 		}

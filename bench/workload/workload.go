@@ -61,6 +61,9 @@ func Nets() []string {
 	return l
 }
 
+// Single reports whether a net's name is of one net, and of one pass through it.
+func Single(net string) bool { return kinds()[net].graph }
+
 // Set is the nets that a workload needs, on a device.
 type Set struct {
 	Options

@@ -134,6 +134,63 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// TestAdditive: shares add up to 1 and a profile to a pass, whatever rounds scatter, and
+// what slows single rounds is not taken for a difference of the parts from the whole.
+func TestAdditive(t *testing.T) {
+	r := &Result{Unit: Seconds, Rounds: []float64{0.031, 0.030, 0.045, 0.030}}
+	for i := range 3 { // another layer is slow in each round but the last
+		l := Layer{Path: fmt.Sprint("a.", i), Op: "linear", Rounds: []float64{0.01, 0.01, 0.01, 0.01}}
+		l.Rounds[i] = 0.02
+		r.Layers = append(r.Layers, l)
+	}
+	r.Layers = append(r.Layers, Layer{Path: Between, Rounds: make([]float64, 4)})
+	r.finish()
+	share := 0.0
+	for _, l := range r.Layers {
+		share += l.Share
+	}
+	if math.Abs(share-1) > 1e-12 || math.Abs(r.Recorded()-0.04) > 1e-9 {
+		t.Errorf("shares %v, recorded %v", share, r.Recorded())
+	}
+	told := slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "rounds scatter") })
+	if !told {
+		t.Errorf("warnings %v", r.Warnings)
+	}
+	for depth := range 3 {
+		share := 0.0
+		for _, l := range Fold(r.Layers, depth) {
+			share += l.Share
+		}
+		if math.Abs(share-1) > 1e-12 {
+			t.Errorf("depth %d: shares %v", depth, share)
+		}
+	}
+	if d := difference([]Layer{{Rounds: []float64{0.09, 0.0303, 0.05}}}, []float64{0.03, 0.2, 0.04}); math.Abs(d-0.01) > 1e-9 {
+		t.Errorf("difference %v", d)
+	}
+}
+
+// TestRoofOfMethod: a minimal filtering's roof is of what it multiplies.
+func TestRoofOfMethod(t *testing.T) {
+	for kernel, saves := range map[string]float64{"winograd f4": 4, "winograd f6": 5.0625, "im2col + tiles avx2 f32": 1, "": 1} {
+		r := &Result{Unit: Seconds, Rounds: []float64{1}, Peak: Peak{Products: 1e9, FLOPs: 1e9, Bytes: 1e9},
+			Layers: []Layer{{Op: "conv", Kernel: kernel, FLOPs: 1e9, Bytes: 1, Rounds: []float64{1}}}}
+		r.finish()
+		if have := r.Layers[0].Roof; math.Abs(have*saves-1) > 1e-9 {
+			t.Errorf("%q: roof %v s, want %v", kernel, have, 1/saves)
+		}
+	}
+}
+
+// TestBest: a second look raises a peak and never lowers it.
+func TestBest(t *testing.T) {
+	a := Peak{Products: 1, FLOPs: 5, Bytes: 3, Source: "s", Core: &Peak{Products: 1, FLOPs: 2, Bytes: 3}}
+	p := a.best(Peak{Products: 2, FLOPs: 4, Bytes: 4, Core: &Peak{Products: 3, FLOPs: 1, Bytes: 1}})
+	if p.Products != 2 || p.FLOPs != 5 || p.Bytes != 4 || p.Source != "s" || *p.Core != (Peak{Products: 3, FLOPs: 2, Bytes: 3}) {
+		t.Errorf("%+v, %+v", p, p.Core)
+	}
+}
+
 // TestLoopsRates: what 50 steps would take is projected from fewer.
 func TestLoopsRates(t *testing.T) {
 	r := measure(t, host.New(2), "loop", 2)[0]

@@ -47,8 +47,8 @@ type Result struct {
 	Seconds float64   `json:"seconds"`
 	Rounds  []float64 `json:"rounds"`
 	// Parts is the median of the operations' sum; Between is not in it. Difference is what
-	// the sum of a round is more than the whole beside it, as a share of that, the median
-	// of all rounds.
+	// the quickest of these sums is more than the quickest whole, as a share of it: what
+	// others do on the machine adds to some rounds of either, and least to these.
 	Parts      float64  `json:"parts_seconds"`
 	Difference float64  `json:"difference"`
 	Method     string   `json:"method"` // how layers were timed
@@ -203,7 +203,7 @@ func (r *Result) finish() {
 		parts = parts[:n-1]
 	}
 	r.Seconds, r.Parts = Median(r.Rounds), sum(parts)
-	r.Difference = Median(differences(parts, r.Rounds))
+	r.Difference = difference(parts, r.Rounds)
 	for i := range r.Layers {
 		l := &r.Layers[i]
 		r.FLOPs += l.FLOPs
@@ -231,11 +231,8 @@ func (r *Result) finish() {
 			r.Load))
 	}
 	if math.Abs(r.Difference) > far {
-		w := fmt.Sprintf("the layers' sum is %+.1f %% from the whole: times of layers are not to be trusted beyond that", 100*r.Difference)
-		if between := differences(parts, r.Rounds); len(between) > 1 {
-			w += fmt.Sprintf(" (%+.1f to %+.1f %% from round to round)", 100*slices.Min(between), 100*slices.Max(between))
-		}
-		r.Warnings = append(r.Warnings, w)
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the layers' sum is %+.1f %% from the whole: times of layers are not to be trusted "+
+			"beyond that", 100*r.Difference))
 	}
 	if w := r.scatter(); w != "" {
 		r.Warnings = append(r.Warnings, w)
@@ -293,15 +290,13 @@ func sums(layers []Layer) (all []float64) {
 	return all
 }
 
-// differences are what the parts of each round are more than the whole beside them, as a
-// share of it.
-func differences(parts []Layer, wholes []float64) (all []float64) {
-	for k, v := range sums(parts) {
-		if k < len(wholes) {
-			all = append(all, v/wholes[k]-1)
-		}
+// difference is what the parts' quickest round is more than the quickest whole, as a share
+// of it.
+func difference(parts []Layer, wholes []float64) float64 {
+	if len(parts) == 0 || len(wholes) == 0 {
+		return 0
 	}
-	return all
+	return slices.Min(sums(parts))/slices.Min(wholes) - 1
 }
 
 // Fold joins layers whose paths have the same first depth names: 0 leaves all as they

@@ -126,6 +126,25 @@ func TestPProf(t *testing.T) {
 	}
 }
 
+// TestPProfAdds: the profile's time is that of a pass, where the layers' medians are less
+// because another one was slow in each round.
+func TestPProfAdds(t *testing.T) {
+	r := results()[0]
+	r.Layers[0].Rounds, r.Layers[0].Seconds, r.Layers[0].Share = []float64{0.02, 0.01, 0.01, 0.02}, 0.015, 0.5
+	r.Layers[1].Rounds, r.Layers[1].Seconds, r.Layers[1].Share = []float64{0.01, 0.02, 0.02, 0.02}, 0.015, 0.5
+	p, err := profile.Parse(strings.NewReader(written(t, func(w io.Writer) error { return PProf(w, []*layers.Result{r}) })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := int64(0)
+	for _, s := range p.Sample {
+		sum += s.Value[0]
+	}
+	if pass := int64(1e9 * r.Recorded()); sum != 30e6 || pass != sum {
+		t.Errorf("%d ns, a pass is %d", sum, pass)
+	}
+}
+
 // TestTrace: events have the fields that the format asks of their phase, and lie within
 // each other on their thread.
 func TestTrace(t *testing.T) {

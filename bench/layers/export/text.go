@@ -133,7 +133,11 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 		whole += fmt.Sprintf(": %s to %s", duration(slices.Min(r.Rounds)), duration(slices.Max(r.Rounds)))
 	}
 	say("%s", whole)
-	say("layers   %s, %+.1f %%; %s", amount(r, r.Parts), 100*r.Difference, r.Method)
+	quickest := "" // which are not the same as the medians
+	if len(r.Rounds) > 1 {
+		quickest = " in the quickest rounds"
+	}
+	say("layers   %s; %+.1f %% from the whole%s; %s", amount(r, r.Parts), 100*r.Difference, quickest, r.Method)
 	if counts {
 		say("work     %sFLOPs, %sB", si(float64(r.FLOPs)), si(float64(r.Bytes)))
 		say("These are counts, not times: they say nothing about speed.")

@@ -22,10 +22,7 @@ type Row struct {
 	Whole bool
 }
 
-const (
-	gap   = 2  // columns between two cells
-	least = 30 // columns of a name for which what is behind it has to go
-)
+const gap = 2 // columns between two cells
 
 // Write writes rows in lines of so many columns at most; 0 is as many as it takes. Cells
 // are never shortened.
@@ -63,21 +60,17 @@ func Write(b *strings.Builder, rows []Row, width int) {
 	}
 }
 
-// fit is a row's name and as much of what is behind it as has room. A name that has to be
-// shortened leaves room for the first of that.
+// fit is a row's name and as much of what is behind it as has room beside all of the name.
 func fit(r Row, room int, endless bool) string {
-	count := utf8.RuneCountInString
-	name, long := r.Name, count(r.Name)
-	for i, m := range r.More {
-		switch {
-		case m == "":
-		case endless || count(name)+gap+count(m) <= room:
-			name += strings.Repeat(" ", gap) + m
-		case i == 0 && long > room && room-gap-count(m) >= least:
-			return Short(name, room-gap-count(m)) + strings.Repeat(" ", gap) + m
-		default:
-			return Short(name, room)
+	name := r.Name
+	for _, m := range r.More {
+		if m == "" {
+			continue
 		}
+		if !endless && utf8.RuneCountInString(name)+gap+utf8.RuneCountInString(m) > room {
+			break
+		}
+		name += strings.Repeat(" ", gap) + m
 	}
 	if endless {
 		return name

@@ -8,8 +8,15 @@ import (
 
 func TestShort(t *testing.T) {
 	const path = "up_blocks.10.attentions.0.attn1+residual.attention"
-	for width, want := range map[int]string{100: path, 50: path, 49: "up_blocks.10.attention.0.attn1+residual.attention",
-		36: "up.10.at.0.attn1+residual.attention", 34: "u.10.a.0.attn1+residual.attention", 24: "up.10.at.0.at.attention", 20: "u.10.a.0.a.attention", 10: "…attention", 9: "…ttention", 1: "…", 0: "…"} {
+	for width, want := range map[int]string{
+		100: path, 50: path,
+		49: "up_blocks.10.attention.0.attn1+residual.attention",
+		36: "up.10.at.0.attn1+residual.attention",
+		34: "u.10.a.0.attn1+residual.attention",
+		24: "up.10.at.0.at.attention",
+		20: "u.10.a.0.a.attention",
+		10: "…attention", 9: "…ttention", 1: "…", 0: "…",
+	} {
 		if have := Short(path, width); have != want {
 			t.Errorf("%d columns: %q, want %q", width, have, want)
 		}

@@ -129,7 +129,8 @@ func TestGoneAndNew(t *testing.T) {
 	if err := Table(&out, diffs, true, 100); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"gone", "new", "blocks.2.fused", "tiles -> other", "other machines", "noise  the whole", "7.0 other processes"} {
+	for _, want := range []string{"gone", "new", "blocks.2.fused", "tiles -> other", "other machines", "noise  the whole",
+		"7.0 other processes"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

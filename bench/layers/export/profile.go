@@ -40,8 +40,8 @@ func PProf(w io.Writer, results []*layers.Result) error {
 		p.DurationNanos += int64(1e9 * r.Seconds)
 		pass := r.Recorded()
 		for _, l := range r.Layers {
-			s := &profile.Sample{Value: []int64{int64(math.Round(scale * pass * l.Share)), l.FLOPs, l.Bytes}, Label: map[string][]string{"op": {l.Op},
-				"kernel": {l.Kernel}}, Location: []*profile.Location{locate(root, root)}}
+			s := &profile.Sample{Value: []int64{int64(math.Round(scale * pass * l.Share)), l.FLOPs, l.Bytes},
+				Label: map[string][]string{"op": {l.Op}, "kernel": {l.Kernel}}, Location: []*profile.Location{locate(root, root)}}
 			for i, c := range l.Path {
 				if c == '.' {
 					s.Location = append(s.Location, locate(root+l.Path[:i], l.Path[:i]))

@@ -233,7 +233,7 @@ func compare(a, b *layers.Result, o Options) (*Diff, error) {
 		d.Notes = append(d.Notes, words)
 	}
 	if most := max(a.Load, b.Load); most > 0.5 && a.Unit == layers.Seconds {
-		d.Notes = append(d.Notes, fmt.Sprintf("up to %.1f other processes were at work: what has changed may be theirs", most))
+		d.Notes = append(d.Notes, fmt.Sprintf("up to %.0f others were at work: what has changed may be theirs", most))
 	}
 	alpha := cmp.Or(o.Alpha, 0.05)
 	d.Whole = change("", "", a.Rounds, b.Rounds)

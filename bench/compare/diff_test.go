@@ -130,7 +130,7 @@ func TestGoneAndNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"gone", "new", "blocks.2.fused", "tiles -> other", "other machines", "noise  the whole",
-		"7.0 other processes"} {
+		"7 others were"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

@@ -127,7 +127,7 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("rates %v", r.Rates)
 		}
 		far := slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "from the whole") })
-		busy := slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "processes were at work") })
+		busy := slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "at work when it began") })
 		if (math.Abs(r.Difference) > 0.05) != far || (r.Load > 0.5) != busy {
 			t.Errorf("difference %v, load %v, warnings %v", r.Difference, r.Load, r.Warnings)
 		}

@@ -227,8 +227,11 @@ func (r *Result) finish() {
 	}
 	shares(r.Layers)
 	if r.Unit == Seconds && r.Load > 0.5 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%.1f processes were at work when it began: times are too long, and the roof too low",
-			r.Load))
+		others := "1 other process was"
+		if r.Load > 1 {
+			others = fmt.Sprintf("%.0f other processes were", r.Load)
+		}
+		r.Warnings = append(r.Warnings, others+" at work when it began: times are too long, and the roof too low")
 	}
 	if math.Abs(r.Difference) > far {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the layers' sum is %+.1f %% from the whole: times of layers are not to be trusted "+
@@ -252,8 +255,7 @@ func (r *Result) scatter() string {
 	if r.Unit != Seconds || math.Abs(medians/pass-1) <= far {
 		return ""
 	}
-	return fmt.Sprintf("the layers' medians add up to %+.1f %% of a recorded pass: rounds scatter; shares are of the medians' sum",
-		100*(medians/pass-1))
+	return fmt.Sprintf("rounds scatter: the layers' medians, of whose sum shares are, add up to %.0f %% of a recorded pass", 100*medians/pass)
 }
 
 // shares says what of the sum of all medians each layer is.

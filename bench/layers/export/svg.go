@@ -229,11 +229,6 @@ func rooflinePlot(r *layers.Result, width float64) (string, float64) {
 			knee*r.Peak.Bytes)), px(x1),
 			py(rate), width-right-4, py(rate)-5, name, si(rate))
 	}
-	line(r.Peak.Products, "products ")
-	if r.Peak.FLOPs < 0.99*r.Peak.Products || r.Peak.Products < 0.99*r.Peak.FLOPs { // two lines on each other cannot be read
-		line(r.Peak.FLOPs, "")
-	}
-	fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" fill="#333">memory %sB/s</text>`, left+6, height-bottom-8, si(r.Peak.Bytes))
 	points := slices.Clone(r.Layers)
 	layers.Sort(points, layers.ByTime)
 	for i := range points { // the small ones on top
@@ -245,6 +240,11 @@ func rooflinePlot(r *layers.Result, width float64) (string, float64) {
 				html.EscapeString(tip(r, l.Path, l.Seconds, l.Roof, l.Share, l)))
 		}
 	}
+	line(r.Peak.Products, "products ")
+	if r.Peak.FLOPs < 0.99*r.Peak.Products || r.Peak.Products < 0.99*r.Peak.FLOPs { // two lines on each other cannot be read
+		line(r.Peak.FLOPs, "")
+	}
+	fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" fill="#333">memory %sB/s</text>`, left+6, height-bottom-8, si(r.Peak.Bytes))
 	legend(&b, left+10, 16, columns)
 	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="middle" fill="#555">%s</text>`, width/2, height-6, caption)
 	fmt.Fprintf(&b, `<text x="14" y="%.0f" fill="#555" transform="rotate(-90 14 %.0f)" text-anchor="middle">FLOP/s</text></g>`+"\n", height/2,

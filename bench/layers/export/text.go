@@ -134,7 +134,7 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 	}
 	say("%s", whole)
 	quickest := "" // which are not the same as the medians
-	if len(r.Rounds) > 1 {
+	if len(r.Rounds) > 1 && !counts {
 		quickest = " in the quickest rounds"
 	}
 	say("layers   %s; %+.1f %% from the whole%s; %s", amount(r, r.Parts), 100*r.Difference, quickest, r.Method)

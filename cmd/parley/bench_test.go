@@ -274,7 +274,7 @@ func TestBenchDiff(t *testing.T) {
 	if _, out, _ := diff("--all"); !strings.Contains(out, now.Layers[0].Path) {
 		t.Errorf("--all: %s", out)
 	}
-	if _, out, _ := diff("--all --width 60"); broadest(outcome{out: out}) > 60 || !strings.Contains(out, "…") {
+	if _, out, _ := diff("--all --width 60"); broadest(outcome{out: out}) > 60 || !strings.Contains(out, "text_m.encode.") {
 		t.Errorf("--width: %s", out)
 	}
 	if _, out, _ := diff("--least 11%"); strings.Contains(out, path) {

@@ -49,7 +49,7 @@ func measurePeak(ctx context.Context, dev engine.Device) Peak {
 // hostPeak times multiply-adds in registers and reads of memory, on all workers and on
 // one: the best of some short looks, since others' work can only slow one down.
 func hostPeak(h *host.Device) Peak {
-	const looks, length = 3, 50 * time.Millisecond
+	const looks, length = 3, 25 * time.Millisecond
 	speeds, format := matmul.Speeds(h), matmul.Gemm(h).Format
 	x := beyondCaches(h)
 	on := func(h *host.Device) (p Peak) {

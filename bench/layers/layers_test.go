@@ -185,6 +185,25 @@ func TestBest(t *testing.T) {
 	}
 }
 
+// TestReached: arithmetic at more than the peak says that the peak is higher; reads at more
+// than memory's say that there are caches.
+func TestReached(t *testing.T) {
+	layer := func(op string, flops, bytes int64) Layer {
+		return Layer{Path: op, Op: op, FLOPs: flops, Bytes: bytes, Rounds: []float64{1}}
+	}
+	r := &Result{Unit: Seconds, Rounds: []float64{3}, Peak: Peak{Products: 2e9, FLOPs: 1e9, Bytes: 1e9, Source: "s", Core: &Peak{}},
+		Layers: []Layer{layer("linear", 3e9, 1), layer("attention", 1e9, 1), layer("copy", 0, 5e9)}}
+	r.finish()
+	if r.Peak.Products != 3e9 || r.Peak.FLOPs != 1.5e9 || r.Peak.Bytes != 1e9 || !strings.Contains(r.Peak.Source, "raised") {
+		t.Errorf("%+v", r.Peak)
+	}
+	for i, want := range []float64{1, 1. / 3, 5} {
+		if l := r.Layers[i]; math.Abs(l.OfRoof-want) > 1e-9 {
+			t.Errorf("%s: %v of the roof, want %v", l.Path, l.OfRoof, want)
+		}
+	}
+}
+
 // TestLoopsRates: what 50 steps would take is projected from fewer.
 func TestLoopsRates(t *testing.T) {
 	r := measure(t, host.New(2), "loop", 2)[0]

@@ -185,6 +185,34 @@ func TestBest(t *testing.T) {
 	}
 }
 
+// TestTurns: the recorded pass of a round is first as often as second.
+func TestTurns(t *testing.T) {
+	dev := host.New(1)
+	set, err := workload.Open(workload.Options{Net: "clip-text", Preset: "small"}, dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	m, err := begin(t.Context(), dev, set.Of(1), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	var recorded []bool
+	m.net.Run = func() (*engine.Tensor, error) {
+		recorded = append(recorded, m.s.Run().Recorder != nil)
+		return nil, nil
+	}
+	for range 3 {
+		if err := m.round(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []bool{false, true, true, false, false, true}; !slices.Equal(recorded, want) || len(m.result.Rounds) != 3 {
+		t.Errorf("recorded %v, want %v", recorded, want)
+	}
+}
+
 // TestReached: arithmetic at more than the peak says that the peak is higher; reads at more
 // than memory's say that there are caches.
 func TestReached(t *testing.T) {

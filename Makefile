@@ -80,7 +80,7 @@ ifneq (,$(compiler))
 	CGO_ENABLED=1 go test -race ./cmd/serve/work ./cmd/serve/jobs ./weights/hub
 	go test ./cmd/... ./engine/...
 else
-	go test ./...
+	go test -timeout 60m ./...
 endif
 	go test -tags noasm ./kernels/... ./nets/
 
@@ -144,6 +144,7 @@ clients: bin/parley
 	npm install --prefix out/clients --no-audit --no-fund --silent
 	go build -C cmd/serve/clients/go -o $(CURDIR)/out/clients/openai-go
 	out/clients/bin/python cmd/serve/clients/clients.py bin/parley "node out/clients/clients.mjs" out/clients/openai-go
+	PARLEY_AXE=$(CURDIR)/out/clients/node_modules/axe-core/axe.min.js go test -count=1 -run TestPage ./cmd/serve
 
 parity: bin/parley
 	python3 -m venv out/parity

@@ -78,6 +78,7 @@ type Options struct {
 // each time the same.
 type Set struct {
 	Name    string
+	Note    string // what was guessed of its file, or left out; "": nothing
 	options Options
 	source  func(yield func(Item) bool) error
 }
@@ -127,11 +128,18 @@ func Open(path string, o Options) (*Set, error) {
 	case info != nil && info.IsDir():
 		s.source = func(yield func(Item) bool) error { return readFolder(path, yield) }
 	case ext == ".tsv":
-		s.source = func(yield func(Item) bool) error { return readTSV(path, pictures, yield) }
+		header, err := headerOf(path)
+		if err != nil {
+			return nil, err
+		}
+		if header != "" {
+			s.Note = fmt.Sprintf("%s: its first line, %q, is taken for a header", path, header)
+		}
+		s.source = func(yield func(Item) bool) error { return readTSV(path, header != "", pictures, yield) }
 	case ext == ".jsonl":
 		s.source = func(yield func(Item) bool) error { return readJSONL(path, pictures, yield) }
 	case ext == ".json":
-		if s.source, err = openJSON(path, pictures, o); err != nil {
+		if s.source, s.Note, err = openJSON(path, pictures, o); err != nil {
 			return nil, err
 		}
 	default:

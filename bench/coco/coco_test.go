@@ -78,6 +78,9 @@ func TestFormats(t *testing.T) {
 			"9 COCO_val2014_000000000009.jpg :"}},
 		{"dataset_train.json", karpathyFile, Options{Split: "train"}, []string{"8 COCO_train2014_000000000008.jpg :"}},
 		{"nocaps.json", nocapsFile, Options{}, []string{"4 0013ea.jpg out: A fox", "5 0032.jpg in: A lamp|Lamp", "6 0033.jpg near:"}},
+		{"part.json", `{"images": [{"id": 1.0}, {"id": 2e3}], "annotations": [{"image_id": 3, "caption": "x"},
+		{"image_id": "1", "caption": "A"}, {"image_id": 2000.0, "caption": "B"}, {"image_id": 4, "caption": "y"}]}`, Options{},
+			[]string{"1 COCO_val2014_000000000001.jpg : A", "2000 COCO_val2014_000000002000.jpg : B"}},
 		{"nocaps_in.json", nocapsFile, Options{Domain: "in"}, []string{"5 0032.jpg in: A lamp|Lamp"}},
 		{"nocaps_val.json", `[{"image": "val/0013ea2087020901.jpg", "img_id": 0},
 		{"image": "val/0032.jpg", "img_id": "b"}]`, Options{}, []string{"0 val/0013ea2087020901.jpg :", "b val/0032.jpg :"}},
@@ -89,6 +92,9 @@ func TestFormats(t *testing.T) {
 			"{\"id\": 7, \"caption\": \"A\"}\n{\"image_id\": \"7\", \"references\": [\"B\"]}\n{\"id\": 8, \"image\": \"x/y.jpg\"}",
 			Options{}, []string{"7 COCO_val2014_000000000007.jpg : A|B", "8 x/y.jpg :"}},
 		{"list.tsv", "\uFEFFa.jpg\tone\ttwo\na.jpg\tthree\nb.png\n", Options{}, []string{"a.jpg a.jpg : one|two|three", "b.png b.png :"}},
+		{"header.tsv", "Image\tCaption_1\tcaption2\na\tone\n", Options{Limit: 1}, []string{"a a : one"}},
+		{"one.tsv", "file_name\nimage.png\n", Options{}, []string{"image.png image.png :"}},
+		{"none.tsv", "image.png\tcaption\n391895\timage\n", Options{}, []string{"image.png image.png : caption", "391895 391895 : image"}},
 		{"limit.tsv", "a\nb\nc\nd\ne\n", Options{Limit: 2}, []string{"a a :", "b b :"}},
 	} {
 		s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o)
@@ -100,6 +106,11 @@ func TestFormats(t *testing.T) {
 			if got := list(t, s); !slices.Equal(got, c.want) {
 				t.Errorf("%s: %q, want %q", c.file, got, c.want)
 			}
+		}
+		told := map[string]string{"header.tsv": `first line, "Image\tCaption_1\tcaption2", is taken for a header`, "one.tsv": "a header",
+			"part.json": "part.json: annotation 1: image_id 3 is of no image: what is written of 2 such is left out"}[c.file]
+		if !strings.Contains(s.Note, told) || told == "" && s.Note != "" {
+			t.Errorf("%s: %q, want %q", c.file, s.Note, told)
 		}
 	}
 }
@@ -141,9 +152,9 @@ func TestErrors(t *testing.T) {
 		{"twice.json", `{"images": [{"id": 1},
 		{"id": 1}]}`, Options{}, "image 2: there are two of id 1"},
 		{"type.json", `{"images": 3}`, Options{}, "want an array"},
-		{"lost.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": ""},
+		{"lost.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 5, "caption": ""},
 		{"image_id": 2, "caption": "x"},
-		{"image_id": 3, "caption": "x"}]}`, Options{}, "lost.json: annotation 2: image_id 2 is of no image"},
+		{"image_id": 3, "caption": "x"}]}`, Options{}, "lost.json: annotation 1: image_id 5 is of no image, nor is any other"},
 		{"text.json", `{"images": [{"id": 1}], "annotations": [{"image_id": 1}]}`, Options{}, "annotation 1: want image_id and caption"},
 		{"domain.json", `{"images": [{"id": 1, "domain": "far-domain"}]}`, Options{}, `image 1: domain "far-domain"`},
 		{"nodomain.json", `{"images": [{"id": 1}]}`, Options{Domain: "in"}, "have no domains"},
@@ -153,6 +164,9 @@ func TestErrors(t *testing.T) {
 		{"d.json", `{"images": [{"id": 1}]}`, Options{Images: filepath.Join(dir, "nowhere")}, "nowhere"},
 		{"e.tsv", "a\n", Options{Limit: -1}, "limit -1"},
 		{"g.txt", "a", Options{}, "want mini"},
+		{"o.tsv", "caption\timage\nA cat\ta.jpg\n", Options{}, `line 1: it names the columns "caption\timage": want the picture's file first`},
+		{"p.tsv", "image\tsplit\tcaption\n", Options{}, "only texts behind it"},
+		{"q.tsv", "index\tcaption\n", Options{}, "line 1: it names"},
 	} {
 		if s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q (%v)", c.file, err, c.want, s)
@@ -161,6 +175,7 @@ func TestErrors(t *testing.T) {
 	for file, c := range map[string][2]string{
 		"h.tsv": {"a\tx\nb\na\n", "h.tsv: line 3: a comes again"}, "i.jsonl": {"{\"image\": \"a\"}\n{\"text\": 1}", "i.jsonl: line 2"},
 		"j.jsonl": {"{\"text\": \"x\"}", "line 1: want {\"image\", \"text\"}"},
+		"r.jsonl": {"{\"image\": \"a\"}\n" + strings.Repeat("x", maxLine+1), "r.jsonl: line 2: longer than 16 MB"},
 		"k.tsv":   {"a\xff\tx\n", "not UTF-8"}, "l.tsv": {"\tx\n", "line 1: no picture"}, "m.json": {strings.Replace(karpathyFile,
 			`"raw": "A cat.",`, "", 1)[:300], "m.json: image 2: unexpected EOF"},
 		"n.json": {`{"images": [{"cocoid": 1, "filename": "a", "split": "test"}, {"cocoid": 1, "filename": "b", "split": "val"},

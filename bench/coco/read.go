@@ -8,29 +8,38 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"parley/nets/pixels/batch"
 )
 
-// identity is an id, a number or a string in JSON.
-type identity string
+// ID is an id in JSON: a string, or a whole number, as which 2.0 counts, too.
+type ID string
 
-func (id *identity) UnmarshalJSON(data []byte) error {
+func (id *ID) UnmarshalJSON(data []byte) error {
 	var s string
 	if err := json.Unmarshal(data, &s); err == nil {
-		*id = identity(s)
+		*id = ID(s)
 		return nil
 	}
 	var n json.Number
-	if err := json.Unmarshal(data, &n); err != nil || strings.ContainsAny(n.String(), ".eE") {
+	if err := json.Unmarshal(data, &n); err != nil {
 		return fmt.Errorf("%s is no id: want a whole number or a string", data)
 	}
-	*id = identity(n)
+	if strings.ContainsAny(n.String(), ".eE") {
+		v, err := n.Float64()
+		if err != nil || v != math.Trunc(v) || math.Abs(v) >= 1<<53 {
+			return fmt.Errorf("%s is no id: want a whole number or a string", data)
+		}
+		n = json.Number(strconv.FormatInt(int64(v), 10))
+	}
+	*id = ID(n)
 	return nil
 }
 
@@ -82,16 +91,16 @@ func truncated(err error) error {
 // jsonImage is an image in any of the files: COCO's, NoCaps', Karpathy's, and
 // the plain list of NoCaps pictures.
 type jsonImage struct {
-	ID        *identity `json:"id"`
-	COCO      *identity `json:"cocoid"`
-	Number    *identity `json:"imgid"`
-	Plain     *identity `json:"img_id"`
-	File      string    `json:"file_name"`
-	Karpathy  string    `json:"filename"`
-	Folder    string    `json:"filepath"`
-	Image     string    `json:"image"`
-	Domain    string    `json:"domain"`
-	Split     string    `json:"split"`
+	ID        *ID    `json:"id"`
+	COCO      *ID    `json:"cocoid"`
+	Number    *ID    `json:"imgid"`
+	Plain     *ID    `json:"img_id"`
+	File      string `json:"file_name"`
+	Karpathy  string `json:"filename"`
+	Folder    string `json:"filepath"`
+	Image     string `json:"image"`
+	Domain    string `json:"domain"`
+	Split     string `json:"split"`
 	Sentences []struct {
 		Raw    *string  `json:"raw"`
 		Tokens []string `json:"tokens"`
@@ -133,10 +142,12 @@ var errStop = errors.New("enough")
 // openJSON finds out which kind of file this is. Karpathy's is read item by
 // item; of COCO's the captions, which stand apart from the images and in any
 // order, are kept.
-func openJSON(path string, pictures folder, o Options) (func(yield func(Item) bool) error, error) {
+//
+// note says what of it is left out.
+func openJSON(path string, pictures folder, o Options) (source func(yield func(Item) bool) error, note string, err error) {
 	var images []jsonImage
-	captions := map[identity][]string{}
-	first := map[identity]int{} // by image: its first annotation
+	captions := map[ID][]string{}
+	first := map[ID]int{} // by image: its first annotation
 	karpathy := false
 	image := func(d *json.Decoder, i int) error {
 		var m jsonImage
@@ -150,14 +161,14 @@ func openJSON(path string, pictures folder, o Options) (func(yield func(Item) bo
 		images = append(images, m)
 		return nil
 	}
-	err := decoding(path, image, func(d *json.Decoder, key string) (bool, error) {
+	err = decoding(path, image, func(d *json.Decoder, key string) (bool, error) {
 		switch key {
 		case "images":
 			return true, array(d, func(i int) error { return image(d, i) })
 		case "annotations":
 			return true, array(d, func(i int) error {
 				var a struct {
-					Image   *identity `json:"image_id"`
+					Image   *ID `json:"image_id"`
 					Caption *string
 				}
 				if err := d.Decode(&a); err != nil {
@@ -181,32 +192,32 @@ func openJSON(path string, pictures folder, o Options) (func(yield func(Item) bo
 			split = "test"
 		}
 		if !slices.Contains([]string{"train", "restval", "val", "test"}, split) {
-			return nil, fmt.Errorf("split %q: want train, restval, val or test", split)
+			return nil, "", fmt.Errorf("split %q: want train, restval, val or test", split)
 		}
-		return func(yield func(Item) bool) error { return readKarpathy(path, pictures, split, yield) }, nil
+		return func(yield func(Item) bool) error { return readKarpathy(path, pictures, split, yield) }, "", nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if o.Split != "" {
-		return nil, fmt.Errorf("%s: split %s is asked for, but only Karpathy's dataset_coco.json has splits", path, o.Split)
+		return nil, "", fmt.Errorf("%s: split %s is asked for, but only Karpathy's dataset_coco.json has splits", path, o.Split)
 	}
 	if len(images) == 0 {
-		return nil,
+		return nil, "",
 			fmt.Errorf("%s: no images: want COCO's {\"images\", \"annotations\"}, Karpathy's {\"images\"} "+
 				"or a list of {\"image\", \"img_id\"}", path)
 	}
-	items, used := make([]Item, 0, len(images)), map[identity]bool{}
+	items, used := make([]Item, 0, len(images)), map[ID]bool{}
 	for i, m := range images {
 		id := m.ID
 		if id == nil {
 			id = m.Plain
 		}
 		if id == nil {
-			return nil, fmt.Errorf("%s: image %d has no id", path, i+1)
+			return nil, "", fmt.Errorf("%s: image %d has no id", path, i+1)
 		}
 		if used[*id] {
-			return nil, fmt.Errorf("%s: image %d: there are two of id %s", path, i+1, *id)
+			return nil, "", fmt.Errorf("%s: image %d: there are two of id %s", path, i+1, *id)
 		}
 		used[*id] = true
 		names := numbered(string(*id))
@@ -217,18 +228,26 @@ func openJSON(path string, pictures folder, o Options) (func(yield func(Item) bo
 		}
 		domain, err := domainOf(m.Domain)
 		if err != nil {
-			return nil, fmt.Errorf("%s: image %d: %w", path, i+1, err)
+			return nil, "", fmt.Errorf("%s: image %d: %w", path, i+1, err)
 		}
 		items = append(items, pictures.item(string(*id), names, captions[*id], domain))
 	}
-	var lost identity
+	var lost ID
+	foreign := 0
 	for id := range captions {
-		if !used[id] && (lost == "" || first[id] < first[lost]) {
+		if used[id] {
+			continue
+		}
+		if foreign++; lost == "" || first[id] < first[lost] {
 			lost = id
 		}
 	}
 	if lost != "" {
-		return nil, fmt.Errorf("%s: annotation %d: image_id %s is of no image", path, first[lost], lost)
+		note = fmt.Sprintf("annotation %d: image_id %s is of no image", first[lost], lost)
+		if foreign == len(captions) {
+			return nil, "", fmt.Errorf("%s: %s, nor is any other", path, note)
+		}
+		note = fmt.Sprintf("%s: %s: what is written of %d such is left out", path, note, foreign)
 	}
 	return func(yield func(Item) bool) error {
 		for _, it := range items {
@@ -237,7 +256,7 @@ func openJSON(path string, pictures folder, o Options) (func(yield func(Item) bo
 			}
 		}
 		return nil
-	}, nil
+	}, note, nil
 }
 
 // domainOf is in, near or out of NoCaps' in-domain, near-domain and out-domain.
@@ -250,7 +269,7 @@ func domainOf(s string) (string, error) {
 }
 
 func readKarpathy(path string, pictures folder, split string, yield func(Item) bool) error {
-	used := map[identity]bool{}
+	used := map[ID]bool{}
 	err := decoding(path, func(*json.Decoder, int) error { return errors.New(`want {"images"}`) }, func(d *json.Decoder,
 		key string) (bool, error) {
 		if key != "images" {
@@ -374,14 +393,62 @@ func eachLine(path string, f func(line []byte) error) error {
 		}
 	}
 	if err := s.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("longer than %d MB: is this a list of lines?", maxLine>>20)
+		}
 		return fmt.Errorf("%s: line %d: %w", path, n, err)
 	}
 	return nil
 }
 
-func readTSV(path string, pictures folder, yield func(Item) bool) error {
+// columns are what people call those of a table: those of a picture, of a text (with a
+// number behind it or without), and of what is not read.
+func columns() map[string]string {
+	out := map[string]string{}
+	for kind, names := range map[string]string{
+		"picture": "image img picture photo file filename file_name filepath file_path path image_path image_file image_name id image_id " +
+			"img_id key",
+		"text":  "text texts caption captions reference references ref description sentence comment prompt title",
+		"other": "index url split domain label width height",
+	} {
+		for _, n := range strings.Fields(names) {
+			out[n] = kind
+		}
+	}
+	return out
+}
+
+// headerOf is the first line of a table if it names columns; "": it is a picture's. It
+// is an error where they are others than a picture and its texts.
+func headerOf(path string) (header string, err error) {
+	known := columns()
+	err = eachLine(path, func(line []byte) error {
+		var kinds []string
+		for _, s := range strings.Split(string(line), "\t") {
+			kinds = append(kinds, known[strings.TrimRight(strings.ToLower(strings.TrimSpace(s)), "_0123456789")])
+		}
+		if kinds[0] == "" {
+			return errStop
+		}
+		header = string(line)
+		if kinds[0] != "picture" || slices.ContainsFunc(kinds[1:], func(k string) bool { return k != "text" }) {
+			return fmt.Errorf("it names the columns %q: want the picture's file first, and only texts behind it", header)
+		}
+		return errStop
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return header, err
+}
+
+func readTSV(path string, header bool, pictures folder, yield func(Item) bool) error {
 	g := gather{pictures: pictures, yield: yield}
 	err := eachLine(path, func(line []byte) error {
+		if header {
+			header = false
+			return nil
+		}
 		f := strings.Split(string(line), "\t")
 		image := strings.Clone(f[0]) // not the whole line
 		return g.add(image, image, slices.DeleteFunc(f[1:], func(s string) bool { return s == "" }))
@@ -399,14 +466,14 @@ func readJSONL(path string, pictures folder, yield func(Item) bool) error {
 	g := gather{pictures: pictures, yield: yield}
 	err := eachLine(path, func(line []byte) error {
 		var e struct {
-			ID         *identity `json:"id"`
-			COCO       *identity `json:"image_id"`
-			Image      string    `json:"image"`
-			Text       *string   `json:"text"`
-			Caption    *string   `json:"caption"`
-			Texts      []string  `json:"texts"`
-			Captions   []string  `json:"captions"`
-			References []string  `json:"references"`
+			ID         *ID      `json:"id"`
+			COCO       *ID      `json:"image_id"`
+			Image      string   `json:"image"`
+			Text       *string  `json:"text"`
+			Caption    *string  `json:"caption"`
+			Texts      []string `json:"texts"`
+			Captions   []string `json:"captions"`
+			References []string `json:"references"`
 		}
 		if err := json.Unmarshal(line, &e); err != nil {
 			return err
@@ -417,7 +484,7 @@ func readJSONL(path string, pictures folder, yield func(Item) bool) error {
 				texts = append(texts, *t)
 			}
 		}
-		for _, id := range []*identity{e.ID, e.COCO} {
+		for _, id := range []*ID{e.ID, e.COCO} {
 			if id != nil {
 				return g.add(string(*id), e.Image, texts)
 			}

@@ -5,6 +5,7 @@
 package eval
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,7 +13,9 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +35,7 @@ type Experiment struct {
 	Scorers  []Scorer
 	Together int // items that are worked on at once; 0 is 8. It changes no result.
 	// Retry does the items of earlier runs again that have no result, or a candidate
-	// that has none.
+	// that has none. No BatchError ends it.
 	Retry bool
 	// Progress, if any, is told after each batch.
 	Progress func(Progress)
@@ -70,6 +73,17 @@ type Summary struct {
 	Missing, Broken int // of this run's: pictures that are not there, and that cannot be read
 }
 
+// BatchError says that of some items that were worked on together none has a result,
+// which is rather the settings' or the device's fault than theirs. They have no lines.
+type BatchError struct {
+	Items int
+	First *Record
+}
+
+func (e *BatchError) Error() string {
+	return fmt.Sprintf("none of %d items that were worked on together has a result: item %s: %s", e.Items, e.First.Name(), e.First.Error)
+}
+
 // Scored is an item whose candidates a Scorer gives scores.
 type Scored struct {
 	Picture *pixels.Image
@@ -103,7 +117,7 @@ func (d *Data) count(s *coco.Set) error {
 func SeedOf(seed uint64, index int) uint64 { return rerank.SourceSeed(seed, index) }
 
 // Run works on the items of a shard that dir has no line of. What ends it, a signal
-// or a full disk, costs the items under way.
+// or a full disk, costs the items under way. It ends with a BatchError, too.
 func Run(run engine.Run, dir string, e Experiment) (sum *Summary, err error) {
 	s := &e.Settings
 	s.Format = format
@@ -185,7 +199,7 @@ func (w *work) take(name string) entry {
 // decoded and the last ones' lines written, on other cores.
 func (w *work) all(shard coco.Shard) error {
 	w.reading = map[string]entry{}
-	var data error
+	var data, failed error
 	start := time.Now()
 	ctx := w.run.Context
 	if ctx == nil {
@@ -196,8 +210,8 @@ func (w *work) all(shard coco.Shard) error {
 	for group := range batch.Groups(ctx, w.sources(shard, &data), w.Together) {
 		w.sum.Idle += time.Since(idle)
 		began := time.Now()
-		list := w.work(group)
-		if w.run.Err() != nil {
+		var list []*Scored
+		if list, failed = w.work(group); failed != nil || w.run.Err() != nil {
 			break
 		}
 		took := time.Since(began) / time.Duration(len(list))
@@ -228,11 +242,11 @@ func (w *work) all(shard coco.Shard) error {
 	if err = errors.Join(err, data); err == nil {
 		err = w.run.Err()
 	}
-	return err
+	return cmp.Or(err, failed)
 }
 
 // work reconstructs some items.
-func (w *work) work(group []batch.Item) []*Scored {
+func (w *work) work(group []batch.Item) ([]*Scored, error) {
 	list := make([]*Scored, len(group))
 	var good []*Scored
 	var sources []rerank.Source
@@ -252,7 +266,7 @@ func (w *work) work(group []batch.Item) []*Scored {
 			w.sum.Broken++
 			r.Error = "broken: " + cause(g.Err)
 			continue
-		case w.Settings.Task == Text && len(it.References) == 0:
+		case w.Settings.Task == Text && (len(it.References) == 0 || strings.TrimSpace(it.References[0]) == ""):
 			r.Error = "it has no text to draw"
 			continue
 		case w.Settings.Task == Text:
@@ -275,7 +289,10 @@ func (w *work) work(group []batch.Item) []*Scored {
 	for _, s := range w.Scorers {
 		w.score(good, s)
 	}
-	return list
+	if len(good) > 1 && !w.Retry && !slices.ContainsFunc(good, func(x *Scored) bool { return x.Record.Error == "" }) {
+		return nil, &BatchError{len(good), good[0].Record}
+	}
+	return list, nil
 }
 
 // score gives items scores, each alone where it fails for all.

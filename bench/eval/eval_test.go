@@ -533,3 +533,50 @@ func TestLinear(t *testing.T) {
 		t.Errorf("500 items take %v, 2,500 take %v", a, b)
 	}
 }
+
+// lost is a painter whose device fails at the n-th text from now on.
+type lost struct {
+	toy
+	n *int
+}
+
+func (l lost) Draw(run engine.Run, texts []string, seeds []uint64, each func(int, rerank.Drawing)) error {
+	if *l.n -= len(texts); *l.n < 0 {
+		return errors.New("device lost")
+	}
+	return l.toy.Draw(run, texts, seeds, each)
+}
+
+// TestBatchError: a device that fails ends a run, which goes on later; it does not
+// leave a line of each item to come that says so. Items one by one, and those that are
+// done again, have lines.
+func TestBatchError(t *testing.T) {
+	set := world(t, 23)
+	e := experiment(set, Image)
+	whole := filepath.Join(t.TempDir(), "whole")
+	must(t, whole, e)
+	n, dir := 30, filepath.Join(t.TempDir(), "run")
+	e.Loop.Painter, e.Together = lost{n: &n}, 4
+	s, err := Run(background, dir, e)
+	var b *BatchError
+	if !errors.As(err, &b) || b.Items != 4 || !strings.Contains(err.Error(), "device lost") || s.Done != 8 && s.Done != 12 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	have := read(t, itemsFile(dir))
+	if strings.Contains(have, "device lost") || strings.Count(have, "\n") != s.Done || !strings.HasPrefix(read(t, itemsFile(whole)), have) {
+		t.Errorf("%s", have)
+	}
+	alone := e
+	alone.Together = 1
+	if s := must(t, dir, alone); s.Failed != 2+s.Now || s.Done != 23 {
+		t.Errorf("one by one: %+v", s)
+	}
+	e.Retry = true
+	if s := must(t, dir, e); s.Done != 23 || s.Failed < 10 || s.Failed != s.Again {
+		t.Errorf("again: %+v", s)
+	}
+	e.Loop.Painter = toy{}
+	if s := must(t, dir, e); s.Done != 23 || s.Failed != 2 {
+		t.Errorf("the device is back: %+v", s)
+	}
+}

@@ -26,7 +26,7 @@ type DifferentError struct {
 }
 
 func (e *DifferentError) Error() string {
-	return fmt.Sprintf("%s has a run of other settings: %s: name another folder, or repeat the command that began it", e.Dir,
+	return fmt.Sprintf("%s has a run of other settings: %s", e.Dir,
 		strings.Join(e.What, "; "))
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"parley/nets/pixels"
 	"parley/nets/rerank"
@@ -48,6 +49,20 @@ type Candidate struct {
 	Embedding string             `json:"embedding_sha256,omitempty"`
 	Picture   string             `json:"picture,omitempty"` // the file that keeps it
 	Error     string             `json:"error,omitempty"`
+}
+
+// Name is the item's id and its picture's file as a line of text has them.
+func (r *Record) Name() string {
+	plain := func(s string) string {
+		if q := strconv.Quote(s); q != `"`+s+`"` {
+			return q
+		}
+		return s
+	}
+	if r.Image == "" || r.Image == r.ID {
+		return plain(r.ID)
+	}
+	return fmt.Sprintf("%s (%s)", plain(r.ID), plain(r.Image))
 }
 
 // failed reports whether the item, or a candidate of it, has no result.

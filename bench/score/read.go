@@ -73,27 +73,20 @@ func structured(path string) bool {
 
 // result is a caption of an image, COCO's or one of ours.
 type result struct {
-	Image   json.RawMessage `json:"image_id"`
-	ID      json.RawMessage `json:"id"`
-	File    json.RawMessage `json:"image"`
-	Caption *string         `json:"caption"`
-	Text    *string         `json:"text"`
+	Image   *coco.ID `json:"image_id"`
+	ID      *coco.ID `json:"id"`
+	File    *coco.ID `json:"image"`
+	Caption *string  `json:"caption"`
+	Text    *string  `json:"text"`
 }
 
 // fields are the image and the caption.
 func (r *result) fields() (id, caption string, err error) {
-	for _, raw := range []json.RawMessage{r.Image, r.ID, r.File} {
-		if raw == nil {
-			continue
+	for _, named := range []*coco.ID{r.Image, r.ID, r.File} {
+		if named != nil {
+			id = string(*named)
+			break
 		}
-		if json.Unmarshal(raw, &id) != nil {
-			var n json.Number
-			if err := json.Unmarshal(raw, &n); err != nil || strings.ContainsAny(n.String(), ".eE") {
-				return "", "", fmt.Errorf("%s is no image: want a whole number or a string", raw)
-			}
-			id = n.String()
-		}
-		break
 	}
 	text := r.Caption
 	if text == nil {

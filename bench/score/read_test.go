@@ -53,7 +53,7 @@ func TestRead(t *testing.T) {
 		{"g.json", `{}`, refs, "want a list"},
 		{"h.json", `[{"image_id": 1, "caption": "x"}`, refs, "cut off after entry 1"},
 		{"i.json", `[]`, refs, "no captions"},
-		{"j.json", `[{"image_id": 1.5, "caption": "x"}]`, refs, "1.5 is no image"},
+		{"j.json", `[{"image_id": 1.5, "caption": "x"}]`, refs, "1.5 is no id"},
 		{"k.json", `[]`, filepath.Join(dir, "r1.txt"), "want one .json"},
 		{"l.txt", "a\nb", filepath.Join(dir, "r1.txt"), "r1.txt has 3 lines"},
 		{"m.txt", "a", refs, "have to be lines as well"},

@@ -49,14 +49,16 @@ func (a *app) evalTask(task, short string) *cobra.Command {
 
 --data: mini, the embedded miniature world; a .json of COCO's annotations, of
 NoCaps or Karpathy's dataset_coco.json; a .jsonl of {"image", "text"}, or "texts", and
-"id" if it is to be another than the picture's name; a .tsv without a header, a picture
+"id" if it is to be another than the picture's name; a .tsv of a picture
 and its texts with tabs between; a folder of pictures, not of those below it, whose
 texts are the lines of a .txt of the same name. --out has settings.json, items.jsonl with a line for each item ({"index", "id",
 "image", "references", "seed", "selected", "candidates": [{"text", "score", "rank",
 "seed", "steps", "pruned", "undrawn", "scores", "embedding_sha256", "picture", "error"}], "beam",
 "error"}) and timings.jsonl. Whatever ends a run, the same command goes on with it; other
 settings in the same folder are refused. Pictures that are missing or broken have a
-line with an error and stop nothing; --retry does such items again.
+line with an error and stop nothing; --retry does such items again. Exit codes: 0, each
+item has a line, with a result or an error; 1, the same command goes on; 2, wrongly called;
+3, each item has a line and none a result.
 
 Over several machines each does a shard, --shard i/n, and parley eval merge puts them
 together. In a job array of Slurm or an Indexed Job of Kubernetes each task finds its
@@ -139,6 +141,9 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string, shard coco.
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
+	if set.Note != "" {
+		a.note("--data " + set.Note)
+	}
 	e, done, err := a.experiment(cmd, f, task, rounds)
 	if err != nil {
 		return nil, err
@@ -147,10 +152,17 @@ func (a *app) runEval(cmd *cobra.Command, f *evalFlags, task string, shard coco.
 	e.Set, e.Together, e.Retry = set, f.each, f.retry
 	e.Settings.Shard, e.Settings.Data = shard.String(), eval.Data{Images: f.set.Images, Split: f.set.Split, Domain: f.set.Domain}
 	e.Progress = a.evalProgress()
-	e.Failed = func(r *eval.Record) { fmt.Fprintf(a.errs, "parley: item %s: %s\n", r.ID, r.Error) }
+	e.Failed = func(r *eval.Record) { fmt.Fprintf(a.errs, "parley: item %s: %s\n", r.Name(), r.Error) }
 	sum, err := eval.Run(a.run(cmd), dir, e)
-	if err == nil && sum.Failed == sum.Total {
-		err = fmt.Errorf("all %d items failed", sum.Total)
+	var other *eval.DifferentError
+	var batch *eval.BatchError
+	switch {
+	case errors.As(err, &batch):
+		err = fmt.Errorf("%w; --at-once 1 goes past such items", err)
+	case errors.As(err, &other):
+		err = usage("%w: name another folder, or repeat the command that began it", err)
+	case err == nil && sum.Total > 0 && sum.Failed == sum.Total:
+		err = noResult{fmt.Errorf("%s: none of the %d items has a result; --retry does them again", dir, sum.Total)}
 	}
 	return sum, err
 }

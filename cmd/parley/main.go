@@ -23,6 +23,12 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// noResult says that all is done and nothing came of it: exit code 3, for trying again
+// would change nothing.
+type noResult struct{ error }
+
+func (e noResult) Unwrap() error { return e.error }
+
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func main() {
@@ -62,7 +68,7 @@ func patient(ctx context.Context, d time.Duration) {
 	}
 }
 
-// run is the program: 0 done, 1 failed, 2 wrongly called.
+// run is the program: 0 done, 1 failed, 2 wrongly called, 3 complete without a result.
 func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	return runOn(ctx, args, os.Stdin, out, errs)
 }
@@ -97,6 +103,9 @@ func runOn(ctx context.Context, args []string, in io.Reader, stdout, errs io.Wri
 		return 1
 	}
 	fmt.Fprintf(errs, "parley: %v\n", err)
+	if errors.As(err, new(noResult)) {
+		return 3
+	}
 	return 1
 }
 

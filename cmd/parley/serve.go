@@ -43,10 +43,11 @@ func (a *app) serve() *cobra.Command {
                    /v1/jobs
   operations       /healthz, /readyz, /metrics (Prometheus)
 
-and shows both reconstructions on a page at /. Requests of one size and with the same
-settings are drawn as one batch, which others join between two steps, whoever they come
-from; clients take turns. A full queue
-answers 429, what no memory has room for 413, and who leaves ends their drawing.
+and shows both reconstructions on a page at /. Requests of one size are drawn as one
+batch, which others join between two steps, whoever they come from; clients take turns. A
+full queue answers 429, what no memory has room for 413, and who leaves ends their
+drawing. With the header "Prefer: respond-async" a request of /v1 is a job, whose result
+/v1/jobs has.
 
 Beyond this machine a key is wanted, from --key-file or PARLEY_API_KEY; clients show it
 as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
@@ -72,6 +73,11 @@ as "Authorization: Bearer KEY" or as the password of HTTP Basic.`}
 		}
 		if f.deadline <= 0 || f.grace < 0 {
 			return usage("--deadline and --grace: want a time such as 90s")
+		}
+		for _, o := range f.origins {
+			if o != "*" && http.NewCrossOriginProtection().AddTrustedOrigin(o) != nil {
+				return usage("--cors %s: want an origin such as https://example.org, or *", o)
+			}
 		}
 		if err := wantsKey(f.listen, key); err != nil {
 			return err

@@ -190,6 +190,8 @@ func TestServeRefuses(t *testing.T) {
 		"--listen :0":                       "2 set an API key",
 		"--listen [::]:0":                   "2 set an API key",
 		"--listen 8080":                     "2 want HOST:PORT",
+		"--cors a.example":                  "2 want an origin such as https://example.org",
+		"--cors https://a.example/x":        "2 want an origin such as",
 		"--listen " + ln.Addr().String():    "1 address already in use",
 		"--key-file /nonexistent/key":       "1 --key-file",
 		"--key-file " + empty:               "1 is empty",

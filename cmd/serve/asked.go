@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	"parley/cmd/serve/work"
+	"parley/engine"
 	"parley/nets/pixels"
 	"parley/nets/schedule"
 )
@@ -29,7 +32,7 @@ type asked struct {
 // source is what a drawing starts from; mask, or nil, is white where picture is drawn anew.
 type source struct{ picture, mask *pixels.Image }
 
-// drawing makes a drawing of what is asked for; the first seed is told in it.
+// drawing makes a drawing of what is asked for, to be checked; the first seed is told in it.
 func (s *Server) drawing(a asked) (work.Drawing, error) {
 	d := work.Drawing{Prompt: a.prompt, Negative: a.negative, Chunks: a.chunks, Init: a.from.picture, Mask: a.from.mask,
 		Options: s.work.SD.Defaults.Options}
@@ -81,17 +84,31 @@ func (s *Server) drawing(a asked) (work.Drawing, error) {
 		return d, &apiError{http.StatusRequestEntityTooLarge, "too_large", "size",
 			fmt.Sprintf("size: %dx%d: a picture may have %d pixels", o.Width, o.Height, s.o.Pixels)}
 	}
-	return d, s.work.Fits(d)
+	return d, nil
 }
 
-// series are n drawings, with the seeds from the first one's on.
-func (s *Server) series(param string, d work.Drawing, n *int) ([]work.Drawing, error) {
+// check refuses a drawing that the model cannot make, or that no memory has room for.
+func (s *Server) check(ctx context.Context, d work.Drawing) (work.Drawing, error) {
+	d, err := s.work.Check(ctx, d)
+	var memory *engine.MemoryError
+	if err != nil && ctx.Err() == nil && !errors.As(err, &memory) {
+		err = wrong("", "%v", err)
+	}
+	return d, err
+}
+
+// series are n drawings, checked, with the seeds from the first one's on.
+func (s *Server) series(ctx context.Context, param string, d work.Drawing, n *int) ([]work.Drawing, error) {
 	count := 1
 	if n != nil {
 		count = *n
 	}
 	if count < 1 || count > s.o.N {
 		return nil, wrong(param, "%d: want 1 to %d", count, s.o.N)
+	}
+	d, err := s.check(ctx, d)
+	if err != nil {
+		return nil, err
 	}
 	list := make([]work.Drawing, count)
 	for i := range list {
@@ -115,7 +132,7 @@ func sizeOf(param, text string) (w, h int, err error) {
 	a, b, ok := strings.Cut(text, "x")
 	w, e1 := strconv.Atoi(a)
 	h, e2 := strconv.Atoi(b)
-	if !ok || e1 != nil || e2 != nil {
+	if !ok || e1 != nil || e2 != nil || w < 1 || h < 1 {
 		return 0, 0, wrong(param, "%q is no size: want WxH", text)
 	}
 	return w, h, nil

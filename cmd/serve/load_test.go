@@ -110,7 +110,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestCancels: five hundred drawings whose clients leave leave nothing behind.
+// TestCancels: five hundred drawings whose clients leave leave nothing behind: no goroutine,
+// no block of the device, no memory.
 func TestCancels(t *testing.T) {
 	w := newWorld(t, func(_ *Options, l *work.Limits) { l.Waiting = 1000 })
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -126,7 +127,7 @@ func TestCancels(t *testing.T) {
 			resp.Body.Close()
 		}
 	}
-	before := runtime.NumGoroutine()
+	before, blocks := runtime.NumGoroutine(), w.dev.blocks.Load()
 	var heap [2]uint64
 	for round := range 2 {
 		var wait sync.WaitGroup
@@ -140,6 +141,9 @@ func TestCancels(t *testing.T) {
 		wait.Wait()
 		if n := settle(before); n > before+2 {
 			t.Errorf("%d goroutines, %d before", n, before)
+		}
+		if n := w.dev.blocks.Load(); n != blocks {
+			t.Errorf("%d blocks of the device are held, %d before", n, blocks)
 		}
 		runtime.GC()
 		var m runtime.MemStats
@@ -171,6 +175,7 @@ func FuzzRoutes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, route uint8, body []byte) {
 		path := paths[int(route)%len(paths)]
 		r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
+		r.Host = "localhost"
 		r.Header.Set("Content-Type", "application/json")
 		if strings.Contains(path, "edits") || strings.Contains(path, "variations") || path == "/predict" {
 			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")

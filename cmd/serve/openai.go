@@ -35,7 +35,7 @@ func (s *Server) openAI() {
 	s.route("POST /v1/images/generations", s.generations)
 	s.route("POST /v1/images/edits", s.edits)
 	s.route("POST /v1/images/variations", s.variations)
-	s.handle("POST /v1/embeddings", s.embeddings)
+	s.offer("POST /v1/embeddings", "embed", s.embeddings)
 	s.route("GET /v1/files/{name}", func(w http.ResponseWriter, r *http.Request) {
 		f, ok := s.shelf.get(r.PathValue("name"))
 		if !ok {
@@ -88,15 +88,27 @@ func (s *Server) generations(w http.ResponseWriter, r *http.Request) {
 
 // generate draws, and answers at once or in a stream.
 func (s *Server) generate(w http.ResponseWriter, r *http.Request, g generation, from source) {
-	list, f, err := s.generationOf(g, from)
+	list, f, err := s.generationOf(r.Context(), g, from)
 	if err != nil {
 		s.fail(w, r, err)
+		return
+	}
+	if g.Stream && async(r) {
+		s.fail(w, r, wrong("stream", "answers as it goes, respond-async at once: choose one"))
 		return
 	}
 	if g.Stream {
 		s.generateStream(w, r, g, list, f)
 		return
 	}
+	s.do(w, r, "draw", task{g.Prompt, func(r *http.Request) (any, string, error) {
+		v, err := s.pictures(r, g, list, f)
+		return v, "", err
+	}})
+}
+
+// pictures draws, and makes OpenAI's answer of it.
+func (s *Server) pictures(r *http.Request, g generation, list []work.Drawing, f format) (any, error) {
 	type item struct {
 		B64  string `json:"b64_json,omitempty"`
 		URL  string `json:"url,omitempty"`
@@ -104,7 +116,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, g generation, 
 	}
 	items := make([]item, len(list))
 	var failed error
-	err = s.work.Draw(r.Context(), client(r), list, func(i int, m *pixels.Image, err error) {
+	err := s.work.Draw(r.Context(), client(r), list, func(i int, m *pixels.Image, err error) {
 		var data []byte
 		if err == nil {
 			data, err = f.encode(m, s.how(list[i]))
@@ -124,13 +136,9 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, g generation, 
 		}
 		items[i].B64 = base64.StdEncoding.EncodeToString(data)
 	})
-	if err = errors.Join(err, failed); err != nil {
-		s.fail(w, r, err)
-		return
-	}
 	o := list[0].Options
-	s.write(w, http.StatusOK, map[string]any{"created": time.Now().Unix(), "data": items, "output_format": f.name,
-		"size": fmt.Sprintf("%dx%d", o.Width, o.Height)})
+	return map[string]any{"created": time.Now().Unix(), "data": items, "output_format": f.name,
+		"size": fmt.Sprintf("%dx%d", o.Width, o.Height)}, errors.Join(err, failed)
 }
 
 // address is what the client calls this server.
@@ -143,7 +151,7 @@ func address(r *http.Request) string {
 }
 
 // generationOf checks a request.
-func (s *Server) generationOf(g generation, from source) ([]work.Drawing, format, error) {
+func (s *Server) generationOf(ctx context.Context, g generation, from source) ([]work.Drawing, format, error) {
 	f, err := newFormat(g.OutputFormat, g.Compression)
 	if err != nil {
 		return nil, f, err
@@ -177,7 +185,7 @@ func (s *Server) generationOf(g generation, from source) ([]work.Drawing, format
 		return nil, f, err
 	}
 	d.Previews = g.Partial
-	list, err := s.series("n", d, g.N)
+	list, err := s.series(ctx, "n", d, g.N)
 	return list, f, err
 }
 
@@ -274,8 +282,14 @@ func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation
 		if name == "mask" || !slices.Contains(fields, name) { // a mask is a file
 			return g, from, wrong(name, "there is no such parameter")
 		}
+		if len(v) != 1 {
+			return g, from, wrong(name, "%d values: want one", len(v))
+		}
 		values[name] = v[0]
 		if slices.Contains([]string{"n", "output_compression", "partial_images", "seed", "steps", "guidance", "strength", "stream"}, name) {
+			if !json.Valid([]byte(v[0])) {
+				return g, from, wrong(name, "%q: want a number, or true or false", v[0])
+			}
 			values[name] = json.RawMessage(v[0])
 		}
 	}
@@ -284,7 +298,7 @@ func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation
 		err = json.Unmarshal(data, &g)
 	}
 	if err != nil {
-		return g, from, wrong("", "a number is wanted: %v", err)
+		return g, from, unread(err)
 	}
 	var files, masks []*multipart.FileHeader
 	for name, f := range form.File {
@@ -297,7 +311,16 @@ func (s *Server) formGeneration(r *http.Request, fields ...string) (g generation
 			return g, from, wrong(name, "there is no such parameter")
 		}
 	}
-	if from.picture, err = s.part("image", files, pixels.Options{}); err != nil || masks == nil {
+	if from.picture, err = s.part("image", files, pixels.Options{}); err != nil {
+		return g, from, err
+	}
+	if masks == nil {
+		if slices.Contains(fields, "mask") { // what is transparent of the picture itself is its mask
+			if from.mask, err = s.part("image", files, pixels.Options{Alpha: true}); err == nil && opaque(from.mask) {
+				from.mask = nil
+			}
+			invert(from.mask)
+		}
 		return g, from, err
 	}
 	if from.mask, err = s.part("mask", masks, pixels.Options{Alpha: true}); err != nil {
@@ -370,44 +393,48 @@ type embeddingsRequest struct {
 
 // embeddings embeds texts and pictures. Input is a string, a list of them, or a list of
 // {"text": …} and {"image": base64}.
-func (s *Server) embeddings(r *http.Request) (any, error) {
+func (s *Server) embeddings(r *http.Request) (t task, err error) {
 	var q embeddingsRequest
 	if err := decode(r, &q); err != nil {
-		return nil, err
+		return t, err
 	}
 	if err := known(q.Model, s.o.Names.CLIP); err != nil {
-		return nil, err
+		return t, err
 	}
 	if q.Encoding != "" && q.Encoding != "float" && q.Encoding != "base64" {
-		return nil, wrong("encoding_format", "%q: want float or base64", q.Encoding)
+		return t, wrong("encoding_format", "%q: want float or base64", q.Encoding)
 	}
 	inputs, err := s.inputs(q.Input)
 	if err != nil {
-		return nil, err
+		return t, err
 	}
-	rows, err := s.embed(r, inputs)
-	if err != nil {
-		return nil, err
-	}
-	if q.Dimensions != nil && *q.Dimensions != len(rows[0]) {
-		return nil, wrong("dimensions", "embeddings have %d numbers here", len(rows[0]))
-	}
-	type item struct {
-		Object    string `json:"object"`
-		Index     int    `json:"index"`
-		Embedding any    `json:"embedding"`
-	}
-	data := make([]item, len(rows))
-	for i, row := range rows {
-		data[i] = item{"embedding", i, row}
-		if q.Encoding == "base64" {
-			b := make([]byte, 0, 4*len(row))
-			for _, v := range row {
-				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-			}
-			data[i].Embedding = base64.StdEncoding.EncodeToString(b)
+	t.title = fmt.Sprintf("%d inputs", len(inputs))
+	t.run = func(r *http.Request) (any, string, error) {
+		rows, err := s.embed(r, inputs)
+		if err != nil {
+			return nil, "", err
 		}
+		if q.Dimensions != nil && *q.Dimensions != len(rows[0]) {
+			return nil, "", wrong("dimensions", "embeddings have %d numbers here", len(rows[0]))
+		}
+		type item struct {
+			Object    string `json:"object"`
+			Index     int    `json:"index"`
+			Embedding any    `json:"embedding"`
+		}
+		data := make([]item, len(rows))
+		for i, row := range rows {
+			data[i] = item{"embedding", i, row}
+			if q.Encoding == "base64" {
+				b := make([]byte, 0, 4*len(row))
+				for _, v := range row {
+					b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+				}
+				data[i].Embedding = base64.StdEncoding.EncodeToString(b)
+			}
+		}
+		return map[string]any{"object": "list", "data": data, "model": s.o.Names.CLIP,
+			"usage": map[string]int{"prompt_tokens": 0, "total_tokens": 0}}, "", nil
 	}
-	return map[string]any{"object": "list", "data": data, "model": s.o.Names.CLIP,
-		"usage": map[string]int{"prompt_tokens": 0, "total_tokens": 0}}, nil
+	return t, nil
 }

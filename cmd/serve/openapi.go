@@ -15,6 +15,27 @@ type operation struct {
 	form                  []string // fields of a form; those that begin with @ are files
 	mime                  string   // of an answer that is no JSON
 	events                bool     // with "stream" the answer is a stream of events
+	async                 bool     // with "Prefer: respond-async" it is a job
+}
+
+// pixel is a picture of one, for examples.
+const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP438AAAAQBAYD718vxAAAAAElFTkSuQmCC"
+
+// examples are bodies that are answered as they stand, by path.
+func examples() map[string]object {
+	return map[string]object{
+		"/v1/images/generations": {"prompt": "two red apples on the grass", "n": 2, "seed": 7, "steps": 8, "response_format": "b64_json"},
+		"/v1/embeddings":         {"input": []any{"two red apples", object{"image": pixel}}},
+		"/v1/caption":            {"image": pixel, "k": 3, "seed": 7},
+		"/v1/score":              {"images": []string{pixel}, "texts": []string{"two red apples", "a dog at night"}},
+		"/v1/reconstruct":        {"text": "two red apples on the grass", "k": 2, "seed": 7, "steps": 4},
+		"/sdapi/v1/txt2img":      {"prompt": "two red apples on the grass", "seed": 7, "steps": 8, "sampler_name": "Euler a"},
+		"/sdapi/v1/img2img": {"prompt": "two red apples on the grass", "init_images": []string{pixel}, "mask": pixel,
+			"denoising_strength": 0.75, "steps": 8, "width": 64, "height": 64},
+		"/sdapi/v1/interrogate": {"image": pixel, "model": "clip"},
+		"/sdapi/v1/options":     {"CLIP_stop_at_last_layers": 1},
+		"/sdapi/v1/png-info":    {"image": pixel},
+	}
 }
 
 // operations are all routes but the page's. What AUTOMATIC1111's clients read of the many
@@ -25,19 +46,22 @@ func operations() []operation {
 		formFields...)
 	list := []operation{
 		{pattern: "GET /v1/models", tag: "OpenAI", summary: "The models that are loaded"},
-		{pattern: "POST /v1/images/generations", tag: "OpenAI", summary: "Draw a text", body: generation{}, events: true},
-		{pattern: "POST /v1/images/edits", tag: "OpenAI", summary: "Draw a text from a picture on", form: generationForm, events: true},
+		{pattern: "POST /v1/images/generations", tag: "OpenAI", summary: "Draw a text", body: generation{}, events: true, async: true},
+		{pattern: "POST /v1/images/edits", tag: "OpenAI", summary: "Draw a text from a picture on", form: generationForm,
+			events: true, async: true},
 		{pattern: "POST /v1/images/variations", tag: "OpenAI", summary: "Draw what BLIP says of a picture, from the picture on",
-			form: append([]string{"@image"}, formFields...)},
-		{pattern: "POST /v1/embeddings", tag: "OpenAI", summary: "CLIP's embeddings of texts and pictures", body: embeddingsRequest{}},
+			form: append([]string{"@image"}, formFields...), async: true},
+		{pattern: "POST /v1/embeddings", tag: "OpenAI", summary: "CLIP's embeddings of texts and pictures", body: embeddingsRequest{},
+			async: true},
 		{pattern: "GET /v1/files/{name}", tag: "OpenAI", summary: "A picture of an answer, for an hour", mime: "image/png"},
-		{pattern: "POST /v1/caption", tag: "Parley", summary: "Describe a picture", body: captionRequest{}},
-		{pattern: "POST /v1/score", tag: "Parley", summary: "Cosines of pictures and texts, a row for each picture", body: scoreRequest{}},
+		{pattern: "POST /v1/caption", tag: "Parley", summary: "Describe a picture", body: captionRequest{}, async: true},
+		{pattern: "POST /v1/score", tag: "Parley", summary: "Cosines of pictures and texts, a row for each picture", body: scoreRequest{},
+			async: true},
 		{pattern: "POST /v1/reconstruct", tag: "Parley", summary: "Let captions and drawings choose each other", body: reconstruction{},
-			events: true},
-		{pattern: "GET /v1/jobs", tag: "Parley", summary: "The reconstructions that are kept, the newest first"},
-		{pattern: "GET /v1/jobs/{id}", tag: "Parley", summary: "A reconstruction and its result"},
-		{pattern: "DELETE /v1/jobs/{id}", tag: "Parley", summary: "Cancel a reconstruction"},
+			events: true, async: true},
+		{pattern: "GET /v1/jobs", tag: "Parley", summary: "The jobs that are kept, the newest first"},
+		{pattern: "GET /v1/jobs/{id}", tag: "Parley", summary: "A job and its result"},
+		{pattern: "DELETE /v1/jobs/{id}", tag: "Parley", summary: "Cancel a job"},
 		{pattern: "POST /sdapi/v1/txt2img", tag: "AUTOMATIC1111", summary: "Draw a text", body: webRequest{}},
 		{pattern: "POST /sdapi/v1/img2img", tag: "AUTOMATIC1111", summary: "Draw a text from a picture on", body: webRequest{}},
 		{pattern: "POST /sdapi/v1/interrogate", tag: "AUTOMATIC1111", summary: "Describe a picture", body: text{}},
@@ -77,7 +101,7 @@ func (s *Server) openAPI() {
 type object = map[string]any
 
 func description(version string) object {
-	paths := object{}
+	paths, shown := object{}, examples()
 	for _, o := range operations() {
 		method, path, _ := strings.Cut(o.pattern, " ")
 		item, ok := paths[path].(object)
@@ -107,11 +131,21 @@ func description(version string) object {
 					"schema": object{"type": "string"}})
 			}
 		}
+		if o.async {
+			parameters = append(parameters, object{"name": "Prefer", "in": "header", "schema": object{"type": "string"},
+				"description": "respond-async answers at once with a job"})
+			op["responses"].(object)["202"] = object{"description": "A job that runs, with its address", "headers": object{"Location": object{
+				"schema": object{"type": "string"}}}, "content": object{"application/json": object{"schema": object{}}}}
+		}
 		if parameters != nil {
 			op["parameters"] = parameters
 		}
 		if o.body != nil {
-			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": schema(reflect.TypeOf(o.body))}}}
+			body := object{"schema": schema(reflect.TypeOf(o.body))}
+			if e, ok := shown[path]; ok {
+				body["example"] = e
+			}
+			op["requestBody"] = object{"required": true, "content": object{"application/json": body}}
 		}
 		if o.form != nil {
 			fields := object{}

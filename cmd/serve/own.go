@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
@@ -19,72 +18,10 @@ import (
 
 // own registers Parley's own routes.
 func (s *Server) own() {
-	s.handle("POST /v1/caption", s.caption)
-	s.handle("POST /v1/score", s.score)
+	s.offer("POST /v1/caption", "caption", s.caption)
+	s.offer("POST /v1/score", "score", s.score)
 	s.route("POST /v1/reconstruct", s.reconstruct)
-	s.handle("GET /v1/jobs", func(*http.Request) (any, error) {
-		list, err := s.o.Jobs.List(mostListed)
-		return map[string]any{"data": list}, err
-	})
-	s.handle("GET /v1/jobs/{id}", func(r *http.Request) (any, error) {
-		j, err := s.o.Jobs.Get(r.PathValue("id"))
-		if errors.Is(err, jobs.ErrNone) {
-			err = &apiError{http.StatusNotFound, "not_found", "id", err.Error()}
-		}
-		return j, err
-	})
-	s.handle("DELETE /v1/jobs/{id}", func(r *http.Request) (any, error) {
-		j, err := s.o.Jobs.Get(r.PathValue("id"))
-		if errors.Is(err, jobs.ErrNone) {
-			return nil, &apiError{http.StatusNotFound, "not_found", "id", err.Error()}
-		}
-		if !s.cancels.cancel(j.ID, errCancelled) {
-			return nil, &apiError{http.StatusConflict, "ended", "id", "the job has ended: it is " + string(j.State)}
-		}
-		return map[string]any{"id": j.ID, "state": jobs.Cancelled}, err
-	})
-}
-
-// mostListed is how many jobs a list has.
-const mostListed = 200
-
-// errCancelled is why a job ends that a client has cancelled.
-var errCancelled = errors.New("the job was cancelled")
-
-// cancels are what ends the jobs that run.
-type cancels struct {
-	mu   sync.Mutex
-	byID map[string]context.CancelCauseFunc
-}
-
-func (c *cancels) add(id string, f context.CancelCauseFunc) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byID == nil {
-		c.byID = map[string]context.CancelCauseFunc{}
-	}
-	c.byID[id] = f
-}
-
-// all ends what runs.
-func (c *cancels) all(why error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, f := range c.byID {
-		f(why)
-	}
-	clear(c.byID)
-}
-
-func (c *cancels) cancel(id string, why error) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f, ok := c.byID[id]
-	delete(c.byID, id)
-	if ok {
-		f(why)
-	}
-	return ok
+	s.ofJobs()
 }
 
 type captionRequest struct {
@@ -98,31 +35,31 @@ type captionRequest struct {
 
 // caption describes a picture: k captions, of which one comes from beam search and more
 // are sampled.
-func (s *Server) caption(r *http.Request) (any, error) {
+func (s *Server) caption(r *http.Request) (t task, err error) {
 	var q captionRequest
 	if err := decode(r, &q); err != nil {
-		return nil, err
+		return t, err
 	}
 	k := 1
 	if q.K != nil {
 		k = *q.K
 	}
 	if k < 1 || k > s.o.N {
-		return nil, wrong("k", "%d: want 1 to %d", k, s.o.N)
+		return t, wrong("k", "%d: want 1 to %d", k, s.o.N)
 	}
 	o := models.Nucleus()
 	switch {
 	case q.Beam != nil && q.TopP != nil:
-		return nil, wrong("beam", "is beam search, top_p is sampling: choose one")
+		return t, wrong("beam", "is beam search, top_p is sampling: choose one")
 	case q.Beam != nil:
 		if *q.Beam < 1 || *q.Beam > 64 {
-			return nil, wrong("beam", "%d: want 1 to 64", *q.Beam)
+			return t, wrong("beam", "%d: want 1 to 64", *q.Beam)
 		}
 		o = models.Beam()
 		o.Beams = *q.Beam
 	case q.TopP != nil:
 		if !(*q.TopP > 0 && *q.TopP <= 1) {
-			return nil, wrong("top_p", "%v: want more than 0, at most 1", *q.TopP)
+			return t, wrong("top_p", "%v: want more than 0, at most 1", *q.TopP)
 		}
 		o.TopP = *q.TopP
 	case k == 1:
@@ -130,32 +67,38 @@ func (s *Server) caption(r *http.Request) (any, error) {
 	}
 	if q.Prompt != nil {
 		if len(*q.Prompt) > s.o.Text {
-			return nil, wrong("prompt", "a prompt may have %d bytes", s.o.Text)
+			return t, wrong("prompt", "a prompt may have %d bytes", s.o.Text)
 		}
 		o.Prompt = *q.Prompt
 	}
 	m, err := s.picture("image", q.Image)
 	if err != nil {
-		return nil, err
-	}
-	list, err := s.work.Caption(r.Context(), client(r), m, k, q.Seed, o)
-	if err != nil {
-		return nil, err
+		return t, err
 	}
 	type caption struct {
 		Text  string  `json:"text"`
 		Score float64 `json:"score"`
 		Error string  `json:"error,omitempty"`
 	}
-	out := []caption{}
-	for _, c := range list {
-		e := caption{Text: c.Text, Score: c.Score}
-		if c.Err != nil {
-			e.Score, e.Error = 0, c.Err.Error()
+	t.title = "image"
+	t.run = func(r *http.Request) (any, string, error) {
+		list, err := s.work.Caption(r.Context(), client(r), m, k, q.Seed, o)
+		if err != nil {
+			return nil, "", err
 		}
-		out = append(out, e)
+		out, chosen := []caption{}, ""
+		for _, c := range list {
+			e := caption{Text: c.Text, Score: c.Score}
+			if c.Err != nil {
+				e.Score, e.Error = 0, c.Err.Error()
+			} else if chosen == "" {
+				chosen = c.Text
+			}
+			out = append(out, e)
+		}
+		return map[string]any{"captions": out}, chosen, nil
 	}
-	return map[string]any{"captions": out}, nil
+	return t, nil
 }
 
 type scoreRequest struct {
@@ -164,44 +107,48 @@ type scoreRequest struct {
 }
 
 // score is the cosine of each picture with each text: a row for each picture.
-func (s *Server) score(r *http.Request) (any, error) {
+func (s *Server) score(r *http.Request) (t task, err error) {
 	var q scoreRequest
 	if err := decode(r, &q); err != nil {
-		return nil, err
+		return t, err
 	}
 	if len(q.Images) == 0 || len(q.Texts) == 0 || len(q.Images)+len(q.Texts) > mostInputs {
-		return nil, wrong("images", "want images and texts, %d at most of both", mostInputs)
+		return t, wrong("images", "want images and texts, %d at most of both", mostInputs)
 	}
 	var inputs []input
 	for i, text := range q.Images {
 		m, err := s.picture(fmt.Sprintf("images[%d]", i), text)
 		if err != nil {
-			return nil, err
+			return t, err
 		}
 		inputs = append(inputs, input{image: m})
 	}
 	for i, text := range q.Texts {
 		if text == "" || len(text) > s.o.Text {
-			return nil, wrong(fmt.Sprintf("texts[%d]", i), "a text has 1 to %d bytes", s.o.Text)
+			return t, wrong(fmt.Sprintf("texts[%d]", i), "a text has 1 to %d bytes", s.o.Text)
 		}
 		inputs = append(inputs, input{text: text})
 	}
-	rows, err := s.embed(r, inputs)
-	if err != nil {
-		return nil, err
-	}
-	n := len(q.Images)
-	scores := make([][]float64, n)
-	for i, x := range rows[:n] {
-		for _, y := range rows[n:] {
-			sum := 0.0
-			for k, v := range x {
-				sum += float64(v) * float64(y[k])
-			}
-			scores[i] = append(scores[i], sum)
+	t.title = fmt.Sprintf("%d pictures, %d texts", len(q.Images), len(q.Texts))
+	t.run = func(r *http.Request) (any, string, error) {
+		rows, err := s.embed(r, inputs)
+		if err != nil {
+			return nil, "", err
 		}
+		n := len(q.Images)
+		scores := make([][]float64, n)
+		for i, x := range rows[:n] {
+			for _, y := range rows[n:] {
+				sum := 0.0
+				for k, v := range x {
+					sum += float64(v) * float64(y[k])
+				}
+				scores[i] = append(scores[i], sum)
+			}
+		}
+		return map[string]any{"scores": scores}, "", nil
 	}
-	return map[string]any{"scores": scores}, nil
+	return t, nil
 }
 
 // reconstruction is a request of a loop: an image or a text.
@@ -230,6 +177,7 @@ func (s *Server) reconstruct(w http.ResponseWriter, r *http.Request) {
 	var l rerank.Loop
 	var src rerank.Source
 	events := &queue{ready: make(chan struct{}, 1)}
+	q.Background = q.Background || async(r)
 	if err == nil && q.Background && q.Stream {
 		err = wrong("background", "answers at once, stream as it goes: choose one")
 	}
@@ -238,49 +186,31 @@ func (s *Server) reconstruct(w http.ResponseWriter, r *http.Request) {
 	}
 	var job jobs.Job
 	if err == nil {
-		if job, err = s.o.Jobs.Begin("reconstruct", src.Name); err != nil {
-			s.o.Log.Print(err)
-			err = &apiError{http.StatusInsufficientStorage, "not_stored", "", "the server cannot keep jobs now"}
-		}
+		job, err = s.begin("reconstruct", src.Name)
 	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	ctx, stop := r.Context(), func() {}
-	if q.Background { // it outlives the request, not the server's patience
-		ctx, stop = context.WithTimeoutCause(context.WithoutCancel(ctx), s.o.Deadline, errDeadline)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	s.cancels.add(job.ID, cancel)
+	ctx, end := s.context(r, job, q.Background)
 	run := func() (results.Entry, *rerank.Result, error) {
-		defer stop()
-		defer cancel(nil)
 		result, err := l.One(engine.NewRun(ctx), src)
-		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
 		var e results.Entry
-		if err == nil {
+		if err == nil && ctx.Err() == nil {
 			e, err = entry(result)
 		}
+		chosen := ""
 		if err == nil && result.Selected >= 0 {
-			job.Chosen = result.Candidates[result.Selected].Text
+			chosen = result.Candidates[result.Selected].Text
 		}
-		s.cancels.cancel(job.ID, nil)
-		if failed := s.o.Jobs.End(job, e, err, errors.Is(err, errCancelled) || errors.Is(err, context.Canceled)); failed != nil {
-			s.o.Log.Print(failed)
-		}
-		return e, result, err
+		return e, result, end(e, chosen, err)
 	}
 	switch {
 	case q.Background:
-		s.background.Go(func() { _, _, _ = run() })
-		w.Header().Set("Location", "/v1/jobs/"+job.ID)
-		s.write(w, http.StatusAccepted, job)
+		s.behind(w, r, job, func() { _, _, _ = run() })
 	case q.Stream:
 		events.put("job", map[string]any{"id": job.ID})
-		s.follow(w, &l, events, cancel, run)
+		s.follow(w, &l, events, func() { s.cancels.cancel(job.ID, context.Canceled) }, run)
 	default:
 		e, _, err := run()
 		if err != nil {
@@ -292,7 +222,7 @@ func (s *Server) reconstruct(w http.ResponseWriter, r *http.Request) {
 }
 
 // follow sends what a loop does as events.
-func (s *Server) follow(w http.ResponseWriter, l *rerank.Loop, events *queue, cancel context.CancelCauseFunc,
+func (s *Server) follow(w http.ResponseWriter, l *rerank.Loop, events *queue, cancel func(),
 	run func() (results.Entry, *rerank.Result, error)) {
 	l.Report = func(i int, c rerank.Candidate) {
 		e := map[string]any{"index": i, "text": c.Text, "score": c.Score, "seed": c.Seed}
@@ -325,7 +255,7 @@ func (s *Server) follow(w http.ResponseWriter, l *rerank.Loop, events *queue, ca
 	for {
 		events.drain(out)
 		if out.gone != nil {
-			cancel(context.Canceled)
+			cancel()
 		}
 		select {
 		case <-events.ready:
@@ -359,6 +289,9 @@ func (s *Server) loop(r *http.Request, q reconstruction, events *queue) (l reran
 		}
 	}
 	d, err := s.drawing(a)
+	if err == nil {
+		_, err = s.check(r.Context(), d) // its texts are read one by one
+	}
 	if err != nil {
 		return l, src, err
 	}

@@ -15,8 +15,12 @@ func (s *Server) page() {
 	if err != nil { // it is embedded
 		panic(err)
 	}
+	names, err := fs.ReadDir(files, ".")
+	if err != nil {
+		panic(err)
+	}
 	static := http.FileServerFS(files)
-	s.mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+	show := func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy",
 			"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "+
@@ -24,5 +28,9 @@ func (s *Server) page() {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-cache")
 		static.ServeHTTP(w, r)
-	})
+	}
+	s.mux.HandleFunc("GET /{$}", show)
+	for _, f := range names {
+		s.mux.HandleFunc("GET /"+f.Name(), show)
+	}
 }

@@ -9,12 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/device"
 )
 
 // TestPage: in a browser, on a desk and on a phone, a picture and a text are reconstructed
-// and several pictures described. PARLEY_SCREENSHOTS=DIR keeps what it looks like.
+// and several pictures described. PARLEY_SCREENSHOTS=DIR keeps what it looks like, and
+// PARLEY_AXE=axe.min.js (of npm's axe-core, `make clients`) looks for what keeps people out.
 func TestPage(t *testing.T) {
 	browser := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -42,8 +45,33 @@ func TestPage(t *testing.T) {
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
+	axe := []byte(nil)
+	if file := os.Getenv("PARLEY_AXE"); file != "" {
+		var err error
+		if axe, err = os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// check asks axe-core for violations of WCAG and good practice.
+	check := func(ctx context.Context, name string) error {
+		if axe == nil {
+			return nil
+		}
+		var found []string
+		err := chromedp.Run(ctx, chromedp.Evaluate(string(axe)+`;0`, nil), chromedp.Evaluate(
+			`axe.run().then(r => r.violations.map(v => v.id + ': ' + v.help + ': ' + v.nodes.map(n => n.target.join(' ') + ' ' +
+				n.failureSummary).join('; ')))`,
+			&found, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+		for _, v := range found {
+			t.Errorf("%s: %s", name, v)
+		}
+		return err
+	}
 	shot := func(name string) chromedp.Action {
 		return chromedp.ActionFunc(func(ctx context.Context) error {
+			if err := check(ctx, name); err != nil {
+				return err
+			}
 			to := os.Getenv("PARLEY_SCREENSHOTS")
 			if to == "" {
 				return nil
@@ -101,12 +129,30 @@ func TestPage(t *testing.T) {
 		chromedp.Emulate(device.IPhoneSE),
 		chromedp.Click("#tab-text", chromedp.ByQuery),
 		shot("page-phone"),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}),
+		shot("page-phone-dark"),
+		chromedp.Emulate(device.Reset),
+		chromedp.EmulateViewport(1280, 900),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}),
+		shot("page-dark"),
 	)
 	if err != nil {
 		t.Fatalf("%v; the page says %q, %q, %q", err, status, text, many)
 	}
-	if chosen != 1 || textChosen != 1 || board != 2 || again != 2 || lines != 3 || !strings.Contains(csv, "second.png") ||
+	if chosen != 1 || textChosen != 1 || board != 2 || again != 2 || lines != 3 || !inOrder(csv, "first.png", "second.png", "third.png") ||
 		many != "3 of 3 described." {
 		t.Errorf("%d and %d chosen, %d on the board, %d lines, %q: %q", chosen, textChosen, board, lines, csv, many)
 	}
+}
+
+// inOrder reports whether a text has all parts, one after another.
+func inOrder(text string, parts ...string) bool {
+	for _, p := range parts {
+		_, rest, ok := strings.Cut(text, p)
+		if !ok {
+			return false
+		}
+		text = rest
+	}
+	return true
 }

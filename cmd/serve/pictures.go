@@ -8,6 +8,7 @@ import (
 	"errors"
 	"image/jpeg"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -53,6 +54,9 @@ func encoded(param, text string) ([]byte, error) {
 func (s *Server) decodePicture(param string, r io.Reader, o pixels.Options) (*pixels.Image, error) {
 	o.MaxPixels = s.o.Pixels
 	m, err := o.Decode(r)
+	if large := (*pixels.LimitError)(nil); errors.As(err, &large) {
+		return nil, &apiError{http.StatusRequestEntityTooLarge, "too_large", param, param + ": " + err.Error()}
+	}
 	if err != nil {
 		return nil, wrong(param, "%v", err)
 	}
@@ -64,8 +68,11 @@ func opaque(m *pixels.Image) bool {
 	return !slices.ContainsFunc(m.Pix, func(v uint8) bool { return v != 255 })
 }
 
-// invert turns white into black.
+// invert turns white into black; of nil, nothing.
 func invert(m *pixels.Image) {
+	if m == nil {
+		return
+	}
 	for i, v := range m.Pix {
 		m.Pix[i] = 255 - v
 	}

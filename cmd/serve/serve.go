@@ -15,7 +15,9 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"reflect"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,6 +60,7 @@ type Server struct {
 	current    current
 	cancels    cancels
 	background sync.WaitGroup // of jobs that outlive their requests
+	pages      http.CrossOriginProtection
 }
 
 // New makes a server over a scheduler's models; watch makes the scheduler, which the
@@ -66,6 +69,7 @@ func New(o Options, start func(work.Watcher) *work.Scheduler) *Server {
 	s := &Server{o: o, mux: http.NewServeMux(), shelf: shelf{most: 256 << 20, keep: time.Hour}}
 	s.meters = newMeters(func() int { return engine.FreeMemory(s.work.Device) })
 	s.work = start(s.meters)
+	s.trust()
 	s.route("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	s.route("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !s.ready.Load() {
@@ -129,14 +133,43 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		seen.WriteHeader(http.StatusNoContent)
 		return
 	}
+	if err := s.elsewhere(r); err != nil && !open(r.URL.Path) {
+		s.fail(seen, r, err)
+		return
+	}
 	if s.o.Key != "" && !open(r.URL.Path) && !s.allowed(r) {
 		h.Set("WWW-Authenticate", `Basic realm="parley"`)
 		s.fail(seen, r, &apiError{http.StatusUnauthorized, "invalid_api_key", "",
 			"an API key is wanted: Authorization: Bearer KEY, or HTTP Basic with it as the password"})
 		return
 	}
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.nowhere(seen, r)
+		return
+	}
 	s.mux.ServeHTTP(seen, r)
 }
+
+// nowhere answers where there is no route.
+func (s *Server) nowhere(w http.ResponseWriter, r *http.Request) {
+	found := nobody{http.Header{}}
+	s.mux.ServeHTTP(found, r) // knows the methods that there are
+	if allowed := found.Header().Get("Allow"); allowed != "" {
+		w.Header().Set("Allow", allowed)
+		s.fail(w, r, &apiError{http.StatusMethodNotAllowed, "method_not_allowed", "",
+			fmt.Sprintf("%s %s: want %s", r.Method, r.URL.Path, allowed)})
+		return
+	}
+	s.fail(w, r, &apiError{http.StatusNotFound, "not_found", "",
+		fmt.Sprintf("there is nothing at %s: /openapi.json lists what is", r.URL.Path)})
+}
+
+// nobody reads an answer but for its header.
+type nobody struct{ header http.Header }
+
+func (n nobody) Header() http.Header       { return n.header }
+func (nobody) Write(p []byte) (int, error) { return len(p), nil }
+func (nobody) WriteHeader(int)             {}
 
 // origin sets what other pages may do.
 func (s *Server) origin(h http.Header, r *http.Request) {
@@ -148,10 +181,43 @@ func (s *Server) origin(h http.Header, r *http.Request) {
 	for _, o := range s.o.Origins {
 		if o == "*" || o == from {
 			h.Set("Access-Control-Allow-Origin", from)
-			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Prefer")
+			h.Set("Access-Control-Expose-Headers", "Location, Preference-Applied, Retry-After")
 			h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
 		}
 	}
+}
+
+// trust tells which pages may ask.
+func (s *Server) trust() {
+	for _, from := range s.o.Origins {
+		if err := s.pages.AddTrustedOrigin(from); err != nil && from != "*" {
+			s.o.Log.Print(err)
+		}
+	}
+}
+
+// elsewhere refuses what another page makes a browser ask, which needs no CORS where nobody
+// reads the answer; and without a key also what comes by a name that is not this machine's,
+// which another page can have pointed here (DNS rebinding).
+func (s *Server) elsewhere(r *http.Request) error {
+	if slices.Contains(s.o.Origins, "*") {
+		return nil
+	}
+	if s.pages.Check(r) != nil {
+		return &apiError{http.StatusForbidden, "cross_origin", "", "another page asks: --cors " + r.Header.Get("Origin") + " would allow it"}
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = strings.Trim(r.Host, "[]")
+	}
+	named := func(origin string) bool { return strings.HasSuffix(origin, "://"+r.Host) }
+	if s.o.Key != "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host) != nil ||
+		slices.ContainsFunc(s.o.Origins, named) {
+		return nil
+	}
+	return &apiError{http.StatusForbidden, "unknown_host", "", fmt.Sprintf("this is not %s: --cors https://%s, or an API key, would allow it",
+		r.Host, r.Host)}
 }
 
 // allowed compares keys in constant time.
@@ -317,9 +383,37 @@ func decode(r *http.Request, v any) error {
 		name = strings.Trim(name, `"`)
 		return wrong(name, "there is no such parameter")
 	}
+	return unread(err)
+}
+
+// unread says what of a body is no such JSON.
+func unread(err error) error {
 	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) && kind.Field != "" {
-		return wrong(kind.Field, "%s does not fit here", kind.Value)
+	if !errors.As(err, &kind) {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it is empty")
+		}
+		return wrong("", "the body is no such JSON: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	return wrong("", "the body is no such JSON: %s", text)
+	if kind.Field == "" {
+		return wrong("", "the body is no such JSON: %s, want an object", kind.Value)
+	}
+	want := "another kind"
+	switch kind.Type.Kind() {
+	case reflect.String:
+		want = "a text"
+	case reflect.Bool:
+		want = "true or false"
+	case reflect.Int, reflect.Int64:
+		want = "a whole number"
+	case reflect.Uint64:
+		want = "a whole number, 0 or more"
+	case reflect.Float64:
+		want = "a number"
+	case reflect.Slice:
+		want = "a list"
+	case reflect.Struct, reflect.Map:
+		want = "an object"
+	}
+	return wrong(kind.Field, "%s: want %s", kind.Value, want)
 }

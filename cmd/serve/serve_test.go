@@ -6,19 +6,24 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	stdpng "image/png"
 	"io"
 	"log"
+	"maps"
 	"math"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,8 +31,10 @@ import (
 	"parley/cmd/serve/work"
 	"parley/engine"
 	"parley/engine/host"
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/pixels"
+	"parley/nets/pixels/inpaint"
 	"parley/nets/pixels/parameters"
 	"parley/nets/rerank"
 	"parley/weights/mini"
@@ -39,6 +46,28 @@ type world struct {
 	s    *Server
 	m    work.Models
 	logs *lockedBuffer
+	dev  *counted
+}
+
+// counted is a device that knows how many of its blocks are held.
+type counted struct {
+	engine.Device
+	blocks atomic.Int64
+}
+
+func (c *counted) Unwrap() engine.Device { return c.Device }
+
+func (c *counted) Alloc(n int) (engine.Memory, error) {
+	m, err := c.Device.Alloc(n)
+	if err == nil {
+		c.blocks.Add(1)
+	}
+	return m, err
+}
+
+func (c *counted) Free(m engine.Memory) {
+	c.blocks.Add(-1)
+	c.Device.Free(m)
 }
 
 type lockedBuffer struct {
@@ -60,7 +89,7 @@ func newWorld(t *testing.T, change func(*Options, *work.Limits)) *world {
 
 func newWorldOf(t testing.TB, change func(*Options, *work.Limits)) *world {
 	t.Helper()
-	dev := host.New(2)
+	dev := &counted{Device: host.New(2)}
 	var m work.Models
 	var err error
 	if m.BLIP, err = models.OpenBLIP(models.Embedded("blip"), dev); err != nil {
@@ -73,7 +102,7 @@ func newWorldOf(t testing.TB, change func(*Options, *work.Limits)) *world {
 		t.Fatal(err)
 	}
 	m.Device = dev
-	w := &world{m: m, logs: &lockedBuffer{}}
+	w := &world{m: m, logs: &lockedBuffer{}, dev: dev}
 	o := Options{Body: 4 << 20, Pixels: 1 << 20, Text: 1000, N: 4, Steps: 50, Deadline: time.Minute, Version: "test",
 		Names: Names{"mini-sd", "mini-blip", "mini-clip"}, Log: log.New(w.logs, "", 0)}
 	l := work.Limits{Waiting: 64, Batch: 4}
@@ -357,7 +386,8 @@ func TestEdits(t *testing.T) {
 		"mask: there is no such parameter": func(v map[string]string, _ map[string][]byte) { v["mask"] = "above" },
 		"image: 0 pictures":                func(_ map[string]string, f map[string][]byte) { delete(f, "image") },
 		"nose: there is no such parameter": func(v map[string]string, _ map[string][]byte) { v["nose"] = "1" },
-		"a number is wanted":               func(v map[string]string, _ map[string][]byte) { v["n"] = "many" },
+		`n: \"many\": want a number`:       func(v map[string]string, _ map[string][]byte) { v["n"] = "many" },
+		"strength 0.1 of 1 steps leaves":   func(v map[string]string, _ map[string][]byte) { v["strength"] = "0.1" },
 		"strength: 2: want more than 0":    func(v map[string]string, _ map[string][]byte) { v["strength"] = "2" },
 		"prompt: is needed":                func(v map[string]string, _ map[string][]byte) { delete(v, "prompt") },
 		"image: ":                          func(_ map[string]string, f map[string][]byte) { f["image"] = []byte("no picture") },
@@ -427,11 +457,41 @@ func TestMasks(t *testing.T) {
 		t.Fatalf("%d %s", code, text)
 	}
 	holds(t, "edits", a.Data[0].B64, above)
-	var grey bytes.Buffer
-	if err := halves(m.W, m.H, true).EncodePNG(&grey); err != nil {
+	// Without a mask, what is transparent of the picture is drawn anew.
+	part := m.Go()
+	for i := range len(part.Pix) / 8 {
+		part.Pix[4*i+3] = 0
+	}
+	var file bytes.Buffer
+	if err := stdpng.Encode(&file, part); err != nil {
 		t.Fatal(err)
 	}
+	read, err := pixels.Decode(bytes.NewReader(file.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, text = w.form(t, "/v1/images/edits", map[string]string{"prompt": "a cat", "seed": "5", "steps": "3", "strength": "0.7",
+		"response_format": "b64_json"}, map[string][]byte{"image": file.Bytes()})
+	if err := json.Unmarshal([]byte(text), &a); code != 200 || err != nil {
+		t.Fatalf("%d %s", code, text)
+	}
+	holds(t, "edits of a transparent picture", a.Data[0].B64, w.drawn(t, "a cat", 5, func(o *models.DrawOptions) {
+		o.Init, o.Mask, o.Strength = read, halves(m.W, m.H, true), 0.7
+	}))
+	grey := pngOf(t, halves(m.W, m.H, true))
+	// AUTOMATIC1111's keep what is not drawn anew as it was, to the byte.
+	beside := func(drawn *pixels.Image, white bool) *pixels.Image {
+		out := &pixels.Image{W: m.W, H: m.H, Pix: slices.Clone(m.Pix)}
+		for i, v := range halves(m.W, m.H, white).Pix {
+			if v == 255 {
+				out.Pix[i] = drawn.Pix[i]
+			}
+		}
+		return out
+	}
+	above, below = beside(above, true), beside(below, false)
 	in64 := base64.StdEncoding.EncodeToString
+	black := pngOf(t, pixels.New(m.W, m.H, color.RGBA{}))
 	body := func(more object) object {
 		b := object{"prompt": "a cat", "seed": 5, "steps": 3, "denoising_strength": 0.7, "init_images": []string{in64(png)},
 			"mask_blur": 0, "inpainting_fill": 1, "inpaint_full_res": false, "inpaint_full_res_padding": 32}
@@ -444,7 +504,7 @@ func TestMasks(t *testing.T) {
 		mask   []byte
 		invert int
 		want   *pixels.Image
-	}{"white": {grey.Bytes(), 0, above}, "black": {grey.Bytes(), 1, below}, "opaque": {clear, 0, below}, "transparent": {clear, 1, above}} {
+	}{"white": {grey, 0, above}, "black": {grey, 1, below}, "opaque": {clear, 0, below}, "transparent": {clear, 1, above}} {
 		var a struct{ Images []string }
 		w.get(t, "/sdapi/v1/img2img", body(object{"mask": in64(c.mask), "inpainting_mask_invert": c.invert}), &a)
 		if len(a.Images) != 1 {
@@ -453,11 +513,15 @@ func TestMasks(t *testing.T) {
 		holds(t, name, a.Images[0], c.want)
 	}
 	for want, more := range map[string]object{
-		"mask_blur: 4 is not done here, but [0]":       {"mask_blur": 4},
-		"mask_blur_x: 4 is not done here":              {"mask_blur_x": 4},
-		"inpainting_fill: 0 is not done here, but [1]": {"inpainting_fill": 0},
-		"inpaint_full_res: true is not done here":      {"inpaint_full_res": true},
-		"mask_round: false is not done here, but [1]":  {"mask_round": false},
+		"mask_blur: string: want a number":             {"mask_blur": "4"},
+		"mask_blur: 257: want 0 to 256":                {"mask_blur": 257},
+		"mask_blur: -1: want 0":                        {"mask_blur": nil, "mask_blur_x": -1},
+		"inpainting_fill: 4: want 0 to 3":              {"inpainting_fill": 4},
+		"inpaint_full_res: 2: want true or false":      {"inpaint_full_res": 2},
+		"inpaint_full_res_padding: -1: want 0":         {"inpaint_full_res_padding": -1},
+		"mask_round: false is not done here":           {"mask_round": false},
+		"resize_mode: 3 is not done here":              {"resize_mode": 3},
+		"mask: nothing of it is white":                 {"mask": in64(black)},
 		"inpainting_mask_invert: 2: want 0 or 1":       {"inpainting_mask_invert": 2},
 		"latent_mask: there is no such parameter here": {"latent_mask": in64(clear)},
 		"mask: this is no base64":                      {"mask": "#"},
@@ -478,6 +542,98 @@ func TestMasks(t *testing.T) {
 	// Without a mask, they say nothing.
 	if code, text := w.ask(t, "/sdapi/v1/img2img", body(object{"mask_blur": 4, "inpainting_fill": 0, "inpaint_full_res": true})); code != 200 {
 		t.Errorf("no mask: %d %s", code, text)
+	}
+}
+
+// pngOf is a picture's file.
+func pngOf(t *testing.T, m *pixels.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := m.EncodePNG(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestWebMasks: without more, AUTOMATIC1111's mask has soft edges and is filled with its
+// surroundings, and the masked part alone is drawn; each parameter does what it says.
+func TestWebMasks(t *testing.T) {
+	w := newWorld(t, nil)
+	_, m := scene(t, 7)
+	m, err := inpaint.Resize(t.Context(), m, 90, 70, inpaint.Stretch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask := pixels.New(90, 70, color.RGBA{})
+	for y := 20; y < 40; y++ {
+		for x := 30; x < 45; x++ {
+			copy(mask.Pix[3*(90*y+x):], []uint8{255, 255, 255})
+		}
+	}
+	in64 := base64.StdEncoding.EncodeToString
+	defaults := inpaint.Options{W: 32, H: 40, Latent: w.m.SD.VAE.Factor, BlurX: 4, BlurY: 4, Fill: true, OnlyMasked: true}
+	seen := map[string]string{}
+	for name, c := range map[string]struct {
+		body   object
+		change func(*inpaint.Options)
+		fill   diffusion.Fill
+	}{
+		"defaults": {},
+		"webuiapi": {body: object{"mask_blur": 4, "inpainting_fill": 0, "inpaint_full_res": true, "inpaint_full_res_padding": 0,
+			"resize_mode": 0}},
+		"padding":   {object{"inpaint_full_res_padding": 9}, func(o *inpaint.Options) { o.Padding = 9 }, ""},
+		"blur":      {object{"mask_blur": 1.5}, func(o *inpaint.Options) { o.BlurX, o.BlurY = 1.5, 1.5 }, ""},
+		"blur of x": {object{"mask_blur_x": 0}, func(o *inpaint.Options) { o.BlurX = 0 }, ""},
+		"blur of y": {object{"mask_blur_y": 0}, func(o *inpaint.Options) { o.BlurY = 0 }, ""},
+		"both":      {object{"mask_blur": 2, "mask_blur_y": 9}, func(o *inpaint.Options) { o.BlurX, o.BlurY = 2, 2 }, ""},
+		"original":  {object{"inpainting_fill": 1}, func(o *inpaint.Options) { o.Fill = false }, ""},
+		"noise":     {object{"inpainting_fill": 2}, func(o *inpaint.Options) { o.Fill = false }, diffusion.FillNoise},
+		"nothing":   {object{"inpainting_fill": 3}, func(o *inpaint.Options) { o.Fill = false }, diffusion.FillNothing},
+		"whole":     {object{"inpaint_full_res": false}, func(o *inpaint.Options) { o.OnlyMasked = false }, ""},
+		"cut": {object{"inpaint_full_res": 0, "resize_mode": 1}, func(o *inpaint.Options) {
+			o.OnlyMasked, o.Fit = false, inpaint.Crop
+		}, ""},
+		"edges": {object{"inpaint_full_res": 0, "resize_mode": 2}, func(o *inpaint.Options) {
+			o.OnlyMasked, o.Fit = false, inpaint.Pad
+		}, ""},
+	} {
+		o := defaults
+		if c.change != nil {
+			c.change(&o)
+		}
+		p, err := inpaint.Prepare(t.Context(), m, mask, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := p.Finish(t.Context(), w.drawn(t, "a cat", 5, func(d *models.DrawOptions) {
+			d.Init, d.Mask, d.Strength, d.Width, d.Height, d.Fill, d.Chunks = p.Init, p.Mask, 0.7, 32, 40, c.fill, true
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := object{"prompt": "a cat", "seed": 5, "steps": 3, "denoising_strength": 0.7, "width": 32, "height": 40,
+			"init_images": []string{in64(pngOf(t, m))}, "mask": in64(pngOf(t, mask))}
+		maps.Copy(body, c.body)
+		var a struct{ Images []string }
+		w.get(t, "/sdapi/v1/img2img", body, &a)
+		holds(t, name, a.Images[0], want)
+		if other, ok := seen[string(want.Pix)]; ok && name != "webuiapi" && other != "webuiapi" {
+			t.Errorf("%s is as %s", name, other)
+		}
+		seen[string(want.Pix)] = name
+	}
+	// A picture without a mask takes another shape as it is told.
+	for mode, fit := range []inpaint.Fit{inpaint.Stretch, inpaint.Crop, inpaint.Pad} {
+		init, err := inpaint.Resize(t.Context(), m, 32, 40, fit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a struct{ Images []string }
+		w.get(t, "/sdapi/v1/img2img", object{"prompt": "a cat", "seed": 5, "steps": 3, "denoising_strength": 0.7, "width": 32, "height": 40,
+			"init_images": []string{in64(pngOf(t, m))}, "resize_mode": mode}, &a)
+		holds(t, fmt.Sprint("resize_mode ", mode), a.Images[0], w.drawn(t, "a cat", 5, func(d *models.DrawOptions) {
+			d.Init, d.Strength, d.Width, d.Height, d.Chunks = init, 0.7, 32, 40, true
+		}))
 	}
 }
 
@@ -653,7 +809,7 @@ func TestWebUI(t *testing.T) {
 		"width and height have to be multiples":         {"width": 65},
 		"batch_size and n_iter: want 1 to 4":            {"n_iter": 0},
 		"s_churn: 0.5 is not done here":                 {"s_churn": 0.5},
-		"resize_mode: 1 is not done here":               {"resize_mode": 1},
+		"resize_mode: is for img2img":                   {"resize_mode": 1},
 		"clip_skip: 2, and override_settings":           {"clip_skip": 2, "override_settings": object{"CLIP_stop_at_last_layers": 1}},
 		"batch_size times n_iter: 8: want 1 to 4":       {"n_iter": 4},
 	} {
@@ -691,14 +847,14 @@ func TestWebUI(t *testing.T) {
 
 // TestInterrupt: progress tells of a drawing with its preview, and interrupt ends it.
 func TestInterrupt(t *testing.T) {
-	w := newWorld(t, func(o *Options, _ *work.Limits) { o.Steps = 1000 })
+	w := newWorld(t, func(o *Options, _ *work.Limits) { o.Steps = 400 })
 	type outcome struct {
 		code int
 		text string
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		code, text := w.ask(t, "/sdapi/v1/txt2img", object{"prompt": "a cat", "steps": 1000})
+		code, text := w.ask(t, "/sdapi/v1/txt2img", object{"prompt": "a cat", "steps": 400})
 		done <- outcome{code, text}
 	}()
 	var p struct {
@@ -773,7 +929,7 @@ func TestRefused(t *testing.T) {
 		want string
 	}{
 		{"/v1/images/generations", object{"prompt": "a", "wings": 2}, 400, "wings: there is no such parameter"},
-		{"/v1/images/generations", object{"prompt": 5}, 400, "prompt: number does not fit"},
+		{"/v1/images/generations", object{"prompt": 5}, 400, "prompt: number: want a text"},
 		{"/v1/images/generations", "{", 400, "no such JSON"},
 		{"/v1/images/generations", `{"prompt":"a"} {}`, 400, "more follows"},
 		{"/v1/images/generations", object{}, 400, "prompt: is needed"},
@@ -781,7 +937,7 @@ func TestRefused(t *testing.T) {
 		{"/v1/images/generations", object{"prompt": "a", "n": 5}, 400, "n: 5: want 1 to 4"},
 		{"/v1/images/generations", object{"prompt": "a", "n": 0}, 400, "n: 0: want 1 to 4"},
 		{"/v1/images/generations", object{"prompt": "a", "size": "huge"}, 400, "want WxH"},
-		{"/v1/images/generations", object{"prompt": "a", "size": "-64x-64"}, 400, "multiples"},
+		{"/v1/images/generations", object{"prompt": "a", "size": "-64x-64"}, 400, "is no size"},
 		{"/v1/images/generations", object{"prompt": "a", "size": "4096x4096"}, 413, "a picture may have"},
 		{"/v1/images/generations", object{"prompt": "a", "size": "9223372036854775800x64"}, 413, "a picture may have"},
 		{"/v1/images/generations", object{"prompt": "a", "steps": 0}, 400, "steps: 0"},
@@ -805,8 +961,20 @@ func TestRefused(t *testing.T) {
 		{"/v1/reconstruct", object{"text": "a", "k": 17}, 400, "k: 17"},
 		{"/v1/reconstruct", object{"text": "a", "previews": 2}, 400, "with stream"},
 		{"/v1/files/../../etc/passwd", nil, 404, ""},
-		{"/etc/passwd", nil, 404, ""},
-		{"/v1/nothing", object{}, 405, ""},
+		{"/etc/passwd", nil, 404, "/openapi.json lists what is"},
+		{"/v1/caption", nil, 405, "GET /v1/caption: want"},
+		{"/healthz", object{}, 405, "POST /healthz: want GET, HEAD"},
+		{"/v1/images/generations", "", 400, "it is empty"},
+		{"/v1/images/generations", "[]", 400, "array, want an object"},
+		{"/v1/images/generations", `{"prompt": ["a"]}`, 400, "prompt: array: want a text"},
+		{"/v1/images/generations", `{"prompt": "a", "n": 1.5}`, 400, "n: number 1.5: want a whole number"},
+		{"/v1/images/generations", `{"prompt": "a", "stream": 1}`, 400, "stream: number: want true or false"},
+		{"/v1/images/generations", object{"prompt": "a", "size": "0x0"}, 400, "is no size"},
+		{"/sdapi/v1/txt2img", `{"prompt": "a", "steps": "3"}`, 400, "steps: string: want a whole number"},
+		{"/sdapi/v1/img2img", `{"prompt": "a", "init_images": "x"}`, 400, "init_images: string: want a list"},
+		{"/v1/caption", object{"image": base64.StdEncoding.EncodeToString(pngOf(t, pixels.New(2000, 1000, color.RGBA{})))}, 413,
+			"2000 x 1000 pixels, at most"},
+		{"/v1/nothing", object{}, 404, "there is nothing at /v1/nothing"},
 	} {
 		code, text := w.ask(t, test.path, test.body)
 		if code != test.code || !strings.Contains(text, test.want) {
@@ -855,6 +1023,53 @@ func TestKey(t *testing.T) {
 		resp.Body.Close()
 		if have := resp.Header.Get("Access-Control-Allow-Origin"); have != want || resp.StatusCode != http.StatusNoContent {
 			t.Errorf("%s: %d, allows %q", origin, resp.StatusCode, have)
+		}
+	}
+}
+
+// TestOtherPages: what another page makes a browser ask is not done, though it asks for no
+// answer, nor what comes by another name without a key; --cors allows both.
+func TestOtherPages(t *testing.T) {
+	for _, test := range []struct {
+		key, origins, from, host string
+		want                     int
+	}{
+		{"", "", "", "", 200},
+		{"", "", "https://a.example", "", 403},
+		{"", "", "null", "", 403},
+		{"", "https://a.example", "https://a.example", "", 200},
+		{"", "https://a.example", "https://b.example", "", 403},
+		{"", "*", "https://b.example", "", 200},
+		{"secret", "", "https://a.example", "", 403},
+		{"", "", "", "a.example:8080", 403},
+		{"", "", "http://a.example:8080", "a.example:8080", 403},
+		{"", "http://a.example:8080", "http://a.example:8080", "a.example:8080", 200},
+		{"", "", "", "localhost:9", 200},
+		{"", "", "", "[::1]:9", 200},
+		{"", "", "", "localhost", 200},
+		{"secret", "", "", "a.example", 200},
+		{"", "*", "", "a.example", 200},
+	} {
+		w := &Server{o: Options{Key: test.key, Deadline: time.Minute, Body: 1000}, mux: http.NewServeMux()}
+		w.meters = newMeters(func() int { return 0 })
+		if test.origins != "" {
+			w.o.Origins = []string{test.origins}
+		}
+		w.trust()
+		done := false
+		w.route("POST /do", func(http.ResponseWriter, *http.Request) { done = true })
+		r := httptest.NewRequest(http.MethodPost, "/do", nil)
+		if r.Host = "127.0.0.1:8080"; test.host != "" {
+			r.Host = test.host
+		}
+		if test.from != "" {
+			r.Header.Set("Origin", test.from)
+		}
+		r.SetBasicAuth("me", test.key)
+		out := httptest.NewRecorder()
+		w.ServeHTTP(out, r)
+		if out.Code != test.want || done != (test.want == 200) {
+			t.Errorf("%+v: %d %s", test, out.Code, out.Body)
 		}
 	}
 }
@@ -932,6 +1147,109 @@ func TestStopping(t *testing.T) {
 	}
 	if code, text := w.ask(t, "/v1/embeddings", object{"input": "a"}); code != http.StatusServiceUnavailable {
 		t.Errorf("%d %s", code, text)
+	}
+}
+
+// TestAsync: with "Prefer: respond-async" a request is a job, whose result is the answer
+// that it has else; a wrong one is refused at once.
+func TestAsync(t *testing.T) {
+	w := newWorld(t, nil)
+	png, _ := scene(t, 7)
+	in64 := base64.StdEncoding.EncodeToString(png)
+	post := func(path string, body any, async bool) (*http.Response, string) {
+		t.Helper()
+		data, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequest(http.MethodPost, w.URL+path, bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if async {
+			req.Header.Set("Prefer", "handling=lenient, Respond-Async; wait=1")
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, string(text)
+	}
+	until := func(at string) (j jobs.Job) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); j.Ended == nil; time.Sleep(5 * time.Millisecond) {
+			if w.get(t, at, nil, &j); time.Now().After(deadline) {
+				t.Fatalf("%s is %s", at, j.State)
+			}
+		}
+		return j
+	}
+	list := func(v any) []any { l, _ := v.([]any); return l }
+	for path, c := range map[string]struct {
+		kind, title, chosen string
+		body, wrong         object
+	}{
+		"/v1/caption": {"caption", "image", "*", object{"image": in64}, object{"image": "#"}},
+		"/v1/score": {"score", "1 pictures, 2 texts", "", object{"images": []string{in64}, "texts": []string{"a cat", "a dog"}},
+			object{"images": []string{in64}}},
+		"/v1/embeddings": {"embed", "1 inputs", "", object{"input": "a cat"}, object{"input": ""}},
+		"/v1/images/generations": {"draw", "a cat", "", object{"prompt": "a cat", "seed": 3, "steps": 1, "n": 2},
+			object{"prompt": "a", "stream": true}},
+		"/v1/reconstruct": {"reconstruct", "a cat", "*", object{"text": "a cat", "k": 1, "steps": 1, "seed": 3},
+			object{"text": "a", "stream": true}},
+	} {
+		res, text := post(path, c.body, true)
+		at := res.Header.Get("Location")
+		if res.StatusCode != http.StatusAccepted || !strings.HasPrefix(at, "/v1/jobs/") ||
+			res.Header.Get("Preference-Applied") != "respond-async" {
+			t.Errorf("%s: %d %v %s", path, res.StatusCode, res.Header, text)
+			continue
+		}
+		j := until(at)
+		_, want := post(path, c.body, false)
+		var have, now any
+		if err := errors.Join(json.Unmarshal(j.Result, &have), json.Unmarshal([]byte(want), &now)); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []any{have, now} {
+			delete(v.(object), "created") // and what tells of time
+			for _, c := range list(v.(object)["candidates"]) {
+				delete(c.(object), "seconds")
+				delete(c.(object), "timing")
+			}
+		}
+		if j.State != jobs.Done || j.Kind != c.kind || j.Title != c.title || (j.Chosen != "") != (c.chosen != "") ||
+			!reflect.DeepEqual(have, now) {
+			t.Errorf("%s: a job %s of kind %s, %q, has chosen %q: %.300s, want %.300s", path, j.State, j.Kind, j.Title, j.Chosen, j.Result, want)
+		}
+		var all struct{ Data []jobs.Job }
+		w.get(t, "/v1/jobs", nil, &all)
+		before := len(all.Data)
+		if res, text := post(path, c.wrong, true); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", path, res.StatusCode, text)
+		}
+		if w.get(t, "/v1/jobs", nil, &all); len(all.Data) != before {
+			t.Errorf("%s: a request that is refused is a job", path)
+		}
+	}
+	// One that is cancelled.
+	res, _ := post("/v1/images/generations", object{"prompt": "a cat", "steps": 50, "n": 4}, true)
+	req, err := http.NewRequest(http.MethodDelete, w.URL+res.Header.Get("Location"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Body.Close()
+	if j := until(res.Header.Get("Location")); j.State != jobs.Cancelled || gone.StatusCode != 200 {
+		t.Errorf("%d, %+v", gone.StatusCode, j)
 	}
 }
 
@@ -1041,7 +1359,8 @@ func TestOpenAPI(t *testing.T) {
 		Paths   map[string]map[string]struct {
 			RequestBody struct {
 				Content map[string]struct {
-					Schema struct {
+					Example object
+					Schema  struct {
 						Properties map[string]struct{ Type string }
 					}
 				}
@@ -1053,5 +1372,26 @@ func TestOpenAPI(t *testing.T) {
 	if d.OpenAPI != "3.1.0" || p["prompt"].Type != "string" || p["n"].Type != "integer" ||
 		p["guidance"].Type != "number" || p["stream"].Type != "boolean" {
 		t.Errorf("%s %v", d.OpenAPI, p)
+	}
+	if p := d.Paths["/sdapi/v1/img2img"]["post"].RequestBody.Content["application/json"].Schema.Properties; p["mask_blur"].Type != "number" {
+		t.Errorf("img2img has %v", p)
+	}
+	sent := 0
+	for path, item := range d.Paths {
+		body, ok := item["post"].RequestBody.Content["application/json"]
+		if !ok {
+			continue
+		}
+		if body.Example == nil {
+			t.Errorf("%s has no example", path)
+			continue
+		}
+		if code, text := w.ask(t, path, body.Example); code != http.StatusOK {
+			t.Errorf("%s: its example gives %d %s", path, code, text)
+		}
+		sent++
+	}
+	if sent < 10 {
+		t.Errorf("%d examples", sent)
 	}
 }

@@ -16,8 +16,10 @@ import (
 
 	"parley/cmd/serve/work"
 	"parley/engine"
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/pixels"
+	"parley/nets/pixels/inpaint"
 	"parley/nets/pixels/parameters"
 	"parley/nets/schedule"
 )
@@ -134,8 +136,7 @@ type webRequest struct {
 	Height     *int     `json:"height"`
 	Strength   *float64 `json:"denoising_strength"`
 	Init       []string `json:"init_images"`
-	Mask       *string  `json:"mask"` // white, or opaque, where the picture is drawn anew
-	Invert     int      `json:"inpainting_mask_invert"`
+	Resize     int      `json:"resize_mode"`
 	HighRes    bool     `json:"enable_hr"`
 	Faces      bool     `json:"restore_faces"`
 	Tiling     bool     `json:"tiling"`
@@ -151,6 +152,16 @@ type webRequest struct {
 		VAE      string `json:"sd_vae"`
 	} `json:"override_settings"`
 	Always map[string]json.RawMessage `json:"alwayson_scripts"`
+
+	Mask    *string         `json:"mask"` // white, or opaque, where the picture is drawn anew
+	Invert  int             `json:"inpainting_mask_invert"`
+	Blur    *float64        `json:"mask_blur"` // of both sides, before the others
+	BlurX   *float64        `json:"mask_blur_x"`
+	BlurY   *float64        `json:"mask_blur_y"`
+	Round   json.RawMessage `json:"mask_round"`
+	Fill    int             `json:"inpainting_fill"`
+	FullRes json.RawMessage `json:"inpaint_full_res"`
+	Padding int             `json:"inpaint_full_res_padding"`
 }
 
 // silent are parameters that clients send and that change nothing here: they belong to
@@ -158,18 +169,16 @@ type webRequest struct {
 var silent = []string{"subseed", "do_not_save_samples", "do_not_save_grid", "save_images", "override_settings_restore_afterwards",
 	"refiner_switch_at", "disable_extra_networks", "comments", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler",
 	"hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt",
-	"hr_negative_prompt", "hr_cfg", "hr_additional_modules", "script_args", "infotext", "force_task_id", "image_cfg_scale", "mask_blur",
-	"mask_blur_x", "mask_blur_y", "mask_round", "inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding",
+	"hr_negative_prompt", "hr_cfg", "hr_additional_modules", "script_args", "infotext", "force_task_id", "image_cfg_scale",
 	"include_init_images", "distilled_cfg_scale"}
+
+// ofMasks are parameters that change nothing where there is no mask.
+var ofMasks = []string{"mask_blur", "mask_blur_x", "mask_blur_y", "mask_round", "inpainting_fill", "inpaint_full_res",
+	"inpaint_full_res_padding", "inpainting_mask_invert"}
 
 // neutral are parameters that may have these values alone, with which they change nothing.
 var neutral = map[string][]float64{"eta": {0, 1}, "s_churn": {0}, "s_tmax": {0}, "s_tmin": {0}, "s_noise": {1}, "s_min_uncond": {0},
-	"seed_resize_from_h": {0, -1}, "seed_resize_from_w": {0, -1}, "initial_noise_multiplier": {0, 1}, "resize_mode": {0}}
-
-// masked are parameters that may have these values alone where there is a mask: its edges
-// are those of latents, what is drawn anew starts as the picture, and at its full size.
-var masked = map[string][]float64{"mask_blur": {0}, "mask_blur_x": {0}, "mask_blur_y": {0}, "mask_round": {1}, "inpainting_fill": {1},
-	"inpaint_full_res": {0}}
+	"seed_resize_from_h": {0, -1}, "seed_resize_from_w": {0, -1}, "initial_noise_multiplier": {0, 1}}
 
 // webDraw is txt2img and img2img.
 func (s *Server) webDraw(r *http.Request, from bool) (any, error) {
@@ -177,7 +186,7 @@ func (s *Server) webDraw(r *http.Request, from bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.webDrawings(q, from)
+	list, finish, err := s.webDrawings(r.Context(), q, from)
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +219,9 @@ func (s *Server) webDraw(r *http.Request, from bool) (any, error) {
 	err = s.work.Draw(ctx, client(r), list, func(i int, m *pixels.Image, err error) {
 		how := s.how(list[i])
 		var data []byte
+		if err == nil && finish != nil {
+			m, err = finish(ctx, m)
+		}
 		if err == nil {
 			data, err = format{name: "png"}.encode(m, how)
 		}
@@ -246,17 +258,13 @@ func webBody(r *http.Request) (q webRequest, sent map[string]any, err error) {
 	_, mask := raw["mask"]
 	mask = mask && string(raw["mask"]) != "null"
 	for name, v := range raw {
-		values, ok := neutral[name]
-		if !ok && mask {
-			values, ok = masked[name]
-		}
-		if ok && string(v) != "null" {
+		if values, ok := neutral[name]; ok && string(v) != "null" {
 			if have, err := number(v); err != nil || !slices.Contains(values, have) {
 				return q, nil, wrong(name, "%s is not done here, but %v", v, values)
 			}
 			delete(raw, name)
 		}
-		if slices.Contains(silent, name) || string(v) == "null" {
+		if slices.Contains(silent, name) || !mask && slices.Contains(ofMasks, name) || string(v) == "null" {
 			delete(raw, name)
 		}
 		if name != "init_images" && name != "mask" {
@@ -274,7 +282,7 @@ func webBody(r *http.Request) (q webRequest, sent map[string]any, err error) {
 		if name, ok := strings.CutPrefix(text, "unknown field "); ok {
 			return q, nil, wrong(strings.Trim(name, `"`), "there is no such parameter here")
 		}
-		return q, nil, wrong("", "%s", text)
+		return q, nil, unread(err)
 	}
 	return q, sent, nil
 }
@@ -291,8 +299,10 @@ func number(v json.RawMessage) (x float64, err error) {
 	return x, err
 }
 
-// webDrawings are the drawings that a request asks for.
-func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
+// webDrawings are the drawings that a request asks for, and what is done with them then,
+// unless it is nil.
+func (s *Server) webDrawings(ctx context.Context, q webRequest, from bool) (list []work.Drawing,
+	finish func(context.Context, *pixels.Image) (*pixels.Image, error), err error) {
 	refuse := func(param string, set bool) error {
 		if set {
 			return wrong(param, "this is not done here")
@@ -300,7 +310,7 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 		return nil
 	}
 	active := slices.Sorted(maps.Keys(q.Always))
-	err := errors.Join(refuse("enable_hr", q.HighRes), refuse("restore_faces", q.Faces), refuse("tiling", q.Tiling),
+	err = errors.Join(refuse("enable_hr", q.HighRes), refuse("restore_faces", q.Faces), refuse("tiling", q.Tiling),
 		refuse("refiner_checkpoint", q.Refiner != nil && *q.Refiner != ""), refuse("styles", len(q.Styles) > 0),
 		refuse("script_name", q.Script != nil && *q.Script != ""), refuse("subseed_strength", q.Subseed != nil && *q.Subseed != 0),
 		refuse("override_settings.sd_vae", !slices.Contains([]string{"", "Automatic", "None"}, q.Override.VAE)),
@@ -308,7 +318,7 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 		refuse("scheduler", !slices.Contains([]string{"", "Automatic", "automatic", "Karras", "karras"}, q.Scheduler)),
 		known(q.Override.Model, s.o.Names.SD))
 	if err != nil {
-		return nil, first(err)
+		return nil, nil, first(err)
 	}
 	a := asked{prompt: q.Prompt, negative: q.Negative, seed: q.Seed, steps: q.Steps, guidance: q.Guidance, chunks: true}
 	name := q.Sampler
@@ -318,12 +328,12 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 	if name != "" {
 		var ok bool
 		if a.scheduler, ok = parameters.SamplerKind(name); !ok {
-			return nil, wrong("sampler_name", "%q: want one that GET /sdapi/v1/samplers lists", name)
+			return nil, nil, wrong("sampler_name", "%q: want one that GET /sdapi/v1/samplers lists", name)
 		}
 	}
 	if strings.EqualFold(q.Scheduler, "karras") {
 		if a.scheduler != "dpmpp2m" && a.scheduler != "dpmpp2m-karras" {
-			return nil, wrong("scheduler", "karras is for DPM++ 2M")
+			return nil, nil, wrong("scheduler", "karras is for DPM++ 2M")
 		}
 		a.scheduler = "dpmpp2m-karras"
 	}
@@ -334,25 +344,23 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 		a.h = *q.Height
 	}
 	if (a.w == 0) != (a.h == 0) {
-		return nil, wrong("width", "width and height come together")
+		return nil, nil, wrong("width", "width and height come together")
 	}
 	if !from && len(q.Init) > 0 {
-		return nil, wrong("init_images", "are for img2img")
+		return nil, nil, wrong("init_images", "are for img2img")
 	}
 	if !from && q.Mask != nil {
-		return nil, wrong("mask", "is for img2img")
+		return nil, nil, wrong("mask", "is for img2img")
+	}
+	if !from && q.Resize != 0 {
+		return nil, nil, wrong("resize_mode", "is for img2img")
 	}
 	if from {
 		if len(q.Init) != 1 {
-			return nil, wrong("init_images", "%d pictures: want one", len(q.Init))
+			return nil, nil, wrong("init_images", "%d pictures: want one", len(q.Init))
 		}
 		if a.from.picture, err = s.picture("init_images[0]", q.Init[0]); err != nil {
-			return nil, err
-		}
-		if q.Mask != nil {
-			if a.from.mask, err = s.webMask(*q.Mask, q.Invert); err != nil {
-				return nil, err
-			}
+			return nil, nil, err
 		}
 		if a.strength = q.Strength; a.strength == nil {
 			v := 0.75 // the web UI's
@@ -361,30 +369,112 @@ func (s *Server) webDrawings(q webRequest, from bool) ([]work.Drawing, error) {
 	}
 	d, err := s.drawing(a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if from {
+		if finish, err = s.webPicture(ctx, q, &d); err != nil {
+			return nil, nil, err
+		}
 	}
 	skip := q.Override.ClipSkip
 	if skip == nil {
 		skip = q.ClipSkip
 	} else if q.ClipSkip != nil && *q.ClipSkip != *skip {
-		return nil, wrong("clip_skip", "%d, and override_settings.CLIP_stop_at_last_layers is %d", *q.ClipSkip, *skip)
+		return nil, nil, wrong("clip_skip", "%d, and override_settings.CLIP_stop_at_last_layers is %d", *q.ClipSkip, *skip)
 	}
 	if skip != nil && *skip > 1 {
 		d.Options.ClipSkip = *skip - 1
-		if err := s.work.Fits(d); err != nil {
-			return nil, err
-		}
 	}
 	n := 1
 	for _, v := range []*int{q.BatchSize, q.Iterations} {
 		if v != nil {
 			if *v < 1 || *v > s.o.N {
-				return nil, wrong("batch_size", "batch_size and n_iter: want 1 to %d", s.o.N)
+				return nil, nil, wrong("batch_size", "batch_size and n_iter: want 1 to %d", s.o.N)
 			}
 			n *= *v
 		}
 	}
-	return s.series("batch_size times n_iter", d, &n)
+	list, err = s.series(ctx, "batch_size times n_iter", d, &n)
+	return list, finish, err
+}
+
+// webPicture makes of a drawing's picture what it starts from, and says how the result is
+// put back, unless that is nothing.
+func (s *Server) webPicture(ctx context.Context, q webRequest, d *work.Drawing) (
+	finish func(context.Context, *pixels.Image) (*pixels.Image, error), err error) {
+	if q.Resize < 0 || q.Resize > 2 {
+		return nil, wrong("resize_mode", "%d is not done here, but 0 to 2", q.Resize)
+	}
+	w, h := d.Options.Width, d.Options.Height
+	fit := inpaint.Fit(q.Resize)
+	if q.Mask == nil {
+		if fit != inpaint.Stretch {
+			d.Init, err = inpaint.Resize(ctx, d.Init, w, h, fit)
+		}
+		return nil, err
+	}
+	o := inpaint.Options{W: w, H: h, Latent: s.work.SD.VAE.Factor, Fit: fit, Padding: q.Padding, BlurX: 4, BlurY: 4}
+	if q.Blur != nil {
+		q.BlurX, q.BlurY = q.Blur, q.Blur
+	}
+	for _, b := range []struct {
+		from *float64
+		to   *float64
+	}{{q.BlurX, &o.BlurX}, {q.BlurY, &o.BlurY}} {
+		if b.from == nil {
+			continue
+		}
+		if *b.to = *b.from; !(*b.to >= 0 && *b.to <= inpaint.MostBlur) {
+			return nil, wrong("mask_blur", "%v: want 0 to %d", *b.to, inpaint.MostBlur)
+		}
+	}
+	switch q.Fill {
+	case 0:
+		o.Fill = true
+	case 1:
+	case 2:
+		d.Options.Fill = diffusion.FillNoise
+	case 3:
+		d.Options.Fill = diffusion.FillNothing
+	default:
+		return nil, wrong("inpainting_fill", "%d: want 0 to 3", q.Fill)
+	}
+	if o.Padding < 0 || o.Padding > 1<<20 {
+		return nil, wrong("inpaint_full_res_padding", "%d: want 0 to %d", o.Padding, 1<<20)
+	}
+	if o.OnlyMasked, err = truth("inpaint_full_res", q.FullRes); err != nil {
+		return nil, err
+	}
+	if hard, err := truth("mask_round", q.Round); err != nil {
+		return nil, err
+	} else if !hard {
+		return nil, wrong("mask_round", "false is not done here: latents are drawn anew or not")
+	}
+	mask, err := s.webMask(*q.Mask, q.Invert)
+	if err != nil {
+		return nil, err
+	}
+	p, err := inpaint.Prepare(ctx, d.Init, mask, o)
+	if errors.Is(err, inpaint.ErrBlank) {
+		return nil, wrong("mask", "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.Init, d.Mask = p.Init, p.Mask
+	return p.Finish, nil
+}
+
+// truth reads what is true, 1, or left out.
+func truth(param string, v json.RawMessage) (bool, error) {
+	if v == nil {
+		return true, nil
+	}
+	n, err := number(v)
+	if err != nil || n != 0 && n != 1 {
+		return false, wrong(param, "%s: want true or false", v)
+	}
+	return n == 1, nil
 }
 
 // webMask reads a mask: where some of it is transparent, what is opaque is drawn anew, else
@@ -398,11 +488,20 @@ func (s *Server) webMask(text string, inverted int) (*pixels.Image, error) {
 		return nil, err
 	}
 	m, err := s.decodePicture("mask", bytes.NewReader(data), pixels.Options{Alpha: true})
-	if err == nil && opaque(m) {
-		m, err = s.decodePicture("mask", bytes.NewReader(data), pixels.Options{})
-	}
 	if err != nil {
 		return nil, err
+	}
+	if opaque(m) {
+		if m, err = s.decodePicture("mask", bytes.NewReader(data), pixels.Options{}); err != nil {
+			return nil, err
+		}
+		m = m.Grey()
+	} else {
+		for i, v := range m.Pix {
+			if m.Pix[i] = 0; v > 128 {
+				m.Pix[i] = 255
+			}
+		}
 	}
 	if inverted == 1 {
 		invert(m)

@@ -87,7 +87,19 @@ type Options struct {
 	// Strength is how much of an init image is drawn anew, 0 to 1; 0: there is no
 	// init image, and latents start as noise.
 	Strength float64
+	Fill     Fill // of what a mask says is drawn anew
 }
+
+// Fill is what an init image's latents are replaced with where they are drawn anew, before
+// the noise of the first step is added.
+type Fill string
+
+// The ways to fill; AUTOMATIC1111's web UI calls the last two latent noise and latent nothing.
+const (
+	FillOriginal Fill = "" // not at all
+	FillNoise    Fill = "noise"
+	FillNothing  Fill = "nothing" // zeros
+)
 
 // Tiling says when the autoencoder decodes in tiles, in less memory and to a
 // picture that is close to the whole one's, not equal.
@@ -137,8 +149,8 @@ type Batch struct {
 	Done func(latents *engine.Tensor, samples []int) error
 }
 
-// Plan is a drawing that has been checked: its schedule and its sizes. It serves
-// one drawing at a time.
+// Plan is a drawing that has been checked: its schedule and its sizes. Batch changes it;
+// after that it serves several drawings at a time.
 type Plan struct {
 	p        *Pipeline
 	o        Options
@@ -162,6 +174,9 @@ func (p *Pipeline) Plan(o Options) (*Plan, error) {
 	}
 	if o.Tiling != "" && !slices.Contains(Tilings(), string(o.Tiling)) {
 		return nil, fmt.Errorf("tiling %q: want one of %v", o.Tiling, Tilings())
+	}
+	if !slices.Contains([]Fill{FillOriginal, FillNoise, FillNothing}, o.Fill) {
+		return nil, fmt.Errorf("fill %q: want nothing, %q or %q", o.Fill, FillNoise, FillNothing)
 	}
 	c := p.Scheduler
 	if o.Prediction != "" {

@@ -43,7 +43,9 @@ type entrant struct {
 	after int
 	id    int32
 	seed  uint64
-	leave int // the step after which it is given up; 0: none
+	leave int                // the step after which it is given up; 0: none
+	o     *diffusion.Options // its own, unless it is nil
+	mask  diffusion.Mask
 }
 
 // joined draws entrants together, and gives the latents and the steps of each.
@@ -51,19 +53,29 @@ func joined(t *testing.T, o diffusion.Options, entrants []entrant) (latents [][]
 	t.Helper()
 	net := &clocked{}
 	p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
-	o.Width, o.Height = 4, 4
-	plan, err := p.Plan(o)
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := engine.NewStream(t.Context(), host.New(1))
 	defer s.Close()
-	d := plan.Begin(s)
+	d := p.Begin(s)
 	latents, steps = make([][]float32, len(entrants)), make([]int, len(entrants))
 	for now, next := 0, 0; next < len(entrants) || d.Samples() > 0; now++ {
 		for ; next < len(entrants) && entrants[next].after <= now; next++ {
 			i, e := next, entrants[next]
-			err := d.Join(diffusion.Batch{IDs: [][]int32{{e.id}}, Negative: [][]int32{{1}}, Noise: diffusion.Generators([]uint64{e.seed}),
+			own := o
+			if e.o != nil {
+				own = *e.o
+			}
+			own.Width, own.Height = 4, 4
+			plan, err := p.Plan(own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var init *diffusion.Moments
+			if own.Strength != 0 {
+				init = &diffusion.Moments{Mean: engine.FromF32(slices.Repeat([]float32{float32(e.id)}, 32), 1, 4, 4, 2),
+					Deviation: engine.FromF32(slices.Repeat([]float32{0.5}, 32), 1, 4, 4, 2)}
+			}
+			err = d.Join(plan, diffusion.Batch{Init: init, Mask: e.mask, IDs: [][]int32{{e.id}}, Negative: [][]int32{{1}},
+				Noise: diffusion.Generators([]uint64{e.seed}),
 				Step: func(st diffusion.Step) ([]int, error) {
 					if st.Index != steps[i] {
 						t.Errorf("entrant %d is told of step %d after %d", i, st.Index, steps[i])
@@ -97,7 +109,8 @@ func TestJoin(t *testing.T) {
 	for _, kind := range []string{"pndm", "ddim", "euler", "euler-a", "dpmpp2m-karras", "lcm"} {
 		for _, guidance := range []float64{1, 5} {
 			o := diffusion.Options{Steps: 6, Guidance: guidance, Scheduler: kind}
-			entrants := []entrant{{0, 2, 10, 0}, {1, 3, 11, 0}, {3, 5, 12, 2}, {3, 7, 13, 0}, {20, 4, 14, 0}}
+			entrants := []entrant{{after: 0, id: 2, seed: 10}, {after: 1, id: 3, seed: 11}, {after: 3, id: 5, seed: 12, leave: 2},
+				{after: 3, id: 7, seed: 13}, {after: 20, id: 4, seed: 14}}
 			have, steps, atOnce := joined(t, o, entrants)
 			for i, e := range entrants {
 				e.after = 0
@@ -117,6 +130,65 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestJoinOfMany: so are drawings of other samplers, steps, guidance and strengths, with
+// masks too.
+func TestJoinOfMany(t *testing.T) {
+	mask := diffusion.Mask(slices.Repeat([]bool{true, false, false, true}, 4))
+	options := []diffusion.Options{{Steps: 6, Scheduler: "pndm", Guidance: 2}, {Steps: 9, Scheduler: "euler-a", Guidance: 3.5},
+		{Steps: 4, Scheduler: "lcm", Guidance: 8, Prediction: "v_prediction"}, {Steps: 9, Scheduler: "dpmpp2m", Guidance: 2, Strength: 0.6},
+		{Steps: 6, Scheduler: "ddim", Guidance: 4, Strength: 0.9, Fill: diffusion.FillNoise}, {Steps: 2, Scheduler: "euler", Guidance: 2}}
+	for _, guided := range []bool{true, false} {
+		var entrants []entrant
+		for i, o := range options {
+			if !guided {
+				o.Guidance = 1
+			}
+			e := entrant{after: i, id: int32(2 + i), seed: uint64(20 + i), o: &o}
+			if o.Fill != "" {
+				e.mask = mask
+			}
+			entrants = append(entrants, e)
+		}
+		entrants[1].leave = 5
+		have, steps, atOnce := joined(t, diffusion.Options{}, entrants)
+		for i, e := range entrants {
+			e.after = 0
+			want, alone, _ := joined(t, diffusion.Options{}, []entrant{e})
+			if !slices.Equal(have[i], want[0]) || (have[i] == nil) != (e.leave > 0) || steps[i] != alone[0] {
+				t.Errorf("entrant %d: %v in %d steps, alone %v in %d", i, have[i], steps[i], want[0], alone[0])
+			}
+		}
+		if atOnce < 4 {
+			t.Errorf("%d at once", atOnce)
+		}
+	}
+}
+
+// TestJoinRefused: a batch of another shape.
+func TestJoinRefused(t *testing.T) {
+	net := &clocked{}
+	p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
+	s := engine.NewStream(t.Context(), host.New(1))
+	defer s.Close()
+	d := p.Begin(s)
+	defer d.Free()
+	first := diffusion.Options{Steps: 3, Width: 4, Height: 4, Guidance: 2}
+	for i, change := range []func(*diffusion.Options){func(*diffusion.Options) {}, func(o *diffusion.Options) { o.Width = 8 },
+		func(o *diffusion.Options) { o.Height = 8 }, func(o *diffusion.Options) { o.Guidance = 1 },
+		func(o *diffusion.Options) { o.Tokens = 9 }} {
+		o := first
+		change(&o)
+		plan, err := p.Plan(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = d.Join(plan, diffusion.Batch{IDs: [][]int32{{2}}, Negative: [][]int32{{1}}, Noise: diffusion.OneGenerator(1)})
+		if (err != nil) != (i > 0) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
+
 // TestDoneFails: an error of who takes the latents ends all.
 func TestDoneFails(t *testing.T) {
 	net := &clocked{}
@@ -127,11 +199,11 @@ func TestDoneFails(t *testing.T) {
 	}
 	s := engine.NewStream(t.Context(), host.New(1))
 	defer s.Close()
-	d := plan.Begin(s)
+	d := p.Begin(s)
 	defer d.Free()
 	full := errors.New("no room")
 	for range 2 {
-		if err := d.Join(diffusion.Batch{IDs: [][]int32{{2}}, Noise: diffusion.OneGenerator(1),
+		if err := d.Join(plan, diffusion.Batch{IDs: [][]int32{{2}}, Noise: diffusion.OneGenerator(1),
 			Done: func(*engine.Tensor, []int) error { return full }}); err != nil {
 			t.Fatal(err)
 		}

@@ -14,13 +14,13 @@ import (
 // the samples that a callback has not ended, and which of the batch those are;
 // nil where all have ended.
 func (p *Plan) Latents(s *engine.Stream, b Batch) (z *engine.Tensor, samples []int, err error) {
-	d := p.Begin(s)
+	d := p.p.Begin(s)
 	defer d.Free()
 	b.Done = func(latents *engine.Tensor, left []int) error {
 		z, samples = latents, left
 		return nil
 	}
-	if err := d.Join(b); err != nil {
+	if err := d.Join(p, b); err != nil {
 		return nil, nil, err
 	}
 	for d.Samples() > 0 {
@@ -31,13 +31,13 @@ func (p *Plan) Latents(s *engine.Stream, b Batch) (z *engine.Tensor, samples []i
 	return z, samples, s.Err()
 }
 
-// Denoising is what a plan draws at a time. Between two steps other batches may join
-// it: each is at a step of its own, while the net sees all of them at once, and its
+// Denoising is what a pipeline draws at a time. Between two steps other batches may join
+// it: each is at a step of its own plan, while the net sees all of them at once, and its
 // samples are what they are alone. It serves one goroutine.
 type Denoising struct {
-	plan    *Plan
-	s       *engine.Stream
-	batches []*batch
+	pipeline *Pipeline
+	s        *engine.Stream
+	batches  []*batch
 
 	// Of the batches that there are; nil until they have made a step together.
 	conditions Conditions
@@ -48,8 +48,10 @@ type Denoising struct {
 // batch is a Batch under way.
 type batch struct {
 	Batch
+	plan    *Plan
 	run     *schedule.Run
 	next    int            // step
+	numbers []int32        // of its steps, among those of all batches
 	samples []int          // of the Batch, that are still drawn
 	text    *engine.Tensor // [N or 2N, L, Width]
 	x       *engine.Tensor // latents, [N, h, w, C] in f32
@@ -57,7 +59,18 @@ type batch struct {
 }
 
 // Begin prepares drawings on a stream, of which there are none yet.
-func (p *Plan) Begin(s *engine.Stream) *Denoising { return &Denoising{plan: p, s: s} }
+func (p *Pipeline) Begin(s *engine.Stream) *Denoising { return &Denoising{pipeline: p, s: s} }
+
+// Shape is what drawings of one net's run have in common.
+type Shape struct {
+	W, H   int  // pixels
+	Tokens int  // of a row of ids; 0: as many as the text encoder takes at once
+	Guided bool // with and without the prompt
+}
+
+// Shape is a plan's: batches of plans of one shape may be drawn together, whatever their
+// samplers, steps, guidance and init images.
+func (p *Plan) Shape() Shape { return Shape{p.o.Width, p.o.Height, p.o.Tokens, p.guided()} }
 
 // Samples is how many are drawn now.
 func (d *Denoising) Samples() (n int) {
@@ -67,18 +80,29 @@ func (d *Denoising) Samples() (n int) {
 	return n
 }
 
-// Join adds a batch, whose first step is the next one. Token rows are as long as those
-// of the batches that there are.
-func (d *Denoising) Join(of Batch) error {
-	s, p := d.s, d.plan
+// Join adds a batch, whose first step is the next one. Its plan is of the same pipeline
+// and of the shape of those that there are.
+func (d *Denoising) Join(p *Plan, of Batch) error {
+	s := d.s
+	if len(d.batches) > 0 {
+		if have, want := p.Shape(), d.batches[0].plan.Shape(); have != want {
+			return fmt.Errorf("diffusion: a drawing of %+v beside those of %+v", have, want)
+		}
+	}
 	if (of.Init != nil) != (p.o.Strength != 0) {
 		return fmt.Errorf("diffusion: an init image and a strength go together")
 	}
 	if of.Mask != nil && of.Init == nil {
 		return fmt.Errorf("diffusion: a mask is for an init image")
 	}
+	if of.Mask != nil && len(of.Mask) != p.h*p.w {
+		return fmt.Errorf("diffusion: a mask of %d latents for %d x %d", len(of.Mask), p.h, p.w)
+	}
+	if p.o.Fill != FillOriginal && of.Mask == nil {
+		return fmt.Errorf("diffusion: a fill is for a mask")
+	}
 	d.changed()
-	b := &batch{Batch: of, run: p.schedule.Begin()}
+	b := &batch{Batch: of, plan: p, run: p.schedule.Begin()}
 	ids, weights := of.IDs, of.Weights
 	for i := range ids {
 		b.samples = append(b.samples, i)
@@ -108,7 +132,7 @@ func (d *Denoising) Join(of Batch) error {
 // normal draws numbers for every sample of a batch: [N, h, w, C] on the host. torch draws
 // channel by channel.
 func (d *Denoising) normal(b *batch) *engine.Tensor {
-	p := d.plan
+	p := b.plan
 	n, c := len(b.samples), p.p.VAE.Geometry().Channels
 	chw := make([]float32, n*c*p.h*p.w)
 	b.Noise.Fill(b.samples, chw)
@@ -117,7 +141,7 @@ func (d *Denoising) normal(b *batch) *engine.Tensor {
 
 // start makes the latents that the first step gets.
 func (d *Denoising) start(b *batch) {
-	s, p := d.s, d.plan
+	s, p := d.s, b.plan
 	s.Enter("init")
 	defer s.Leave(nil)
 	if b.Init == nil {
@@ -127,8 +151,10 @@ func (d *Denoising) start(b *batch) {
 		return
 	}
 	// The image's latents are drawn before the noise, as in diffusers.
-	image := s.PutAs(engine.F32, b.Init.sample(d.normal(b), p.p.VAE.Geometry().Scale))
-	noise := s.PutAs(engine.F32, d.normal(b))
+	latents := b.Init.sample(d.normal(b), p.p.VAE.Geometry().Scale)
+	normal := d.normal(b)
+	b.Mask.fill(p.o.Fill, latents, normal)
+	image, noise := s.PutAs(engine.F32, latents), s.PutAs(engine.F32, normal)
 	if b.Mask == nil {
 		b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)
 		s.Free(image, noise)
@@ -136,25 +162,34 @@ func (d *Denoising) start(b *batch) {
 	}
 	// diffusers' inpainting starts as noise alone at full strength, and draws the masked
 	// image's latents, which only a net with more channels looks at.
-	if p.o.Strength == 1 {
+	if p.o.Strength == 1 && p.o.Fill == FillOriginal {
 		b.x = elementwise.Mix(s, p.schedule.InitSigma(), noise, 0, noise)
 	} else {
 		b.x = elementwise.Mix(s, p.picture, image, p.noise, noise)
 	}
 	d.normal(b)
-	b.kept = d.newOriginal(b.Mask, image, noise)
+	b.kept = newOriginal(s, b.Mask, image, noise)
 }
 
 // condition prepares the net for the samples that there are.
 func (d *Denoising) condition() (err error) {
-	s, p, n := d.s, d.plan, d.Samples()
-	ts := make([]float64, p.schedule.Steps())
-	for i := range ts {
-		ts[i] = p.schedule.Timestep(i)
+	s, n := d.s, d.Samples()
+	var ts []float64
+	numbers := map[float64]int32{}
+	for _, b := range d.batches {
+		b.numbers = b.numbers[:0]
+		for i := range b.plan.schedule.Steps() {
+			t := b.plan.schedule.Timestep(i)
+			if _, ok := numbers[t]; !ok {
+				numbers[t] = int32(len(ts))
+				ts = append(ts, t)
+			}
+			b.numbers = append(b.numbers, numbers[t])
+		}
 	}
 	text := d.texts()
 	s.Enter("unet")
-	d.conditions, err = p.p.Denoiser.Condition(s, ts, text)
+	d.conditions, err = d.pipeline.Denoiser.Condition(s, ts, text)
 	s.Leave(nil)
 	if len(d.batches) > 1 {
 		s.Free(text)
@@ -165,11 +200,10 @@ func (d *Denoising) condition() (err error) {
 	dims := slices.Clone(d.batches[0].x.Shape())
 	dims[0] = n
 	d.in = s.New(s.Float(), dims...)
-	numbers := 1
-	if len(d.batches) > 1 {
-		numbers = n
+	if len(d.batches) == 1 {
+		n = 1
 	}
-	d.number = s.New(engine.I32, numbers)
+	d.number = s.New(engine.I32, n)
 	d.net = engine.Graphed{Eager: len(ts) < 3, Run: func() (*engine.Tensor, error) {
 		s.Enter("unet")
 		defer s.Leave(nil)
@@ -184,8 +218,8 @@ func (d *Denoising) texts() *engine.Tensor {
 	if len(d.batches) == 1 {
 		return d.batches[0].text
 	}
-	all := d.Samples()
-	if d.plan.guided() {
+	all, guided := d.Samples(), d.batches[0].plan.guided()
+	if guided {
 		all *= 2
 	}
 	dims := slices.Clone(d.batches[0].text.Shape())
@@ -195,7 +229,7 @@ func (d *Denoising) texts() *engine.Tensor {
 	for _, b := range d.batches {
 		n := len(b.samples)
 		d.s.Copy(y.Rows(at, at+n), b.text.Rows(0, n))
-		if d.plan.guided() {
+		if guided {
 			d.s.Copy(y.Rows(all/2+at, all/2+at+n), b.text.Rows(n, 2*n))
 		}
 		at += n
@@ -217,7 +251,7 @@ func (d *Denoising) changed() {
 // Advance runs the net once, and each batch's next step of the scheduler. Batches whose
 // last step that was are done, those with no sample left are gone.
 func (d *Denoising) Advance() error {
-	s, p := d.s, d.plan
+	s := d.s
 	if len(d.batches) == 0 {
 		return s.Err()
 	}
@@ -232,9 +266,9 @@ func (d *Denoising) Advance() error {
 	row := 0
 	for _, b := range d.batches {
 		n := len(b.samples)
-		elementwise.Scale(s, s.Rows(d.in, row, row+n), b.x, p.schedule.Scale(b.next))
+		elementwise.Scale(s, s.Rows(d.in, row, row+n), b.x, b.plan.schedule.Scale(b.next))
 		for range n {
-			numbers = append(numbers, int32(b.next))
+			numbers = append(numbers, b.numbers[b.next])
 		}
 		row += n
 	}
@@ -254,7 +288,7 @@ func (d *Denoising) Advance() error {
 			return err
 		}
 		at += len(before)
-		changed = changed || b.next == p.schedule.Steps() || !slices.Equal(before, b.samples)
+		changed = changed || b.next == b.plan.schedule.Steps() || !slices.Equal(before, b.samples)
 	}
 	if changed {
 		d.changed()
@@ -267,7 +301,7 @@ func (d *Denoising) Advance() error {
 func (d *Denoising) leave() error {
 	var done []*batch
 	d.batches = slices.DeleteFunc(d.batches, func(b *batch) bool {
-		if len(b.samples) > 0 && b.next < d.plan.schedule.Steps() {
+		if len(b.samples) > 0 && b.next < b.plan.schedule.Steps() {
 			return false
 		}
 		done = append(done, b)
@@ -288,7 +322,7 @@ func (d *Denoising) leave() error {
 
 // step is the scheduler's of a batch, whose samples begin at row at of the net's.
 func (d *Denoising) step(b *batch, prediction *engine.Tensor, at int) error {
-	s, p, i := d.s, d.plan, b.next
+	s, p, i := d.s, b.plan, b.next
 	s.Enter("scheduler")
 	var noise *engine.Tensor
 	if p.schedule.Noisy(i) {
@@ -337,7 +371,7 @@ func (d *Denoising) part(b *batch, prediction *engine.Tensor, at int) *engine.Te
 	if len(d.batches) == 1 {
 		return prediction
 	}
-	if !d.plan.guided() {
+	if !b.plan.guided() {
 		return s.Rows(prediction, at, at+n)
 	}
 	dims := slices.Clone(prediction.Shape())
@@ -369,7 +403,7 @@ func (d *Denoising) keep(b *batch, rows []int) error {
 		b.kept.keep(s, rows)
 	}
 	b.run.Keep(func(t *engine.Tensor) *engine.Tensor { return pick(s, t, rows) })
-	if d.plan.guided() {
+	if b.plan.guided() {
 		both := slices.Clone(rows)
 		for _, r := range rows {
 			both = append(both, n+r)

@@ -1,7 +1,6 @@
 package diffusion
 
 import (
-	"fmt"
 	"slices"
 
 	"parley/engine"
@@ -30,11 +29,25 @@ func (p *Plan) EncodeMask(run engine.Run, m pixels.Picture) (Mask, error) {
 	mask := make(Mask, p.h*p.w)
 	for i := range mask {
 		at := 3 * (i/p.w*factor*p.o.Width + i%p.w*factor)
-		// Pillow's grey.
-		grey := (19595*int(rgb[at]) + 38470*int(rgb[at+1]) + 7471*int(rgb[at+2]) + 1<<15) >> 16
-		mask[i] = grey > 127
+		mask[i] = pixels.Grey(rgb[at:at+3]) > 127
 	}
 	return mask, nil
+}
+
+// fill replaces latents [N, h, w, C] where they are drawn anew; noise is theirs.
+func (m Mask) fill(f Fill, latents, noise *engine.Tensor) {
+	if f == FillOriginal {
+		return
+	}
+	x, c := latents.F32(), latents.Dim(-1)
+	for i := range x {
+		if !m[i/c%len(m)] {
+			continue
+		}
+		if x[i] = 0; f == FillNoise {
+			x[i] = noise.F32()[i]
+		}
+	}
 }
 
 // original is what a batch with a mask keeps of its init image.
@@ -44,14 +57,10 @@ type original struct {
 	from         *engine.Tensor // i32 [N*h*w]: which row of latents, then of originals, a latent is
 }
 
-// newOriginal checks a mask, and takes both tensors over.
-func (d *Denoising) newOriginal(m Mask, image, noise *engine.Tensor) *original {
-	if p := d.plan; len(m) != p.h*p.w {
-		d.s.Fail(fmt.Errorf("diffusion: a mask of %d latents for %d x %d", len(m), p.h, p.w))
-		m = make(Mask, p.h*p.w)
-	}
+// newOriginal takes both tensors over.
+func newOriginal(s *engine.Stream, m Mask, image, noise *engine.Tensor) *original {
 	o := &original{mask: m, image: image, noise: noise}
-	o.count(d.s)
+	o.count(s)
 	return o
 }
 

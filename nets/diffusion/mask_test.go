@@ -19,9 +19,16 @@ import (
 // latents after each step; keep, unless it is nil, after step 0.
 func masked(t *testing.T, kind string, strength float64, mask diffusion.Mask, keep []int) (steps [][]float32) {
 	t.Helper()
+	return filled(t, kind, strength, diffusion.FillOriginal, mask, keep)
+}
+
+// filled is masked with a filling.
+func filled(t *testing.T, kind string, strength float64, fill diffusion.Fill, mask diffusion.Mask, keep []int) (steps [][]float32) {
+	t.Helper()
 	net := &clocked{}
 	p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
-	plan, err := p.Plan(diffusion.Options{Steps: 6, Guidance: 3, Scheduler: kind, Strength: strength, Width: 4, Height: 2})
+	plan, err := p.Plan(diffusion.Options{Steps: 6, Guidance: 3, Scheduler: kind, Strength: strength, Width: 4, Height: 2,
+		Fill: fill})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +151,26 @@ func TestMaskRefused(t *testing.T) {
 	}
 }
 
+// TestFillRefused: without a mask, and one that there is not.
+func TestFillRefused(t *testing.T) {
+	net := &toy{}
+	p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
+	if _, err := p.Plan(diffusion.Options{Steps: 4, Width: 4, Height: 2, Strength: 0.5, Fill: "red"}); err == nil {
+		t.Error("red: taken")
+	}
+	plan, err := p.Plan(diffusion.Options{Steps: 4, Width: 4, Height: 2, Strength: 0.5, Fill: diffusion.FillNoise})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := engine.NewStream(t.Context(), host.New(1))
+	defer s.Close()
+	ones := engine.FromF32(make([]float32, 16), 1, 2, 4, 2)
+	if _, _, err := plan.Latents(s, diffusion.Batch{IDs: [][]int32{{2}}, Noise: diffusion.OneGenerator(1),
+		Init: &diffusion.Moments{Mean: ones, Deviation: ones}}); err == nil {
+		t.Error("without a mask: taken")
+	}
+}
+
 // TestEncodeMask: grey is cut at the middle; each latent has its own pixel.
 func TestEncodeMask(t *testing.T) {
 	net := &toy{}
@@ -195,5 +222,72 @@ func TestMaskAtFullStrength(t *testing.T) {
 			t.Errorf("%s: %v, want %v, %v", kind, steps[len(steps)-1], z.F32(), err)
 		}
 		s.Close()
+	}
+}
+
+// blank is noise whose first numbers for each sample, those of an image's latents, are
+// given, and the rest as ever.
+type blank struct {
+	diffusion.Noise
+	first []float32 // [C, h, w]
+	drawn bool
+}
+
+func (b *blank) Fill(samples []int, chw []float32) {
+	b.Noise.Fill(samples, chw)
+	if !b.drawn {
+		for i := range chw {
+			chw[i] = b.first[i%len(b.first)]
+		}
+	}
+	b.drawn = true
+}
+
+// TestFill: with zeros or noise where it is drawn anew, a drawing is one from an image
+// whose latents are those; what stays is the image's own.
+func TestFill(t *testing.T) {
+	mask := diffusion.Mask{true, false, true, true, false, false, true, false}
+	for _, fill := range []diffusion.Fill{diffusion.FillNoise, diffusion.FillNothing} {
+		for _, strength := range []float64{0.7, 1} {
+			have := filled(t, "ddim", strength, fill, mask, nil)
+			// The other way: each sample alone, from an image that is its latents exactly.
+			for n := range 2 {
+				g, normal := random.NewTorch(uint64(4+n)), make([]float32, 16)
+				g.Normal(normal)
+				g.Normal(normal)
+				latents := make([]float32, 16) // [C, h, w]
+				for i := range latents {
+					if latents[i] = float32(i%8*2+i/8+1) / 10; mask[i%8] {
+						if latents[i] = 0; fill == diffusion.FillNoise {
+							latents[i] = normal[i]
+						}
+					}
+				}
+				net := &clocked{}
+				p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
+				plan, err := p.Plan(diffusion.Options{Steps: 6, Guidance: 3, Scheduler: "ddim", Strength: strength, Width: 4, Height: 2})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ones := slices.Repeat([]float32{1}, 16)
+				init := &diffusion.Moments{Mean: engine.FromF32(make([]float32, 16), 1, 2, 4, 2), Deviation: engine.FromF32(ones, 1, 2, 4, 2)}
+				s := engine.NewStream(t.Context(), host.New(1))
+				z, _, err := plan.Latents(s, diffusion.Batch{IDs: [][]int32{{int32(2 + n)}}, Negative: [][]int32{{1}}, Init: init,
+					Noise: &blank{Noise: diffusion.Generators([]uint64{uint64(4 + n)}), first: latents}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, v := range z.F32() {
+					got, want := have[len(have)-1][16*n+i], v
+					if !mask[i/2] {
+						want = float32(i+1) / 10
+					}
+					if math.Abs(float64(got-want)) > 1e-5*(1+math.Abs(float64(want))) {
+						t.Errorf("%s, strength %v: sample %d's latent %d is %v, want %v", fill, strength, n, i, got, want)
+					}
+				}
+				s.Close()
+			}
+		}
 	}
 }

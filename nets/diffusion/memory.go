@@ -108,11 +108,12 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 	length, width := p.p.Text.Size()
 	length = max(length, p.o.Tokens)
 	text := s.New(s.Float(), texts, length, width)
-	c, err := p.p.Denoiser.Condition(s, make([]float64, max(p.schedule.Steps(), 1)), text)
+	// Each may have timesteps of its own.
+	c, err := p.p.Denoiser.Condition(s, make([]float64, k*max(p.schedule.Steps(), 1)), text)
 	if err != nil {
 		return 0, err
 	}
-	// Of drawings that go on while another one is decoded: the latents with what a
+	// Of drawings that go on while another one is decoded, or its init image encoded: the latents with what a
 	// scheduler keeps of the steps before, and the texts.
 	latents := 6 * k
 	if p.o.Strength != 0 {
@@ -137,7 +138,7 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 		if _, err := p.p.VAE.Moments(e, e.New(e.Float(), 1, h*g.Factor, w*g.Factor, 3)); err != nil {
 			return 0, err
 		}
-		most = max(most, e.Peak())
+		most = max(most, e.Peak()+kept)
 	}
 	return most, nil
 }

@@ -172,7 +172,7 @@ func TestJoiningCUDA(t *testing.T) {
 		loaded := dev.Usage()
 		s := engine.NewStream(t.Context(), dev)
 		draw := func(at ...int) (out [][]float32) { // drawing i joins after step at[i]; below 0 it does not
-			d := plan.Begin(s)
+			d := p.Pipeline.Begin(s)
 			defer d.Free()
 			out = make([][]float32, len(at))
 			for now := 0; now < 4 || d.Samples() > 0; now++ {
@@ -180,7 +180,7 @@ func TestJoiningCUDA(t *testing.T) {
 					if after != now {
 						continue
 					}
-					if err := d.Join(diffusion.Batch{IDs: [][]int32{{1, int32(5 + i), 7, 2}}, Negative: [][]int32{{1, 2, 2, 2}},
+					if err := d.Join(plan, diffusion.Batch{IDs: [][]int32{{1, int32(5 + i), 7, 2}}, Negative: [][]int32{{1, 2, 2, 2}},
 						Noise: diffusion.Generators([]uint64{uint64(i)}), Done: func(z *engine.Tensor, _ []int) error {
 							host, err := s.Get(z)
 							s.Free(z)
@@ -209,6 +209,88 @@ func TestJoiningCUDA(t *testing.T) {
 		s.Close()
 		if now := dev.Usage(); now.Blocks != loaded.Blocks || now.Bytes != loaded.Bytes || now.Graphs != 0 {
 			t.Errorf("%+v is held at the end, %+v before", now, loaded)
+		}
+	})
+}
+
+// TestGivenUpCUDA: of drawings of all samplers that are given up after a step, among others,
+// with masks and without, or ended with all that are under way, no block of the device is
+// left; on hardware of five hundred.
+func TestGivenUpCUDA(t *testing.T) {
+	each(t, func(t *testing.T, dev *cuda.Device) {
+		all := 14
+		if full() {
+			all = 500
+		} else if dev.Float() == engine.F16 {
+			return // the interpreter's time
+		}
+		p := sketch(t, dev)
+		h, w, c := 8/p.VAE.Factor, 8/p.VAE.Factor, p.VAE.Latents
+		moments := func() *engine.Tensor { return engine.FromF32(make([]float32, h*w*c), 1, h, w, c) }
+		init := &diffusion.Moments{Mean: moments(), Deviation: moments()}
+		mask := make(diffusion.Mask, h*w)
+		mask[0] = true
+		var plans []*diffusion.Plan
+		for i, kind := range schedule.Kinds {
+			o := p.Defaults.Options
+			if o.Scheduler, o.Steps, o.Guidance = kind, 5+i, 3; i%2 == 0 {
+				o.Strength = 0.9
+			}
+			plan, err := p.Pipeline.Plan(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plans = append(plans, plan)
+		}
+		loaded := dev.Usage()
+		given, ended, came := 0, 0, 0
+		for range 2 {
+			ctx, end := context.WithCancel(t.Context())
+			s := engine.NewStream(ctx, dev)
+			d := p.Pipeline.Begin(s)
+			var err error
+			for left := all / 2; err == nil && (left > 0 || d.Samples() > 0); {
+				for ; left > 0 && d.Samples() < 6; left-- {
+					i := came
+					came++
+					b := diffusion.Batch{IDs: [][]int32{{1, int32(5 + i%9), 7, 2}}, Negative: [][]int32{{1, 2, 2, 2}},
+						Noise: diffusion.Generators([]uint64{uint64(i)}), Step: func(st diffusion.Step) ([]int, error) {
+							if st.Index < i%2 {
+								return nil, nil
+							}
+							if given++; i%(all/2) == all/2-2 {
+								end() // all that there are
+							}
+							return []int{}, nil
+						}}
+					if k := i % len(plans); k%2 == 0 {
+						if b.Init = init; k%4 == 0 {
+							b.Mask = mask
+						}
+					}
+					if err = d.Join(plans[i%len(plans)], b); err != nil {
+						break
+					}
+				}
+				if err == nil {
+					err = d.Advance()
+				}
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Fatal(err)
+			}
+			if err != nil {
+				ended++
+			}
+			d.Free()
+			if now := dev.Usage(); now.Blocks != loaded.Blocks || now.Bytes != loaded.Bytes || now.Graphs != 0 {
+				t.Errorf("after %d drawings %+v is held, %+v before", came, now, loaded)
+			}
+			s.Close()
+			end()
+		}
+		if given < all/2 || ended != 2 {
+			t.Errorf("%d of %d were given up, %d times all were ended", given, all, ended)
 		}
 	})
 }

@@ -554,11 +554,13 @@ func (p *StableDiffusion) drawTexts(run engine.Run, texts []string, seeds []uint
 	return nil
 }
 
+var errNoInit = errors.New("a mask is for a drawing that starts from a picture")
+
 // encode makes of an init image and its mask what a plan takes; nil where there is none.
 func encode(run engine.Run, plan *diffusion.Plan, o DrawOptions) (init *diffusion.Moments, mask diffusion.Mask, err error) {
 	if o.Init == nil {
 		if o.Mask != nil {
-			return nil, nil, errors.New("a mask is for a drawing that starts from a picture")
+			return nil, nil, errNoInit
 		}
 		return nil, nil, nil
 	}

@@ -61,6 +61,21 @@ func (m *Image) oriented(o int) *Image {
 	return out
 }
 
+// Grey is the picture without its colours, as Pillow makes it.
+func (m *Image) Grey() *Image {
+	out := &Image{m.W, m.H, make([]uint8, len(m.Pix))}
+	for i := 0; i < len(m.Pix); i += 3 {
+		v := Grey(m.Pix[i : i+3])
+		out.Pix[i], out.Pix[i+1], out.Pix[i+2] = v, v, v
+	}
+	return out
+}
+
+// Grey is a pixel's, as Pillow makes it.
+func Grey(rgb []uint8) uint8 {
+	return uint8((19595*uint32(rgb[0]) + 38470*uint32(rgb[1]) + 7471*uint32(rgb[2]) + 1<<15) >> 16)
+}
+
 // Go is the picture for image/draw and the encoders.
 func (m *Image) Go() *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, m.W, m.H))

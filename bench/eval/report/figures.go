@@ -61,7 +61,7 @@ func newPlot(x, y string) *plot.Plot {
 		a.Label.TextStyle.Font, a.Label.TextStyle.Color, a.Label.Padding = sans(9), ink, vg.Points(3)
 		a.Tick.Label.Font, a.Tick.Label.Color = sans(8), ink
 		a.LineStyle.Color, a.LineStyle.Width, a.Tick.LineStyle.Color, a.Tick.LineStyle.Width = ink, vg.Points(.6), ink, vg.Points(.6)
-		a.Padding = vg.Points(4)
+		a.Padding, a.Tick.Marker = vg.Points(4), round{}
 	}
 	p.Legend.TextStyle.Font, p.Legend.TextStyle.Color = sans(8), ink
 	p.Legend.Padding, p.Legend.ThumbnailWidth = vg.Points(2), vg.Points(16)
@@ -308,9 +308,8 @@ func (r *run) figures() (out []Figure, err error) {
 			}
 		}
 		headroom(p, .06)
-		if err := add("4", slug, fmt.Sprintf("How well a %s is reconstructed against how good its %s are: means of each "+
-			"%s's candidates (grey) and of "+
-			"%d bins of equal counts, with 95 %% bootstrap intervals.", of, what, of, len(bx)), p); err != nil {
+		if err := add("4", slug, fmt.Sprintf("How good a %s's %s are against how well it is reconstructed: means of each %s's "+
+			"candidates (grey) and of %d bins of equal counts, with 95 %% bootstrap intervals.", of, what, of, len(bx)), p); err != nil {
 			return nil, err
 		}
 	}
@@ -323,6 +322,29 @@ func headroom(p *plot.Plot, part float64) {
 		p.Y.Max += (p.Y.Max - p.Y.Min) * part
 		p.Y.Min -= (p.Y.Max - p.Y.Min) * .04
 	}
+}
+
+// round are ticks at multiples of 1, 2 or 5 times a power of ten, three to seven of them
+// between the ends.
+type round struct{}
+
+func (round) Ticks(low, high float64) (out []plot.Tick) {
+	most := (high - low) / 3
+	if !(most > 0) || math.IsInf(most, 0) {
+		return []plot.Tick{{Value: low, Label: fmt.Sprint(low)}}
+	}
+	power := math.Floor(math.Log10(most))
+	step := math.Pow(10, power)
+	for _, f := range []float64{5, 2} {
+		if f*step <= most {
+			step *= f
+			break
+		}
+	}
+	for i := math.Ceil(low/step - 1e-9); i*step <= high+1e-9*step; i++ {
+		out = append(out, plot.Tick{Value: i * step, Label: minus(fmt.Sprintf("%.*f", int(max(0, -power)), i*step+0))})
+	}
+	return out
 }
 
 // whole are ticks at whole numbers from 1.

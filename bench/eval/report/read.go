@@ -57,7 +57,7 @@ type item struct {
 }
 
 // problem is an item without a result.
-type problem struct{ ID, Error string }
+type problem struct{ Name, Error string }
 
 // run is what a report is made of: of each item its captions and numbers.
 type run struct {
@@ -105,7 +105,7 @@ func read(dir string) (*run, error) {
 		r.done++
 		if rec.Error != "" || rec.Selected < 0 {
 			if r.failed++; len(r.problems) < maxProblems {
-				r.problems = append(r.problems, problem{rec.ID, rec.Error})
+				r.problems = append(r.problems, problem{rec.Name(), rec.Error})
 			}
 			return nil
 		}
@@ -156,6 +156,15 @@ func read(dir string) (*run, error) {
 		if m.beam != nil {
 			m.beam = fill(m.beam, len(r.items))
 		}
+	}
+	switch {
+	case r.done > 0 && len(r.items) == 0:
+		r.notes = append(r.notes, "No item has a result.")
+	case len(r.items) == 1:
+		r.notes = append(r.notes, "Of one item there are no intervals and no tests: those here say nothing.")
+	}
+	if s.K == 1 {
+		r.notes = append(r.notes, "Of one candidate there is no choice: the selected is the mean.")
 	}
 	delete(scores, direct) // what is chosen by is no quality
 	r.measures = slices.Collect(maps.Values(scores))

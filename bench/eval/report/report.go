@@ -141,9 +141,10 @@ func (p *page) fill(r *run, o Options) {
 	}
 	for _, it := range r.items {
 		for _, n := range it.steps {
-			p.Steps += float64(n) / float64(len(r.items))
+			p.Steps += float64(n)
 		}
 	}
+	p.Steps /= max(1, float64(len(r.items)))
 	p.WholeSteps = s.K * s.Draw.UNet * s.Drawings
 	for _, name := range slices.Sorted(maps.Keys(s.Models)) {
 		m := s.Models[name]

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +260,101 @@ func TestMeans(t *testing.T) {
 		return
 	}
 	t.Error("no row")
+}
+
+// TestGain: the selected's gain is positive where it is better, whatever the mean's sign.
+func TestGain(t *testing.T) {
+	for _, c := range []struct {
+		selected, mean float64
+		lower          bool
+		want           float64
+	}{{.6, .5, false, .2}, {-.4, -.5, false, .2}, {-.6, -.5, false, -.2}, {.4, .5, true, .2}, {.6, .5, true, -.2}, {.1, 0, false, 0},
+		{2e-16, 1e-16, false, 0}} {
+		r := Row{Selected: c.selected, Mean: c.mean, LowerBetter: c.lower}
+		if r.gain(); math.Abs(r.Gain-c.want) > 1e-12 {
+			t.Errorf("%+v: %v", c, r.Gain)
+		}
+	}
+}
+
+func TestTicks(t *testing.T) {
+	for _, c := range []struct {
+		low, high float64
+		want      string
+	}{{3.28, 4.78, "3.5 4.0 4.5"}, {.36, .995, "0.4 0.6 0.8"}, {.77, .98, "0.80 0.85 0.90 0.95"}, {-.12, .31, "−0.1 0.0 0.1 0.2 0.3"},
+		{0, 900, "0 200 400 600 800"}, {2, 2, "2"}} {
+		var have []string
+		for _, x := range (round{}).Ticks(c.low, c.high) {
+			have = append(have, x.Label)
+		}
+		if strings.Join(have, " ") != c.want {
+			t.Errorf("%v to %v: %v, want %s", c.low, c.high, have, c.want)
+		}
+	}
+}
+
+// TestBeamBeside: pictures without texts take beam search's captions out of no row; one
+// that beam search has not described does.
+func TestBeamBeside(t *testing.T) {
+	for _, described := range []bool{true, false} {
+		dir := folder(t, eval.Image, 10, 10, func(r *eval.Record) {
+			switch r.Index {
+			case 2:
+				r.References = nil
+			case 3:
+				if !described {
+					r.Beam = nil
+				}
+			}
+		})
+		r, err := Write(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range r.Table {
+			if row.Measure == "CIDEr" && (row.HasBeam != described || described && row.OverBeam.N != 8) {
+				t.Errorf("described %v: %+v", described, row)
+			}
+		}
+	}
+}
+
+// TestEnough: the cheapest way that keeps 95 % is named, which may be the whole run.
+func TestEnough(t *testing.T) {
+	c := &Comparison{Measure: "CIDEr-D", Points: []Point{{Name: "whole", K: 1, Cost: 10, Part: .125, GainPart: .2, ScorePart: .1},
+		{Name: "whole", K: 8, Cost: 80, Part: 1, GainPart: 1, ScorePart: 1}, {Name: "steps=5", K: 8, Cost: 40, Part: .5, GainPart: .96,
+			ScorePart: .94}, {Name: "prune=0:0.9", K: 8, Cost: 60, Part: .75, GainPart: 1.2, ScorePart: .9}}}
+	gain := c.enough("gain in CIDEr-D", func(p Point) float64 { return p.GainPart })
+	if !strings.Contains(gain, "steps=5, K = 8, which takes 50 % of them and keeps 96 %") {
+		t.Error(gain)
+	}
+	if score := c.enough("gain", func(p Point) float64 { return p.ScorePart }); !strings.Contains(score, "whole, K = 8, which takes 100 %") {
+		t.Error(score)
+	}
+	if none := c.enough("gain", func(Point) float64 { return 0 }); !strings.Contains(none, "No way keeps 95 %") {
+		t.Error(none)
+	}
+}
+
+// TestFew: a report of no result and of one says so.
+func TestFew(t *testing.T) {
+	for n, want := range []string{"", "Of one item there are no intervals"} {
+		r, err := Write(folder(t, eval.Image, n, 3, nil), Options{})
+		if err != nil || want != "" && !slices.ContainsFunc(r.Notes, func(s string) bool { return strings.HasPrefix(s, want) }) {
+			t.Errorf("%d items: %+v, %v", n, r, err)
+		}
+	}
+	none := folder(t, eval.Image, 1, 1, func(r *eval.Record) {
+		*r = eval.Record{Selected: -1, ID: "a\nb", Image: "x.png", Error: "missing", Candidates: []eval.Candidate{}}
+	})
+	r, err := Write(none, Options{})
+	if err != nil || len(r.Notes) != 1 || r.Notes[0] != "No item has a result." {
+		t.Errorf("%+v, %v", r, err)
+	}
+	page, err := os.ReadFile(r.Out)
+	if err != nil || !strings.Contains(string(page), "&#34;a\\nb&#34; (x.png): missing") {
+		t.Errorf("%v: %s", err, page)
+	}
 }
 
 // TestFollow: the report is written until the run is complete.

@@ -46,7 +46,10 @@ type Comparison struct {
 	Measure string  `json:"measure"`
 	Items   int     `json:"items"`
 	Points  []Point `json:"points"`
-	Out     string  `json:"-"`
+	// Enough says which way keeps 95 % of the whole run's gain with the fewest runs of the
+	// UNet, by the measure and by the score that is chosen by.
+	Enough []string `json:"enough"`
+	Out    string   `json:"-"`
 }
 
 // Compare holds cheaper runs of the same items against a whole one, and writes
@@ -101,6 +104,8 @@ func Compare(out string, whole string, cheaper map[string]string, meteor string)
 		c.add(name, runs[name], full, at[name], at[""])
 	}
 	c.relate()
+	c.Enough = []string{c.enough("gain in "+c.Measure, func(p Point) float64 { return p.GainPart }),
+		c.enough("gain in CLIP similarity", func(p Point) float64 { return p.ScorePart })}
 	return c, c.write(out)
 }
 
@@ -177,6 +182,21 @@ func (c *Comparison) relate() {
 		p.Part = p.Cost / whole.Cost
 		p.GainPart, p.ScorePart = share(p.Gain, whole.Gain), share(p.Score, whole.Score)
 	}
+}
+
+// enough names the cheapest point with 95 % of a gain.
+func (c *Comparison) enough(gain string, part func(Point) float64) string {
+	var least *Point
+	for i, p := range c.Points {
+		if part(p) >= .95 && (least == nil || p.Cost < least.Cost) {
+			least = &c.Points[i]
+		}
+	}
+	if least == nil {
+		return "No way keeps 95 % of the " + gain + ": the whole run has none."
+	}
+	return fmt.Sprintf("95 %% of the %s, with the fewest runs of the UNet: %s, K = %d, which takes %.0f %% of them and keeps %.0f %%.", gain,
+		least.Name, least.K, 100*least.Part, 100*part(*least))
 }
 
 // share is the part of a gain; 0 where there is none to have a part of.
@@ -276,6 +296,9 @@ func (c *Comparison) Print(w io.Writer) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for _, e := range c.Enough {
+		fmt.Fprintln(w, e)
 	}
 	_, err := fmt.Fprintf(w, "%d items\n%s\n", c.Items, c.Out)
 	return err

@@ -72,14 +72,15 @@ func (r *run) ofSets(m *measure) Row {
 	return row
 }
 
-// gain is positive where the selected is better.
+// gain is positive where the selected is better, also where the mean is below zero. Of a
+// mean that is zero but for what BLEU counts for none there is no part.
 func (r *Row) gain() {
-	switch {
-	case r.Mean == 0:
-	case r.LowerBetter:
-		r.Gain = 1 - r.Selected/r.Mean
-	default:
-		r.Gain = r.Selected/r.Mean - 1
+	if math.Abs(r.Mean) < 1e-6 {
+		return
+	}
+	r.Gain = (r.Selected - r.Mean) / math.Abs(r.Mean)
+	if r.LowerBetter {
+		r.Gain = -r.Gain
 	}
 }
 
@@ -130,7 +131,10 @@ func (r *run) row(m *measure) (Row, error) {
 		}
 	}
 	row := Row{Measure: m.name, Label: m.label, Digits: m.digits, LowerBetter: m.lower, HasCLIP: hasCLIP, OfSentence: m.corpus != nil}
-	row.HasBeam = m.beam != nil && len(numbers(m.beam)) == n
+	row.HasBeam = m.beam != nil && len(numbers(m.beam)) > 0
+	for i, v := range of(selected) { // a picture without texts has neither
+		row.HasBeam = row.HasBeam && (math.IsNaN(v) || !math.IsNaN(m.beam[i]))
+	}
 	var failed error
 	value := func(choice []int) float64 {
 		if m.corpus == nil {

@@ -6,7 +6,7 @@ Each command is a client of another language, which is run with the server's add
 """
 import base64, io, json, shlex, subprocess, sys, threading, time
 import openai, openapi_spec_validator, requests, webuiapi
-from PIL import Image
+from PIL import Image, ImageChops
 
 KEY = "a key"
 server = subprocess.Popen([sys.argv[1], "serve", "--listen", "127.0.0.1:0", "--max-steps", "1000"], stdout=subprocess.PIPE, text=True,
@@ -35,6 +35,10 @@ try:
     for edit in (lambda: client.images.edit(image=("x.png", png.getvalue()), prompt="a dog", extra_body=more),
                  lambda: client.images.create_variation(image=("x.png", png.getvalue()), n=1, response_format="b64_json", extra_body={"steps": 3})):
         assert Image.open(io.BytesIO(base64.b64decode(edit().data[0].b64_json))).size == (64, 64)
+    r = client.images.with_raw_response.generate(prompt="a cat on the grass", response_format="b64_json", extra_body=more, extra_headers={"Prefer": "respond-async"})
+    while (job := requests.get(url + r.headers["location"], headers={"Authorization": "Bearer " + KEY}).json())["state"] == "running":
+        time.sleep(0.05)
+    assert r.status_code == 202 and Image.open(io.BytesIO(base64.b64decode(job["result"]["data"][0]["b64_json"]))).tobytes() == pictures[0].tobytes()
     e = client.embeddings.create(model="mini-clip", input=["a cat", "two red apples"])
     f = client.embeddings.create(model="mini-clip", input=["a cat"], encoding_format="float")
     assert len(e.data) == 2 and max(abs(a - b) for a, b in zip(e.data[0].embedding, f.data[0].embedding)) < 1e-6
@@ -56,6 +60,11 @@ try:
     assert one.image.size == (64, 64) and one.info["seed"] == 7 and len(one.images) == 1
     two = api.img2img(images=[one.image], prompt="a dog", seed=7, steps=3, cfg_scale=4, width=64, height=64, denoising_strength=0.5, sampler_name="Euler")
     assert two.image.size == (64, 64)
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (8, 8, 24, 24))
+    part = api.img2img(images=[one.image], mask_image=mask, prompt="a dog", seed=7, steps=5, cfg_scale=4, width=64, height=64, denoising_strength=0.8)  # its defaults
+    changed = ImageChops.difference(part.image.convert("RGB"), one.image.convert("RGB")).getbbox()
+    assert part.image.size == (64, 64) and changed and changed[2] <= 36 and changed[3] <= 36, changed
     assert api.interrogate(one.image).info
     assert api.get_sd_models()[0]["title"] == "mini-sd" and len(api.get_samplers()) > 5
     api.set_options({"sd_model_checkpoint": "mini-sd"})

@@ -135,7 +135,7 @@ class Card {
     this.img = $('img', this.li);
     list.append(this.li);
   }
-  words(text) { $('.words', this.li).textContent = text; this.img.alt = text; }
+  words(text) { $('.words', this.li).textContent = text; this.img.alt = `A drawing of “${text}”`; }
   busy() { this.li.classList.add('busy'); }
   progress(p) { $('progress', this.li).value = p; this.busy(); }
   picture(url, early) {
@@ -250,7 +250,7 @@ function remember(section, title, thumb, chosen, list) {
 // What the server remembers of earlier tabs.
 fetch('/v1/jobs').then(r => r.json()).then(({ data }) => {
   for (const j of data.slice(0, 24).reverse()) {
-    if (j.state !== 'done') continue;
+    if (j.state !== 'done' || j.kind !== 'reconstruct') continue;
     board('', j.chosen, `${j.title} · ${new Date(j.created).toLocaleString()}`, async () => {
       const r = (await (await fetch('/v1/jobs/' + j.id)).json()).result;
       const section = $(j.title === 'image' ? '#image' : '#text'), list = $('.cards', section);
@@ -298,9 +298,11 @@ $('#many-form').onsubmit = e => {
           row.error = e.message;
           failed++;
         }
-        const tr = body.insertRow(), img = document.createElement('img');
+        // In the order of the files, whichever is done first.
+        const tr = body.insertRow(rows.slice(0, i).filter(r => r?.shown).length), img = document.createElement('img');
         img.src = URL.createObjectURL(file);
-        img.alt = row.caption;
+        img.alt = '';
+        row.shown = true;
         img.onload = () => URL.revokeObjectURL(img.src);
         tr.insertCell().append(img);
         tr.insertCell().textContent = row.file;

@@ -108,6 +108,8 @@ type Drawing struct {
 	// Step, if any, is told of every step; the picture is nil but for previews. It
 	// returns at once.
 	Step func(step, steps int, preview *pixels.Image)
+
+	request *models.Request // once it is checked
 }
 
 // options are what a model draws with.
@@ -115,26 +117,12 @@ func (d Drawing) options() models.DrawOptions {
 	return models.DrawOptions{Options: d.Options, Negative: d.Negative, Chunks: d.Chunks, Init: d.Init, Mask: d.Mask}
 }
 
-// key is what drawings of one batch have in common.
-func (d Drawing) key() string {
-	return fmt.Sprintf("%+v\x00%s\x00%v\x00%p\x00%p", d.Options, d.Negative, d.Chunks, d.Init, d.Mask)
-}
-
-// Fits refuses drawings that the device's memory has no room for, with an
-// *engine.MemoryError, and wrong options.
-func (s *Scheduler) Fits(d Drawing) error {
-	if d.Init == nil {
-		d.Options.Strength = 0
-	}
+// Check reads a drawing's prompt and checks its options. One that the device's memory has
+// no room for is an *engine.MemoryError.
+func (s *Scheduler) Check(ctx context.Context, d Drawing) (Drawing, error) {
 	var err error
-	if d.Options.Tokens, err = s.SD.TokensOf(context.Background(), d.Prompt, d.options()); err != nil {
-		return err
-	}
-	plan, err := s.SD.Pipeline.Plan(d.Options)
-	if err != nil {
-		return err
-	}
-	return s.SD.Fits(engine.NewRun(context.Background()), plan, 1)
+	d.request, err = s.SD.Request(engine.NewRun(ctx), d.Prompt, d.options())
+	return d, err
 }
 
 // Draw draws pictures of one client, in batches with others', and hands each on as it is
@@ -148,12 +136,13 @@ func (s *Scheduler) Draw(ctx context.Context, client Client, list []Drawing, eac
 	var keys []string
 	list = slices.Clone(list)
 	for i := range list {
-		d := &list[i]
-		var err error
-		if d.Options.Tokens, err = s.SD.TokensOf(ctx, d.Prompt, d.options()); err != nil {
-			return err
+		if list[i].request == nil {
+			var err error
+			if list[i], err = s.Check(ctx, list[i]); err != nil {
+				return err
+			}
 		}
-		k := d.key()
+		k := fmt.Sprint(list[i].request.Shape())
 		if byKey[k] == nil {
 			keys = append(keys, k)
 		}
@@ -200,17 +189,17 @@ func (s *Scheduler) Draw(ctx context.Context, client Client, list []Drawing, eac
 
 // draw is the work of a batch, which others join between two steps.
 func (s *Scheduler) draw(b *batch[Drawing, *pixels.Image]) {
-	o := b.jobs[0].in.options()
 	came := 0
 	drawn := map[int]*job[Drawing, *pixels.Image]{} // by when they came, as the model counts
-	o.Step = func(st diffusion.Step) ([]int, error) {
-		s.seen.Steps(len(st.Samples))
-		return s.step(st, drawn)
-	}
-	waiting := b.jobs // for room
-	next := func(room int) (prompts []models.Prompt) {
-		waiting = append(waiting, b.join(room-len(waiting))...)
-		for len(waiting) > 0 && len(prompts) < room {
+	waiting := b.jobs
+	next := func() (models.Prompt, bool) {
+		for {
+			if len(waiting) == 0 {
+				waiting = b.join(1)
+			}
+			if len(waiting) == 0 {
+				return models.Prompt{}, false
+			}
 			j := waiting[0]
 			waiting = waiting[1:]
 			if j.ctx.Err() != nil {
@@ -219,11 +208,14 @@ func (s *Scheduler) draw(b *batch[Drawing, *pixels.Image]) {
 			}
 			drawn[came] = j
 			came++
-			prompts = append(prompts, models.Prompt{Text: j.in.Prompt, Seed: j.in.Seed})
+			return models.Prompt{Request: j.in.request, Seed: j.in.Seed}, true
 		}
-		return prompts
 	}
-	err := s.SD.DrawJoining(engine.NewRun(b.ctx), o, next, func(i int, d rerank.Drawing) {
+	step := func(st diffusion.Step) ([]int, error) {
+		s.seen.Steps(len(st.Samples))
+		return s.step(st, drawn)
+	}
+	err := s.SD.DrawJoining(engine.NewRun(b.ctx), next, step, func(i int, d rerank.Drawing) {
 		if d.Err != nil {
 			drawn[i].finish(nil, d.Err)
 		} else {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"image/color"
 	"math"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
+	"parley/nets/diffusion"
 	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
@@ -91,7 +93,7 @@ func TestBatch(t *testing.T) {
 	}
 	s.settled(q)
 	block := s.drawing("something first", 9) // while it is drawn the others gather
-	block.Options.Steps = 5                  // which none of them can join
+	block.Options.Guidance = 1               // which none of them can join
 	begun := make(chan struct{})
 	var once sync.Once
 	block.Step = func(int, int, *pixels.Image) {
@@ -146,13 +148,27 @@ func TestBatch(t *testing.T) {
 }
 
 // TestJoins: a request that comes while a drawing is under way joins it between two steps,
-// and both get the bits that they get alone; one with other settings has its own batch.
+// and both get the bits that they get alone; one of another size has its own batch.
 func TestJoins(t *testing.T) {
 	s, q := open(t, Limits{Waiting: 100, Batch: 4})
 	prompts := []string{"a cat on the grass", "two red apples", "a dog at night"}
+	// They have a size in common, and nothing else.
+	drawing := func(i int) Drawing {
+		d := s.drawing(prompts[i], uint64(i))
+		switch i {
+		case 1:
+			d.Options.Steps, d.Options.Scheduler, d.Options.Guidance, d.Negative = 7, "euler-a", 2, "a dog"
+		case 2:
+			d.Init, d.Mask = pixels.New(64, 64, color.RGBA{R: 200, G: 100}), pixels.New(2, 1, color.RGBA{})
+			copy(d.Mask.Pix, []uint8{255, 255, 255})
+			d.Options.Steps, d.Options.Scheduler, d.Options.Strength = 9, "dpmpp2m", 0.7
+			d.Options.ClipSkip, d.Options.Fill = 1, diffusion.FillNoise
+		}
+		return d
+	}
 	var want []*pixels.Image
-	for i, p := range prompts {
-		m, err := s.one(t.Context(), "a", s.drawing(p, uint64(i)))
+	for i := range prompts {
+		m, err := s.one(t.Context(), "a", drawing(i))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +178,7 @@ func TestJoins(t *testing.T) {
 	var wait sync.WaitGroup
 	draw := func(i int, step func(step int)) {
 		wait.Go(func() {
-			d := s.drawing(prompts[i], uint64(i))
+			d := drawing(i)
 			d.Step = func(n, _ int, _ *pixels.Image) { step(n) }
 			m, err := s.one(t.Context(), Client(prompts[i]), d)
 			if err != nil || !bytes.Equal(m.Pix, want[i].Pix) {
@@ -264,20 +280,20 @@ func TestLeaves(t *testing.T) {
 	}
 }
 
-// TestFits: what no memory has room for is refused before it is drawn.
-func TestFits(t *testing.T) {
+// TestCheck: what no memory has room for is refused before it is drawn.
+func TestCheck(t *testing.T) {
 	s, _ := open(t, Limits{Waiting: 10, Batch: 4})
 	d := s.drawing("a cat", 1)
-	if err := s.Fits(d); err != nil {
+	if _, err := s.Check(t.Context(), d); err != nil {
 		t.Error(err)
 	}
 	d.Options.Width, d.Options.Height = 8192, 1<<16
 	var memory *engine.MemoryError
-	if err := s.Fits(d); !errors.As(err, &memory) {
+	if _, err := s.Check(t.Context(), d); !errors.As(err, &memory) {
 		t.Errorf("have %v", err)
 	}
 	d.Options.Width = 63
-	if err := s.Fits(d); err == nil || errors.As(err, &memory) {
+	if _, err := s.Check(t.Context(), d); err == nil || errors.As(err, &memory) {
 		t.Errorf("have %v", err)
 	}
 }

@@ -15,10 +15,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/aclements/go-moremath/stats"
 
+	"parley/bench/columns"
 	"parley/bench/layers"
 )
 
@@ -73,6 +73,9 @@ func Decode(in io.Reader) ([]*layers.Result, error) {
 			if r == nil || r.Schema != layers.Schema || len(r.Rounds) == 0 {
 				return nil, fmt.Errorf("not a result of parley bench --json, schema %d, with rounds", layers.Schema)
 			}
+			if err := check(r); err != nil {
+				return nil, err
+			}
 			all = append(all, r)
 		}
 	}
@@ -91,6 +94,25 @@ func Decode(in io.Reader) ([]*layers.Result, error) {
 		}
 	}
 	return joined, nil
+}
+
+// check refuses what no measurement gives, such as a file that was written by hand.
+func check(r *layers.Result) error {
+	if r.Unit != layers.Seconds && r.Unit != layers.Counts {
+		return fmt.Errorf("%s: unit %q: want %s or %s", r.Workload, r.Unit, layers.Seconds, layers.Counts)
+	}
+	if least := slices.Min(r.Rounds); !(least > 0) {
+		return fmt.Errorf("%s: a round of %v %s", r.Workload, least, r.Unit)
+	}
+	for _, l := range r.Layers {
+		if len(l.Rounds) != len(r.Rounds) {
+			return fmt.Errorf("%s: %s has %d rounds, the whole has %d", r.Workload, l.Path, len(l.Rounds), len(r.Rounds))
+		}
+		if least := slices.Min(l.Rounds); !(least >= 0) {
+			return fmt.Errorf("%s: %s has a round of %v %s", r.Workload, l.Path, least, r.Unit)
+		}
+	}
+	return nil
 }
 
 // join adds b's rounds to a's. A layer that one of them lacks has no time there.
@@ -161,9 +183,16 @@ func (c Change) Slower(share float64) bool { return c.Changed && c.Ratio > 1+sha
 // Compare compares results of the same workloads, one by one.
 func Compare(before, after []*layers.Result, o Options) ([]*Diff, error) {
 	var all []*Diff
+	var alone []*layers.Result
+	for _, b := range before {
+		if !slices.ContainsFunc(after, func(a *layers.Result) bool { return a.Workload == b.Workload }) {
+			alone = append(alone, b)
+		}
+	}
 	for _, a := range after {
 		i := slices.IndexFunc(before, func(b *layers.Result) bool { return b.Workload == a.Workload })
 		if i < 0 {
+			alone = append(alone, a)
 			continue
 		}
 		d, err := compare(before[i], a, o)
@@ -174,6 +203,10 @@ func Compare(before, after []*layers.Result, o Options) ([]*Diff, error) {
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("no workload is in both: before %s, after %s", names(before), names(after))
+	}
+	if alone != nil {
+		last := all[len(all)-1]
+		last.Notes = append(last.Notes, "not compared, for it is on one side alone: "+names(alone))
 	}
 	return all, nil
 }
@@ -200,7 +233,7 @@ func compare(a, b *layers.Result, o Options) (*Diff, error) {
 		d.Notes = append(d.Notes, words)
 	}
 	if most := max(a.Load, b.Load); most > 0.5 && a.Unit == layers.Seconds {
-		d.Notes = append(d.Notes, fmt.Sprintf("up to %.1f other processes were at work: what has changed may be theirs", most))
+		d.Notes = append(d.Notes, fmt.Sprintf("up to %.0f others were at work: what has changed may be theirs", most))
 	}
 	alpha := cmp.Or(o.Alpha, 0.05)
 	d.Whole = change("", "", a.Rounds, b.Rounds)
@@ -307,16 +340,17 @@ func Regressions(diffs []*Diff, share float64) error {
 	return errors.Join(errs...)
 }
 
-// Table writes differences to read: what has changed, or rows of everything.
-func Table(w io.Writer, diffs []*Diff, all bool) error {
+// Table writes differences to read, in so many columns (0: as many as it takes): what has
+// changed, or rows of everything.
+func Table(w io.Writer, diffs []*Diff, all bool, width int) error {
+	const indent = 9
 	var b strings.Builder
 	for i, d := range diffs {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "%s\n\n", d.Workload)
-		t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(t, "before\tafter\tchange\tp\t\t")
+		fmt.Fprintf(&b, "%s\n\n", columns.Wrap(d.Workload.String(), 0, width))
+		rows := []columns.Row{{Cells: []string{"before", "after", "change", "p"}}}
 		line := func(c Change, name string) {
 			mark, change := "", "gone"
 			switch {
@@ -326,25 +360,26 @@ func Table(w io.Writer, diffs []*Diff, all bool) error {
 				change = fmt.Sprintf("%+.1f %%", 100*(c.Ratio-1))
 			}
 			if !c.Changed {
-				mark = "  (noise)"
+				mark = "noise"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%.2g\t\t%s%s\n", Amount(d.Unit, c.Before), Amount(d.Unit, c.After), change, c.P, name, mark)
+			rows = append(rows, columns.Row{Cells: []string{Amount(d.Unit, c.Before), Amount(d.Unit, c.After), change,
+				fmt.Sprintf("%.2g", c.P), mark}, Name: name, More: []string{c.Kernel}, Whole: true})
 		}
 		line(d.Whole, "the whole")
 		same := 0
 		for _, c := range d.Layers {
 			if c.Changed || all {
-				line(c, c.Path+"  "+c.Kernel)
+				line(c, c.Path)
 			} else {
 				same++
 			}
 		}
-		_ = t.Flush() // to memory
+		columns.Write(&b, rows, width)
 		if same > 0 {
 			fmt.Fprintf(&b, "%d layers have not changed by more than noise\n", same)
 		}
 		for _, n := range d.Notes {
-			fmt.Fprintf(&b, "note     %s\n", n)
+			fmt.Fprintln(&b, columns.Wrap("note     "+n, indent, width))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -126,10 +126,11 @@ func TestGoneAndNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := Table(&out, diffs, true); err != nil {
+	if err := Table(&out, diffs, true, 100); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"gone", "new", "blocks.2.fused", "tiles -> other", "other machines", "(noise)", "7.0 other processes"} {
+	for _, want := range []string{"gone", "new", "blocks.2.fused", "tiles -> other", "other machines", "noise  the whole",
+		"7 others were"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
@@ -169,5 +170,46 @@ func TestRead(t *testing.T) {
 		if _, err := Decode(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q is read", bad)
 		}
+	}
+}
+
+// TestNotMeasured: what no measurement gives is refused with its name.
+func TestNotMeasured(t *testing.T) {
+	for want, spoil := range map[string]func(r *layers.Result){
+		"unit":                      func(r *layers.Result) { r.Unit = "" },
+		"a round of 0 seconds":      func(r *layers.Result) { r.Rounds[1] = 0 },
+		"0.linear has 4 rounds":     func(r *layers.Result) { r.Layers[0].Rounds = r.Layers[0].Rounds[:4] },
+		"1.linear has a round of -": func(r *layers.Result) { r.Layers[1].Rounds[2] = -1 },
+		"with rounds":               func(r *layers.Result) { r.Rounds = nil },
+	} {
+		r := noisy(rand.New(rand.NewPCG(1, 1)), 3, 5, nil)
+		spoil(r)
+		data, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(bytes.NewReader(data)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestAlone: a workload of one side is named, not passed over.
+func TestAlone(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	of := func(batches ...int) (l []*layers.Result) {
+		for _, n := range batches {
+			r := noisy(rng, 3, 9, nil)
+			r.Workload.Batch = n
+			l = append(l, r)
+		}
+		return l
+	}
+	diffs, err := Compare(of(1, 4), of(1, 8), Options{})
+	if err != nil || len(diffs) != 1 {
+		t.Fatalf("%d, %v", len(diffs), err)
+	}
+	if notes := strings.Join(diffs[0].Notes, "; "); !strings.Contains(notes, "batch 4") || !strings.Contains(notes, "batch 8") {
+		t.Errorf("%q", notes)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
+	"parley/bench/columns"
 	"parley/bench/layers"
 )
 
@@ -24,6 +24,8 @@ type Profile struct {
 	Program string
 	Passes  int
 	Own     map[string]float64
+	// tree is of vLLM, whose modules are classes with the shapes of their weights.
+	tree []vllmNode
 }
 
 // ReadProfile reads a trace of PyTorch's profiler whose modules are annotated with
@@ -168,63 +170,6 @@ func onnx(events []traced) (*Profile, error) {
 	return p.perPass()
 }
 
-// vllmNode is a module with those within, all of whose time it has.
-type vllmNode struct {
-	Entry struct {
-		Name string
-		CUDA float64 `json:"cuda_time_us"`
-		CPU  float64 `json:"cpu_time_us"`
-	}
-	Children []vllmNode
-}
-
-// vllm names modules by their classes, and by their number where a class comes again.
-func vllm(roots []vllmNode) (*Profile, error) {
-	p := &Profile{Program: "vLLM", Own: map[string]float64{}, Passes: 1}
-	device := false
-	for _, n := range roots {
-		device = device || n.Entry.CUDA > 0 // with all within
-	}
-	var walk func(parent string, l []vllmNode)
-	walk = func(parent string, l []vllmNode) {
-		count, seen := map[string]int{}, map[string]int{}
-		class := func(n vllmNode) string {
-			c, _, _ := strings.Cut(n.Entry.Name, "(")
-			return strings.ReplaceAll(c, ".", "_")
-		}
-		for _, n := range l {
-			count[class(n)]++
-		}
-		for _, n := range l {
-			path := class(n)
-			if count[path] > 1 {
-				seen[path]++
-				path = fmt.Sprintf("%s.%d", path, seen[path]-1)
-			}
-			if parent != "" {
-				path = parent + "." + path
-			}
-			time := func(n vllmNode) float64 {
-				if device {
-					return n.Entry.CUDA
-				}
-				return n.Entry.CPU
-			}
-			own := time(n)
-			for _, c := range n.Children {
-				own -= time(c)
-			}
-			p.Own[path] += max(0, own) / 1e6
-			walk(path, n.Children)
-		}
-	}
-	walk("", roots)
-	if len(p.Own) == 0 {
-		return nil, errors.New("vLLM's layerwise profile has no modules")
-	}
-	return p, nil
-}
-
 func (p *Profile) perPass() (*Profile, error) {
 	for path := range p.Own {
 		p.Own[path] = max(0, p.Own[path]) / float64(p.Passes)
@@ -320,53 +265,102 @@ func moduleOf(l layers.Layer) string {
 	return strings.Join(names, ".")
 }
 
-// above finds the names above the net that theirs have and ours have not: "unet." of
-// an exported pipeline. It is the prefix below which most of our first names stand.
-func above(r *layers.Result, p *Profile) string {
-	const deepest = 4
-	ours := map[string]bool{}
-	for _, l := range r.Layers {
-		first, _, _ := strings.Cut(moduleOf(l), ".")
-		ours[first] = true
-	}
-	found := map[string]map[string]bool{} // by prefix
-	for path := range p.Own {
+// deepest is how many names may stand above a net that another side does not have.
+const deepest = 4
+
+// below counts the paths below each prefix of a few names, and gives the names that follow
+// on it.
+func below(paths []string) (count map[string]int, names map[string]map[string]bool) {
+	count, names = map[string]int{}, map[string]map[string]bool{}
+	for _, path := range paths {
 		prefix := ""
 		for i, name := range strings.SplitN(path, ".", deepest+1) {
-			name, _, _ = strings.Cut(name, ".")
-			if ours[name] && i < deepest {
-				if found[prefix] == nil {
-					found[prefix] = map[string]bool{}
-				}
-				found[prefix][name] = true
+			if i == deepest {
+				break
 			}
+			if names[prefix] == nil {
+				names[prefix] = map[string]bool{}
+			}
+			count[prefix]++
+			names[prefix][name] = true
 			prefix += name + "."
 		}
 	}
-	best := ""
-	for _, prefix := range slices.SortedFunc(maps.Keys(found), func(a, b string) int { return cmp.Compare(len(a), len(b)) }) {
-		if len(found[prefix]) > len(found[best]) {
-			best = prefix
-		}
-	}
-	return best
+	return count, names
 }
 
-// Beside lays a result beside a profile, module by module where both have it. Names
-// above the net that the profile alone has are passed over.
+// above finds the names above the net on either side without which the most paths of ours
+// are theirs: "unet." of an exported pipeline, or "vision_model." where the tower was traced
+// for itself. Ours are above half of our paths at least.
+func above(ours, theirs []string) (ourPrefix, theirPrefix string) {
+	has := map[string]bool{}
+	for _, path := range theirs {
+		for i, c := range path + "." {
+			if c == '.' {
+				has[path[:i]] = true
+			}
+		}
+	}
+	count, ourNames := below(ours)
+	_, theirNames := below(theirs)
+	inOrder := func(m map[string]map[string]bool) []string {
+		return slices.SortedFunc(maps.Keys(m), func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) })
+	}
+	most := 0
+	for _, a := range inOrder(ourNames) {
+		if 2*count[a] < len(ours) {
+			continue
+		}
+		for _, b := range inOrder(theirNames) {
+			both := 0
+			for name := range ourNames[a] {
+				if theirNames[b][name] {
+					both++
+				}
+			}
+			if both == 0 {
+				continue
+			}
+			both = 0
+			for _, path := range ours {
+				if rest, ok := strings.CutPrefix(path, a); ok && has[b+rest] {
+					both++
+				}
+			}
+			if both > most {
+				ourPrefix, theirPrefix, most = a, b, both
+			}
+		}
+	}
+	return ourPrefix, theirPrefix
+}
+
+// Beside lays a result beside a profile, module by module where both have it. What stands
+// above the net may differ, as where a tower of a model was traced for itself. Modules without names are found by their weights.
 func Beside(r *layers.Result, p *Profile) []Row {
-	prefix := above(r, p)
+	theirs := p.Own
+	if named := byWeights(r, p.tree); named != nil {
+		theirs = named
+	}
+	var ours []string
+	for _, l := range r.Layers {
+		ours = append(ours, moduleOf(l))
+	}
+	ourPrefix, theirPrefix := above(ours, slices.Sorted(maps.Keys(theirs)))
 	root := &module{}
 	add := func(side int, path string, seconds float64) {
 		m := root.at(path)
 		m.own[side] += seconds
 		m.has[side] = true
 	}
-	for _, l := range r.Layers {
-		add(0, moduleOf(l), l.Seconds)
+	for i, l := range r.Layers {
+		add(0, ours[i], l.Seconds)
 	}
-	for path, seconds := range p.Own {
-		add(1, strings.TrimSuffix(strings.TrimPrefix(path+".", prefix), "."), seconds)
+	for path, seconds := range theirs {
+		if rest, ok := strings.CutPrefix(path+".", theirPrefix); ok {
+			path = strings.TrimSuffix(ourPrefix+rest, ".")
+		}
+		add(1, path, seconds)
 	}
 	root.settle()
 	l := root.rows("")
@@ -374,35 +368,37 @@ func Beside(r *layers.Result, p *Profile) []Row {
 	return l
 }
 
-// BesideTable writes rows to read.
-func BesideTable(w io.Writer, r *layers.Result, p *Profile, rows []Row) error {
+// BesideTable writes rows to read, in so many columns (0: as many as it takes).
+func BesideTable(w io.Writer, r *layers.Result, p *Profile, rows []Row, width int) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, and %s's mean of %d passes\n\n", r.Workload, p.Program, p.Passes)
-	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "parley\t%s\tratio\t\t\n", p.Program)
+	fmt.Fprintf(&b, "%s\n\n", columns.Wrap(fmt.Sprintf("%s, and %s's mean of %d passes", r.Workload, p.Program, p.Passes), 0, width))
+	table := []columns.Row{{Cells: []string{"parley", p.Program, "ratio"}}}
 	line := func(x Row, name string) {
 		ratio := ""
 		if x.Ours > 0 && x.Theirs > 0 {
 			ratio = fmt.Sprintf("%.2f", x.Ours/x.Theirs)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t\t%s\n", Amount(r.Unit, x.Ours), Amount(r.Unit, x.Theirs), ratio, name)
+		rest := ""
+		if x.Rest && x.Path != "" {
+			rest = "the rest of"
+		}
+		table = append(table, columns.Row{Cells: []string{Amount(r.Unit, x.Ours), Amount(r.Unit, x.Theirs), ratio, rest}, Name: name})
 	}
-	var sum Row
+	var sum, alone Row
 	for _, x := range rows {
 		sum.Ours, sum.Theirs = sum.Ours+x.Ours, sum.Theirs+x.Theirs
+		if x.Path == "" {
+			alone = x
+		}
 	}
 	line(sum, "all layers")
 	for _, x := range rows {
-		name := x.Path
-		switch {
-		case name == "":
-			name = "what both name differently"
-		case x.Rest:
-			name += "  (the rest)"
-		}
-		line(x, name)
+		line(x, cmp.Or(x.Path, "in no module of both"))
 	}
-	_ = t.Flush() // to memory
+	columns.Write(&b, table, width)
+	share := func(part, all float64) float64 { return 100 * (1 - part/max(all, 1e-30)) }
+	b.WriteString("\n" + columns.Wrap(fmt.Sprintf("%.1f %% of parley's time and %.1f %% of %s's lie in modules that both have",
+		share(alone.Ours, sum.Ours), share(alone.Theirs, sum.Theirs), p.Program), 0, width) + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }

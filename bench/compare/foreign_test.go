@@ -65,10 +65,79 @@ func TestBeside(t *testing.T) {
 			t.Errorf("%s: only %d rows", file, len(rows))
 		}
 		var b bytes.Buffer
-		if err := BesideTable(&b, r, p, rows); err != nil || !strings.Contains(b.String(), program) || !strings.Contains(b.String(),
-			"(the rest)") {
+		if err := BesideTable(&b, r, p, rows, 100); err != nil || !strings.Contains(b.String(), program) || !strings.Contains(b.String(),
+			"the rest of") {
 			t.Errorf("%v\n%s", err, b.String())
 		}
+	}
+}
+
+// TestByWeights: modules of vLLM's real profile, which have classes and no names, lie beside
+// ours by the shapes of their weights, and no time is lost.
+func TestByWeights(t *testing.T) {
+	set, err := workload.Open(workload.Options{Net: "clip-text", Preset: "small"}, host.New(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	results, err := layers.Measure(t.Context(), host.New(1), []*workload.Work{set.Of(1)}, layers.Options{Rounds: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ReadProfile("testdata/vllm.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum, want float64
+	named := map[string]Row{}
+	for _, x := range Beside(results[0], p) {
+		sum += x.Theirs
+		named[x.Path] = x
+	}
+	for _, v := range p.Own {
+		want += v
+	}
+	if math.Abs(sum/want-1) > 1e-9 {
+		t.Errorf("%v s of theirs, want %v", sum, want)
+	}
+	const layer = "text_model.encoder.layers.0."
+	for path, rest := range map[string]bool{layer + "layer_norm1": false, layer + "self_attn.qkv": false, layer + "self_attn": true,
+		layer + "self_attn.out_proj": false, layer + "mlp.fc1": false, layer + "mlp.fc2": false, "text_model.final_layer_norm": false,
+		"text_projection": false} {
+		if x := named[path]; !(x.Ours > 0) || !(x.Theirs > 0) || x.Rest != rest {
+			t.Errorf("%s: %+v", path, x)
+		}
+	}
+}
+
+// TestAbove: what stands above the net on either side or both is passed over.
+func TestAbove(t *testing.T) {
+	tower := []string{"embeddings.patch", "encoder.layers.0.fc1", "encoder.layers.1.fc1", "norm"}
+	under := func(prefix string, more ...string) (l []string) {
+		for _, path := range tower {
+			l = append(l, prefix+path)
+		}
+		return append(l, more...)
+	}
+	for name, c := range map[string]struct {
+		ours, theirs         []string
+		ourPrefix, thePrefix string
+	}{
+		"the same":          {under("vision."), under("vision."), "", ""},
+		"above theirs":      {under("vision."), under("model.clip.vision.", "model.clip.text.encoder.layers.0.fc1"), "", "model.clip."},
+		"above ours":        {under("vision."), under(""), "vision.", ""},
+		"above both":        {under("vision.", "between"), under("net."), "vision.", "net."},
+		"nothing in common": {under("vision."), []string{"a", "b.c"}, "", ""},
+	} {
+		if a, b := above(c.ours, c.theirs); a != c.ourPrefix || b != c.thePrefix {
+			t.Errorf("%s: %q and %q, want %q and %q", name, a, b, c.ourPrefix, c.thePrefix)
+		}
+	}
+	r := &layers.Result{Unit: layers.Seconds, Layers: []layers.Layer{{Path: "vision.encoder.fc1.linear", Op: "linear", Seconds: 1},
+		{Path: "vision.norm", Op: "layernorm", Seconds: 1}}}
+	rows := Beside(r, &Profile{Own: map[string]float64{"net.encoder.fc1": 2, "net.norm": 3}})
+	if len(rows) != 2 || rows[0] != (Row{Path: "vision.norm", Ours: 1, Theirs: 3}) {
+		t.Errorf("%+v", rows)
 	}
 }
 

@@ -196,9 +196,12 @@ func plot(s *Series) string {
 	var b, line strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %.0f %.0f">`, width, height)
 	for i := range 3 {
-		v := most * float64(i) / 2
+		v, label := most*float64(i)/2, "0"
+		if i > 0 {
+			label = compare.Amount(s.Results[0].Unit, v)
+		}
 		fmt.Fprintf(&b, `<line class="grid" x1="%.0f" x2="%.0f" y1="%.1f" y2="%.1f"/><text x="%.0f" y="%.1f" text-anchor="end">%s</text>`,
-			left, width-right, y(v), y(v), left-6, y(v)+4, compare.Amount(s.Results[0].Unit, v))
+			left, width-right, y(v), y(v), left-6, y(v)+4, label)
 	}
 	for i, r := range s.Results {
 		fmt.Fprintf(&line, "%.1f,%.1f ", x(i), y(r.Seconds))

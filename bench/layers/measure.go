@@ -30,7 +30,8 @@ type Options struct {
 
 // Measure runs workloads on their device, in rounds that take turns, so that what
 // slows the machine for a while slows all of them. Each round is a pass that nobody
-// records, the whole, and one that is recorded, the parts.
+// records, the whole, and one that is recorded, the parts; each is first as often as
+// second.
 func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o Options) (_ []*Result, err error) {
 	if o.Rounds < 0 {
 		return nil, fmt.Errorf("%d rounds: want 0 or more", o.Rounds)
@@ -49,7 +50,7 @@ func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o O
 			return nil, fmt.Errorf("%s: %w", m.result.Workload, err)
 		}
 		all = append(all, m)
-		m.result.Machine, m.result.Peak, m.result.Load = machine, peak, load
+		m.result.Machine, m.result.Load = machine, load
 	}
 	if o.Rounds == 0 {
 		o.Rounds = fitting(all)
@@ -66,8 +67,12 @@ func Measure(ctx context.Context, dev engine.Device, works []*workload.Work, o O
 		}
 	}
 	gauges := before.with(readGauges(machine))
+	if _, ok := host.On(dev); ok {
+		peak = peak.best(measurePeak(ctx, dev))
+	}
 	var results []*Result
 	for _, m := range all {
+		m.result.Peak = peak
 		if err := m.finish(); err != nil {
 			return nil, fmt.Errorf("%s: %w", m.result.Workload, err)
 		}
@@ -168,11 +173,17 @@ func (m *session) whole() (float64, error) {
 
 // round is one pass of each kind.
 func (m *session) round() error {
+	first := len(m.result.Rounds)%2 == 1
+	if first {
+		if err := m.recorded(); err != nil {
+			return err
+		}
+	}
 	t, err := m.whole()
-	if err != nil {
+	m.result.Rounds = append(m.result.Rounds, t)
+	if err != nil || first {
 		return err
 	}
-	m.result.Rounds = append(m.result.Rounds, t)
 	return m.recorded()
 }
 

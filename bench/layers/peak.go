@@ -47,23 +47,37 @@ func measurePeak(ctx context.Context, dev engine.Device) Peak {
 }
 
 // hostPeak times multiply-adds in registers and reads of memory, on all workers and on
-// one.
+// one: the best of some short looks, since others' work can only slow one down.
 func hostPeak(h *host.Device) Peak {
-	const length = 150 * time.Millisecond
+	const looks, length = 3, 25 * time.Millisecond
 	speeds, format := matmul.Speeds(h), matmul.Gemm(h).Format
 	x := beyondCaches(h)
-	on := func(h *host.Device) Peak {
-		p := Peak{FLOPs: matmul.Peak(h, length), Bytes: readMemory(h, x, length)}
-		p.Products = p.FLOPs * speeds.Of(format) / speeds.Of(simd.F32)
+	on := func(h *host.Device) (p Peak) {
+		for range looks {
+			v := Peak{FLOPs: matmul.Peak(h, length), Bytes: readMemory(h, x, length)}
+			v.Products = v.FLOPs * speeds.Of(format) / speeds.Of(simd.F32)
+			p = p.best(v)
+		}
 		return p
 	}
 	p := on(h)
 	core := p
 	if h.Workers() > 1 {
 		core = on(host.New(1))
+		p = p.best(core) // what one can, all can
 	}
 	p.Core = &core
 	p.Source = fmt.Sprintf("measured: multiply-adds in registers, of products as %v; reads of memory", format)
+	return p
+}
+
+// best are the higher rates of two looks at one machine.
+func (p Peak) best(o Peak) Peak {
+	p.Products, p.FLOPs, p.Bytes = max(p.Products, o.Products), max(p.FLOPs, o.FLOPs), max(p.Bytes, o.Bytes)
+	if p.Core != nil && o.Core != nil {
+		core := p.Core.best(*o.Core)
+		p.Core = &core
+	}
 	return p
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"parley/engine"
+	"parley/kernels/conv"
 )
 
 // Schema is the version of Result's JSON. A reader refuses another.
@@ -45,8 +46,9 @@ type Result struct {
 	// Seconds are the whole's median, without a recorder; Rounds are all of them.
 	Seconds float64   `json:"seconds"`
 	Rounds  []float64 `json:"rounds"`
-	// Parts is the median of the operations' sum, Difference what it is more than the
-	// whole, as a share of it. Between is not in it.
+	// Parts is the median of the operations' sum; Between is not in it. Difference is what
+	// the quickest of these sums is more than the quickest whole, as a share of it: what
+	// others do on the machine adds to some rounds of either, and least to these.
 	Parts      float64  `json:"parts_seconds"`
 	Difference float64  `json:"difference"`
 	Method     string   `json:"method"` // how layers were timed
@@ -150,14 +152,13 @@ type Layer struct {
 	// Of all calls of a round; an operation within another is not counted twice.
 	Seconds   float64   `json:"seconds"` // median
 	Rounds    []float64 `json:"rounds"`
-	Share     float64   `json:"share"` // of a recorded pass, to which shares add up but for the medians' noise
+	Share     float64   `json:"share"` // of the sum of all layers' medians, Between with them: shares add up to 1
 	FLOPs     int64     `json:"flops"`
 	Bytes     int64     `json:"bytes"`
 	Workspace int       `json:"workspace,omitempty"`
 
-	// Roof is the time that it would take at the peak, OfRoof that over Seconds: more
-	// than 1 where its data lay in a cache or the method multiplies less than the
-	// plain sum. 0 where no peak is known.
+	// Roof is the time that its method would take at the peak, OfRoof that over Seconds:
+	// more than 1 where its data lay in a cache. 0 where no peak is known.
 	Roof   float64 `json:"roof_seconds"`
 	OfRoof float64 `json:"of_roof"`
 	Bound  string  `json:"bound,omitempty"` // products, arithmetic or memory
@@ -181,6 +182,10 @@ func Median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
+// Computed are the FLOPs that its method takes, which are fewer than the plain sum's
+// where a convolution is a minimal filtering.
+func (l Layer) Computed() float64 { return float64(l.FLOPs) / conv.Saves(l.Kernel) }
+
 // perFLOP is how fast a layer's arithmetic could be.
 func (p Peak) perFLOP(op string) (float64, string) {
 	switch op {
@@ -188,6 +193,23 @@ func (p Peak) perFLOP(op string) (float64, string) {
 		return p.Products, "products"
 	}
 	return p.FLOPs, "arithmetic"
+}
+
+// reached is a measured peak that is no lower than what a layer has reached: the looks at
+// it had a worse share of the machine than that layer then.
+func (p Peak) reached(parts []Layer) Peak {
+	const least = 10e-6 // seconds, of which a clock's grain is nothing
+	more := 1.0
+	for _, l := range parts {
+		if rate, _ := p.perFLOP(l.Op); rate > 0 && l.Seconds >= least {
+			more = max(more, l.Computed()/l.Seconds/rate)
+		}
+	}
+	if more > 1 {
+		p.Products, p.FLOPs = p.Products*more, p.FLOPs*more
+		p.Source += "; raised to what a layer reached"
+	}
+	return p
 }
 
 // finish derives what follows from the rounds.
@@ -198,20 +220,24 @@ func (r *Result) finish() {
 		parts = parts[:n-1]
 	}
 	r.Seconds, r.Parts = Median(r.Rounds), sum(parts)
-	r.Difference = r.Parts/r.Seconds - 1
-	all := r.Recorded()
+	r.Difference = difference(parts, r.Rounds)
 	for i := range r.Layers {
 		l := &r.Layers[i]
 		r.FLOPs += l.FLOPs
 		r.Bytes += l.Bytes
 		l.Seconds = Median(l.Rounds)
-		l.Share = l.Seconds / all
+	}
+	if r.Unit == Seconds && r.Peak.Core != nil {
+		r.Peak = r.Peak.reached(parts)
+	}
+	for i := range r.Layers {
+		l := &r.Layers[i]
 		if r.Unit == Counts || l.Path == Between {
 			continue
 		}
 		rate, name := r.Peak.perFLOP(l.Op)
 		if rate > 0 {
-			l.Roof, l.Bound = float64(l.FLOPs)/rate, name
+			l.Roof, l.Bound = l.Computed()/rate, name
 		}
 		if r.Peak.Bytes > 0 {
 			if t := float64(l.Bytes) / r.Peak.Bytes; t > l.Roof {
@@ -222,32 +248,80 @@ func (r *Result) finish() {
 			l.OfRoof = l.Roof / l.Seconds
 		}
 	}
+	shares(r.Layers)
 	if r.Unit == Seconds && r.Load > 0.5 {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%.1f processes were at work when it began: times are too long, and the roof too low",
-			r.Load))
+		others := "1 other process was"
+		if r.Load > 1 {
+			others = fmt.Sprintf("%.0f other processes were", r.Load)
+		}
+		r.Warnings = append(r.Warnings, others+" at work when it began: times are too long, and the roof too low")
 	}
-	if math.Abs(r.Difference) > 0.05 {
+	if math.Abs(r.Difference) > far {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the layers' sum is %+.1f %% from the whole: times of layers are not to be trusted "+
 			"beyond that", 100*r.Difference))
 	}
+	if w := r.scatter(); w != "" {
+		r.Warnings = append(r.Warnings, w)
+	}
 }
 
-// Recorded is what a recorded pass takes, of which layers are shares: the median of
-// what all layers take together, Between with them.
+// far is the share from which on sums that should be equal are a warning.
+const far = 0.05
+
+// scatter says where layers' medians add up to another time than a pass takes: what slows
+// one layer in this round and another in that is in each pass, and in no median.
+func (r *Result) scatter() string {
+	pass, medians := sum(r.Layers), 0.0
+	for _, l := range r.Layers {
+		medians += l.Seconds
+	}
+	if r.Unit != Seconds || math.Abs(medians/pass-1) <= far {
+		return ""
+	}
+	return fmt.Sprintf("rounds scatter: the layers' medians, of whose sum shares are, add up to %.0f %% of a recorded pass", 100*medians/pass)
+}
+
+// shares says what of the sum of all medians each layer is.
+func shares(layers []Layer) {
+	all := 0.0
+	for _, l := range layers {
+		all += l.Seconds
+	}
+	for i := range layers {
+		layers[i].Share = 0
+		if all > 0 {
+			layers[i].Share = layers[i].Seconds / all
+		}
+	}
+}
+
+// Recorded is what a recorded pass takes: the median of what all layers take together,
+// Between with them.
 func (r *Result) Recorded() float64 { return sum(r.Layers) }
 
 // sum is the median of what layers take together in a round.
-func sum(layers []Layer) float64 {
-	var sums []float64
+func sum(layers []Layer) float64 { return Median(sums(layers)) }
+
+// sums are what layers take together in each round.
+func sums(layers []Layer) (all []float64) {
 	for _, l := range layers {
-		for len(sums) < len(l.Rounds) {
-			sums = append(sums, 0)
+		for len(all) < len(l.Rounds) {
+			all = append(all, 0)
 		}
 		for k, v := range l.Rounds {
-			sums[k] += v
+			all[k] += v
 		}
 	}
-	return Median(sums)
+	return all
+}
+
+// difference is what the parts' quickest round is more than the quickest whole, as a share
+// of it.
+func difference(parts []Layer, wholes []float64) float64 {
+	if len(parts) == 0 || len(wholes) == 0 {
+		return 0
+	}
+	return slices.Min(sums(parts))/slices.Min(wholes) - 1
 }
 
 // Fold joins layers whose paths have the same first depth names: 0 leaves all as they
@@ -282,15 +356,14 @@ func Fold(layers []Layer, depth int) []Layer {
 		o.Roof += l.Roof
 		o.Op, o.Kernel, o.Bound, o.In, o.Out, o.Dims = "", "", "", nil, nil, nil
 	}
-	all := sum(layers)
 	for i := range out {
 		o := &out[i]
 		o.Seconds = Median(o.Rounds)
-		o.Share = o.Seconds / all
 		if o.Seconds > 0 {
 			o.OfRoof = o.Roof / o.Seconds
 		}
 	}
+	shares(out)
 	return out
 }
 

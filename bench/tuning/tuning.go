@@ -10,15 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/aclements/go-moremath/stats"
 	"github.com/klauspost/cpuid/v2"
 
+	"parley/bench/columns"
 	"parley/bench/layers"
 	"parley/bench/random"
 	"parley/bench/workload"
@@ -62,7 +64,7 @@ func Read(path string, m Machine) (map[string]string, error) {
 		return nil, err
 	}
 	var t Table
-	if err := json.Unmarshal(data, &t); err != nil || t.Version == 0 || t.Choices == nil {
+	if err := json.Unmarshal(data, &t); err != nil || t.Version == 0 || t.Choices == nil || t.Machine.CPU == "" {
 		return nil, fmt.Errorf("%s: no table of parley bench tune", path)
 	}
 	switch {
@@ -70,6 +72,12 @@ func Read(path string, m Machine) (map[string]string, error) {
 		return nil, &StaleError{fmt.Sprintf("%s is of version %d of the methods, this program has %d", path, t.Version, Version)}
 	case t.Machine != m:
 		return nil, &StaleError{fmt.Sprintf("%s is of %s, this is %s", path, t.Machine, m)}
+	}
+	known := slices.Concat(matmul.Blockings(), conv.Methods())
+	for _, key := range slices.Sorted(maps.Keys(t.Choices)) {
+		if !slices.Contains(known, t.Choices[key]) {
+			return nil, fmt.Errorf("%s: %s: no method %q: want one of %s", path, key, t.Choices[key], strings.Join(known, ", "))
+		}
 	}
 	return t.Choices, nil
 }
@@ -153,6 +161,16 @@ func Works(nets []string, presets string, size int) ([]workload.Options, error) 
 	return l, nil
 }
 
+// single are the nets that can be measured by themselves.
+func single() (l []string) {
+	for _, net := range workload.Nets() {
+		if workload.Single(net) {
+			l = append(l, net)
+		}
+	}
+	return l
+}
+
 // Collect runs workloads dry and returns the shapes of their products and
 // convolutions that have methods to choose from, those with the most FLOPs first.
 func Collect(ctx context.Context, works []workload.Options) ([]Shape, error) {
@@ -165,7 +183,7 @@ func Collect(ctx context.Context, works []workload.Options) ([]Shape, error) {
 		}
 		if !set.Graph() {
 			set.Close()
-			return nil, fmt.Errorf("%s is more than one net: name its nets", o.Net)
+			return nil, fmt.Errorf("%s is more than one net: name those of it, such as %s", o.Net, strings.Join(single(), ", "))
 		}
 		c.net = o.Net
 		run := engine.NewRun(ctx).On(dry)
@@ -393,20 +411,32 @@ func Choose(m Machine, all []Found) Table {
 	return t
 }
 
-// Write writes what was found as a table to read.
-func Write(w io.Writer, all []Found) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "operation\tuses\town\twinner\tgain\tmethods")
-	for _, f := range all {
-		name := f.key
+// Write writes what was found as a table to read, in so many columns (0: as many as it
+// takes). Only a winner that is not the device's own method is named.
+func Write(w io.Writer, all []Found, width int) error {
+	var b strings.Builder
+	rows := []columns.Row{{Cells: []string{"uses", "own method", "time", "winner", "gain"}, Name: "operation"}}
+	name := func(f Found) string {
 		if f.Op == "linear" {
-			name = fmt.Sprintf("%s, %d rows", f.key, f.Dims["m"])
+			return fmt.Sprintf("%s, %d rows", f.key, f.Dims["m"])
 		}
-		var methods []string
-		for _, m := range f.Methods[:min(4, len(f.Methods))] {
-			methods = append(methods, fmt.Sprintf("%s %.4g ms", m.Name, 1e3*m.Seconds))
-		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%.1f %%\t%s\n", name, f.Uses, f.Own, f.Winner, 100*f.Gain(), strings.Join(methods, ", "))
+		return f.key
 	}
-	return t.Flush()
+	for _, f := range all {
+		r := columns.Row{Cells: []string{strconv.Itoa(f.Uses), f.Own, "", "", ""}, Name: name(f)}
+		for _, m := range f.Methods {
+			if took := fmt.Sprintf("%.4g ms", 1e3*m.Seconds); m.Name == f.Own {
+				r.Cells[2] = took
+			} else {
+				r.More = append(r.More, m.Name+" "+took)
+			}
+		}
+		if f.Winner != f.Own {
+			r.Cells[3], r.Cells[4] = f.Winner, fmt.Sprintf("%.1f %%", 100*f.Gain())
+		}
+		rows = append(rows, r)
+	}
+	columns.Write(&b, rows, width)
+	_, err := io.WriteString(w, b.String())
+	return err
 }

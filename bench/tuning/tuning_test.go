@@ -170,10 +170,10 @@ func TestChoices(t *testing.T) {
 // version, as no table is.
 func TestTable(t *testing.T) {
 	m := MachineOf(host.NewWith(host.Options{Workers: 2}))
-	found := []Found{{Shape: Shape{key: "a"}, Own: "x", Winner: "y"}, {Shape: Shape{key: "a"}, Own: "x", Winner: "z"},
+	found := []Found{{Shape: Shape{key: "a"}, Own: "x", Winner: "sum"}, {Shape: Shape{key: "a"}, Own: "x", Winner: "z"},
 		{Shape: Shape{key: "b"}, Own: "x", Winner: "x"}, {Shape: Shape{key: "b"}, Own: "x", Winner: "y"}}
 	table := Choose(m, found)
-	if len(table.Choices) != 1 || table.Choices["a"] != "y" {
+	if len(table.Choices) != 1 || table.Choices["a"] != "sum" {
 		t.Errorf("%+v", table)
 	}
 	path := filepath.Join(t.TempDir(), "t.json")
@@ -188,7 +188,7 @@ func TestTable(t *testing.T) {
 		}
 	}
 	write(table)
-	if c, err := Read(path, m); err != nil || c["a"] != "y" {
+	if c, err := Read(path, m); err != nil || c["a"] != "sum" {
 		t.Errorf("%v, %v", c, err)
 	}
 	var stale *StaleError
@@ -202,10 +202,47 @@ func TestTable(t *testing.T) {
 	if _, err := Read(path, m); !errors.As(err, &stale) || !strings.Contains(err.Error(), "version") {
 		t.Errorf("another version: %v", err)
 	}
-	for _, v := range []any{3, map[string]int{}, []string{}} {
+	table.Version--
+	unknown, nowhere := table, table
+	unknown.Choices, nowhere.Machine = map[string]string{"a": "magic"}, Machine{}
+	for _, v := range []any{3, map[string]int{}, []string{}, unknown, nowhere} {
 		write(v)
 		if _, err := Read(path, m); err == nil || errors.As(err, &stale) {
 			t.Errorf("%v: %v", v, err)
 		}
+	}
+}
+
+// TestWrite: a winner is named where it is not the device's own method, and no line is
+// longer than the table.
+func TestWrite(t *testing.T) {
+	found := []Found{
+		{Shape: Shape{Op: "conv", key: "conv3x3 64x64 320>320", Uses: 4}, Own: "winograd f4", Winner: "winograd f6",
+			Methods: []Method{{"winograd f6", 0.001}, {"winograd f4", 0.002}, {"sum", 0.004}}},
+		{Shape: Shape{Op: "linear", key: "product 320>960", Uses: 8, Dims: map[string]int{"m": 4096}}, Own: "blocks 8x1024",
+			Winner: "blocks 8x1024", Methods: []Method{{"blocks 8x1024", 0.003}, {"blocks 8x512", 0.003}}},
+	}
+	var b strings.Builder
+	if err := Write(&b, found, 84); err != nil {
+		t.Fatal(err)
+	}
+	const want = `  uses     own method  time       winner    gain  operation
+     4    winograd f4  2 ms  winograd f6  50.0 %  conv3x3 64x64 320>320
+     8  blocks 8x1024  3 ms                       product 320>960, 4096 rows
+`
+	if have := b.String(); have != want {
+		t.Errorf("\n%swant\n%s", have, want)
+	}
+}
+
+// TestSeveralNets: what runs more than one net is refused with the names of those that are
+// one.
+func TestSeveralNets(t *testing.T) {
+	works, err := Works([]string{"blip-generate"}, "small", 0)
+	if err == nil {
+		_, err = Collect(t.Context(), works)
+	}
+	if err == nil || !strings.Contains(err.Error(), "blip-vision, clip-image") || strings.Contains(err.Error(), "such as blip-generate") {
+		t.Errorf("%v", err)
 	}
 }

@@ -48,38 +48,19 @@ func preset[T any](names string, table map[string]T, used map[string]bool) (v T,
 	return v, fmt.Errorf("preset %q: want one of %s", names, strings.Join(slices.Sorted(maps.Keys(table)), ", "))
 }
 
-// makeRandom makes the nets of the presets.
+// makeRandom makes the nets of the presets. What they do not allow is said before their
+// weights are made, which takes seconds.
 func (s *Set) makeRandom() (err error) {
 	used := map[string]bool{}
-	on, scope := engine.Scope(s.dev)
-	s.close = append(s.close, scope.FreeAll)
+	var sd random.Diffusion
 	if s.has("u") || s.has("v") || s.has("t") {
-		c, err := preset(s.Preset, random.Diffusions(), used)
-		if err != nil {
+		if sd, err = preset(s.Preset, random.Diffusions(), used); err != nil {
 			return err
 		}
-		s.unetConfig, s.textConfig, s.factor = c.UNet, c.Text, 1<<(len(c.VAE.Channels)-1)
-		if s.has("u") {
-			if s.unet, err = random.UNet(c.UNet, on); err != nil {
-				return err
-			}
-		}
-		if s.has("v") {
-			if s.vae, err = random.VAE(c.VAE, on); err != nil {
-				return err
-			}
-		}
-		if s.has("t") {
-			if s.text, err = random.Text(c.Text, on); err != nil {
-				return err
-			}
-		}
+		s.unetConfig, s.textConfig, s.factor = sd.UNet, sd.Text, 1<<(len(sd.VAE.Channels)-1)
 	}
 	if s.has("b") {
 		if s.blipConfig, err = preset(s.Preset, random.BLIPs(), used); err != nil {
-			return err
-		}
-		if s.blip, err = random.BLIP(s.blipConfig, on); err != nil {
 			return err
 		}
 	}
@@ -87,16 +68,33 @@ func (s *Set) makeRandom() (err error) {
 		if s.clipConfig, err = preset(s.Preset, random.CLIPs(), used); err != nil {
 			return err
 		}
-		if s.clip, err = random.CLIP(s.clipConfig, on); err != nil {
-			return err
-		}
 	}
 	for name := range strings.SplitSeq(s.Preset, ",") {
 		if !used[name] {
-			return fmt.Errorf("preset %q: %s has nothing of that name", name, s.Net)
+			return fmt.Errorf("preset %q: %s takes nothing of %s", s.Preset, s.Net, name)
 		}
 	}
-	return nil
+	if err := s.size(); err != nil {
+		return err
+	}
+	on, scope := engine.Scope(s.dev)
+	s.close = append(s.close, scope.FreeAll)
+	if s.has("u") {
+		s.unet, err = random.UNet(sd.UNet, on)
+	}
+	if s.has("v") && err == nil {
+		s.vae, err = random.VAE(sd.VAE, on)
+	}
+	if s.has("t") && err == nil {
+		s.text, err = random.Text(sd.Text, on)
+	}
+	if s.has("b") && err == nil {
+		s.blip, err = random.BLIP(s.blipConfig, on)
+	}
+	if s.has("c") && err == nil {
+		s.clip, err = random.CLIP(s.clipConfig, on)
+	}
+	return err
 }
 
 // load reads the nets of a checkpoint. That of a loop is a folder with sd, blip and

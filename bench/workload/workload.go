@@ -61,6 +61,9 @@ func Nets() []string {
 	return l
 }
 
+// Single reports whether a net's name is of one net, and of one pass through it.
+func Single(net string) bool { return kinds()[net].graph }
+
 // Set is the nets that a workload needs, on a device.
 type Set struct {
 	Options
@@ -116,14 +119,12 @@ func Open(o Options, dev engine.Device) (_ *Set, err error) {
 		}
 	}()
 	if o.Weights == Random {
-		err = s.makeRandom()
-	} else {
-		err = s.load()
+		return s, s.makeRandom()
 	}
-	if err == nil {
-		err = s.size()
+	if err := s.load(); err != nil {
+		return s, err
 	}
-	return s, err
+	return s, s.size()
 }
 
 // Close gives the weights back.

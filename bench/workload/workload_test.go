@@ -106,6 +106,9 @@ func TestRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
 		}
+		if c.o.Size != 0 && (set.unet != nil || set.clip != nil) {
+			t.Errorf("%+v: weights were made before it was refused", c.o)
+		}
 	}
 	if err := Check(Options{Net: "unet"}, true, false); err == nil {
 		t.Error("steps of a step")

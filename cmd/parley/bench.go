@@ -1,30 +1,33 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"parley/bench/columns"
 	"parley/bench/compare"
 	"parley/bench/layers"
 	"parley/bench/layers/export"
 	"parley/bench/workload"
+	"parley/cmd/parley/terminal"
 	"parley/output"
 )
 
-// mostBatch is how many samples a pass may have.
-const mostBatch = 1024
-
 func (a *app) bench() *cobra.Command {
 	var w workload.Options
-	var batches, baseline, failOver string
+	var baseline, failOver string
+	var batches []int
 	o := layers.Options{Warmup: 200 * time.Millisecond, Command: "parley " + strings.Join(os.Args[1:], " ")}
 	var show export.Options
 	var asCSV, asGoBench bool
@@ -42,7 +45,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	f.StringVar(&w.Preset, "preset", "", "configuration of random weights, or several by commas: sd15, sd21, sd21v, blip-base, blip-large, "+
 		"clip-b32, clip-l14, clip-h14, mini, small (the usual one of the net)")
 	f.StringVar(&w.Weights, "weights", workload.Random, "random, or a checkpoint's folder or file; of a loop, a folder with sd, blip and clip")
-	f.StringVar(&batches, "batch", "1", "samples of a pass, several by commas; of blip-generate and loop, captions of one picture")
+	f.IntSliceVar(&batches, "batch", []int{1}, "samples of a pass, several by commas; of blip-generate and loop, captions of one picture")
 	f.IntVar(&w.Size, "size", 0, "side of the pictures (the model's)")
 	f.IntVar(&w.Steps, "steps", 4, "of denoising, by pipeline and loop; what 50 would take is projected")
 	f.IntVar(&w.Tokens, "tokens", 20, "of a caption, by blip-generate and loop")
@@ -50,23 +53,26 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	f.IntVar(&show.Depth, "depth", 0, "names of a path; layers below are joined (0: all are shown)")
 	f.StringVar(&show.Sort, "sort", layers.ByTime, "time; roof: what has the most to win first; order: as it runs")
 	f.IntVar(&show.Top, "top", 40, "rows of the table at most (0: all)")
+	width := addWidth(c)
 	f.BoolVar(&asCSV, "csv", false, "print CSV")
 	f.BoolVar(&asGoBench, "gobench", false, "print Go's benchmark format, a line a round: for benchstat")
 	files.add(c)
 	f.StringVar(&baseline, "baseline", "", "file of an earlier --json: print what has changed")
 	f.StringVar(&failOver, "fail-over", "", "with --baseline: fail where the whole or a layer is slower by more than this, as 10%")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		w.Net = args[0]
-		sizes, err := batchesOf(batches)
-		if err != nil {
-			return err
-		}
+		w.Net, show.Width = args[0], a.columns(*width)
 		share, err := percent("--fail-over", failOver)
+		if err == nil && failOver == "" && cmd.Flags().Changed("fail-over") {
+			err = usage("--fail-over: say by how much, as 10%%")
+		}
 		if err != nil {
 			return err
 		}
 		if failOver != "" && baseline == "" {
 			return usage("--fail-over: --baseline says over what")
+		}
+		if several := asked(map[string]bool{"--json": a.json, "--csv": asCSV, "--gobench": asGoBench}); len(several) > 1 {
+			return usage("%s: choose one", strings.Join(several, " and "))
 		}
 		var before []*layers.Result
 		if baseline != "" {
@@ -87,7 +93,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 		}
 		defer set.Close()
 		var works []*workload.Work
-		for _, n := range sizes {
+		for _, n := range batches {
 			works = append(works, set.Of(n))
 		}
 		results, err := layers.Measure(cmd.Context(), dev, works, o)
@@ -102,6 +108,13 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 			if diffs, err = compare.Compare(before, results, compare.Options{Depth: show.Depth, Least: leastChange, SameMachine: true}); err != nil {
 				return fmt.Errorf("--baseline %s: %w", baseline, err)
 			}
+			var to io.Writer = a.out
+			if a.json || asCSV || asGoBench { // which programs read
+				to = a.errs
+			}
+			if err := compare.Table(to, diffs, false, show.Width); err != nil {
+				return err
+			}
 		}
 		switch {
 		case a.json && len(results) == 1:
@@ -112,9 +125,7 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 			err = export.CSV(a.out, results, show)
 		case asGoBench:
 			err = export.GoBench(a.out, results, show)
-		case diffs != nil:
-			err = compare.Table(a.out, diffs, false)
-		default:
+		case diffs == nil:
 			err = export.Table(a.out, results, show)
 		}
 		if err == nil && failOver != "" {
@@ -128,20 +139,27 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	return c
 }
 
+// addWidth adds the flag of a table's columns.
+func addWidth(c *cobra.Command) *int {
+	return c.Flags().Int("width", 0, fmt.Sprintf("columns of a line; longer names are shortened (the terminal's; %d where there is none)",
+		columns.Usual))
+}
+
+// columns are how many a table has, where a flag says it or not.
+func (a *app) columns(flag int) int { return cmp.Or(flag, terminal.Width(a.out), columns.Usual) }
+
+// asked are the names of flags that are set, in order.
+func asked(flags map[string]bool) (l []string) {
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		if flags[name] {
+			l = append(l, name)
+		}
+	}
+	return l
+}
+
 // leastChange is the change of a median that is told, as a share.
 const leastChange = 0.02
-
-// batchesOf reads numbers by commas.
-func batchesOf(text string) (sizes []int, err error) {
-	for b := range strings.SplitSeq(text, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(b))
-		if err != nil || n < 1 || n > mostBatch {
-			return nil, usage("--batch %s: want numbers from 1 to %d by commas", text, mostBatch)
-		}
-		sizes = append(sizes, n)
-	}
-	return sizes, nil
-}
 
 // percent reads "10%" as 0.1.
 func percent(flag, text string) (float64, error) {
@@ -204,7 +222,13 @@ func (b *benchFiles) list() (l []benchFile) {
 // check says before the work what could not be written after it.
 func (b *benchFiles) check() error {
 	var errs []error
+	at := map[string]string{} // flags by their files
 	for _, f := range b.list() {
+		path := filepath.Clean(f.path)
+		if other, ok := at[path]; ok {
+			errs = append(errs, fmt.Errorf("--%s and --%s: %s is one file", other, f.flag, f.path))
+		}
+		at[path] = f.flag
 		if err := errors.Join(output.Sweep(filepath.Dir(f.path)), output.Check(f.path, output.Options{Kind: f.kind,
 			Force: b.force})); err != nil {
 			errs = append(errs, fmt.Errorf("--%s: %w", f.flag, err))

@@ -17,6 +17,7 @@ are annotated with their names, a profile of ONNX Runtime, or vLLM's layerwise J
 Modules are matched by Hugging Face's names; where the names below one differ, what is
 left of it stands in one line on both sides. bench/compare/testdata/traces.py shows how
 such files are made.`}
+	width := addWidth(c)
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		ours, err := compare.Read(args[0])
 		if err != nil {
@@ -33,7 +34,7 @@ such files are made.`}
 		if a.json {
 			return a.print(rows)
 		}
-		return compare.BesideTable(a.out, ours[0], theirs, rows)
+		return compare.BesideTable(a.out, ours[0], theirs, rows, a.columns(*width))
 	}
 	return c
 }

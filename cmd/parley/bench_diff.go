@@ -29,6 +29,7 @@ meets both.`}
 	f.StringVar(&before, "old", "", "program whose times come before")
 	f.StringVar(&after, "new", "", "program whose times come after")
 	f.IntVar(&turns, "turns", 5, "with --old and --new: starts of each program")
+	width := addWidth(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		var err error
 		if o.Least, err = percent("--least", least); err != nil {
@@ -66,7 +67,7 @@ meets both.`}
 		if a.json {
 			err = a.print(diffs)
 		} else {
-			err = compare.Table(a.out, diffs, all)
+			err = compare.Table(a.out, diffs, all, a.columns(*width))
 		}
 		if err == nil && failOver != "" {
 			err = compare.Regressions(diffs, share)

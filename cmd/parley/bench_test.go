@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"parley/bench/compare"
 	"parley/bench/layers"
@@ -23,7 +24,7 @@ func benchRows() map[string]flagRow {
 	add := func(flag string, r flagRow) { rows["bench "+flag] = r }
 	add("preset", flagRow{base: asIs, set: "--preset mini", want: `"preset": "mini"`})
 	add("weights", flagRow{base: asIs, set: "--preset= --weights {M}/clip", want: `"weights": "../../weights/mini/models/clip"`})
-	add("batch", flagRow{base: asIs, set: "--batch 3", want: `"batch": 3`})
+	add("batch", flagRow{base: asIs, set: "--batch 1,3", want: `"batch": 3`})
 	add("size", flagRow{base: "bench unet --preset small --rounds 1 --json", set: "--size 32", want: `"size": 32`})
 	add("steps", flagRow{base: "bench pipeline --preset small --rounds 1 --json", set: "--steps 2", want: `"steps": 2`})
 	add("tokens", flagRow{base: "bench blip-generate --preset small --rounds 1 --json", set: "--tokens 7", want: `"tokens": 7`})
@@ -34,6 +35,9 @@ func benchRows() map[string]flagRow {
 			"tokens")
 	}})
 	add("top", flagRow{base: text, set: "--top 2", want: "more with"})
+	add("width", flagRow{base: text, set: "--width 70", check: func(base, have outcome) bool {
+		return broadest(base) <= 100 && broadest(have) <= 70 && len(have.lines()) >= len(base.lines())
+	}})
 	add("csv", flagRow{base: text, set: "--csv", want: "net,batch,path,op,kernel"})
 	add("gobench", flagRow{base: text, set: "--gobench", want: "\nBenchmarkClipText/small/batch=1 1 "})
 	for flag, file := range map[string]string{"html": "a.html", "svg": "a.svg", "trace": "a.json", "pprof": "a.pb.gz"} {
@@ -55,11 +59,23 @@ func benchRows() map[string]flagRow {
 		}})
 	}
 	const tune = "bench tune clip-text --preset small --rounds 1"
+	add("kernels width", flagRow{base: "bench kernels clip-text --preset small --rounds 1", set: "--width 200",
+		check: func(base, have outcome) bool {
+			return broadest(base) <= 100 && broadest(have) > 100 && broadest(have) <= 200
+		}})
 	add("tune out", flagRow{base: tune, set: "--out {O}/t.json", check: has("t.json")})
 	add("tune force", flagRow{base: tune + " --out {F}/force.txt", set: "--force", check: func(base, have outcome) bool {
 		return base.code == 1 && have.code == 0
 	}})
 	return rows
+}
+
+// broadest is the longest line's columns.
+func broadest(o outcome) (n int) {
+	for _, l := range o.lines() {
+		n = max(n, utf8.RuneCountInString(l))
+	}
+	return n
 }
 
 // TestTuning: a table chooses, one of another machine is passed over with a word, and
@@ -200,6 +216,11 @@ func TestBaseline(t *testing.T) {
 	if code != 1 || !strings.Contains(errs, "slower than") || !strings.Contains(errs, "text_model") {
 		t.Errorf("50 times slower: code %d, %s", code, errs)
 	}
+	code, out, errs = call(t, strings.Fields(work+" --json --baseline "+saved(t, faster(now, 50)))...)
+	if code != 0 || !strings.Contains(errs, "before") {
+		t.Errorf("beside JSON: code %d, %s", code, errs)
+	}
+	_ = decode[layers.Result](t, out)
 	other := faster(now, 1)
 	other.Machine.CPU = "another"
 	if code, _, errs := call(t, strings.Fields(work+" --baseline "+saved(t, other))...); code != 1 || !strings.Contains(errs, "another") {
@@ -210,13 +231,17 @@ func TestBaseline(t *testing.T) {
 		work + " --fail-over x --baseline x":        "--fail-over x",
 		work + " --baseline /nowhere":               "/nowhere",
 		work + " --batch 0":                         "--batch 0",
-		work + " --batch 1,x":                       "--batch 1,x",
+		work + " --batch 1,x":                       "--batch",
+		work + " --batch 1,0":                       "--batch 0: want 1",
 		"bench unet --steps 3 --preset small":       "no steps",
 		"bench what":                                "choose one of",
 		"bench":                                     "arg",
 		"bench unet --preset what":                  "want one of",
 		work + " --svg /nowhere/a.svg":              "/nowhere",
 		"bench clip-text --preset small --size 200": "no pictures",
+		work + " --json --gobench":                  "--gobench and --json: choose one",
+		work + " --svg a --trace ./a":               "--svg and --trace: ./a is one file",
+		"bench unet --preset small,mini":            "unet takes nothing of mini",
 	} {
 		if code, _, errs := call(t, strings.Fields(args)...); code == 0 || !strings.Contains(errs, want) || strings.Contains(errs, "fault") {
 			t.Errorf("%s: code %d, %s", args, code, errs)
@@ -249,6 +274,9 @@ func TestBenchDiff(t *testing.T) {
 	if _, out, _ := diff("--all"); !strings.Contains(out, now.Layers[0].Path) {
 		t.Errorf("--all: %s", out)
 	}
+	if _, out, _ := diff("--all --width 60"); broadest(outcome{out: out}) > 60 || !strings.Contains(out, "text_m.encode.") {
+		t.Errorf("--width: %s", out)
+	}
 	if _, out, _ := diff("--least 11%"); strings.Contains(out, path) {
 		t.Errorf("--least: %s", out)
 	}
@@ -267,6 +295,27 @@ func TestBenchDiff(t *testing.T) {
 	}
 	if code, _, errs := call(t, "bench", "diff", before); code != 2 || !strings.Contains(errs, "two files") {
 		t.Errorf("one file: code %d, %s", code, errs)
+	}
+}
+
+// TestBenchCompare: a result lies beside another program's, in lines of a width.
+func TestBenchCompare(t *testing.T) {
+	ours := saved(t, measured(t, "bench clip-text --preset small --rounds 1"))
+	compare := func(args ...string) (int, outcome) {
+		t.Helper()
+		code, out, errs := call(t, append([]string{"bench", "compare", ours, "../../bench/compare/testdata/vllm.json.gz"}, args...)...)
+		return code, outcome{out: out, errs: errs}
+	}
+	code, o := compare()
+	if code != 0 || !strings.Contains(o.out, "text_model.encoder.layers.0.self_attn.qkv") || !strings.Contains(o.out, "% of vLLM's lie in") ||
+		broadest(o) > 100 {
+		t.Errorf("code %d, %s%s", code, o.out, o.errs)
+	}
+	if _, o := compare("--width", "62"); broadest(o) > 62 || strings.Contains(o.out, "text_model.encoder.layers.0.self_attn.qkv") {
+		t.Errorf("--width: %s", o.out)
+	}
+	if _, o := compare("--json"); !strings.Contains(o.out, `"theirs_seconds"`) {
+		t.Errorf("--json: %s", o.out)
 	}
 }
 

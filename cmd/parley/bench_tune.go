@@ -73,6 +73,7 @@ func (a *app) benchKernels() *cobra.Command {
 filtering, at the shapes that the nets' operations leave in their records. The winner
 is what the CPU takes by itself, unless another is faster by 5 %.`}
 	f.add(c)
+	width := addWidth(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		_, found, err := f.measure(a, cmd, args)
 		if err != nil {
@@ -81,7 +82,7 @@ is what the CPU takes by itself, unless another is faster by 5 %.`}
 		if a.json {
 			return a.print(found)
 		}
-		return tuning.Write(a.out, found)
+		return tuning.Write(a.out, found, a.columns(*width))
 	}
 	return c
 }

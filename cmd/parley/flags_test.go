@@ -441,6 +441,8 @@ func elsewhere() map[string]string {
 		"bench diff depth":      "TestBenchDiff",
 		"bench diff least":      "TestBenchDiff",
 		"bench diff all":        "TestBenchDiff",
+		"bench diff width":      "TestBenchDiff",
+		"bench compare width":   "TestBenchCompare",
 		"bench diff fail-over":  "TestBenchDiff",
 		"bench diff old":        "TestBenchTurns",
 		"bench diff new":        "TestBenchTurns",

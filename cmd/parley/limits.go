@@ -134,10 +134,16 @@ func within(c *cobra.Command) (err error) {
 			}
 			return
 		}
-		v, bad := strconv.ParseFloat(text, 64)
-		// Written so that NaN fails.
-		if bad != nil || math.IsInf(v, 0) || !(v >= l.min && v <= l.max) || l.above && v == l.min {
-			err = usage("%s %s: want %v", name, text, l)
+		numbers := []string{text}
+		if several, ok := f.Value.(pflag.SliceValue); ok {
+			numbers = several.GetSlice()
+		}
+		for _, text := range numbers {
+			v, bad := strconv.ParseFloat(text, 64)
+			// Written so that NaN fails.
+			if bad != nil || math.IsInf(v, 0) || !(v >= l.min && v <= l.max) || l.above && v == l.min {
+				err = usage("%s %s: want %v", name, text, l)
+			}
 		}
 	})
 	return err

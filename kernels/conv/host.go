@@ -78,7 +78,7 @@ func (l *lowered) run(s *engine.Stream, n int, w *Weights, y []float32, e matmul
 		if t := choose(&l.geometry, w.In, w.Out); t != nil {
 			c := host.Scratch[winograd](l.h)
 			*c = winograd{d: l.h, g: &l.geometry, mat: w.mat, in: w.In, out: w.Out, e: e, y: y, pixels: m, t: t}
-			s.Took(c.name())
+			s.Took(winogradName(c.t))
 			s.Uses(c.run(n))
 			*c = winograd{}
 			host.Recycle(l.h, c)

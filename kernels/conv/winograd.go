@@ -2,6 +2,7 @@ package conv
 
 import (
 	"fmt"
+	"strings"
 
 	"parley/engine/host"
 	"parley/kernels/matmul"
@@ -86,6 +87,17 @@ func Key(h, w, in, out int) string { return fmt.Sprintf("conv3x3 %dx%d %d>%d", h
 // Methods are what a choice may be: the plain sum, and minimal filterings.
 func Methods() []string { return []string{"sum", "winograd f4", "winograd f6"} }
 
+// Saves is how many multiply-adds of the plain sum there are for one of a method's, by its
+// name in records: 9 M² for (M+2)² of a minimal filtering, 1 for any other.
+func Saves(kernel string) float64 {
+	for _, t := range []*simd.Winograd{simd.Winograd4, simd.Winograd6} {
+		if strings.Contains(kernel, winogradName(t)) {
+			return float64(9*t.M*t.M) / float64((t.M+2)*(t.M+2))
+		}
+	}
+	return 1
+}
+
 // chosen obeys the device's choices, and plans what they do not name.
 func chosen(h *host.Device) chooser {
 	if !h.Chooses() {
@@ -111,13 +123,8 @@ func chosen(h *host.Device) chooser {
 // time: sums, and what becomes of them, stay in the second-level cache.
 const tileBlock = 84
 
-// name is the method's in records, by the results of a tile's side.
-func (c *winograd) name() string {
-	if c.t.M == simd.Winograd4.M {
-		return "winograd f4"
-	}
-	return "winograd f6"
-}
+// winogradName is a method's in records, by the results of a tile's side.
+func winogradName(t *simd.Winograd) string { return fmt.Sprintf("winograd f%d", t.M) }
 
 // run convolves n samples, and returns the bytes of its workspace.
 func (c *winograd) run(n int) (workspace int) {

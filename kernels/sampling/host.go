@@ -192,10 +192,10 @@ func (o Options) pick(scores []float32, u float64) int32 {
 type ranges struct {
 	scores []float32 // by id
 	p      []float32 // likewise: probabilities, but for their sum
+	in     []uint16  // likewise: the range
 	first  []int     // place of a range's first token, the likeliest range first; and the end
 	mass   []float64 // of a range
 	ids    [][]int32 // of a range, or nil
-	shift  int       // of a score's bits to its range
 }
 
 // newRanges is for a row of scores: few are sorted as a whole.
@@ -207,15 +207,16 @@ func newRanges(scores []float32) *ranges {
 	r := &ranges{
 		scores: scores,
 		p:      make([]float32, len(scores)),
+		in:     make([]uint16, len(scores)),
 		first:  make([]int, buckets+1),
 		mass:   make([]float64, buckets),
 		ids:    make([][]int32, buckets),
-		shift:  shift,
 	}
 	simd.ExpSub(r.p, scores, simd.MaxVal(scores))
 	for i, p := range r.p {
 		if p > 0 {
-			b := r.bucket(scores[i])
+			b := bucket(scores[i], shift)
+			r.in[i] = uint16(b)
 			r.mass[b] += float64(p)
 			r.first[b+1]++
 		}
@@ -226,14 +227,12 @@ func newRanges(scores []float32) *ranges {
 	return r
 }
 
-// bucket is a score's range: the first bits of the number that falls as the
-// score grows.
-func (r *ranges) bucket(v float32) int {
+// bucket is a score's range: the first bits of the number that falls as the score grows.
+// Without a branch on the sign, of which half would be mispredicted.
+func bucket(v float32, shift int) int {
 	k := math.Float32bits(v + 0) // -0 is 0
-	if k>>31 == 0 {
-		k = ^k & 0x7fffffff
-	}
-	return int(uint64(k) >> r.shift)
+	k ^= (k>>31 - 1) & 0x7fffffff
+	return int(uint64(k) >> shift)
 }
 
 // of is the range of the n-th token; the last one for n beyond.
@@ -252,12 +251,17 @@ func (r *ranges) id(n int) int32 {
 	b := r.of(n)
 	if r.ids[b] == nil {
 		ids := make([]int32, 0, r.first[b+1]-r.first[b])
-		for i, v := range r.scores {
-			if r.bucket(v) == b && r.p[i] > 0 {
+		for i, in := range r.in {
+			if int(in) == b && r.p[i] > 0 {
 				ids = append(ids, int32(i))
 			}
 		}
-		slices.SortStableFunc(ids, func(x, y int32) int { return cmp.Compare(r.scores[y], r.scores[x]) })
+		slices.SortFunc(ids, func(x, y int32) int { // equals by their ids
+			if a, b := r.scores[x], r.scores[y]; a != b {
+				return cmp.Compare(b, a)
+			}
+			return int(x - y)
+		})
 		r.ids[b] = ids
 	}
 	return r.ids[b][n-r.first[b]]

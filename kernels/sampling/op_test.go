@@ -183,3 +183,16 @@ func BenchmarkSumExp(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkPick(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	row := make([]float32, 30524)
+	for i := range row {
+		row[i] = float32(rng.NormFloat64())
+	}
+	scores, o := slices.Clone(row), Options{Sample: true, TopP: 0.9}
+	for b.Loop() {
+		copy(scores, row)
+		o.pick(scores, 0.5)
+	}
+}

@@ -1,14 +1,19 @@
 """Writes traces of other programs, for the tests and as an example of how they are
 made: torch.json.gz (PyTorch's profiler) and onnx.json.gz (ONNX Runtime's profile) of
-a small UNet, that of bench/random's SmallSD.
+a small UNet, that of bench/random's SmallSD; vllm.json.gz (vLLM's layerwise profile) of a
+CLIP's text tower, that of SmallCLIP.
 
     pip install torch==2.9.0 diffusers==0.42.1 transformers==5.23.0 onnx==1.18.0 onnxruntime==1.22.1
     python traces.py
+    pip download --no-deps vllm==0.33.0      # with torch==2.15.0
+    python traces.py vllm-*.whl
 """
 
 import gzip
 import json
 import os
+import sys
+import types
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -39,6 +44,31 @@ def annotate(model):
 def write(name, value):
     with gzip.GzipFile(name, "wb", mtime=0) as f:
         f.write(json.dumps(value, separators=(",", ":")).encode())
+
+
+@torch.no_grad()
+def vllm(wheel):
+    """Runs vLLM's profiler, which is Python alone, from its wheel without vLLM beside it."""
+    import zipimport
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+    stub = {n: types.ModuleType(n) for n in ("_typeshed", "vllm", "vllm.utils", "vllm.utils.import_utils", "vllm.profiler")}
+    stub["_typeshed"].DataclassInstance = object
+    stub["vllm.utils.import_utils"].PlaceholderModule = lambda name: None
+    sys.modules.update(stub)
+    for n in ("utils", "layerwise_profile"):
+        code = zipimport.zipimporter(f"{wheel}/vllm/profiler").get_code(n)
+        m = sys.modules[f"vllm.profiler.{n}"] = types.ModuleType(f"vllm.profiler.{n}")
+        exec(code, m.__dict__)
+    results = m.LayerwiseProfileResults
+    total = results._total_cuda_time
+    results._total_cuda_time = lambda self: total(self) or 1.0  # without a GPU its shares divide by 0
+    net = CLIPTextModelWithProjection(CLIPTextConfig(
+        vocab_size=100, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, projection_dim=24)).eval()
+    ids = torch.arange(77)[None]
+    net(input_ids=ids)
+    with m.layerwise_profile(1) as p:
+        net(input_ids=ids)
+    write("vllm.json.gz", {"context": {}, "prefill": p.results.convert_stats_to_dict()})
 
 
 class Plain(torch.nn.Module):
@@ -83,4 +113,4 @@ def main():
     os.remove("torch.json")
 
 
-main()
+vllm(sys.argv[1]) if len(sys.argv) > 1 else main()

@@ -2,6 +2,7 @@ package export
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
@@ -125,23 +126,62 @@ func TestPProf(t *testing.T) {
 	}
 }
 
-func TestTrace(t *testing.T) {
-	var v struct {
-		TraceEvents []struct {
-			Name, Cat, Ph string
-			TS, Dur       float64
-			PID           int
-			Args          map[string]any
-		}
+// TestPProfAdds: the profile's time is that of a pass, where the layers' medians are less
+// because another one was slow in each round.
+func TestPProfAdds(t *testing.T) {
+	r := results()[0]
+	r.Layers[0].Rounds, r.Layers[0].Seconds, r.Layers[0].Share = []float64{0.02, 0.01, 0.01, 0.02}, 0.015, 0.5
+	r.Layers[1].Rounds, r.Layers[1].Seconds, r.Layers[1].Share = []float64{0.01, 0.02, 0.02, 0.02}, 0.015, 0.5
+	p, err := profile.Parse(strings.NewReader(written(t, func(w io.Writer) error { return PProf(w, []*layers.Result{r}) })))
+	if err != nil {
+		t.Fatal(err)
 	}
+	sum := int64(0)
+	for _, s := range p.Sample {
+		sum += s.Value[0]
+	}
+	if pass := int64(1e9 * r.Recorded()); sum != 30e6 || pass != sum {
+		t.Errorf("%d ns, a pass is %d", sum, pass)
+	}
+}
+
+// TestTrace: events have the fields that the format asks of their phase, and lie within
+// each other on their thread.
+func TestTrace(t *testing.T) {
+	type event struct {
+		Name, Cat, Ph string
+		TS, Dur       *float64
+		PID, TID      *int
+		Args          map[string]any
+	}
+	var v struct{ TraceEvents []event }
 	if err := json.Unmarshal([]byte(written(t, func(w io.Writer) error { return Trace(w, results()) })), &v); err != nil {
 		t.Fatal(err)
 	}
-	e := v.TraceEvents
-	if len(e) != 6 || e[0].Ph != "M" || e[1].Name != "conv" || e[1].Cat != "conv" || e[1].TS != 1000 || e[1].Dur != 8000 || e[1].PID != 1 ||
-		e[4].PID != 2 ||
-		e[2].Cat != "scope" || e[1].Args["flops"] != 5e9 {
-		t.Errorf("%+v", e)
+	named, spans := map[string]int{}, map[int][]event{}
+	for _, e := range v.TraceEvents {
+		if e.Name == "" || e.Cat == "" || e.TS == nil || e.PID == nil || e.TID == nil || e.Ph == "X" && (e.Dur == nil || *e.Dur < 0) {
+			t.Fatalf("%+v", e)
+		}
+		switch e.Ph {
+		case "M":
+			named[e.Name+" "+e.Args["name"].(string)]++
+		case "X":
+			spans[*e.PID] = append(spans[*e.PID], e)
+		default:
+			t.Errorf("phase %q", e.Ph)
+		}
+	}
+	if named["process_name vae-decode of sd15, batch 4"] != 1 || named["thread_name cpu"] != 2 || len(spans) != 2 {
+		t.Errorf("%v, %d processes", named, len(spans))
+	}
+	for pid, l := range spans {
+		slices.SortFunc(l, func(a, b event) int { return cmp.Compare(*a.TS, *b.TS) })
+		outer, inner := l[0], l[1]
+		if outer.Cat != "scope" || inner.Name != "conv" || inner.Cat != "conv" || *inner.TS != 1000 || *inner.Dur != 8000 ||
+			*inner.TS+*inner.Dur > *outer.TS+*outer.Dur || inner.Args["flops"] != 5e9 {
+			t.Errorf("process %d: %+v", pid, l)
+		}
 	}
 }
 

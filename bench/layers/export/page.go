@@ -52,7 +52,7 @@ func HTML(w io.Writer, results []*layers.Result, o Options) error {
 		row := func(l layers.Layer) line {
 			v := line{Layer: l, Time: amount(r, l.Seconds), Shape: shape(l.Out), Percent: 100 * l.Share, Of: 100 * l.OfRoof}
 			if l.Seconds > 0 && l.Bytes > 0 && !p.Counted {
-				v.Win = 100 * (l.Seconds - l.Roof) / r.Recorded()
+				v.Win = 100 * l.Share * (1 - l.OfRoof)
 				v.Speed, v.Rate = si(float64(l.FLOPs)/l.Seconds), si(float64(l.Bytes)/l.Seconds)
 			}
 			return v

@@ -3,6 +3,7 @@ package export
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // PProf writes a profile that `go tool pprof` reads: a sample for each layer, whose
-// stack is its path below its workload, with its time, FLOPs and bytes.
+// stack is its path below its workload, with its time, FLOPs and bytes. Times are
+// the layers' shares of a recorded pass, whose sum is the pass and not that of medians.
 func PProf(w io.Writer, results []*layers.Result) error {
 	first := results[0]
 	p := &profile.Profile{TimeNanos: first.Taken.UnixNano(), DefaultSampleType: "time", Comments: []string{first.Command}}
@@ -36,9 +38,10 @@ func PProf(w io.Writer, results []*layers.Result) error {
 	for _, r := range results {
 		root := r.Workload.String()
 		p.DurationNanos += int64(1e9 * r.Seconds)
+		pass := r.Recorded()
 		for _, l := range r.Layers {
-			s := &profile.Sample{Value: []int64{int64(scale * l.Seconds), l.FLOPs, l.Bytes}, Label: map[string][]string{"op": {l.Op},
-				"kernel": {l.Kernel}}, Location: []*profile.Location{locate(root, root)}}
+			s := &profile.Sample{Value: []int64{int64(math.Round(scale * pass * l.Share)), l.FLOPs, l.Bytes},
+				Label: map[string][]string{"op": {l.Op}, "kernel": {l.Kernel}}, Location: []*profile.Location{locate(root, root)}}
 			for i, c := range l.Path {
 				if c == '.' {
 					s.Location = append(s.Location, locate(root+l.Path[:i], l.Path[:i]))
@@ -56,11 +59,12 @@ func PProf(w io.Writer, results []*layers.Result) error {
 }
 
 // Trace writes the last recorded round in the trace event format that Perfetto
-// (ui.perfetto.dev) and Chrome's tracing read. Each result is a process.
+// (ui.perfetto.dev) and Chrome's tracing read. Each result is a process with one thread,
+// in which scopes and operations are complete events that lie within each other.
 func Trace(w io.Writer, results []*layers.Result) error {
 	type event struct {
 		Name  string         `json:"name"`
-		Cat   string         `json:"cat,omitempty"`
+		Cat   string         `json:"cat"` // which some readers want of each event
 		Phase string         `json:"ph"`
 		TS    float64        `json:"ts"` // us, as is Dur
 		Dur   float64        `json:"dur"`
@@ -77,7 +81,9 @@ func Trace(w io.Writer, results []*layers.Result) error {
 		if r.Unit == layers.Counts {
 			all.Other["unit"] = "instructions of the interpreter: no times"
 		}
-		all.Events = append(all.Events, event{Name: "process_name", Phase: "M", PID: i + 1, Args: map[string]any{"name": r.Workload.String()}})
+		for _, m := range [][2]string{{"process_name", r.Workload.String()}, {"thread_name", r.Machine.Device}} {
+			all.Events = append(all.Events, event{Name: m[0], Cat: "__metadata", Phase: "M", PID: i + 1, TID: 1, Args: map[string]any{"name": m[1]}})
+		}
 		info := map[string]layers.Layer{}
 		for _, l := range r.Layers {
 			info[l.Path] = l

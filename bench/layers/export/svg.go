@@ -93,8 +93,8 @@ func (n *node) depth() int {
 }
 
 // tip is what is said about a node.
-func tip(r *layers.Result, path string, seconds, roof float64, l *layers.Layer) string {
-	s := fmt.Sprintf("%s\n%s, %.1f %%", path, amount(r, seconds), 100*seconds/r.Recorded())
+func tip(r *layers.Result, path string, seconds, roof, share float64, l *layers.Layer) string {
+	s := fmt.Sprintf("%s\n%s, %.1f %%", path, amount(r, seconds), 100*share)
 	if roof > 0 && seconds > 0 {
 		s += fmt.Sprintf(", %.0f %% of the roof", 100*roof/seconds)
 	}
@@ -131,7 +131,7 @@ func flameGraph(r *layers.Result) (string, float64) {
 		if w*width < 0.3 {
 			return
 		}
-		box(&b, at, w, float64(depth)*row, heat(n.roof, n.seconds), n.name, tip(r, cmp.Or(n.path, n.name), n.seconds, n.roof, n.layer))
+		box(&b, at, w, float64(depth)*row, heat(n.roof, n.seconds), n.name, tip(r, cmp.Or(n.path, n.name), n.seconds, n.roof, w, n.layer))
 		slices.SortStableFunc(n.children, func(x, y *node) int { return cmp.Compare(y.seconds, x.seconds) })
 		for _, c := range n.children {
 			draw(c, at, depth+1)
@@ -179,7 +179,7 @@ func legend(b *strings.Builder, left, top float64, columns int) {
 	}
 }
 
-// rooflinePlot draws each layer by its FLOPs a byte and its speed, below the lines
+// rooflinePlot draws each layer by the FLOPs a byte that its method takes and its speed, below the lines
 // that memory and arithmetic are (Williams, Waterman and Patterson, 2009), as a picture
 // of a width, and says how high it is.
 func rooflinePlot(r *layers.Result, width float64) (string, float64) {
@@ -195,7 +195,7 @@ func rooflinePlot(r *layers.Result, width float64) (string, float64) {
 	x0, x1, y0, y1 := 1e-1, 1e3, math.Inf(1), peak
 	for _, l := range r.Layers {
 		if l.FLOPs > 0 && l.Seconds > 0 && l.Bytes > 0 {
-			v, i := float64(l.FLOPs)/l.Seconds, float64(l.FLOPs)/float64(l.Bytes)
+			v, i := l.Computed()/l.Seconds, l.Computed()/float64(l.Bytes)
 			y0, y1 = min(y0, v), max(y1, v)
 			x0, x1 = min(x0, i), max(x1, i)
 		}
@@ -229,22 +229,22 @@ func rooflinePlot(r *layers.Result, width float64) (string, float64) {
 			knee*r.Peak.Bytes)), px(x1),
 			py(rate), width-right-4, py(rate)-5, name, si(rate))
 	}
-	line(r.Peak.Products, "products ")
-	if r.Peak.FLOPs != r.Peak.Products {
-		line(r.Peak.FLOPs, "")
-	}
-	fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" fill="#333">memory %sB/s</text>`, left+6, height-bottom-8, si(r.Peak.Bytes))
 	points := slices.Clone(r.Layers)
 	layers.Sort(points, layers.ByTime)
 	for i := range points { // the small ones on top
 		l := &points[i]
 		if l.FLOPs > 0 && l.Seconds > 0 && l.Bytes > 0 {
 			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="%.1f" fill="%s" fill-opacity="0.55" stroke="white" stroke-width="0.5"><title>%s</title>`+
-				"</circle>\n", px(float64(l.FLOPs)/float64(l.Bytes)), py(float64(l.FLOPs)/l.Seconds), 2.5+width/30*math.Sqrt(max(0, l.Share)),
+				"</circle>\n", px(l.Computed()/float64(l.Bytes)), py(l.Computed()/l.Seconds), 2.5+width/30*math.Sqrt(max(0, l.Share)),
 				colour(l.Op),
-				html.EscapeString(tip(r, l.Path, l.Seconds, l.Roof, l)))
+				html.EscapeString(tip(r, l.Path, l.Seconds, l.Roof, l.Share, l)))
 		}
 	}
+	line(r.Peak.Products, "products ")
+	if r.Peak.FLOPs < 0.99*r.Peak.Products || r.Peak.Products < 0.99*r.Peak.FLOPs { // two lines on each other cannot be read
+		line(r.Peak.FLOPs, "")
+	}
+	fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" fill="#333">memory %sB/s</text>`, left+6, height-bottom-8, si(r.Peak.Bytes))
 	legend(&b, left+10, 16, columns)
 	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="middle" fill="#555">%s</text>`, width/2, height-6, caption)
 	fmt.Fprintf(&b, `<text x="14" y="%.0f" fill="#555" transform="rotate(-90 14 %.0f)" text-anchor="middle">FLOP/s</text></g>`+"\n", height/2,
@@ -280,7 +280,7 @@ func timeline(r *layers.Result) (string, float64) {
 			l, fill = info[e.Path], colour(e.Op)
 		}
 		deepest = max(deepest, depth)
-		box(&b, e.Start/end, w, float64(depth)*row, fill, names[depth], fmt.Sprintf("%s\nfrom %s", tip(r, e.Path, e.Seconds, 0, l), amount(r,
+		box(&b, e.Start/end, w, float64(depth)*row, fill, names[depth], fmt.Sprintf("%s\nfrom %s", tip(r, e.Path, e.Seconds, 0, w, l), amount(r,
 			e.Start)))
 	}
 	b.WriteString("</g>\n")

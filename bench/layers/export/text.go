@@ -6,10 +6,11 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
+	"parley/bench/columns"
 	"parley/bench/layers"
 	"parley/engine"
 )
@@ -19,6 +20,7 @@ type Options struct {
 	Depth int    // of paths; 0 is all of them
 	Sort  string // one of package layers' orders
 	Top   int    // rows of the table at most; 0: all
+	Width int    // columns of the table at most; 0: as many as it takes
 }
 
 // show is the result's layers, folded and in order.
@@ -88,47 +90,34 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 	} else {
 		where += fmt.Sprintf(", %d threads of %s, %s", m.Threads, m.CPU, m.Kernels)
 	}
-	fmt.Fprintf(b, "%s\non %s\n\n", r.Workload, where)
-	t := tabwriter.NewWriter(b, 0, 4, 2, ' ', tabwriter.AlignRight)
+	say := func(format string, args ...any) {
+		b.WriteString(columns.Wrap(fmt.Sprintf(format, args...), indent, o.Width) + "\n")
+	}
+	say("%s", r.Workload)
+	say("on %s", where)
+	b.WriteString("\n")
 	counts := r.Unit == layers.Counts
 	all := o.show(r)
 	shown := all
 	if o.Top > 0 && len(all) > o.Top {
 		shown = all[:o.Top]
 	}
+	rows := []columns.Row{{Cells: []string{"time", "share", "FLOP/s", "B/s", "of roof", "bound"}}}
 	if counts {
-		fmt.Fprintln(t, "instructions\tshare\tFLOPs\tbytes\tcalls\t\t")
-	} else {
-		fmt.Fprintln(t, "time\tshare\tFLOP/s\tB/s\tof roof\tbound\tcalls\t\t")
+		rows[0].Cells = []string{"instructions", "share", "FLOPs", "bytes"}
+	}
+	again := slices.ContainsFunc(shown, func(l layers.Layer) bool { return l.Calls > 1 })
+	if again {
+		rows[0].Cells = append(rows[0].Cells, "calls")
 	}
 	for _, l := range shown {
-		what := l.Path
-		if l.Op != "" {
-			what += "  " + shape(l.Out)
-			if l.Varies {
-				what += " and others"
-			}
-			if l.Kernel != "" {
-				what += "  " + l.Kernel
-			}
+		row := line(l, counts)
+		if again {
+			row.Cells = append(row.Cells, strconv.Itoa(l.Calls))
 		}
-		if counts {
-			fmt.Fprintf(t, "%s\t%.1f %%\t%s\t%s\t%d\t\t%s\n", si(l.Seconds), 100*l.Share, si(float64(l.FLOPs)), si(float64(l.Bytes)), l.Calls, what)
-			continue
-		}
-		of, flops, bytes := "", "", ""
-		if l.OfRoof > 0 {
-			of = fmt.Sprintf("%.0f %%", 100*l.OfRoof)
-		}
-		if l.FLOPs > 0 {
-			flops = si(float64(l.FLOPs) / l.Seconds)
-		}
-		if l.Bytes > 0 {
-			bytes = si(float64(l.Bytes) / l.Seconds)
-		}
-		fmt.Fprintf(t, "%s\t%.1f %%\t%s\t%s\t%s\t%s\t%d\t\t%s\n", duration(l.Seconds), 100*l.Share, flops, bytes, of, l.Bound, l.Calls, what)
+		rows = append(rows, row)
 	}
-	_ = t.Flush() // to memory
+	columns.Write(b, rows, o.Width)
 	if rest := all[len(shown):]; len(rest) > 0 {
 		share := 0.0
 		for _, l := range rest {
@@ -136,19 +125,27 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 		}
 		fmt.Fprintf(b, "and %d more with %.1f %% (--top 0 shows all)\n", len(rest), 100*share)
 	}
-	fmt.Fprintf(b, "\nwhole    %s, median of %d rounds", amount(r, r.Seconds), len(r.Rounds))
-	if !counts {
-		fmt.Fprintf(b, ": %s to %s", duration(least(r.Rounds)), duration(largest(r.Rounds)))
+	b.WriteString("\n")
+	whole := fmt.Sprintf("whole    %s, median of %d rounds", amount(r, r.Seconds), len(r.Rounds))
+	if len(r.Rounds) == 1 {
+		whole = fmt.Sprintf("whole    %s, of one round", amount(r, r.Seconds))
+	} else if !counts {
+		whole += fmt.Sprintf(": %s to %s", duration(slices.Min(r.Rounds)), duration(slices.Max(r.Rounds)))
 	}
-	fmt.Fprintf(b, "\nlayers   %s, %+.1f %%; %s\n", amount(r, r.Parts), 100*r.Difference, r.Method)
+	say("%s", whole)
+	quickest := "" // which are not the same as the medians
+	if len(r.Rounds) > 1 && !counts {
+		quickest = " in the quickest rounds"
+	}
+	say("layers   %s; %+.1f %% from the whole%s; %s", amount(r, r.Parts), 100*r.Difference, quickest, r.Method)
 	if counts {
-		fmt.Fprintf(b, "work     %sFLOPs, %sB\n", si(float64(r.FLOPs)), si(float64(r.Bytes)))
-		fmt.Fprintln(b, "These are counts, not times: they say nothing about speed.")
+		say("work     %sFLOPs, %sB", si(float64(r.FLOPs)), si(float64(r.Bytes)))
+		say("These are counts, not times: they say nothing about speed.")
 	} else {
-		fmt.Fprintf(b, "work     %sFLOPs at %sFLOP/s, %sB at %sB/s\n", si(float64(r.FLOPs)), si(float64(r.FLOPs)/r.Seconds), si(float64(r.Bytes)),
+		say("work     %sFLOPs at %sFLOP/s, %sB at %sB/s", si(float64(r.FLOPs)), si(float64(r.FLOPs)/r.Seconds), si(float64(r.Bytes)),
 			si(float64(r.Bytes)/r.Seconds))
 		roof := func(name string, p layers.Peak, source string) {
-			fmt.Fprintf(b, "%-8s %sFLOP/s of products, %sFLOP/s else, %sB/s%s\n", name, si(p.Products), si(p.FLOPs), si(p.Bytes), source)
+			say("%-8s %sFLOP/s of products, %sFLOP/s else, %sB/s%s", name, si(p.Products), si(p.FLOPs), si(p.Bytes), source)
 		}
 		if p := r.Peak; p.Source != "" {
 			roof("roof", p, " ("+p.Source+")")
@@ -158,35 +155,63 @@ func table(b *strings.Builder, r *layers.Result, o Options) {
 		}
 	}
 	for _, x := range r.Rates {
-		fmt.Fprintf(b, "%-8s %.4g", x.Name, x.Value)
+		note := ""
 		if x.Note != "" {
-			fmt.Fprintf(b, " (%s)", x.Note)
+			note = " (" + x.Note + ")"
 		}
-		b.WriteString("\n")
+		say("%-8s %.4g%s", x.Name, x.Value, note)
 	}
 	if g := m.Gauges; g != nil {
-		fmt.Fprintf(b, "gauges   %.0f to %.0f MHz, %.0f to %.0f degrees, %.0f to %.0f W\n", g.MHz[0], g.MHz[1], g.Celsius[0], g.Celsius[1],
+		say("gauges   %.0f to %.0f MHz, %.0f to %.0f degrees, %.0f to %.0f W", g.MHz[0], g.MHz[1], g.Celsius[0], g.Celsius[1],
 			g.Watts[0], g.Watts[1])
 	}
 	for _, x := range r.Warnings {
-		fmt.Fprintf(b, "warning  %s\n", x)
+		say("warning  %s", x)
 	}
 }
 
-func least(v []float64) float64 {
-	m := v[0]
-	for _, x := range v {
-		m = min(m, x)
+const indent = 9 // columns before what is said below a table
+
+// line is a layer's.
+func line(l layers.Layer, counts bool) columns.Row {
+	c := columns.Row{Name: l.Path}
+	if l.Op != "" {
+		out := shape(l.Out)
+		if l.Varies {
+			out += " and others"
+		}
+		c.More = []string{out, l.Kernel}
 	}
-	return m
+	share := fmt.Sprintf("%.1f %%", 100*l.Share)
+	if counts {
+		c.Cells = []string{si(l.Seconds), share, si(float64(l.FLOPs)), si(float64(l.Bytes))}
+		return c
+	}
+	of, flops, bytes := "", "", ""
+	if l.OfRoof > 0 {
+		of = fmt.Sprintf("%.0f %%", 100*l.OfRoof)
+	}
+	if l.FLOPs > 0 && l.Seconds > 0 {
+		flops = si(float64(l.FLOPs) / l.Seconds)
+	}
+	if l.Bytes > 0 && l.Seconds > 0 {
+		bytes = si(float64(l.Bytes) / l.Seconds)
+	}
+	c.Cells = []string{duration(l.Seconds), share, flops, bytes, of, brief(l.Bound)}
+	return c
 }
 
-func largest(v []float64) float64 {
-	m := v[0]
-	for _, x := range v {
-		m = max(m, x)
+// brief is what bounds a layer, in a word for a column.
+func brief(bound string) string {
+	switch bound {
+	case "products":
+		return "prod"
+	case "arithmetic":
+		return "arith"
+	case "memory":
+		return "mem"
 	}
-	return m
+	return bound
 }
 
 // CSV writes a line for each layer of each result.

@@ -37,6 +37,22 @@ func Is(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// Width is how many columns there are where people look at what is written to w; 0 where
+// w is no terminal.
+func Width(w io.Writer) int {
+	if !Is(w) {
+		return 0
+	}
+	if u, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		w = u.Unwrap()
+	}
+	n, _, err := term.GetSize(int(w.(*os.File).Fd()))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // Progress shows a bar on a terminal; nil where w is none. A total below 0 is not
 // known; done == total ends it.
 func Progress(w io.Writer, what string) func(done, total int) {

@@ -74,7 +74,7 @@ const (
 	lastSet  = 0xF00FF
 )
 
-// caseless writes a letter outside of brackets as both its cases.
+// caseless writes a letter outside of brackets as both its cases and what folds to them.
 func caseless(p string) string {
 	var b strings.Builder
 	class := false
@@ -95,7 +95,14 @@ func caseless(p string) string {
 			class = false
 		}
 		if lower := c | 0x20; !class && 'a' <= lower && lower <= 'z' {
-			b.WriteString("[" + string(lower-32) + string(lower) + "]")
+			b.WriteString("[" + string(lower-32) + string(lower))
+			switch lower {
+			case 's':
+				b.WriteString("\u017f") // ſ
+			case 'k':
+				b.WriteString("\u212a") // the sign of kelvin
+			}
+			b.WriteByte(']')
 			continue
 		}
 		b.WriteByte(c)

@@ -11,7 +11,7 @@ import (
 )
 
 // TestReference holds tokens against CoreNLP 3.4.1's (testdata/reference.py): of lines
-// made to break a tokenizer, and of each abbreviation that the rules name.
+// made to break a tokenizer, and of each abbreviation that the kinds name.
 func TestReference(t *testing.T) {
 	for file, least := range map[string]int{"tokens": 15000, "abbreviations": 1500} {
 		f, err := os.Open("../testdata/" + file + ".json.gz")
@@ -45,6 +45,20 @@ func TestCaption(t *testing.T) {
 		{"", ""}, {"   ", ""}, {".", ""}, {"A man (with a hat).", "a man -lrb- with a hat -rrb-"},
 		{"It's John's; don't!", "it 's john 's do n't"}, {"I cannot, 'tis", "i can not 't is"},
 		{"5 7/8", "5\u00a07/8"}, {"a\nb", "a b"}, {"\xff\xfe cat", "cat"}, {"😀", ""}, {"a\rb\u2028c", "a b c"},
+		{"B. tHE x", "b. the x"},
+		{"U.S. Mr. x", "u.s. mr. x"},
+		{"CO. LTD x", "co. ltd x"},
+		{"A&amp;W., x", "a&w. x"},
+		{"300&eacute;D.C x", "300&eacute;d.c x"},
+		{"they've", "they ve"},
+		{"they've x", "they 've x"},
+		{"5.txt x", "5.txt x"},
+		{"'90s '90 x", "'90s '90 x"},
+		{"etc.  x etc. x", "etc. x etc. x"},
+		{"http://a.b/c. www.a-b.cd", "http://a.b/c www.a-b.cd"},
+		{"o'o d'Or C'mon-x", "o'o d'or c'mon x"},
+		{"Eu-U.S. The x", "eu-u.s. the x"},
+		{"(^_^) :-) x", "-lrb-^_^-rrb- :--rrb- x"},
 	} {
 		if got := tk.Caption(c.in); got != c.want {
 			t.Errorf("%q: %q, want %q", c.in, got, c.want)

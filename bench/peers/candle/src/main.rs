@@ -33,7 +33,13 @@ fn blip_base(data: &str) -> Result<blip::BlipForConditionalGeneration> {
         },
         ..large
     };
-    blip::BlipForConditionalGeneration::new(&base, weights(format!("{data}/blip/model.safetensors"))?)
+    // The file has a weight once that two layers share.
+    let tied = |name: &str| match name.strip_prefix("text_decoder.cls.predictions.decoder.") {
+        Some("weight") => "text_decoder.bert.embeddings.word_embeddings.weight".to_string(),
+        Some(_) => "text_decoder.cls.predictions.bias".to_string(),
+        None => name.to_string(),
+    };
+    blip::BlipForConditionalGeneration::new(&base, weights(format!("{data}/blip/model.safetensors"))?.rename_f(tied))
 }
 
 /// Ten captions of 20 ids by nucleus sampling over cached keys and values.

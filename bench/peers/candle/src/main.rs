@@ -42,18 +42,22 @@ fn blip_base(data: &str) -> Result<blip::BlipForConditionalGeneration> {
     blip::BlipForConditionalGeneration::new(&base, weights(format!("{data}/blip/model.safetensors"))?.rename_f(tied))
 }
 
-/// Ten captions of 20 ids by nucleus sampling over cached keys and values.
+/// Ten captions of 20 ids by nucleus sampling over cached keys and values, one after
+/// another, as candle's decoder takes no batch.
 fn captions(net: &mut blip::BlipForConditionalGeneration, pixels: &Tensor) -> Result<Tensor> {
     let image = net.vision_model().forward(pixels)?;
-    let image = image.repeat((10, 1, 1))?;
     let mut choose = LogitsProcessor::from_sampling(7, Sampling::TopP { p: 0.9, temperature: 1.0 });
-    let mut ids = vec![30522u32; 10];
-    net.reset_kv_cache();
-    for _ in 1..20 {
-        let logits = net.text_decoder().forward(&Tensor::from_vec(ids, (10, 1), &Device::Cpu)?, &image)?;
-        ids = (0..10).map(|row| choose.sample(&logits.get(row)?.get(0)?)).collect::<Result<_>>()?;
+    let mut ids = vec![];
+    for _ in 0..10 {
+        net.reset_kv_cache();
+        let mut id = 30522u32;
+        for _ in 1..20 {
+            let logits = net.text_decoder().forward(&Tensor::new(&[[id]], &Device::Cpu)?, &image)?;
+            id = choose.sample(&logits.get(0)?.get(0)?)?;
+            ids.push(id as f32);
+        }
     }
-    Tensor::from_vec(ids, 10, &Device::Cpu)?.to_dtype(DType::F32)
+    Tensor::from_vec(ids, (10, 19), &Device::Cpu)
 }
 
 fn open(work: &str, data: &str) -> Result<Run> {

@@ -1,18 +1,23 @@
-"""Times Parley beside torch, OpenVINO and onnxruntime on the same weights, all cores, in f32 and, where
-a work's name ends in -fast, in bfloat16.
+"""Times Parley beside torch, OpenVINO, onnxruntime, candle and stable-diffusion.cpp on the same weights,
+all cores, in f32 and, where a work's name ends in -fast, in bfloat16.
 
-    python peers.py PARLEY [--rounds 3] [--data DIR] [--peers torch,openvino,onnxruntime] [WORK…]
+    python peers.py PARLEY [--rounds 3] [--data DIR] [--peers torch,openvino,onnxruntime,candle,sdcpp] [WORK…]
 
 Models with random weights are made once in --data (out/peers; 25 GB). Each round runs every
 peer and Parley once, one after the other, each in a process of its own: it loads, runs once
 to warm up and is timed from there. Outputs are held against torch's. What was measured is kept
 in results.json there, and RESULTS.md beside this file is written from it after each work.
-Python 3.11 and requirements.txt; 16 GB of memory.
+Python 3.11 and requirements.txt; 16 GB of memory. candle is built by cargo and stable-diffusion.cpp
+by CMake, both for this machine's processor; where they cannot be, they are left out with the reason.
 """
-import argparse, json, os, subprocess, sys, threading, time
+import argparse, json, os, re, subprocess, sys, threading, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RUNS = 2  # timed ones of a process, of which the faster counts
+
+PEERS = {"torch": "torch", "openvino": "OpenVINO", "onnxruntime": "onnxruntime", "candle": "candle", "sdcpp": "stable-diffusion.cpp"}
+SDCPP = "stable-diffusion-cpp-python==0.4.7"  # carries stable-diffusion.cpp's source
+SDCPP_WAYS = {"plain": (), "flash": ("flash_attn", "diffusion_flash_attn"), "direct": ("diffusion_conv_direct", "vae_conv_direct")}  # the fastest counts
 
 # net of `parley forward`, folder of the model, inputs (a number: a scalar; "ids": token ids), output, share to reach
 NETS = {
@@ -172,6 +177,37 @@ def runner(peer, work, data):
     return lambda: s.run(None, feed)[0]
 
 
+def for_sdcpp(data):
+    """The pipeline again, its text encoder with the names that transformers had before its fifth version."""
+    from safetensors.torch import load_file, save_file
+    os.makedirs(f"{data}/sdcpp/text_encoder", exist_ok=True)
+    for part in ("unet", "vae"):
+        if not os.path.lexists(f"{data}/sdcpp/{part}"): os.symlink(f"{data}/sd/{part}", f"{data}/sdcpp/{part}")
+    text = load_file(f"{data}/sd/text_encoder/model.safetensors")
+    save_file({k if k.startswith("text_model.") else "text_model." + k: v for k, v in text.items()}, f"{data}/sdcpp/text_encoder/model.safetensors")
+    open(f"{data}/sdcpp/made", "w").close()
+
+
+def sdcpp(work, data, way):
+    """stable-diffusion.cpp's own times in a drawing: of each step after the first, or of the decoder.
+
+    It takes a guided step as two runs of the UNet, and gives no output of a net to hold against torch's.
+    """
+    import stable_diffusion_cpp as sd
+    from stable_diffusion_cpp import stable_diffusion_cpp as c
+    side, vae = 256 if "256" in work else 512, "vae" in work
+    steps, decoded = [], []
+    def log(level, text, _):
+        if found := re.search(rb"latent 1 decoded, taking ([0-9.]+)s", text):
+            decoded.append(float(found[1]))
+    log = c.sd_log_callback(log)
+    c.sd_set_log_callback(log, None)
+    m = sd.StableDiffusion(model_path=f"{data}/sdcpp", n_threads=os.cpu_count(), wtype="f32", **{flag: True for flag in SDCPP_WAYS[way]})
+    for _ in range(RUNS if vae else 1):
+        m.generate_image("a lighthouse", width=side, height=side, cfg_scale=7.5, sample_method="euler", sample_steps=1 if vae else 1 + RUNS, progress_callback=lambda *_: steps.append(time.time()))
+    print(json.dumps({"seconds": decoded if vae else [b - a for a, b in zip(steps, steps[1:])][-RUNS:]}))
+
+
 def captions(data):
     import torch
     from transformers import BlipForConditionalGeneration
@@ -272,7 +308,22 @@ def measure(peer, work, data, parley, threads):
         return s, peak, None
     if peer != "parley":
         y = f"{data}/{peer}-{work}.npy"
-        o, _, peak = spawn([sys.executable, __file__, "--worker", f"{peer}:{work}", data, y])
+        args = [sys.executable, __file__, "--worker", f"{peer}:{work}", data, y]
+        if peer == "candle":
+            args = [f"{data}/candle/release/candle-peer", work, data, y, str(RUNS)]
+        if peer == "sdcpp":
+            tried = []
+            for way in SDCPP_WAYS:
+                try:
+                    o, _, peak = spawn([sys.executable, __file__, "--worker", f"sdcpp:{work}:{way}", data, "-"])
+                    tried.append((min(json.loads(o.splitlines()[-1])["seconds"]), peak, None))
+                    print(f"stable-diffusion.cpp, {way}: {tried[-1][0]:.3f} s", flush=True)
+                except RuntimeError as e:
+                    failed = e
+            if not tried:
+                raise failed
+            return min(tried)
+        o, _, peak = spawn(args)
         return min(json.loads(o.splitlines()[-1])["seconds"]), peak, y
     y = f"{data}/io/out.safetensors"
     common = ["--out", y, "--in", f"{data}/io/{plain(work)}.safetensors", "--device", "cpu", "--precision", "f32" if work == plain(work) else "fast", "--threads", str(threads), "--repeat", str(1 + RUNS), "--json"]
@@ -306,14 +357,25 @@ def ready(peer, work, data):
     if peer in ("openvino", "onnxruntime") and not os.path.exists(f"{data}/{peer}/{NETS[work][0]}/made"):
         print(f"converting {NETS[work][0]} for {peer}", flush=True)
         spawn([sys.executable, __file__, "--worker", f"export:{peer}:{NETS[work][0]}", data, "-"])
+    if peer == "candle":
+        spawn(["cargo", "build", "--release", "--locked", "--manifest-path", f"{HERE}/candle/Cargo.toml"], CARGO_TARGET_DIR=f"{data}/candle", RUSTFLAGS="-C target-cpu=native")
+    if peer == "sdcpp":
+        spawn([sys.executable, "-m", "pip", "install", "-q", SDCPP])
+        if not os.path.exists(f"{data}/sdcpp/made"):
+            spawn([sys.executable, __file__, "--worker", "sdcpp", data, "-"])
+
+
+def has(peer, work):
+    """Whether a peer has a work ready to run."""
+    if work in ("reconstruction", "first-output"): return peer == "torch"
+    if work == "captions-10": return peer in ("torch", "candle")
+    if work != plain(work): return peer in ("torch", "openvino")  # the others have no bfloat16 that is faster
+    return peer != "sdcpp" or work in ("unet-512", "unet-256", "vae-decode-512")
 
 
 def compare(work, peers, rounds, data, parley):
     cores = os.cpu_count()
-    if work in WHOLE:
-        peers = ["torch"]
-    elif work != plain(work):
-        peers = [p for p in peers if p != "onnxruntime"]
+    peers = [p for p in peers if has(p, work)]
     row = {"seconds": {}, "peak": {}, "error": {}, "failed": {}}
     for peer in peers:
         try:
@@ -349,7 +411,7 @@ def write(results, machine):
         works = [w for w in works if w in results]
         if not works: return
         lines.extend(["", f"## {head}", "", note, "",
-                      "| work | torch | OpenVINO | onnxruntime | Parley | Parley / the fastest | to reach | error: torch, OpenVINO, onnxruntime, Parley | peak memory, Parley / torch | 1 core to 2 | rounds |", "| --- " * 11 + "|"])
+                      "| work | " + " | ".join(PEERS.values()) + " | Parley | Parley / the fastest | to reach | error: torch, OpenVINO, onnxruntime, candle, Parley | peak memory, Parley / torch | 1 core to 2 | rounds |", "| --- " * (8 + len(PEERS)) + "|"])
         for work in works:
             r = results[work]
             low = {k: min(v) for k, v in r["seconds"].items()}
@@ -357,10 +419,10 @@ def write(results, machine):
             show = lambda k: f"{low[k]:.3g} s" if k in low else ("failed" if k in r["failed"] else "")
             target = NETS[work][4] if work in NETS else WHOLE[work]
             ours = low.get("parley")
-            errors = ", ".join(f"{r['error'][k]:.1e}" if k in r["error"] else "-" for k in ("torch", "openvino", "onnxruntime", "parley")) if r["error"] else ""
+            errors = ", ".join(f"{r['error'][k]:.1e}" if k in r["error"] else "-" for k in ("torch", "openvino", "onnxruntime", "candle", "parley")) if r["error"] else ""
             one = low.get("parley on one core")
             gb = lambda k: f"{r['peak'][k] / 1e9:.2f}" if k in r["peak"] else "?"
-            lines.append(f"| {WORDS[plain(work)]} | {show('torch')} | {show('openvino')} | {show('onnxruntime')} | {show('parley')} | {f'**{ours / best:.2f}**' if ours and best else ''} | {target or ''} | {errors} | {gb('parley')} / {gb('torch')} GB | {f'{one / ours:.2f}' if one and ours else ''} | {max(map(len, r['seconds'].values()), default=0)} |")
+            lines.append(f"| {WORDS[plain(work)]} | {' | '.join(map(show, PEERS))} | {show('parley')} | {f'**{ours / best:.2f}**' if ours and best else ''} | {target or ''} | {errors} | {gb('parley')} / {gb('torch')} GB | {f'{one / ours:.2f}' if one and ours else ''} | {max(map(len, r['seconds'].values()), default=0)} |")
     every = list(NETS) + list(WHOLE)
     table("f32", [w for w in every if w == plain(w)], "Peers in f32, `parley --precision f32`, its default: float32 by the fastest method that stays within 1e-4, which the head line names.")
     table("bfloat16", [w for w in every if w != plain(w)], "torch under autocast, OpenVINO with the hint bf16, `parley --precision fast`.")
@@ -376,11 +438,13 @@ def main():
         elif what.startswith("export:"): export(*what.split(":")[1:], data)
         elif what == "reconstruction": reconstruct(data)
         elif what == "first-output": first(data)
+        elif what == "sdcpp": for_sdcpp(data)
+        elif what.startswith("sdcpp:"): sdcpp(what.split(":")[1], data, what.split(":")[2])
         else: worker(*what.split(":"), data, out)
         return
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("parley"); a.add_argument("work", nargs="*", help=", ".join(list(NETS) + list(WHOLE)))
-    a.add_argument("--rounds", type=int, default=3); a.add_argument("--data", default="out/peers"); a.add_argument("--peers", default="torch,openvino,onnxruntime")
+    a.add_argument("--rounds", type=int, default=3); a.add_argument("--data", default="out/peers"); a.add_argument("--peers", default=",".join(PEERS))
     a = a.parse_intermixed_args()
     data, parley = os.path.abspath(a.data), os.path.abspath(a.parley)
     os.makedirs(data, exist_ok=True)

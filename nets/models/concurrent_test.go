@@ -54,7 +54,7 @@ func testTwoRequests(t *testing.T, dev engine.Device, size int) {
 	}
 	draw := func(o models.DrawOptions, text string) func(engine.Run) (string, error) {
 		return func(run engine.Run) (out string, err error) {
-			most := 0
+			o, most := o, 0 // two goroutines make each request
 			o.Progress = func(done, total int) { most = max(most, total) }
 			err = sd.Draw(run, []string{text}, []uint64{4}, o, func(_ int, d rerank.Drawing) {
 				if d.Err != nil {

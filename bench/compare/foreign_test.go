@@ -12,10 +12,10 @@ import (
 	"parley/engine/host"
 )
 
-// TestBeside: the small UNet lies beside PyTorch's and ONNX Runtime's real traces of it,
-// and no time is lost on either side.
-func TestBeside(t *testing.T) {
-	set, err := workload.Open(workload.Options{Net: "unet", Preset: "small"}, host.New(1))
+// small is a round of a net's small preset.
+func small(t *testing.T, net string) *layers.Result {
+	t.Helper()
+	set, err := workload.Open(workload.Options{Net: net, Preset: "small"}, host.New(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,13 @@ func TestBeside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := results[0]
+	return results[0]
+}
+
+// TestBeside: the small UNet lies beside PyTorch's and ONNX Runtime's real traces of it,
+// and no time is lost on either side.
+func TestBeside(t *testing.T) {
+	r := small(t, "unet")
 	for file, program := range map[string]string{"testdata/torch.json.gz": "PyTorch", "testdata/onnx.json.gz": "ONNX Runtime"} {
 		p, err := ReadProfile(file)
 		if err != nil {
@@ -75,22 +81,14 @@ func TestBeside(t *testing.T) {
 // TestByWeights: modules of vLLM's real profile, which have classes and no names, lie beside
 // ours by the shapes of their weights, and no time is lost.
 func TestByWeights(t *testing.T) {
-	set, err := workload.Open(workload.Options{Net: "clip-text", Preset: "small"}, host.New(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
-	results, err := layers.Measure(t.Context(), host.New(1), []*workload.Work{set.Of(1)}, layers.Options{Rounds: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := small(t, "clip-text")
 	p, err := ReadProfile("testdata/vllm.json.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var sum, want float64
 	named := map[string]Row{}
-	for _, x := range Beside(results[0], p) {
+	for _, x := range Beside(r, p) {
 		sum += x.Theirs
 		named[x.Path] = x
 	}

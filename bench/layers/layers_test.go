@@ -185,19 +185,25 @@ func TestBest(t *testing.T) {
 	}
 }
 
-// TestTurns: the recorded pass of a round is first as often as second.
-func TestTurns(t *testing.T) {
-	dev := host.New(1)
-	set, err := workload.Open(workload.Options{Net: "clip-text", Preset: "small"}, dev)
+// began is a session of a net with random weights, before its first round.
+func began(t *testing.T, dev engine.Device, net, preset string) *session {
+	t.Helper()
+	set, err := workload.Open(workload.Options{Net: net, Preset: preset}, dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer set.Close()
+	t.Cleanup(set.Close)
 	m, err := begin(t.Context(), dev, set.Of(1), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.close()
+	t.Cleanup(m.close)
+	return m
+}
+
+// TestTurns: the recorded pass of a round is first as often as second.
+func TestTurns(t *testing.T) {
+	m := began(t, host.New(1), "clip-text", "small")
 	var recorded []bool
 	m.net.Run = func() (*engine.Tensor, error) {
 		recorded = append(recorded, m.s.Run().Recorder != nil)

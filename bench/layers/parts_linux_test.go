@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"parley/bench/workload"
 	"parley/engine/host"
 )
 
@@ -18,17 +17,7 @@ import (
 func TestPartsAndWhole(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	dev := host.New(1)
-	set, err := workload.Open(workload.Options{Net: "unet", Preset: "mini"}, dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
-	m, err := begin(t.Context(), dev, set.Of(1), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.close()
+	m := began(t, host.New(1), "unet", "mini")
 	used := func() float64 {
 		var u unix.Rusage
 		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
@@ -43,6 +32,7 @@ func TestPartsAndWhole(t *testing.T) {
 	for len(ratios) < least || far > 0.05 && len(ratios) < most {
 		var whole, recorded, parts float64
 		for i := range 2 { // each is first as often as second
+			var err error
 			before := used()
 			if (len(ratios)+i)%2 == 0 {
 				_, err = m.whole()

@@ -30,27 +30,34 @@ func Plain(s string) string {
 
 // Is reports whether people look at what is written to w.
 func Is(w io.Writer) bool {
-	if u, ok := w.(interface{ Unwrap() io.Writer }); ok {
-		w = u.Unwrap()
-	}
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	_, ok := of(w)
+	return ok
 }
 
 // Width is how many columns there are where people look at what is written to w; 0 where
 // w is no terminal.
 func Width(w io.Writer) int {
-	if !Is(w) {
+	fd, ok := of(w)
+	if !ok {
 		return 0
 	}
-	if u, ok := w.(interface{ Unwrap() io.Writer }); ok {
-		w = u.Unwrap()
-	}
-	n, _, err := term.GetSize(int(w.(*os.File).Fd()))
+	n, _, err := term.GetSize(fd)
 	if err != nil {
 		return 0
 	}
 	return n
+}
+
+// of is the terminal that w writes to.
+func of(w io.Writer) (fd int, ok bool) {
+	if u, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		w = u.Unwrap()
+	}
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0, false
+	}
+	return int(f.Fd()), term.IsTerminal(int(f.Fd()))
 }
 
 // Progress shows a bar on a terminal; nil where w is none. A total below 0 is not

@@ -20,6 +20,7 @@ func (g Kernel) tile(k int, a []float32, lda int, b, _, c []float32, ldc, m, n i
 func peak(n int) int                                                      { return peakGo(n) }
 func columnMax(top, x []float32)                                          { columnMaxGo(top, x) }
 func columnExp2(x, top, sum []float32)                                    { columnExp2Go(x, top, sum) }
+func scaleColumns(x, by []float32)                                        { scaleColumnsGo(x, by) }
 func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) { return rows, 0 }
 func packPanel(dst, src []float32, ld, k, r int) bool                     { return false }
 func dot(a, b []float32) float32                                          { return dotGo(a, b) }

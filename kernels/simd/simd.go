@@ -153,6 +153,14 @@ func ColumnExp2(x, top, sum []float32) {
 	}
 }
 
+// ScaleColumns multiplies each column of x, whose rows are as long as by, by a number
+// of its own.
+func ScaleColumns(x, by []float32) {
+	if len(by) > 0 {
+		scaleColumns(x[:len(x)/len(by)*len(by)], by)
+	}
+}
+
 // SiLU sets dst to x sigmoid(x).
 func SiLU(dst, x []float32) { silu(dst, x[:len(dst)]) }
 

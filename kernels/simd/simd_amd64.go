@@ -104,6 +104,18 @@ func columnExp2(x, top, sum []float32) {
 	}
 }
 
+func scaleColumns(x, by []float32) {
+	switch {
+	case len(x) == 0:
+	case vector == AVX512 && len(by) == 32:
+		scaleColumnsAVX512(p(x), p(by), len(x)/32)
+	case vector == AVX2 && len(by) == 16:
+		scaleColumnsAVX2(p(x), p(by), len(x)/16)
+	default:
+		scaleColumnsGo(x, by)
+	}
+}
+
 // packTransposed transposes the first columns of the first rows of src, as many of
 // both as it returns. What has fewer rows than a register, 14 or 6,
 // writes behind each column, which the next one overwrites: the last column
@@ -132,9 +144,13 @@ func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) {
 func packPanel(dst, src []float32, ld, k, r int) bool {
 	switch {
 	case vector >= AVX512 && r == 32:
-		copyColsAVX512(p(dst), p(src), ld, k)
+		copyCols32AVX512(p(dst), p(src), ld, k)
+	case vector >= AVX512 && r == 14:
+		copyCols14AVX512(p(dst), p(src), ld, k)
 	case vector >= AVX2 && r == 16:
-		copyColsAVX2(p(dst), p(src), ld, k)
+		copyCols16AVX2(p(dst), p(src), ld, k)
+	case vector >= AVX2 && r == 6:
+		copyCols6AVX2(p(dst), p(src), ld, k)
 	default:
 		return false
 	}

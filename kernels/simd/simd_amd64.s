@@ -962,9 +962,30 @@ group:
 	VZEROUPPER
 	RET
 
-// func copyColsAVX2(dst *float32, src *float32, ld int, k int)
+// func copyCols6AVX2(dst *float32, src *float32, ld int, k int)
 // Requires: AVX
-TEXT ·copyColsAVX2(SB), NOSPLIT, $0-32
+TEXT ·copyCols6AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ k+24(FP), BX
+	SHLQ $0x02, DX
+
+k:
+	VMOVUPS (CX), X0
+	VMOVSD  16(CX), X1
+	VMOVUPS X0, (AX)
+	VMOVSD  X1, 16(AX)
+	ADDQ    DX, CX
+	ADDQ    $+24, AX
+	DECQ    BX
+	JNZ     k
+	VZEROUPPER
+	RET
+
+// func copyCols16AVX2(dst *float32, src *float32, ld int, k int)
+// Requires: AVX
+TEXT ·copyCols16AVX2(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ ld+16(FP), DX
@@ -4447,6 +4468,26 @@ DATA const47<>+52(SB)/4, $0x3f317215
 DATA const47<>+56(SB)/4, $0x3f317215
 DATA const47<>+60(SB)/4, $0x3f317215
 GLOBL const47<>(SB), RODATA|NOPTR, $64
+
+// func scaleColumnsAVX2(x *float32, by *float32, rows int)
+// Requires: AVX
+TEXT ·scaleColumnsAVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    by+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+
+row:
+	VMULPS  (AX), Y0, Y2
+	VMOVUPS Y2, (AX)
+	VMULPS  32(AX), Y1, Y2
+	VMOVUPS Y2, 32(AX)
+	ADDQ    $+64, AX
+	DECQ    DX
+	JNZ     row
+	VZEROUPPER
+	RET
 
 // func fromF16AVX2(dst *float32, src *uint16, n int)
 // Requires: AVX, F16C
@@ -8510,9 +8551,32 @@ group:
 	VZEROUPPER
 	RET
 
-// func copyColsAVX512(dst *float32, src *float32, ld int, k int)
+// func copyCols14AVX512(dst *float32, src *float32, ld int, k int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·copyCols14AVX512(SB), NOSPLIT, $0-32
+	MOVQ  dst+0(FP), AX
+	MOVQ  src+8(FP), CX
+	MOVQ  ld+16(FP), DX
+	MOVQ  k+24(FP), BX
+	SHLQ  $0x02, DX
+	MOVQ  $0x0000000e, SI
+	MOVQ  $-1, DI
+	BZHIQ SI, DI, DI
+	KMOVW DI, K1
+
+k:
+	VMOVUPS.Z (CX), K1, Z0
+	VMOVUPS   Z0, K1, (AX)
+	ADDQ      DX, CX
+	ADDQ      $+56, AX
+	DECQ      BX
+	JNZ       k
+	VZEROUPPER
+	RET
+
+// func copyCols32AVX512(dst *float32, src *float32, ld int, k int)
 // Requires: AVX, AVX512F
-TEXT ·copyColsAVX512(SB), NOSPLIT, $0-32
+TEXT ·copyCols32AVX512(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ ld+16(FP), DX
@@ -10858,6 +10922,26 @@ last:
 done:
 	VMOVUPS Z1, (BX)
 	VMOVUPS Z3, 64(BX)
+	VZEROUPPER
+	RET
+
+// func scaleColumnsAVX512(x *float32, by *float32, rows int)
+// Requires: AVX, AVX512F
+TEXT ·scaleColumnsAVX512(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    by+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+
+row:
+	VMULPS  (AX), Z0, Z2
+	VMOVUPS Z2, (AX)
+	VMULPS  64(AX), Z1, Z2
+	VMOVUPS Z2, 64(AX)
+	ADDQ    $+128, AX
+	DECQ    DX
+	JNZ     row
 	VZEROUPPER
 	RET
 

@@ -218,6 +218,12 @@ func columnExp2Go(x, top, sum []float32) {
 	}
 }
 
+func scaleColumnsGo(x, by []float32) {
+	for ; len(x) > 0; x = x[len(by):] {
+		mulGo(x[:len(by)], x, by)
+	}
+}
+
 // The gated units are x/(1+exp(-f(x))). Below gateMin the quotient is -0 for
 // each of them; stopping there keeps -Inf from becoming NaN.
 const gateMin = -104

@@ -196,6 +196,23 @@ func TestColumns(t *testing.T) {
 	})
 }
 
+func TestScaleColumns(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, width := range []int{1, 5, 16, 32} {
+			for rows := range 5 {
+				x, by := random(t, rows*width), random(t, width)
+				was := append([]float32(nil), x...)
+				ScaleColumns(x, by)
+				for i := range x {
+					if want := was[i] * by[i%width]; x[i] != want {
+						t.Fatalf("%d rows of %d: element %d is %g, want %g", rows, width, i, x[i], want)
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestExp2 has differences from the maximum of all sizes, of a few below which 2^x is
 // flushed to zero.
 func TestExp2(t *testing.T) {

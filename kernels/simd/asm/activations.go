@@ -246,6 +246,28 @@ func (v isa) columns() {
 	end()
 }
 
+// scaleColumns makes the product of each row of two registers with the same two.
+func (v isa) scaleColumns() {
+	const nv = 2
+	v.text("scaleColumns", "(x, by *float32, rows int)", "multiplies columns by a number each.")
+	x, by, rows := ptr("x"), ptr("by"), ptr("rows")
+	var factor [nv]vec
+	for j := range nv {
+		factor[j] = v.reg()
+		VMOVUPS(at(by, 4*v.w*j), factor[j])
+	}
+	Label("row")
+	for j := range nv {
+		y := v.reg()
+		VMULPS(at(x, 4*v.w*j), factor[j], y)
+		VMOVUPS(y, at(x, 4*v.w*j))
+	}
+	ADDQ(I32(4*nv*v.w), x)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	end()
+}
+
 // pairsExp2 is columnExp2 into a panel of B of bfloat16: pairs of rows, the
 // nearest ones and, of split ones, the rest of each.
 func (v isa) pairsExp2(name string, split bool) {

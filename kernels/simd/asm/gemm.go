@@ -130,7 +130,7 @@ func (v isa) gemm(name string, add bool) {
 	end()
 }
 
-// pack makes the transposes of packRows and the copy of packCols.
+// pack makes the transposes of packRows and the copies of packCols.
 func (v isa) pack() {
 	rows := []int{6, 8}
 	if v.wide() {
@@ -140,19 +140,39 @@ func (v isa) pack() {
 		v.transpose(n)
 	}
 
-	const nv = 2
-	v.text("copyCols", "(dst, src *float32, ld, k int)",
-		fmt.Sprintf("packs one panel of %d columns.", nv*v.w))
+	for _, n := range []int{rows[0], 2 * v.w} {
+		v.copyCols(n)
+	}
+}
+
+// copyCols copies a panel's columns, no element more: six by four and two, 14 under a
+// mask.
+func (v isa) copyCols(n int) {
+	v.text(fmt.Sprintf("copyCols%d", n), "(dst, src *float32, ld, k int)", fmt.Sprintf("packs one panel of %d columns.", n))
 	dst, src, ld, k := ptr("dst"), ptr("src"), ptr("ld"), ptr("k")
 	SHLQ(Imm(2), ld)
+	var few *mask
+	if v.wide() && n < v.w {
+		lanes := GP64()
+		MOVQ(U32(n), lanes)
+		few = v.first(lanes)
+	}
 	Label("k")
-	for j := range nv {
-		t := v.reg()
-		VMOVUPS(at(src, 4*v.w*j), t)
-		VMOVUPS(t, at(dst, 4*v.w*j))
+	if n == 6 {
+		four, two := XMM(), XMM()
+		VMOVUPS(at(src, 0), four)
+		VMOVSD(at(src, 16), two)
+		VMOVUPS(four, at(dst, 0))
+		VMOVSD(two, at(dst, 16))
+	} else {
+		for j := 0; j < n; j += v.w {
+			t := v.reg()
+			v.load(few, at(src, 4*j), t)
+			v.store(few, t, at(dst, 4*j))
+		}
 	}
 	ADDQ(ld, src)
-	ADDQ(I32(4*nv*v.w), dst)
+	ADDQ(I32(4*n), dst)
 	DECQ(k)
 	JNZ(LabelRef("k"))
 	end()

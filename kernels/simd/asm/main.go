@@ -24,6 +24,7 @@ func main() {
 		v.vec()
 		v.activations()
 		v.columns()
+		v.scaleColumns()
 		if v.wide() {
 			v.pairsExp2("pairsExp2BF16x3", true)
 			v.pairsExp2("pairsExp2BF16", false)

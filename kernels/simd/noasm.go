@@ -51,6 +51,7 @@ func (w *Winograd) input(dst, src Lines, n, count int)   { w.inputGo(dst, src, n
 func (w *Winograd) filter(dst, src Lines, n, count int)  { w.filterGo(dst, src, n, count) }
 func (w *Winograd) output(dst, src Lines, n, count int)  { w.outputGo(dst, src, n, count) }
 func combine(dst, src Lines, c [3]float32, n, count int) { combineGo(dst, src, c, n, count) }
+func addLines(dst, x, y Lines, n, count int)             { addLinesGo(dst, x, y, n, count) }
 
 // Caches are what most machines have at least: bytes of a core's second-level
 // cache and of the one behind it.

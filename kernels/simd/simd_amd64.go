@@ -459,6 +459,18 @@ func combine(dst, src Lines, c [3]float32, n, count int) {
 	f(p(dst.Data), p(src.Data), 4*dst.Stride, 4*dst.Step, 4*src.Stride, 4*src.Step, n, count, c[0], c[1], c[2])
 }
 
+func addLines(dst, x, y Lines, n, count int) {
+	f := addLinesAVX2
+	switch vector {
+	case Go:
+		addLinesGo(dst, x, y, n, count)
+		return
+	case AVX512:
+		f = addLinesAVX512
+	}
+	f(p(dst.Data), p(x.Data), p(y.Data), 4*dst.Step, 4*x.Step, 4*y.Step, n, count)
+}
+
 // Caches are the sizes in bytes of a core's second-level cache and of the one
 // behind it, or what most machines have at least where they do not say.
 func Caches() (second, third int) {

@@ -4678,6 +4678,53 @@ done:
 	VZEROUPPER
 	RET
 
+// func addLinesAVX2(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
+// Requires: AVX
+TEXT ·addLinesAVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), DX
+	MOVQ y+16(FP), SI
+	MOVQ n+48(FP), R8
+	MOVQ count+56(FP), R9
+
+line:
+	MOVQ AX, CX
+	MOVQ DX, BX
+	MOVQ SI, DI
+	MOVQ R8, R10
+
+next:
+	SUBQ    $0x08, R10
+	JL      tail
+	VMOVUPS (BX), Y0
+	VMOVUPS (DI), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DI
+	JMP     next
+
+tail:
+	ADDQ       $0x08, R10
+	JZ         done
+	LEAQ       tails<>+0(SB), R11
+	NEGQ       R10
+	VMOVUPS    32(R11)(R10*4), Y0
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS (DI), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (CX)
+
+done:
+	ADDQ dstStep+24(FP), AX
+	ADDQ xStep+32(FP), DX
+	ADDQ yStep+40(FP), SI
+	DECQ R9
+	JNZ  line
+	VZEROUPPER
+	RET
+
 // func winogradInput4AVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int)
 // Requires: AVX, FMA3
 TEXT ·winogradInput4AVX2(SB), NOSPLIT, $0-64
@@ -11356,6 +11403,53 @@ tail:
 done:
 	DECQ DI
 	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func addLinesAVX512(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·addLinesAVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), DX
+	MOVQ y+16(FP), SI
+	MOVQ n+48(FP), R8
+	MOVQ count+56(FP), R9
+
+line:
+	MOVQ AX, CX
+	MOVQ DX, BX
+	MOVQ SI, DI
+	MOVQ R8, R10
+
+next:
+	SUBQ    $0x10, R10
+	JL      tail
+	VMOVUPS (BX), Z0
+	VMOVUPS (DI), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, BX
+	ADDQ    $0x40, DI
+	JMP     next
+
+tail:
+	ADDQ      $0x10, R10
+	JZ        done
+	MOVQ      $-1, R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K1
+	VMOVUPS.Z (BX), K1, Z0
+	VMOVUPS.Z (DI), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (CX)
+
+done:
+	ADDQ dstStep+24(FP), AX
+	ADDQ xStep+32(FP), DX
+	ADDQ yStep+40(FP), SI
+	DECQ R9
+	JNZ  line
 	VZEROUPPER
 	RET
 

@@ -159,6 +159,11 @@ func toBF16AVX2(dst *uint16, src *float32, n int)
 //go:noescape
 func combineAVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
 
+// addLinesAVX2 adds lines, count times.
+//
+//go:noescape
+func addLinesAVX2(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
+
 // winogradInput4AVX2 transforms pixels.
 //
 //go:noescape
@@ -358,6 +363,11 @@ func toBF16AVX512(dst *uint16, src *float32, n int)
 //
 //go:noescape
 func combineAVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
+
+// addLinesAVX512 adds lines, count times.
+//
+//go:noescape
+func addLinesAVX512(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
 
 // winogradInput4AVX512 transforms pixels.
 //

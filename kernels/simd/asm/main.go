@@ -31,6 +31,7 @@ func main() {
 		}
 		v.convert()
 		v.combine()
+		v.addLines()
 		v.winograd(math.Sqrt2/2, math.Sqrt2)
 		v.winograd(1./2, 1, 2)
 		v.peak()

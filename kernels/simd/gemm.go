@@ -298,7 +298,7 @@ func PackRows(dst, src []float32, ld, rows, k, r int) {
 }
 
 // packRows fills one panel, as many rows at a time as a register holds. The
-// assembly leaves the last columns and incomplete registers to Go.
+// assembly leaves columns beyond a multiple of four and incomplete registers to Go.
 func packRows(dst, src []float32, ld, rows, k, r int) {
 	if rows < r {
 		clear(dst)
@@ -339,10 +339,7 @@ func Transpose(dst []float32, to int, src []float32, ld, rows, k int) {
 	}
 	dst, src = dst[:(k-1)*to+rows], src[:(rows-1)*ld+k]
 	for i := 0; i < rows; {
-		n, done := rows-i, 0
-		if n >= 8 { // of fewer rows the assembly writes more than there are
-			n, done = packTransposed(dst[i:], src[i*ld:], ld, n, k, to)
-		}
+		n, done := packTransposed(dst[i:], src[i*ld:], ld, rows-i, k, to)
 		packTransposedGo(dst[i:], src[i*ld:], ld, n, done, k, to)
 		i += n
 	}

@@ -117,25 +117,23 @@ func scaleColumns(x, by []float32) {
 }
 
 // packTransposed transposes the first columns of the first rows of src, as many of
-// both as it returns. What has fewer rows than a register, 14 or 6,
-// writes behind each column, which the next one overwrites: the last column
-// has to be Go's.
+// both as it returns: 16 or 8, or 14 or 6 where that is a panel.
 func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) {
-	whole, partial := k/4, (k-1)/4
+	whole := k / 4
 	switch {
 	case whole == 0:
 	case vector >= AVX512 && rows >= 16:
 		transpose16AVX512(p(dst), p(src), ld, r, whole)
 		return 16, 4 * whole
-	case vector >= AVX512 && rows == 14 && r == 14 && partial > 0:
-		transpose14AVX512(p(dst), p(src), ld, r, partial)
-		return 14, 4 * partial
+	case vector >= AVX512 && rows == 14 && r == 14:
+		transpose14AVX512(p(dst), p(src), ld, r, whole)
+		return 14, 4 * whole
 	case vector >= AVX2 && rows >= 8:
 		transpose8AVX2(p(dst), p(src), ld, r, whole)
 		return 8, 4 * whole
-	case vector >= AVX2 && rows == 6 && r == 6 && partial > 0:
-		transpose6AVX2(p(dst), p(src), ld, r, partial)
-		return 6, 4 * partial
+	case vector >= AVX2 && rows == 6 && r == 6:
+		transpose6AVX2(p(dst), p(src), ld, r, whole)
+		return 6, 4 * whole
 	}
 	return rows, 0
 }

@@ -181,7 +181,8 @@ func (v isa) copyCols(n int) {
 // transpose turns rows by four columns at a time. Register j takes rows j,
 // j+4, j+8 and j+12 into its lanes of four, so that one 4x4 transpose within
 // the lanes leaves each column whole. Where rows is less than the register's
-// width, what a store writes behind its column the next one overwrites.
+// width, what a store writes behind its column the next one overwrites, and the last
+// four columns are stored without.
 func (v isa) transpose(rows int) {
 	v.text(fmt.Sprintf("transpose%d", rows), "(dst, src *float32, ld, r, groups int)",
 		fmt.Sprintf("transposes %d rows of 4 groups columns to stride r.", rows))
@@ -199,6 +200,7 @@ func (v isa) transpose(rows int) {
 		quads[i] = q
 	}
 	var lane [4]reg.OpmaskVirtual
+	var few reg.OpmaskVirtual
 	if v.wide() {
 		for i := 1; i < 4; i++ {
 			t := GP32()
@@ -211,41 +213,69 @@ func (v isa) transpose(rows int) {
 		return [4]Mem{{Base: base}, {Base: base, Index: s, Scale: 1}, {Base: base, Index: s, Scale: 2},
 			{Base: base, Index: s3, Scale: 1}}[n]
 	}
-	Label("group")
-	var x [4]vec
-	for j := range x {
-		x[j] = v.reg()
-		VMOVUPS(times(quads[0], j, ld, ld3), x[j].AsX())
-		for q := 1; q < len(quads) && 4*q+j < rows; q++ {
-			from := times(quads[q], j, ld, ld3)
-			if v.wide() {
-				VBROADCASTF32X4(from, lane[q], x[j])
-			} else {
-				VINSERTF128(Imm(1), from, x[j], x[j])
+	four := func(exact bool) {
+		var x [4]vec
+		for j := range x {
+			x[j] = v.reg()
+			VMOVUPS(times(quads[0], j, ld, ld3), x[j].AsX())
+			for q := 1; q < len(quads) && 4*q+j < rows; q++ {
+				from := times(quads[q], j, ld, ld3)
+				if v.wide() {
+					VBROADCASTF32X4(from, lane[q], x[j])
+				} else {
+					VINSERTF128(Imm(1), from, x[j], x[j])
+				}
+			}
+		}
+		var t, y [4]vec
+		for i := range t {
+			t[i], y[i] = v.reg(), v.reg()
+		}
+		VUNPCKLPS(x[1], x[0], t[0])
+		VUNPCKHPS(x[1], x[0], t[1])
+		VUNPCKLPS(x[3], x[2], t[2])
+		VUNPCKHPS(x[3], x[2], t[3])
+		VUNPCKLPD(t[2], t[0], y[0])
+		VUNPCKHPD(t[2], t[0], y[1])
+		VUNPCKLPD(t[3], t[1], y[2])
+		VUNPCKHPD(t[3], t[1], y[3])
+		for i := range y {
+			to := times(dst, i, r, r3)
+			switch {
+			case !exact:
+				VMOVUPS(y[i], to)
+			case v.wide():
+				VMOVUPS(y[i], few, to)
+			default:
+				VMOVUPS(y[i].AsX(), to)
+				VEXTRACTF128(Imm(1), y[i], y[i].AsX())
+				to.Disp = 16
+				VMOVSD(y[i].AsX(), to)
 			}
 		}
 	}
-	var t, y [4]vec
-	for i := range t {
-		t[i], y[i] = v.reg(), v.reg()
+	if rows < v.w {
+		if v.wide() {
+			t := GP32()
+			MOVL(U32(1<<rows-1), t)
+			few = K()
+			KMOVW(t, few)
+		}
+		DECQ(groups)
+		JZ(LabelRef("last"))
 	}
-	VUNPCKLPS(x[1], x[0], t[0])
-	VUNPCKHPS(x[1], x[0], t[1])
-	VUNPCKLPS(x[3], x[2], t[2])
-	VUNPCKHPS(x[3], x[2], t[3])
-	VUNPCKLPD(t[2], t[0], y[0])
-	VUNPCKHPD(t[2], t[0], y[1])
-	VUNPCKLPD(t[3], t[1], y[2])
-	VUNPCKHPD(t[3], t[1], y[3])
-	for i := range y {
-		VMOVUPS(y[i], times(dst, i, r, r3))
-	}
+	Label("group")
+	four(false)
 	for _, q := range quads {
 		ADDQ(Imm(16), q)
 	}
 	LEAQ(Mem{Base: dst, Index: r, Scale: 4}, dst)
 	DECQ(groups)
 	JNZ(LabelRef("group"))
+	if rows < v.w {
+		Label("last")
+		four(true)
+	}
 	end()
 }
 

@@ -28,6 +28,11 @@ const (
 	outFloats = 1 << 15 // of the panels' results
 )
 
+// So few queries have all of their scores at once, in a row of keys each: keys and values
+// are then packed as columns, in half of the time that they take as rows, and queries fill
+// rows better than panels of columns.
+const together = 24
+
 // lag is how far a score, in units of which one doubles a weight, may lie above what is
 // taken for its query's maximum, until results are rescaled: most blocks of keys have a
 // new maximum, and few one that a float32's exponent would notice.
@@ -43,17 +48,20 @@ func (a *attn) method() string {
 	switch {
 	case a.lq <= 2:
 		return "row-wise attention"
-	case a.lq <= a.gemm.MR:
+	case a.oneBlock():
 		return "one-block attention"
 	}
 	return "blocked attention"
 }
 
+// oneBlock reports whether a head's queries, more than two, are served by short.
+func (a *attn) oneBlock() bool { return a.lq <= max(a.gemm.MR, together) }
+
 // run returns the bytes of its workspace.
 func (a *attn) run() int {
 	jobs := a.n * a.heads
 	a.parts = 1
-	if a.lq > a.gemm.MR && jobs < 2*a.d.Workers() {
+	if !a.oneBlock() && jobs < 2*a.d.Workers() {
 		a.parts = min((2*a.d.Workers()+jobs-1)/jobs, (a.lq+15)/16)
 	}
 	a.d.Run(jobs*a.parts, a)
@@ -66,8 +74,8 @@ func (a *attn) workspace(queries int) int {
 	switch {
 	case a.lq <= 2:
 		return a.keys
-	case a.lq <= g.MR:
-		return g.LenA(a.dim) + g.LenA(a.keys) + max(g.SizeB(a.dim, a.keys), g.SizeB(a.keys, a.dim)) +
+	case a.oneBlock():
+		return g.SizeA(a.lq, a.dim) + g.SizeA(a.lq, a.keys) + max(g.SizeB(a.dim, a.keys), g.SizeB(a.keys, a.dim)) +
 			a.lq*((a.keys+g.NR-1)/g.NR*g.NR)
 	}
 	block, count := a.blocks(queries)
@@ -94,7 +102,7 @@ func (a *attn) Do(i int) {
 	switch b, h := i/a.heads, i%a.heads; {
 	case a.lq <= 2:
 		a.few(b, h)
-	case a.lq <= a.gemm.MR:
+	case a.oneBlock():
 		a.short(b, h)
 	default:
 		a.blocked(b, h, p*a.lq/a.parts, (p+1)*a.lq/a.parts)
@@ -131,8 +139,7 @@ func (a *attn) few(b, h int) {
 	}
 }
 
-// short serves as many queries as a product has rows: all of their scores at
-// once, a row of keys each.
+// short serves few queries: all of their scores at once, a row of keys each.
 func (a *attn) short(b, h int) {
 	g := a.gemm
 	width, dim, keys, nr := a.heads*a.dim, a.dim, a.keys, g.NR
@@ -141,13 +148,13 @@ func (a *attn) short(b, h int) {
 	defer a.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
-	qp, weights, score, packed := take(g.LenA(dim)), take(g.LenA(keys)), take(a.lq*room), buf
+	qp, weights, score, packed := take(g.SizeA(a.lq, dim)), take(g.SizeA(a.lq, keys)), take(a.lq*room), buf
 
 	q := a.q[b*a.lq*a.qRow+h*dim:]
 	kv := b/a.share*a.room*a.kvRow + h*dim
 	g.PackA(qp, q, a.qRow, a.lq, dim)
 	g.PackBT(packed, a.k[kv:], a.kvRow, keys, dim)
-	g.Set(dim, qp, 0, packed, g.LenB(dim), score, room, a.lq, keys)
+	g.Set(dim, qp, g.LenA(dim), packed, g.LenB(dim), score, room, a.lq, keys)
 	for i := range a.lq {
 		row := score[i*room:][:keys]
 		n := a.sees(i)
@@ -159,7 +166,7 @@ func (a *attn) short(b, h int) {
 	g.PackA(weights, score, room, a.lq, keys)
 	g.PackB(packed, a.v[kv:], a.kvRow, keys, dim)
 	y := a.y[b*a.lq*width+h*dim:]
-	g.Set(keys, weights, 0, packed, g.LenB(keys), y, width, a.lq, dim)
+	g.Set(keys, weights, g.LenA(keys), packed, g.LenB(keys), y, width, a.lq, dim)
 }
 
 // blocked serves queries lo to hi of one head: blocks of scores with a running

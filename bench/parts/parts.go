@@ -201,7 +201,7 @@ func (r *Run) part(ctx context.Context, p Part) {
 		err := r.process(ctx, p, out)
 		if ctx.Err() != nil {
 			// What it said before counts.
-			err = fmt.Errorf("killed after %.0f s: %w", limit.Seconds(), ctx.Err())
+			err = fmt.Errorf("killed after %.0f s: %w", time.Since(began).Seconds(), ctx.Err())
 		}
 		cancel()
 		if err != nil {

@@ -359,6 +359,25 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// TestStopped: a run that is stopped says after how long, and begins no other part.
+func TestStopped(t *testing.T) {
+	f, err := Create(t.TempDir(), Report{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, stop)
+	run(f, time.Hour, "sleep", "good").Do(ctx)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := f.Report().Parts
+	failures := fmt.Sprint(p[0].Failures)
+	if len(p) != 2 || !strings.Contains(failures, "context canceled") || strings.Contains(failures, "after 20 s") || p[1].Skipped != "stopped" {
+		t.Errorf("%+v %+v", p[0], p[1])
+	}
+}
+
 // TestKilled: a run that is killed has left what it had. What its part had started is
 // ended here, since nobody is there to do it.
 func TestKilled(t *testing.T) {

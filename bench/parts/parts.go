@@ -157,8 +157,13 @@ type Run struct {
 	gauges   *gauges
 }
 
-// reserve is kept of the limit to write what was found.
-const reserve = 2 * time.Second
+// errLives says that a process did not end when it was killed.
+var errLives = errors.New("it lives on after it was killed")
+
+const (
+	reserve  = 2 * time.Second  // is kept of the limit to write what was found
+	patience = 10 * time.Second // with what was killed: a device's memory is given back meanwhile
+)
 
 // Do runs the parts. What they found is in the folder.
 func (r *Run) Do(ctx context.Context) {
@@ -201,7 +206,15 @@ func (r *Run) part(ctx context.Context, p Part) {
 		err := r.process(ctx, p, out)
 		if ctx.Err() != nil {
 			// What it said before counts.
-			err = fmt.Errorf("killed after %.0f s: %w", time.Since(began).Seconds(), ctx.Err())
+			after := limit
+			if errors.Is(ctx.Err(), context.Canceled) {
+				after = time.Since(began)
+			}
+			killed := fmt.Errorf("killed after %.0f s: %w", after.Seconds(), ctx.Err())
+			if errors.Is(err, errLives) {
+				killed = errors.Join(killed, err)
+			}
+			err = killed
 		}
 		cancel()
 		if err != nil {
@@ -251,11 +264,16 @@ func (r *Run) process(ctx context.Context, p Part, out *Result) error {
 	if err != nil {
 		return err
 	}
+	// What is killed at the run's limit has the reserve to end in.
+	patience := patience
+	if d, ok := ctx.Deadline(); ok {
+		patience = max(min(patience, r.deadline.Sub(d)), time.Second)
+	}
 	// The group dies with the part, whether it came to its end or not; then stdout
 	// ends too, whoever held it.
 	ended := make(chan error, 1)
 	go func() {
-		ended <- running.wait(ctx, r.gauges.pid())
+		ended <- running.wait(ctx, r.gauges.pid(), patience)
 		time.AfterFunc(time.Second, func() { read.SetReadDeadline(time.Now()) })
 	}()
 	bad, first, wild := 0, "", error(nil)

@@ -378,6 +378,30 @@ func TestStopped(t *testing.T) {
 	}
 }
 
+// TestUndying: a process that does not end when it is killed is left behind. One that
+// nobody waits for stands for it.
+func TestUndying(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "PART=sleep")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	ended := make(chan error, 1)
+	go func() { ended <- (&process{cmd: cmd, done: make(chan struct{})}).wait(ctx, 0, 50*time.Millisecond) }()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errLives) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for ever")
+	}
+}
+
 // TestKilled: a run that is killed has left what it had. What its part had started is
 // ended here, since nobody is there to do it.
 func TestKilled(t *testing.T) {

@@ -58,12 +58,18 @@ func (p *process) kill() {
 }
 
 // wait waits for the part's end, or ends it with the context, and in both cases
-// ends what it left. The process spare is not the part's.
-func (p *process) wait(ctx context.Context, spare int) error {
+// ends what it left. The process spare is not the part's. A process that waits in the
+// driver for a device that hangs does not end when it is killed: it is left behind
+// after some patience.
+func (p *process) wait(ctx context.Context, spare int, patience time.Duration) error {
 	select {
 	case <-ctx.Done():
 		p.kill()
-		<-p.done
+		select {
+		case <-p.done:
+		case <-time.After(patience):
+			return fmt.Errorf("process %d: %w", p.cmd.Process.Pid, errLives)
+		}
 	case <-p.done:
 	}
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)

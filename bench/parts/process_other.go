@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"time"
 )
 
 var errSystem = errors.New("parts run on Linux alone")
@@ -18,4 +19,4 @@ func start(*exec.Cmd) (*process, error) { return nil, errSystem }
 
 func (*process) kill() {}
 
-func (*process) wait(context.Context, int) error { return errSystem }
+func (*process) wait(context.Context, int, time.Duration) error { return errSystem }

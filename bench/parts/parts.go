@@ -155,6 +155,7 @@ type Run struct {
 
 	deadline time.Time
 	gauges   *gauges
+	spare    []int // processes that are not a part's, or no longer
 }
 
 // errLives says that a process did not end when it was killed.
@@ -174,6 +175,7 @@ func (r *Run) Do(ctx context.Context) {
 		fmt.Fprintln(r.Log, "processes that a part leaves behind may stay:", err)
 	}
 	r.gauges = watch(ctx, r.GPU, r.Log)
+	r.spare = []int{r.gauges.pid()}
 	defer r.gauges.stop()
 	told := false
 	for _, p := range r.Parts {
@@ -273,7 +275,7 @@ func (r *Run) process(ctx context.Context, p Part, out *Result) error {
 	// ends too, whoever held it.
 	ended := make(chan error, 1)
 	go func() {
-		ended <- running.wait(ctx, r.gauges.pid(), patience)
+		ended <- running.wait(ctx, r.spare, patience)
 		time.AfterFunc(time.Second, func() { read.SetReadDeadline(time.Now()) })
 	}()
 	bad, first, wild := 0, "", error(nil)
@@ -306,6 +308,9 @@ func (r *Run) process(ctx context.Context, p Part, out *Result) error {
 		running.kill()
 	}
 	err = <-ended
+	if errors.Is(err, errLives) {
+		r.spare = append(r.spare, running.cmd.Process.Pid)
+	}
 	if bad > 0 {
 		out.fail(fmt.Sprintf("%d lines that say nothing, the first: %.200q", bad, first))
 	}

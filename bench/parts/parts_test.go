@@ -391,7 +391,7 @@ func TestUndying(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	ended := make(chan error, 1)
-	go func() { ended <- (&process{cmd: cmd, done: make(chan struct{})}).wait(ctx, 0, 50*time.Millisecond) }()
+	go func() { ended <- (&process{cmd: cmd, done: make(chan struct{})}).wait(ctx, nil, 50*time.Millisecond) }()
 	select {
 	case err := <-ended:
 		if !errors.Is(err, errLives) {

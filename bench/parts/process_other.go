@@ -13,10 +13,10 @@ var errSystem = errors.New("parts run on Linux alone")
 
 func adopt() error { return errSystem }
 
-type process struct{}
+type process struct{ cmd *exec.Cmd }
 
 func start(*exec.Cmd) (*process, error) { return nil, errSystem }
 
 func (*process) kill() {}
 
-func (*process) wait(context.Context, int, time.Duration) error { return errSystem }
+func (*process) wait(context.Context, []int, time.Duration) error { return errSystem }

@@ -38,7 +38,7 @@ func (g geometry) strided() strided {
 func (g strided) fits(n int) error {
 	h, w := g.h<<g.shift+g.pad.Top+g.pad.Bottom, g.w<<g.shift+g.pad.Left+g.pad.Right
 	switch {
-	case max(h, w) > 1 << 20:
+	case max(h, w) > math.MaxInt16:
 		return fmt.Errorf("%d x %d pixels with what surrounds them: a side has at most %d", h, w, math.MaxInt16)
 	case n*g.h*g.w > math.MaxInt32 || n*g.oh*g.ow > math.MaxInt32:
 		return fmt.Errorf("%d maps have more than %d pixels", n, math.MaxInt32)

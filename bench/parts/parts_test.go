@@ -372,8 +372,8 @@ func TestStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := f.Report().Parts
-	failures := fmt.Sprint(p[0].Failures)
-	if len(p) != 2 || !strings.Contains(failures, "context canceled") || strings.Contains(failures, "after 20 s") || p[1].Skipped != "stopped" {
+	failed := fmt.Sprint(p[0].Failures)
+	if len(p) != 2 || !strings.Contains(failed, "context canceled") || strings.Contains(failed, "after 20 s") || p[1].Skipped != "stopped" {
 		t.Errorf("%+v %+v", p[0], p[1])
 	}
 }

@@ -119,6 +119,9 @@ func newBERT(t *table, s *settings, js *tokenizerJSON, blip bool) (*BERT, error)
 	}
 	var err error
 	get := func(key string, def bool) bool {
+		if !s.config.Has(key) { // null leaves strip_accents to do_lower_case
+			return def
+		}
 		v, e := s.config.Bool(key, def)
 		err = errors.Join(err, e)
 		return v

@@ -425,6 +425,38 @@ func TestDefaultKeys(t *testing.T) {
 	}
 }
 
+// TestNullIsFalse: a key that is there and null is false where its class has true as
+// the default, as Python takes it.
+func TestNullIsFalse(t *testing.T) {
+	all, err := weights.ReadConfig(os.DirFS("testdata"), "keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for name, c := range classes() {
+		keys, err := all.Sub(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key := range c.obeyed {
+			if keys[key] != true {
+				continue
+			}
+			null, no := besides(name, key), besides(name, key)
+			null[key], no[key] = nil, false
+			have, err1 := c.parse(null)
+			want, err2 := c.parse(no)
+			if err := errors.Join(err1, err2); err != nil || !reflect.DeepEqual(have, want) {
+				t.Errorf("%s: %s of null: %+v, of false: %+v, %v", name, key, have, want, err)
+			}
+			rows++
+		}
+	}
+	if rows < 10 {
+		t.Errorf("only %d rows", rows)
+	}
+}
+
 // TestContinuous: Euler's timestep_type is of v prediction alone.
 func TestContinuous(t *testing.T) {
 	for prediction, want := range map[string]bool{"epsilon": false, "v_prediction": true} {

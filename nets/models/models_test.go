@@ -131,6 +131,7 @@ func TestForwardMini(t *testing.T) {
 		{"clip-image", "clip", forward.Tensors{"pixel_values": ids}, nil, "4 dimensions"},
 		{"unet", "clip", sd, nil, "clip"},
 		{"nothing", "clip", sd, nil, "choose one of"},
+		{"blip-generate", "blip", forward.Tensors{"pixel_values": picture, "input_ids": engine.FromI32([]int32{220, 5, 0}, 1, 3)}, nil, "padding"},
 	} {
 		out, err := forward.Once(engine.NewRun(context.Background()), c.net, models.Embedded(c.model), host.New(2), c.in,
 			forward.Options{Generate: decode.Options{MaxLength: 9}, Taps: regexp.MustCompile(`layers\.0$`)})

@@ -261,20 +261,22 @@ func karrasLevels(lo, hi float64, n int) []float64 {
 	return out
 }
 
-// sigmaToT is the timestep, with a fraction, of a noise level.
+// sigmaToT is the timestep, with a fraction, of a noise level. The table's logarithms
+// are float32, as diffusers has them.
 func sigmaToT(sigma float64, levels []float64) float64 {
 	if len(levels) == 1 {
 		return 0
 	}
+	log := func(i int) float64 { return float64(float32(math.Log(levels[i]))) }
 	l := math.Log(max(sigma, 1e-10))
 	low := 0
-	for i, v := range levels {
-		if l >= math.Log(v) {
+	for i := range levels {
+		if l >= log(i) {
 			low = i
 		}
 	}
 	low = min(low, len(levels)-2)
-	a, b := math.Log(levels[low]), math.Log(levels[low+1])
+	a, b := log(low), log(low+1)
 	w := min(max((a-l)/(a-b), 0), 1)
 	return (1-w)*float64(low) + w*float64(low+1)
 }

@@ -120,7 +120,8 @@ func classes() map[string]class {
 		return all
 	}
 	badPictures := map[string]string{"do_resize": "false", "do_pad": "true", "pad_size": `{"height": 9, "width": 9}`, "resample": "9",
-		"image_std": "[0, 1, 1]", "image_mean": "[1, 2]", "image_processor_type": `"SiglipImageProcessor"`, "size": `{"min_pixels": 9}`, "crop_size": "0"}
+		"image_std": "[0, 1, 1]", "image_mean": "[1, 2]",
+		"image_processor_type": `"SiglipImageProcessor"`, "size": `{"min_pixels": 9}`, "crop_size": "0"}
 	badCLIP := maps.Clone(badPictures)
 	badCLIP["use_square_size"] = "3"
 	badSquares := maps.Clone(badPictures) // without a crop its size has no effect

@@ -320,7 +320,9 @@ func TestGoldens(t *testing.T) {
 // configuration ties it, and is not guessed where neither does.
 func TestHeadIsMissing(t *testing.T) {
 	g := open(t, "blip_untied", convert.BLIP)
-	entries := slices.DeleteFunc(g.model.Entries(), func(e weights.Entry) bool { return strings.HasSuffix(e.Name, "predictions.decoder.weight") })
+	entries := slices.DeleteFunc(g.model.Entries(), func(e weights.Entry) bool {
+		return strings.HasSuffix(e.Name, "predictions.decoder.weight")
+	})
 	for _, tied := range []bool{false, true} {
 		g.config["tie_word_embeddings"] = tied
 		_, err := blip.Load(g.config, g.model.With(entries).Loader(host.New(1)))

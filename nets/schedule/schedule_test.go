@@ -273,7 +273,8 @@ func TestWithoutSignal(t *testing.T) {
 	}
 	st := engine.NewStream(context.Background(), host.New(1))
 	run := s.Begin()
-	next, _ := run.Step(st, 0, st.Put(engine.FromF32([]float32{1, -2, 0.5}, 1, 3)), st.Put(engine.FromF32([]float32{0.5, 0.5, 0.75}, 1, 3)), nil, 1)
+	x, e := st.Put(engine.FromF32([]float32{1, -2, 0.5}, 1, 3)), st.Put(engine.FromF32([]float32{0.5, 0.5, 0.75}, 1, 3))
+	next, _ := run.Step(st, 0, x, e, nil, 1)
 	if e := far(next.F32(), []float64{0.9275125861167908, -0.057086825370788574, 0.16051962971687317}); !(e <= 1e-6) {
 		t.Errorf("have %v: relative error %.2g", next.F32(), e)
 	}

@@ -316,6 +316,14 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// TestNoPadding: rows of a BLIP without a padding are filled up with what ends a text.
+func TestNoPadding(t *testing.T) {
+	c, err := blip.ParseConfig(weights.Config{"text_config": weights.Config{"pad_token_id": nil, "sep_token_id": 7.0}})
+	if err != nil || c.Text.Pad != 7 {
+		t.Errorf("padding is %d, %v", c.Text.Pad, err)
+	}
+}
+
 // TestHeadIsMissing: a BLIP's head is its token embeddings' matrix where a
 // configuration ties it, and is not guessed where neither does.
 func TestHeadIsMissing(t *testing.T) {

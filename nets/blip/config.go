@@ -117,6 +117,9 @@ func parseText(c weights.Config) (TextConfig, error) {
 	if r.Null("sep_token_id") {
 		r.Fail(fmt.Errorf("%s: sep_token_id is null: captions would not end", c.File()))
 	}
+	if r.Null("pad_token_id") { // as transformers' generate
+		t.Pad = t.Sep
+	}
 	r.Only("is_decoder", true, "a decoder that does not look at the picture writes no captions")
 	r.Only("model_type", "blip_text_model", "only BLIP's decoder is read here")
 	return t, r.Err()

@@ -113,14 +113,17 @@ func classes() map[string]class {
 	}
 	pictures := func(more map[string]string) map[string]string {
 		all := map[string]string{"size": "100", "resample": "2", "do_rescale": "false", "rescale_factor": "0.5", "do_normalize": "false",
-			"image_mean": "0.5", "image_std": "[0.5, 0.5, 0.4]", "crop_size": `{"height": 90, "width": 90}`, "use_square_size": "true"}
+			"image_mean": "0.5", "image_std": "[0.5, 0.5, 0.4]", "crop_size": `{"height": 90, "width": 90}`}
 		for k, v := range more {
 			all[k] = v
 		}
 		return all
 	}
 	badPictures := map[string]string{"do_resize": "false", "do_pad": "true", "pad_size": `{"height": 9, "width": 9}`, "resample": "9",
-		"image_std": "[0, 1, 1]", "image_mean": "[1, 2]", "size": `{"min_pixels": 9}`, "crop_size": "0"}
+		"image_std": "[0, 1, 1]", "image_mean": "[1, 2]",
+		"image_processor_type": `"SiglipImageProcessor"`, "size": `{"min_pixels": 9}`, "crop_size": "0"}
+	badCLIP := maps.Clone(badPictures)
+	badCLIP["use_square_size"] = "3"
 	badSquares := maps.Clone(badPictures) // without a crop its size has no effect
 	delete(badSquares, "crop_size")
 	const anyPicture = `data_format device disable_grouping do_convert_rgb image_seq_length input_data_format processor_class return_tensors`
@@ -242,17 +245,17 @@ func classes() map[string]class {
 			refuse(map[string]string{"thresholding": "true", "original_inference_steps": "1001"}),
 			saved + "dynamic_thresholding_ratio sample_max_value clip_sample_range timestep_spacing steps_offset"},
 		"CLIPImageProcessor": {processor("CLIPImageProcessor"),
-			pictures(map[string]string{"do_center_crop": "false", "default_to_square": "true",
+			pictures(map[string]string{"do_center_crop": "false", "default_to_square": "true", "use_square_size": "true",
 				"image_processor_type":   `"BlipImageProcessor"`,
-				"feature_extractor_type": `"BlipFeatureExtractor"`}), badPictures, anyPicture},
+				"feature_extractor_type": `"BlipFeatureExtractor"`}), badCLIP, anyPicture},
 		"BlipImageProcessor": {processor("BlipImageProcessor"),
 			pictures(map[string]string{"do_center_crop": "true", "default_to_square": "false",
 				"image_processor_type":   `"CLIPImageProcessorFast"`,
-				"feature_extractor_type": `"CLIPFeatureExtractor"`}), badPictures, anyPicture},
+				"feature_extractor_type": `"CLIPFeatureExtractor"`}), badSquares, anyPicture + " use_square_size"},
 		"ViTImageProcessor": {processor("ViTImageProcessor"),
 			pictures(map[string]string{"do_center_crop": "true", "default_to_square": "false", "resample": "3", "image_mean": "0.4",
 				"image_processor_type":   `"CLIPImageProcessorFast"`,
-				"feature_extractor_type": `"BlipFeatureExtractor"`}), badSquares, anyPicture},
+				"feature_extractor_type": `"BlipFeatureExtractor"`}), badSquares, anyPicture + " use_square_size"},
 	}
 }
 
@@ -263,8 +266,6 @@ func besides(class, key string) weights.Config {
 		return weights.Config{"size": json.Number("100")}
 	case key == "sigma_min" || key == "sigma_max":
 		return weights.Config{"use_karras_sigmas": true}
-	case key == "use_square_size" && class == "ViTImageProcessor":
-		return weights.Config{"size": json.Number("100"), "default_to_square": false}
 	case key == "crop_size" && (class == "BlipImageProcessor" || class == "ViTImageProcessor"):
 		return weights.Config{"do_center_crop": true}
 	case key == "num_train_timesteps" && class == "LCMScheduler":
@@ -421,6 +422,38 @@ func TestDefaultKeys(t *testing.T) {
 		}
 	}
 	if rows < 100 {
+		t.Errorf("only %d rows", rows)
+	}
+}
+
+// TestNullIsFalse: a key that is there and null is false where its class has true as
+// the default, as Python takes it.
+func TestNullIsFalse(t *testing.T) {
+	all, err := weights.ReadConfig(os.DirFS("testdata"), "keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for name, c := range classes() {
+		keys, err := all.Sub(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key := range c.obeyed {
+			if keys[key] != true {
+				continue
+			}
+			null, no := besides(name, key), besides(name, key)
+			null[key], no[key] = nil, false
+			have, err1 := c.parse(null)
+			want, err2 := c.parse(no)
+			if err := errors.Join(err1, err2); err != nil || !reflect.DeepEqual(have, want) {
+				t.Errorf("%s: %s of null: %+v, of false: %+v, %v", name, key, have, want, err)
+			}
+			rows++
+		}
+	}
+	if rows < 10 {
 		t.Errorf("only %d rows", rows)
 	}
 }

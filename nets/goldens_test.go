@@ -316,6 +316,30 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// TestNoPadding: rows of a BLIP without a padding are filled up with what ends a text.
+func TestNoPadding(t *testing.T) {
+	c, err := blip.ParseConfig(weights.Config{"text_config": weights.Config{"pad_token_id": nil, "sep_token_id": 7.0}})
+	if err != nil || c.Text.Pad != 7 {
+		t.Errorf("padding is %d, %v", c.Text.Pad, err)
+	}
+}
+
+// TestHeadIsMissing: a BLIP's head is its token embeddings' matrix where a
+// configuration ties it, and is not guessed where neither does.
+func TestHeadIsMissing(t *testing.T) {
+	g := open(t, "blip_untied", convert.BLIP)
+	entries := slices.DeleteFunc(g.model.Entries(), func(e weights.Entry) bool {
+		return strings.HasSuffix(e.Name, "predictions.decoder.weight")
+	})
+	for _, tied := range []bool{false, true} {
+		g.config["tie_word_embeddings"] = tied
+		_, err := blip.Load(g.config, g.model.With(entries).Loader(host.New(1)))
+		if tied && err != nil || !tied && (err == nil || !strings.Contains(err.Error(), "decoder.weight: missing")) {
+			t.Errorf("tied %v: %v", tied, err)
+		}
+	}
+}
+
 // TestGoldensFast is TestGoldens with the CPU's faster methods, which may be
 // ten times as far off, and with products of bfloat16, which has three bits less
 // than f16.

@@ -11,7 +11,7 @@ import (
 )
 
 // Config is a model's config.json. The getters return a default where the key
-// is missing or null, and an error that names the key and the file where its
+// is missing or null (Bool: where it is missing), and an error that names the key and the file where its
 // value has another type.
 type Config map[string]any
 
@@ -141,10 +141,10 @@ func (c Config) Real(key string, def float64) (float64, error) {
 	return def, c.wrong(key, "a number")
 }
 
-// Bool is true or false.
+// Bool is true or false; null is false, as Python's if takes it.
 func (c Config) Bool(key string, def bool) (bool, error) {
 	if !c.Has(key) {
-		return def, nil
+		return def && !c.Null(key), nil
 	}
 	b, ok := c[key].(bool)
 	if !ok {

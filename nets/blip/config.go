@@ -1,6 +1,7 @@
 package blip
 
 import (
+	"errors"
 	"fmt"
 
 	"parley/kernels/matmul"
@@ -29,6 +30,7 @@ type TextConfig struct {
 	BOS, Sep, Pad               int // tokens: the first, the end, and behind it
 	Act                         matmul.Act
 	Eps                         float64
+	Untied                      bool // the head has a matrix of its own, which has to be there
 }
 
 // Base is Salesforce's base model.
@@ -74,8 +76,14 @@ func ParseConfig(c weights.Config) (Config, error) {
 	if out.Vision, err = parseVision(vc); err != nil {
 		return out, err
 	}
-	out.Text, err = parseText(tc)
-	return out, err
+	if out.Text, err = parseText(tc); err != nil {
+		return out, err
+	}
+	// transformers ties the head where either says so, and has random numbers for a
+	// head that neither ties and no file has.
+	whole, text := r.Bool("tie_word_embeddings", true), tc.Reader()
+	out.Text.Untied = !whole && !text.Bool("tie_word_embeddings", true)
+	return out, errors.Join(r.Err(), text.Err())
 }
 
 func parseVision(c weights.Config) (VisionConfig, error) {
@@ -108,6 +116,9 @@ func parseText(c weights.Config) (TextConfig, error) {
 	}
 	if r.Null("sep_token_id") {
 		r.Fail(fmt.Errorf("%s: sep_token_id is null: captions would not end", c.File()))
+	}
+	if r.Null("pad_token_id") { // as transformers' generate
+		t.Pad = t.Sep
 	}
 	r.Only("is_decoder", true, "a decoder that does not look at the picture writes no captions")
 	r.Only("model_type", "blip_text_model", "only BLIP's decoder is read here")

@@ -60,10 +60,11 @@ func newText(c TextConfig, encoder int, l *weights.Loader) (*Text, error) {
 	h := l.In("cls.predictions")
 	t.transform, t.act = layer.LoadLinear(h, "transform.dense", t.Width, t.Width), act
 	t.normOut = layer.LoadLayerNorm(h, "transform.LayerNorm", t.Width, eps)
-	// The head shares the token embeddings' matrix, unless it has its own.
+	// The head shares the token embeddings' matrix, unless it has its own
+	// (tie_word_embeddings is false in both configurations).
 	var matrix storage.Source
 	switch {
-	case h.Has("decoder.weight"):
+	case h.Has("decoder.weight") || c.Untied:
 		matrix = h.Source("decoder.weight", t.Vocab, t.Width)
 	case e.Has("word_embeddings.weight"):
 		matrix = e.Source("word_embeddings.weight", t.Vocab, t.Width)

@@ -228,7 +228,7 @@ func clipText(src models.Source, dev engine.Device) (func(*pass) error, func(), 
 		t = m.Text
 	} else {
 		var again error
-		if t, close, again = models.Load(src, dev, "text_encoder", convert.TextEncoder, models.LoadText); again != nil {
+		if t, close, again = models.Load(src, dev, "text_encoder", convert.TextEncoder, textEncoder); again != nil {
 			return nil, nil, err
 		}
 	}
@@ -243,6 +243,14 @@ func clipText(src models.Source, dev engine.Device) (func(*pass) error, func(), 
 		}
 		return errors.Join(r.give("text_embeds", o.Embeds), r.give("pooler_output", o.Pooled), r.give("last_hidden_state", o.Hidden))
 	}, close, nil
+}
+
+// textEncoder is Stable Diffusion's, or a text tower with its projection.
+func textEncoder(c weights.Config, l *weights.Loader) (*clip.Text, error) {
+	if l.HasIn("text_projection") {
+		return clip.LoadProjected(c, l)
+	}
+	return models.LoadText(c, l)
 }
 
 func blipVision(m *blip.Model, r *pass) error {
@@ -291,7 +299,10 @@ func blipGenerate(m *blip.Model, r *pass) error {
 	}
 	for i := range ids {
 		ids[i] = slices.Clone(ids[i])
-		ids[i][0] = m.Text.BOS // as BlipForConditionalGeneration's generate
+		ids[i][0] = m.Text.BOS                                                    // as BlipForConditionalGeneration's generate
+		if p := m.Text.PadID; p != m.Text.Sep && slices.Contains(ids[i][1:], p) { // which transformers would mask
+			return fmt.Errorf("row %d of input_ids has the id %d, which is padding: want prompts of one length, without it", i, p)
+		}
 	}
 	h, err := m.Vision.Forward(r.s, x)
 	if err != nil {

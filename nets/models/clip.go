@@ -160,7 +160,7 @@ func (c *CLIP) Lost(ctx context.Context, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e, err := words.Tokenize(ctx, text, t.Length)
+	e, err := words.Tokenize(ctx, text, words.Limit(t.Length))
 	if err != nil {
 		return "", err
 	}
@@ -251,7 +251,7 @@ func (c *CLIP) texts(texts []string) tower {
 			}
 			var ids [][]int32
 			for _, t := range texts[lo:hi] {
-				ids = append(ids, vocabulary.Encode(t, tower.Length))
+				ids = append(ids, vocabulary.Encode(t, vocabulary.Limit(tower.Length)))
 			}
 			tower.Truncate(ids)
 			tokens, ends, err := tower.Tokens(ids)

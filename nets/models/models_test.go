@@ -111,7 +111,7 @@ func TestForwardMini(t *testing.T) {
 		x[i] = float32(math.Sin(float64(i) / 50))
 	}
 	picture := engine.FromF32(x, 1, 3, size, size)
-	ids := engine.FromI32([]int32{220, 5, 7}, 1, 3)
+	ids, padded := engine.FromI32([]int32{220, 5, 7}, 1, 3), engine.FromI32([]int32{220, 5, 0}, 1, 3)
 	sd := forward.Tensors{"sample": engine.FromF32(x[:4*16*16], 1, 4, 16, 16), "timestep": engine.FromI32([]int32{500}, 1),
 		"encoder_hidden_states": nil}
 	for _, c := range []struct {
@@ -131,6 +131,7 @@ func TestForwardMini(t *testing.T) {
 		{"clip-image", "clip", forward.Tensors{"pixel_values": ids}, nil, "4 dimensions"},
 		{"unet", "clip", sd, nil, "clip"},
 		{"nothing", "clip", sd, nil, "choose one of"},
+		{"blip-generate", "blip", forward.Tensors{"pixel_values": picture, "input_ids": padded}, nil, "padding"},
 	} {
 		out, err := forward.Once(engine.NewRun(context.Background()), c.net, models.Embedded(c.model), host.New(2), c.in,
 			forward.Options{Generate: decode.Options{MaxLength: 9}, Taps: regexp.MustCompile(`layers\.0$`)})

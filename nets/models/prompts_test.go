@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,6 +52,49 @@ func openMini(t *testing.T, x models.Extras) *models.StableDiffusion {
 	}
 	t.Cleanup(p.Close)
 	return p
+}
+
+// TestTokenizersLength: a tokenizer's model_max_length cuts texts before the net's
+// length does, as in diffusers' and transformers' pipelines.
+func TestTokenizersLength(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, mini.FS()); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"sd/tokenizer/tokenizer_config.json", "clip/tokenizer_config.json"} {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if err == nil {
+			data = []byte(strings.Replace(string(data), `"model_max_length": 32`, `"model_max_length": 6`, 1))
+			err = os.WriteFile(filepath.Join(dir, file), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := models.OpenStableDiffusion(at(t, filepath.Join(dir, "sd")), host.New(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if ids := p.Encode([]string{"a red apple"}); len(ids[0]) != 6 {
+		t.Errorf("%d ids", len(ids[0]))
+	}
+	c, err := models.OpenCLIP(at(t, filepath.Join(dir, "clip")), host.New(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m, err := c.EmbedTexts(engine.NewRun(t.Context()), []string{"a red apple", "a red apple and a pear"}, models.EmbedOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := m.Data().([]float32)
+	if n := len(v) / 2; far(v[:n], v[n:]) != 0 {
+		t.Error("what is behind 6 tokens changes an embedding")
+	}
+	if lost, err := c.Lost(t.Context(), "a red apple and a pear"); err != nil || lost != "and a pear" {
+		t.Errorf("lost %q, %v", lost, err)
+	}
 }
 
 // chunks reads prompts in chunks.

@@ -163,6 +163,7 @@ func (f *files) stableDiffusion(dev, on engine.Device) (*StableDiffusion, error)
 	if p.tokens, err = src.clipTokens("tokenizer", convert.Pad(p.Text.Width), vocab.Transformers); err != nil {
 		return nil, err
 	}
+	p.Text.Length = p.tokens.Limit(p.Text.Length)
 	for _, e := range f.embeddings {
 		if p.tokens, err = p.tokens.With(int32(words), vocab.Learned{Names: e.Names, Vectors: e.Rows}); err != nil {
 			return nil, fmt.Errorf("%s: %w", e.File, err)

@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"errors"
 	"image/color"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"parley/engine"
 	"parley/engine/host"
+	"parley/nets/forward"
 	"parley/nets/models"
 	"parley/nets/pixels"
 	"parley/weights"
@@ -118,6 +120,15 @@ func TestOneTowerAlone(t *testing.T) {
 			t.Errorf("%s: %v, want an error with %q", c.name, err, c.err)
 		}
 		m.Close()
+		if c.without == "vision_" { // parley forward projects it, too
+			in := forward.Tensors{"input_ids": engine.FromI32([]int32{3, 5, 784}, 1, 3)}
+			want, err1 := forward.Once(run, "clip-text", models.Embedded("clip"), host.New(1), in, forward.Options{})
+			have, err2 := forward.Once(run, "clip-text", at(t, dir), host.New(1), in, forward.Options{})
+			if err := errors.Join(err1, err2); err != nil || have["text_embeds"] == nil ||
+				far(have["text_embeds"].F32(), want["text_embeds"].F32()) > 1e-6 {
+				t.Errorf("forward clip-text: %v, %v", have, err)
+			}
+		}
 	}
 }
 

@@ -134,7 +134,10 @@ func ParseProcessor(fsys fs.FS, path string) (*Processor, error) {
 func parseProcessor(c weights.Config) (*Processor, error) {
 	r, file := c.Reader(), c.File()
 	kind := r.String("image_processor_type", r.String("feature_extractor_type", ""))
-	vit := strings.HasPrefix(kind, "ViT")
+	vit, blip := strings.HasPrefix(kind, "ViT"), strings.HasPrefix(kind, "Blip")
+	if kind != "" && !vit && !blip && !strings.HasPrefix(kind, "CLIP") {
+		r.Fail(fmt.Errorf("%s: image_processor_type is %q, whose defaults are not known: want CLIP's, BLIP's or ViT's", file, kind))
+	}
 	filter := Bicubic
 	if vit {
 		filter = Bilinear
@@ -143,9 +146,9 @@ func parseProcessor(c weights.Config) (*Processor, error) {
 	if p.Filter < Nearest || p.Filter > Box {
 		r.Fail(fmt.Errorf("%s: resample is %d, supported: 0 to 4", file, p.Filter))
 	}
-	clip := c.Has("crop_size") && !vit || strings.HasPrefix(r.String("image_processor_type", ""), "CLIPImageProcessor") ||
+	clip := c.Has("crop_size") && !vit && !blip || strings.HasPrefix(r.String("image_processor_type", ""), "CLIPImageProcessor") ||
 		r.String("feature_extractor_type", "") == "CLIPFeatureExtractor"
-	square := r.Bool("default_to_square", !clip) || r.Bool("use_square_size", false)
+	square := r.Bool("default_to_square", !clip)
 	if !r.Bool("do_resize", true) {
 		r.Fail(fmt.Errorf("%s: do_resize is false: pictures would differ in size", file))
 	}
@@ -159,12 +162,18 @@ func parseProcessor(c weights.Config) (*Processor, error) {
 				p.Shortest, p.Width, p.Height = p.Width, 0, 0
 			}
 		}
-	case r.Bool("use_square_size", false) || vit:
+	case vit:
 		p.Width, p.Height = 224, 224
 	case clip:
 		p.Shortest = 224
 	default:
 		p.Width, p.Height = 384, 384
+	}
+	if clip && r.Bool("use_square_size", false) { // KOSMOS-2's, which is 224
+		if max(p.Shortest, p.Width, p.Height) != 224 {
+			r.Fail(fmt.Errorf("%s: use_square_size is true: transformers 4 and 5 differ over a size other than 224", file))
+		}
+		p.Shortest, p.Width, p.Height = 0, 224, 224
 	}
 	if r.Bool("do_center_crop", clip) {
 		p.CropW, p.CropH = 224, 224

@@ -22,6 +22,8 @@ func TestReadProcessor(t *testing.T) {
 	const v4 = `{"size": 24, "do_center_crop": true, "crop_size": 20, "image_processor_type": "CLIPImageProcessor"}`
 	const open = `{"model_cfg": {}, "preprocess_cfg": {"size": 99, "mean": 0.5, "std": [0.5, 0.5, 0.5], "interpolation": "bilinear",
 		"resize_mode": `
+	const blip = `{"image_processor_type": "BlipImageProcessor", "crop_size": 20`
+	const kosmos = `{"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 224}, "use_square_size": true}`
 	def := CLIP(64)
 	five := &Processor{Shortest: 40, CropW: 32, CropH: 32, Filter: Bicubic, Scale: 1. / 255, Mean: half, Std: half}
 	four := &Processor{Shortest: 24, CropW: 20, CropH: 20, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}
@@ -44,6 +46,12 @@ func TestReadProcessor(t *testing.T) {
 			&Processor{Width: 24, Height: 24, CropW: 20, CropH: 20, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}},
 		{"two sides", map[string]string{"preprocessor_config.json": strings.Replace(v4, "24", "[30, 26]", 1)},
 			&Processor{Width: 26, Height: 30, CropW: 20, CropH: 20, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}},
+		{"BLIP's crop, which is not asked for", map[string]string{"preprocessor_config.json": blip + `}`},
+			&Processor{Width: 384, Height: 384, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}},
+		{"BLIP's crop", map[string]string{"preprocessor_config.json": blip + `, "do_center_crop": true}`},
+			&Processor{Width: 384, Height: 384, CropW: 20, CropH: 20, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}},
+		{"KOSMOS-2's square", map[string]string{"preprocessor_config.json": kosmos},
+			&Processor{Width: 224, Height: 224, CropW: 224, CropH: 224, Filter: Bicubic, Scale: 1. / 255, Mean: mean, Std: std}},
 		{"a processor that is none", map[string]string{"processor_config.json": `{"processor_class": "CLIPProcessor"}`,
 			"preprocessor_config.json": v4}, four},
 		{"shortest", map[string]string{"open_clip_config.json": open + `"shortest"}}`}, clip(func(p *Processor) { p.Shortest = 64 })},

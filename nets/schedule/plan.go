@@ -36,6 +36,8 @@ func (s *Schedule) picture(alpha float64) (x, e float64) {
 	case "sample":
 		return 0, 1
 	}
+	// Without signal there is infinitely much of it, of which clipping leaves the sign.
+	alpha = max(alpha, 1e-20)
 	return 1 / math.Sqrt(alpha), -math.Sqrt((1 - alpha) / alpha)
 }
 

@@ -105,6 +105,10 @@ func Plan(c Config, steps int) (*Schedule, error) {
 			return nil, fmt.Errorf("timestep %v of %d: steps_offset is %d and timestep_spacing %s for %d steps", t, s.train, c.Offset,
 				c.Spacing, steps)
 		}
+		if s.sigmas == nil && s.alpha(t) == 0 && c.Prediction == "epsilon" && c.Clip == 0 {
+			return nil, fmt.Errorf("timestep %v has no signal (rescale_betas_zero_snr), so that prediction_type epsilon gives no picture: "+
+				"want v_prediction, sample or clip_sample", t)
+		}
 	}
 	s.plan()
 	return s, nil
@@ -212,10 +216,14 @@ func spaced(spacing string, steps, train, offset int, round bool) []float64 {
 	return t
 }
 
+// trailing is numpy.arange(from, 0, -ratio).round() - 1. numpy's stride is the
+// difference of its first two numbers, which decides where a half is rounded to.
 func trailing(from int, ratio float64) []float64 {
 	var t []float64
-	for i := range int(math.Ceil(float64(from) / ratio)) {
-		t = append(t, math.RoundToEven(float64(from)-float64(i)*ratio)-1)
+	first := float64(from)
+	stride := first - (first - ratio)
+	for i := range int(math.Ceil(first / ratio)) {
+		t = append(t, math.RoundToEven(first-float64(i)*stride)-1)
 	}
 	return t
 }
@@ -253,17 +261,22 @@ func karrasLevels(lo, hi float64, n int) []float64 {
 	return out
 }
 
-// sigmaToT is the timestep, with a fraction, of a noise level.
+// sigmaToT is the timestep, with a fraction, of a noise level. The table's logarithms
+// are float32, as diffusers has them.
 func sigmaToT(sigma float64, levels []float64) float64 {
+	if len(levels) == 1 {
+		return 0
+	}
+	log := func(i int) float64 { return float64(float32(math.Log(levels[i]))) }
 	l := math.Log(max(sigma, 1e-10))
 	low := 0
-	for i, v := range levels {
-		if l >= math.Log(v) {
+	for i := range levels {
+		if l >= log(i) {
 			low = i
 		}
 	}
 	low = min(low, len(levels)-2)
-	a, b := math.Log(levels[low]), math.Log(levels[low+1])
+	a, b := log(low), log(low+1)
 	w := min(max((a-l)/(a-b), 0), 1)
 	return (1-w)*float64(low) + w*float64(low+1)
 }
@@ -340,9 +353,13 @@ func (s *Schedule) dpm(c Config) {
 	}
 	if c.Karras {
 		s.sigmas = karrasLevels(orElse(c.SigmaMin, levels[0]), orElse(c.SigmaMax, levels[s.train-1]), steps)
+		whole := math.RoundToEven
+		if c.BetaSchedule == "squaredcos_cap_v2" {
+			whole = math.Trunc // as diffusers' way from numbers with a fraction to integers
+		}
 		t = t[:0]
 		for _, v := range s.sigmas {
-			t = append(t, math.RoundToEven(sigmaToT(v, levels)))
+			t = append(t, whole(sigmaToT(v, levels)))
 		}
 	} else {
 		for _, v := range t {

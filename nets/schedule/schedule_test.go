@@ -235,6 +235,57 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestRounding: halves of trailing timesteps fall as numpy's stride has it, and
+// Karras' timesteps of a cosine schedule are cut off. The numbers are diffusers
+// 0.42.1's.
+func TestRounding(t *testing.T) {
+	cosine := weights.Config{"beta_schedule": "squaredcos_cap_v2"}
+	for _, c := range []struct {
+		config weights.Config
+		kind   string
+		steps  int
+		want   []float64
+	}{
+		{weights.Config{"timestep_spacing": "trailing"}, "ddim", 48, []float64{999, 978, 957, 936, 916, 895, 874, 853}},
+		{cosine, "dpmpp2m-karras", 8, []float64{998, 998, 998, 998, 994, 965, 508, 0}},
+		{weights.Config{"num_train_timesteps": 1}, "dpmpp2m-karras", 1, []float64{0}},
+	} {
+		s, err := schedule.New(c.config, c.kind, c.steps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range c.want {
+			if got := s.Timestep(i); got != v {
+				t.Errorf("%s of %v: step %d of %d at %v, want %v", c.kind, c.config, i, c.steps, got, v)
+			}
+		}
+	}
+}
+
+// TestWithoutSignal: from a timestep that has no signal epsilon tells what clipping
+// leaves of it, as in diffusers 0.42.1, or nothing.
+func TestWithoutSignal(t *testing.T) {
+	c := weights.Config{"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "rescale_betas_zero_snr": true,
+		"timestep_spacing": "trailing"}
+	s, err := schedule.New(c, "ddim", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := engine.NewStream(context.Background(), host.New(1))
+	run := s.Begin()
+	x, e := st.Put(engine.FromF32([]float32{1, -2, 0.5}, 1, 3)), st.Put(engine.FromF32([]float32{0.5, 0.5, 0.75}, 1, 3))
+	next, _ := run.Step(st, 0, x, e, nil, 1)
+	if e := far(next.F32(), []float64{0.9275125861167908, -0.057086825370788574, 0.16051962971687317}); !(e <= 1e-6) {
+		t.Errorf("have %v: relative error %.2g", next.F32(), e)
+	}
+	c["clip_sample"] = false
+	for _, kind := range []string{"ddim", "lcm"} {
+		if _, err := schedule.New(c, kind, 2); err == nil || !strings.Contains(err.Error(), "rescale_betas_zero_snr") {
+			t.Errorf("%s: error %v", kind, err)
+		}
+	}
+}
+
 func TestGuidance(t *testing.T) {
 	for _, g := range goldens(t)[:40] {
 		s, err := schedule.New(weights.Config(g.Config), g.Kind, g.Steps)

@@ -54,6 +54,27 @@ func TestAddedTokensAsTransformers(t *testing.T) {
 	}
 }
 
+// TestTokenizerBesideWords: the added tokens of a tokenizer.json count beside the words
+// of another file, as transformers 5.23 takes them.
+func TestTokenizerBesideWords(t *testing.T) {
+	added := &fstest.MapFile{Data: []byte(`{"added_tokens": [{"id": 6, "content": "abab", "special": false, "normalized": false}]}`)}
+	b, err := LoadBERT(fstest.MapFS{"vocab.txt": {Data: []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##b\n")}, "tokenizer.json": added}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := b.Encode("ab abab a"); !slices.Equal(have, []int32{2, 4, 5, 6, 4, 3}) {
+		t.Errorf("BERT: %v", have)
+	}
+	c, err := LoadCLIP(fstest.MapFS{"vocab.json": {Data: []byte(`{"a":0,"a</w>":1,"b":2,"b</w>":3,"<|startoftext|>":4,"<|endoftext|>":5}`)},
+		"merges.txt": {Data: []byte("#version: 0.2\n")}, "tokenizer.json": added}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := c.Encode("ab abab a", 0); !slices.Equal(have, []int32{4, 0, 3, 6, 1, 5}) {
+		t.Errorf("CLIP: %v", have)
+	}
+}
+
 // TestWhatIsLost: the bytes that the ids do not stand for.
 func TestWhatIsLost(t *testing.T) {
 	c, err := DefaultCLIP(PadCLIP)

@@ -49,7 +49,7 @@ func loadBERT(fsys fs.FS, dir string, blip bool) (*BERT, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSettings(fsys, dir, nil, bertTokens)
+	s, err := readSettings(fsys, dir, bertTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func loadBERTJSON(fsys fs.FS, dir string, blip bool) (*BERT, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSettings(fsys, dir, js, bertTokens)
+	s, err := readSettings(fsys, dir, bertTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +119,9 @@ func newBERT(t *table, s *settings, js *tokenizerJSON, blip bool) (*BERT, error)
 	}
 	var err error
 	get := func(key string, def bool) bool {
+		if !s.config.Has(key) { // null leaves strip_accents to do_lower_case
+			return def
+		}
 		v, e := s.config.Bool(key, def)
 		err = errors.Join(err, e)
 		return v
@@ -131,7 +134,11 @@ func newBERT(t *table, s *settings, js *tokenizerJSON, blip bool) (*BERT, error)
 	}
 	b.accents = !get("strip_accents", !b.accents)
 	b.tidy = get("clean_up_tokenization_spaces", false)
-	if err != nil {
+	r := s.config.Reader()
+	if !blip { // whose prompts are not cut
+		r.Only("truncation_side", "right", "texts are cut at their end")
+	}
+	if err = errors.Join(err, r.Err()); err != nil {
 		return nil, err
 	}
 	for key, id := range map[string]*int32{"cls_token": &b.CLS, "sep_token": &b.SEP, "pad_token": &b.Pad, "unk_token": &b.Unk} {

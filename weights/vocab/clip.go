@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"strings"
 	"unicode"
@@ -18,6 +19,7 @@ import (
 // CLIP is the tokenizer of CLIP's text models.
 type CLIP struct {
 	BOS, EOS, Pad int32
+	Max           int // tokens of a text at most (model_max_length); 0 where nothing says
 
 	t      *table
 	merges bpemodel.MergeMap
@@ -37,12 +39,12 @@ var clipTokens = map[string]string{
 }
 
 // LoadCLIP reads vocab.json and merges.txt of a folder, or its tokenizer.json
-// where it has neither.
+// where it has not both.
 func LoadCLIP(fsys fs.FS, dir string) (*CLIP, error) {
 	file, mfile := path.Join(dir, "vocab.json"), path.Join(dir, "merges.txt")
 	data, err := fs.ReadFile(fsys, file)
 	mdata, merr := fs.ReadFile(fsys, mfile)
-	if errors.Is(err, fs.ErrNotExist) && errors.Is(merr, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(merr, fs.ErrNotExist) {
 		return loadCLIPJSON(fsys, dir)
 	}
 	if err := errors.Join(err, merr); err != nil {
@@ -55,7 +57,7 @@ func LoadCLIP(fsys fs.FS, dir string) (*CLIP, error) {
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%s: empty", file)
 	}
-	s, err := readSettings(fsys, dir, nil, clipTokens)
+	s, err := readSettings(fsys, dir, clipTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -70,12 +72,12 @@ func loadCLIPJSON(fsys fs.FS, dir string) (*CLIP, error) {
 	file := path.Join(dir, "tokenizer.json")
 	js, err := readTokenizerJSON(fsys, file, "BPE")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no vocab.json and merges.txt, and no tokenizer.json: %w", dir, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s: no vocab.json with merges.txt, and no tokenizer.json: %w", dir, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSettings(fsys, dir, js, clipTokens)
+	s, err := readSettings(fsys, dir, clipTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +133,15 @@ func newCLIP(file, mfile string, ids map[string]int32, merges [][2]string, s *se
 		mm.Set(int(a), int(b), bpemodel.MergeValue{Rank: i, ID: int(ab)})
 	}
 	c := &CLIP{t: t, merges: mm}
+	r := s.config.Reader()
+	r.Only("padding_side", "right", "texts are padded at their end")
+	r.Only("truncation_side", "right", "texts are cut at their end")
+	if n := r.Real("model_max_length", math.Inf(1)); n < 1<<20 { // transformers writes 10^30 for none
+		c.Max = r.Within("model_max_length", 0, 3, 1<<20)
+	}
+	if r.Err() != nil {
+		return nil, r.Err()
+	}
 	if c.unk, err = s.need(t, "unk_token"); err != nil {
 		return nil, err
 	}
@@ -154,6 +165,14 @@ func newCLIP(file, mfile string, ids map[string]int32, merges [][2]string, s *se
 	t.build(normalizeCLIP)
 	c.Pad, _ = t.id(s.token["pad_token"].text)
 	return c, nil
+}
+
+// Limit is how many tokens a text has for a net that takes so many at most.
+func (c *CLIP) Limit(length int) int {
+	if c.Max > 0 {
+		return min(length, c.Max)
+	}
+	return length
 }
 
 // Encode is the ids of the text between BOS and EOS. Where the length is more

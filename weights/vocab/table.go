@@ -148,7 +148,7 @@ type settings struct {
 // named are the keys of special tokens, in the order that they are added.
 var named = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 
-func readSettings(fsys fs.FS, dir string, js *tokenizerJSON, defaults map[string]string) (*settings, error) {
+func readSettings(fsys fs.FS, dir string, defaults map[string]string) (*settings, error) {
 	s := &settings{token: map[string]token{}}
 	for k, v := range defaults {
 		s.token[k] = token{text: v, special: true}
@@ -161,6 +161,11 @@ func readSettings(fsys fs.FS, dir string, js *tokenizerJSON, defaults map[string
 	s.config = config
 	if err := s.tokens(name, config); err != nil {
 		return nil, err
+	}
+	r := config.Reader()
+	r.Only("split_special_tokens", false, "special tokens in a text are tokens")
+	if r.Err() != nil {
+		return nil, r.Err()
 	}
 	if config.Has("added_tokens_decoder") {
 		if err := s.decoder(name, config["added_tokens_decoder"]); err != nil {
@@ -178,9 +183,11 @@ func readSettings(fsys fs.FS, dir string, js *tokenizerJSON, defaults map[string
 		if err := s.legacy(fsys, path.Join(dir, "added_tokens.json")); err != nil {
 			return nil, err
 		}
-		if js != nil {
-			s.fixed = append(s.fixed, js.added...)
+		added, err := addedTokens(fsys, path.Join(dir, "tokenizer.json"))
+		if err != nil {
+			return nil, err
 		}
+		s.fixed = append(s.fixed, added...)
 	}
 	slices.SortStableFunc(s.fixed, func(a, b token) int { return cmp.Compare(a.id, b.id) })
 	fixed := make(map[string]token, len(s.fixed))
@@ -330,9 +337,6 @@ type tokenizerJSON struct {
 		Merges []json.RawMessage
 	}
 	Normalizer json.RawMessage
-	Added      []map[string]any `json:"added_tokens"`
-
-	added []token
 }
 
 func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
@@ -350,6 +354,26 @@ func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
 	if len(js.Model.Vocab) == 0 {
 		return nil, fmt.Errorf("%s: model.vocab: empty", file)
 	}
+	return js, nil
+}
+
+// addedTokens are those of a tokenizer.json, where it is there: also beside a
+// vocabulary in a file of its own.
+func addedTokens(fsys fs.FS, file string) ([]token, error) {
+	data, err := fs.ReadFile(fsys, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var js struct {
+		Added []map[string]any `json:"added_tokens"`
+	}
+	if err := json.Unmarshal(trimBOM(data), &js); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var added []token
 	for _, v := range js.Added {
 		a, err := parseToken(file, "added_tokens", v)
 		if err != nil {
@@ -360,9 +384,9 @@ func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
 			return nil, fmt.Errorf("%s: added_tokens: %q has no id", file, a.text)
 		}
 		a.id = int32(id)
-		js.added = append(js.added, a)
+		added = append(added, a)
 	}
-	return js, nil
+	return added, nil
 }
 
 // trimBOM drops the mark that some editors put before a text.

@@ -198,6 +198,10 @@ func TestEnds(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
+	words := func(config, tokenizer string) fstest.MapFS {
+		return fstest.MapFS{"d/vocab.json": file(`{"a":0,"<|startoftext|>":1,"<|endoftext|>":2}`), "d/merges.txt": file("#version: 0.2\n"),
+			"d/tokenizer_config.json": file(config), "d/tokenizer.json": file(tokenizer)}
+	}
 	for name, c := range map[string]struct {
 		fsys fstest.MapFS
 		want string
@@ -210,7 +214,12 @@ func TestRefusals(t *testing.T) {
 		"no merges": {fstest.MapFS{"d/vocab.json": file(`{"a":0}`)}, "merges.txt"},
 		"negative ids": {fstest.MapFS{"d/vocab.json": file(`{"a":-1,"<|startoftext|>":1,"<|endoftext|>":2}`),
 			"d/merges.txt": file("#version: 0.2\na a\n")}, "vocab.json"},
-		"tokenizer": {fstest.MapFS{"d/tokenizer.json": file(`{"model":7}`)}, "tokenizer.json"},
+		"tokenizer":           {fstest.MapFS{"d/tokenizer.json": file(`{"model":7}`)}, "tokenizer.json"},
+		"tokenizer and words": {words(`{}`, `{"added_tokens":[{"content":"x"}]}`), "added_tokens"},
+		"padded before":       {words(`{"padding_side":"left"}`, `{}`), "padding_side"},
+		"cut before":          {words(`{"truncation_side":"left"}`, `{}`), "truncation_side"},
+		"split":               {words(`{"split_special_tokens":true}`, `{}`), "split_special_tokens"},
+		"short":               {words(`{"model_max_length":2}`, `{}`), "model_max_length"},
 	} {
 		if _, err := LoadCLIP(c.fsys, "d"); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("CLIP, %s: error %v, want one with %q", name, err, c.want)
@@ -225,6 +234,8 @@ func TestRefusals(t *testing.T) {
 		"config": {fstest.MapFS{"d/vocab.txt": file("[PAD]\n[UNK]\n[CLS]\n[SEP]\n"), "d/tokenizer_config.json": file("[")},
 			"tokenizer_config.json"},
 		"tokenizer": {fstest.MapFS{"d/tokenizer.json": file(`{}`)}, "tokenizer.json"},
+		"split": {fstest.MapFS{"d/vocab.txt": file("[PAD]\n[UNK]\n[CLS]\n[SEP]\n"),
+			"d/tokenizer_config.json": file(`{"split_special_tokens":true}`)}, "split_special_tokens"},
 	} {
 		if _, err := LoadBERT(c.fsys, "d"); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("BERT, %s: error %v, want one with %q", name, err, c.want)

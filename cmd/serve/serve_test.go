@@ -152,6 +152,13 @@ func (w *world) ask(t *testing.T, path string, body any) (int, string) {
 
 func (w *world) do(t *testing.T, req *http.Request) (int, string) {
 	t.Helper()
+	resp, text := w.answer(t, req)
+	return resp.StatusCode, text
+}
+
+// answer is what a request gets, its body read.
+func (w *world) answer(t *testing.T, req *http.Request) (*http.Response, string) {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +168,7 @@ func (w *world) do(t *testing.T, req *http.Request) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(out)
+	return resp, string(out)
 }
 
 // get reads an answer that has to be a success.
@@ -1175,16 +1182,7 @@ func TestAsync(t *testing.T) {
 		if async {
 			req.Header.Set("Prefer", "handling=lenient, Respond-Async; wait=1")
 		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res, string(text)
+		return w.answer(t, req)
 	}
 	until := func(at string) (j jobs.Job) {
 		t.Helper()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"parley/cmd/parley/terminal"
+	"parley/kernels/simd"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
 	"parley/nets/rerank/results"
@@ -98,6 +99,24 @@ func TestExitCodes(t *testing.T) {
 		if code != c.code || !strings.Contains(out+errs, c.want) {
 			t.Errorf("parley %s: code %d, want %d and %q; said %s%s", c.args, code, c.code, c.want, out, errs)
 		}
+	}
+}
+
+// TestInstructions: a set of instructions that there is not is refused, or told.
+func TestInstructions(t *testing.T) {
+	png := scene(t, 0)
+	for want, code := range map[string]int{"": 0, simd.Active().String(): 0, "sse": 2} {
+		t.Setenv("PARLEY_SIMD", want)
+		if have, _, errs := call(t, "caption", png); have != code || code == 0 && errs != "" || code != 0 && !strings.Contains(errs, "PARLEY_SIMD=sse") {
+			t.Errorf("%q: code %d, said %s", want, have, errs)
+		}
+	}
+	if simd.Active() == simd.AMX {
+		return
+	}
+	t.Setenv("PARLEY_SIMD", "amx")
+	if code, _, errs := call(t, "caption", png); code != 0 || !strings.Contains(errs, "PARLEY_SIMD=amx: this machine has "+simd.Active().String()) {
+		t.Errorf("code %d, said %s", code, errs)
 	}
 }
 

@@ -112,7 +112,8 @@ func drawn() []string {
 // runs of a sweep are those of eval, whose flags it has from the same function.
 func evalElsewhere() map[string]string {
 	out := map[string]string{
-		"eval merge out": "TestEval", "eval report out": "TestEval", "eval report meteor-data": "TestEval", "eval report follow": "TestEval", "eval sweep try": "TestEvalSweep",
+		"eval merge out": "TestEval", "eval report out": "TestEval", "eval report meteor-data": "TestEval",
+		"eval report follow": "TestEval", "eval sweep try": "TestEvalSweep",
 		"eval sweep task": "TestEvalSweep", "eval sweep meteor-data": "TestEvalSweep", "eval report sbert": "TestEvalJudges",
 		"eval report vectors": "TestEvalJudges", "eval report stop-words": "TestEvalJudges", "eval report dino": "TestEvalJudges",
 		"eval report inception": "TestEvalJudges",

@@ -70,10 +70,13 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"", 0, "Usage"}, {"help", 0, "reconstruct"}, {"reconstruct image --help", 0, "Examples"},
 		{"nothing", 2, "unknown command"},
-		{"caption", 2, "have \"parley caption\", want \"parley caption FILE…\"\nSee: parley caption --help\n"}, {"caption --what x", 2, "--what"}, {"caption -k 0 x.png", 2, "-k 0"},
-		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "want \"parley reconstruct image FILE…\""}, {"embed", 2, "--text"}, {"score " + png, 2, "--text"},
+		{"caption", 2, "have \"parley caption\", want \"parley caption FILE…\"\nSee: parley caption --help\n"},
+		{"caption --what x", 2, "--what"}, {"caption -k 0 x.png", 2, "-k 0"},
+		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "want \"parley reconstruct image FILE…\""},
+		{"embed", 2, "--text"}, {"score " + png, 2, "--text"},
 		{"tokenize x", 2, "--clip or --bert"},
-		{"convert a", 2, "have \"parley convert a\", want"}, {"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"},
+		{"convert a", 2, "have \"parley convert a\", want"},
+		{"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"},
 		{"forward what --model . --in x --out y", 2, "unet"},
 		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"},
 		{"caption " + png + " --blip nowhere", 1, "nowhere"},
@@ -107,7 +110,8 @@ func TestInstructions(t *testing.T) {
 	png := scene(t, 0)
 	for want, code := range map[string]int{"": 0, simd.Active().String(): 0, "sse": 2} {
 		t.Setenv("PARLEY_SIMD", want)
-		if have, _, errs := call(t, "caption", png); have != code || code == 0 && errs != "" || code != 0 && !strings.Contains(errs, "PARLEY_SIMD=sse") {
+		if have, _, errs := call(t, "caption", png); have != code || code == 0 && errs != "" ||
+			code != 0 && !strings.Contains(errs, "PARLEY_SIMD=sse") {
 			t.Errorf("%q: code %d, said %s", want, have, errs)
 		}
 	}
@@ -115,7 +119,8 @@ func TestInstructions(t *testing.T) {
 		return
 	}
 	t.Setenv("PARLEY_SIMD", "amx")
-	if code, _, errs := call(t, "caption", png); code != 0 || !strings.Contains(errs, "PARLEY_SIMD=amx: this machine has "+simd.Active().String()) {
+	if code, _, errs := call(t, "caption", png); code != 0 ||
+		!strings.Contains(errs, "PARLEY_SIMD=amx: this machine has "+simd.Active().String()) {
 		t.Errorf("code %d, said %s", code, errs)
 	}
 }

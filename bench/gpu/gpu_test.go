@@ -209,6 +209,21 @@ func TestCounters(t *testing.T) {
 	}
 }
 
+// TestFindings reads what the tools of compute-sanitizer write.
+func TestFindings(t *testing.T) {
+	for text, want := range map[string]int{
+		"========= COMPUTE-SANITIZER\n12 launches\n========= ERROR SUMMARY: 0 errors\n":                               0,
+		"========= COMPUTE-SANITIZER\n========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n":      0,
+		"========= Error: Race reported\n========= RACECHECK SUMMARY: 12 hazards displayed (12 errors, 0 warnings)\n": 12,
+		"========= Invalid __global__ read of size 4 bytes\n========= ERROR SUMMARY: 1 error\n":                       1,
+		"========= Error: Device not supported\n":                                                                     -1,
+	} {
+		if n, told := findings(strings.NewReader(text)); n != want || n != 0 && len(told) == 0 {
+			t.Errorf("%q: %d findings, %q; want %d", text, n, told, want)
+		}
+	}
+}
+
 // TestBundle: the kit is refused where it could not be carried.
 func TestBundle(t *testing.T) {
 	kit := filepath.Join(t.TempDir(), "gpu.tar.xz")

@@ -247,7 +247,8 @@ func all(ctx context.Context, o options) (int, error) {
 		r.Parts = append(r.Parts, parts.Part{Name: p.name, What: p.what, Limit: limit, Least: p.least,
 			Command: append([]string{exe, "part", p.name}, o.args()...)})
 	}
-	err = errors.Join(r.Do(ctx), folder.Close())
+	r.Do(ctx)
+	err = folder.Close()
 	report := folder.Report()
 	fmt.Fprintf(os.Stderr, "%.0f seconds, %d failures, %d notes: %s\n", report.Seconds, report.Failures, report.Notes,
 		folder.Path("report.md"))

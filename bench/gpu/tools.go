@@ -124,7 +124,23 @@ func (b *bench) counters(r io.Reader) int {
 	return len(seen)
 }
 
-var summary = regexp.MustCompile(`ERROR SUMMARY: (\d+) error`)
+// The last line of a tool of compute-sanitizer; racecheck's has words of its own.
+var summary = regexp.MustCompile(`^========= (?:ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard)`)
+
+// findings reads what a tool of compute-sanitizer prints: how many errors its summary
+// has, -1 without one, and the lines that tell of the first.
+func findings(r io.Reader) (errors int, told []string) {
+	errors = -1
+	for s := bufio.NewScanner(r); s.Scan(); {
+		fmt.Fprintln(os.Stderr, s.Text()) // to the log
+		if m := summary.FindStringSubmatch(s.Text()); m != nil {
+			errors, _ = strconv.Atoi(m[1] + m[2]) // digits
+		} else if strings.HasPrefix(s.Text(), "=========") && len(told) < 12 {
+			told = append(told, s.Text())
+		}
+	}
+	return errors, told
+}
 
 // sanitize runs the suites under compute-sanitizer, a tool after another: an access
 // out of bounds, a race, what nobody wrote, a barrier that not all reach.
@@ -158,18 +174,10 @@ func sanitize(b *bench) error {
 		if err != nil {
 			return err
 		}
-		found, told := "", []string{}
-		for s := bufio.NewScanner(out); s.Scan(); {
-			fmt.Fprintln(os.Stderr, s.Text())
-			if m := summary.FindStringSubmatch(s.Text()); m != nil {
-				found = m[1]
-			} else if strings.HasPrefix(s.Text(), "=========") && len(told) < 12 {
-				told = append(told, s.Text())
-			}
-		}
+		n, told := findings(out)
 		err = cmd.Wait()
-		switch n, e := strconv.Atoi(found); {
-		case e != nil:
+		switch {
+		case n < 0:
 			b.Fail("%s came to no summary: %v: %s", t, err, strings.Join(told, "\n"))
 		case n > 0 || err != nil:
 			b.Fail("%s: %d errors, %v: %s", t, n, err, strings.Join(told, "\n"))

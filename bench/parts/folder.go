@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +19,11 @@ import (
 const (
 	mostFiles = 8
 	mostBytes = 16 << 20
-	// What the run writes itself: report.md, report.json, events.jsonl, log.txt.
-	ownFiles = 4
+	mostLog   = 1 << 20 // of log.txt for each part
+	// What the run writes itself: report.md, report.json, events.jsonl, log.txt, and a report
+	// that is not complete, which a run that is killed may leave. One more is the parts' own.
+	ownFiles   = 5
+	mostTables = mostFiles - ownFiles - 1
 )
 
 // Report is what a run found.
@@ -35,9 +39,11 @@ type Report struct {
 
 // Folder is where a run writes: report.md and report.json, rewritten as it goes;
 // events.jsonl, a line for each event as it comes; log.txt, what parts wrote on
-// stderr; and a table for each part that has one. At most 8 files, of 16 MiB each.
+// stderr; and a table for each part that has one. At most 8 files, of 16 MiB each. What
+// cannot be written does not stop the run: Close says why.
 type Folder struct {
 	dir    string
+	err    error // the first that was met
 	began  time.Time
 	wrote  time.Time
 	report Report
@@ -85,7 +91,8 @@ func Create(dir string, report Report) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f, f.write()
+	f.write()
+	return f, f.err
 }
 
 // Path is the folder's, or that of a file in it.
@@ -103,88 +110,123 @@ func (f *Folder) About(line string) { f.report.Lines = append(f.report.Lines, li
 type capped struct {
 	f    *os.File
 	left int
+	torn bool // the last write ended in the middle
 }
 
 func create(dir, name string) (*capped, error) {
 	f, err := os.Create(filepath.Join(dir, name))
-	return &capped{f, mostBytes - 1<<10}, err
+	return &capped{f: f, left: mostBytes - 1<<10}, err
 }
 
 var errFull = errors.New("the file has its 16 MiB")
 
+// Write appends p whole, in a line of its own where the disk was full within the last.
 func (c *capped) Write(p []byte) (int, error) {
-	if len(p) > c.left {
+	if len(p)+1 > c.left {
 		return 0, errFull
 	}
-	c.left -= len(p)
-	return c.f.Write(p)
+	line := p
+	if c.torn {
+		line = append([]byte("\n"), p...)
+	}
+	n, err := c.f.Write(line)
+	c.left -= n
+	c.torn = n > 0 && err != nil || n == 0 && c.torn
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
-func (f *Folder) begin(r *Result) error {
+// note remembers the first error of writing.
+func (f *Folder) note(err error) {
+	if f.err == nil && !errors.Is(err, errFull) {
+		f.err = err
+	}
+}
+
+func (f *Folder) begin(r *Result) {
 	f.report.Parts = append(f.report.Parts, r)
-	return f.write()
+	f.write()
 }
 
-// log is where a part's stderr goes.
+// log is where a part's stderr goes: its beginning, so that none takes the others' room.
 func (f *Folder) log(part string) io.Writer {
 	fmt.Fprintf(f.text, "\n=== %s\n", part)
-	return f.text
+	return &share{f.text, mostLog}
+}
+
+// share is a part's of the log.
+type share struct {
+	w    io.Writer
+	left int
+}
+
+func (s *share) Write(p []byte) (int, error) {
+	n := len(p)
+	if s.left <= 0 {
+		return n, nil
+	}
+	if n > s.left {
+		p = append(slices.Clone(p[:s.left]), "\n=== and more\n"...)
+	}
+	s.left -= n
+	_, err := s.w.Write(p)
+	return n, err
 }
 
 // take writes an event down at once, and now and then the report.
-func (f *Folder) take(part string, e Event) error {
+func (f *Folder) take(part string, e Event) {
 	if e.Head != nil || e.Row != nil {
-		return f.row(part, e)
+		f.row(part, e)
+		return
 	}
 	line, err := json.Marshal(struct {
 		Part    string  `json:"part"`
 		Seconds float64 `json:"at"`
 		Event
 	}{part, round(time.Since(f.began).Seconds()), e})
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = f.events.Write(append(line, '\n'))
 	}
-	if _, err := f.events.Write(append(line, '\n')); err != nil && !errors.Is(err, errFull) {
-		return err
+	f.note(err)
+	if time.Since(f.wrote) >= 2*time.Second {
+		f.write()
 	}
-	if time.Since(f.wrote) < 2*time.Second {
-		return nil
-	}
-	return f.write()
 }
 
-func (f *Folder) row(part string, e Event) error {
+func (f *Folder) row(part string, e Event) {
 	t := f.tables[part]
 	if t == nil {
-		if e.Head == nil || len(f.tables) == mostFiles-ownFiles-1 { // one is the parts' own
+		if e.Head == nil || len(f.tables) == mostTables {
 			f.lose(part, "rows without a head, or a table too many")
-			return nil
+			return
 		}
 		file, err := create(f.dir, part+".csv")
 		if err != nil {
-			return err
+			f.note(err)
+			f.lose(part, "its table cannot be written")
+			return
 		}
 		t = &table{file, len(e.Head)}
 		f.tables[part] = t
 		e.Row = e.Head
 	}
 	if e.Head != nil && len(e.Head) == t.width && e.Row == nil {
-		return nil // again
+		return // again
 	}
 	if len(e.Row) != t.width {
 		f.lose(part, fmt.Sprintf("a row of %d cells, the head has %d", len(e.Row), t.width))
-		return nil
+		return
 	}
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	_ = w.Write(e.Row) // to memory
 	w.Flush()
-	if _, err := t.file.Write(b.Bytes()); errors.Is(err, errFull) {
-		f.lose(part, "the table has its 16 MiB")
-	} else if err != nil {
-		return err
+	if _, err := t.file.Write(b.Bytes()); err != nil {
+		f.note(err)
+		f.lose(part, "rows of its table are lost: "+err.Error())
 	}
-	return nil
 }
 
 func (f *Folder) lose(part, why string) {
@@ -195,11 +237,11 @@ func (f *Folder) lose(part, why string) {
 	}
 }
 
-func (f *Folder) end() error { return f.write() }
-
-// Close writes the report a last time.
+// Close writes the report a last time. The error is the first of all that was met in
+// writing.
 func (f *Folder) Close() error {
-	err := f.write()
+	f.write()
+	err := f.err
 	for _, t := range f.tables {
 		err = errors.Join(err, t.file.f.Close())
 	}
@@ -207,30 +249,35 @@ func (f *Folder) Close() error {
 }
 
 // write replaces the reports, each in one step.
-func (f *Folder) write() error {
+func (f *Folder) write() {
 	r := &f.report
 	r.Seconds, r.Failures, r.Notes = round(time.Since(f.began).Seconds()), 0, 0
 	for _, p := range r.Parts {
 		r.Failures += len(p.Failures)
 		r.Notes += len(p.Notes)
 	}
-	data, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
 	f.wrote = time.Now()
-	return errors.Join(f.replace("report.json", append(data, '\n')), f.replace("report.md", []byte(r.Markdown())))
+	data, err := json.MarshalIndent(r, "", " ")
+	if err == nil {
+		err = f.replace("report.json", append(data, '\n'))
+	}
+	f.note(err)
+	f.note(f.replace("report.md", []byte(r.Markdown())))
 }
 
 func (f *Folder) replace(name string, data []byte) error {
 	if len(data) > mostBytes {
 		return fmt.Errorf("%s would have %d bytes", name, len(data))
 	}
-	temp := f.Path("." + name)
-	if err := os.WriteFile(temp, data, 0o644); err != nil {
-		return err
+	temp := f.Path(".report")
+	err := os.WriteFile(temp, data, 0o644)
+	if err == nil {
+		err = os.Rename(temp, f.Path(name))
 	}
-	return os.Rename(temp, f.Path(name))
+	if err != nil {
+		_ = os.Remove(temp)
+	}
+	return err
 }
 
 // Markdown is the report as a page.

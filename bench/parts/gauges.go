@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // gauges are what the driver says of the device's clock and power all the while.
@@ -99,6 +100,9 @@ func (g *gauges) stop() {
 		return
 	}
 	_ = g.cmd.Process.Kill()
-	<-g.done
-	_ = g.cmd.Wait()
+	select {
+	case <-g.done:
+		_ = g.cmd.Wait()
+	case <-time.After(time.Second): // it waits in the driver for a device that hangs
+	}
 }

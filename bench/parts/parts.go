@@ -137,6 +137,7 @@ func (s *Speaker) Row(cells ...string) { s.say(Event{Row: cells}) }
 // report.
 const (
 	mostEvents   = 50_000
+	mostFigures  = 2000
 	mostFailures = 40
 	longestLine  = 64 << 10
 	longestText  = 4000
@@ -154,14 +155,19 @@ type Run struct {
 
 	deadline time.Time
 	gauges   *gauges
+	spare    []int // processes that are not a part's, or no longer
 }
 
-// reserve is kept of the limit to write what was found.
-const reserve = 2 * time.Second
+// errLives says that a process did not end when it was killed.
+var errLives = errors.New("it lives on after it was killed")
 
-// Do runs the parts. What they found is in the folder; the error is of the folder
-// alone.
-func (r *Run) Do(ctx context.Context) error {
+const (
+	reserve  = 2 * time.Second  // is kept of the limit to write what was found
+	patience = 10 * time.Second // with what was killed: a device's memory is given back meanwhile
+)
+
+// Do runs the parts. What they found is in the folder.
+func (r *Run) Do(ctx context.Context) {
 	r.deadline = time.Now().Add(r.Limit)
 	ctx, cancel := context.WithDeadline(ctx, r.deadline)
 	defer cancel()
@@ -169,21 +175,22 @@ func (r *Run) Do(ctx context.Context) error {
 		fmt.Fprintln(r.Log, "processes that a part leaves behind may stay:", err)
 	}
 	r.gauges = watch(ctx, r.GPU, r.Log)
+	r.spare = []int{r.gauges.pid()}
 	defer r.gauges.stop()
+	told := false
 	for _, p := range r.Parts {
-		if err := r.part(ctx, p); err != nil {
-			return err
+		r.part(ctx, p)
+		if err := r.Folder.err; err != nil && !told {
+			fmt.Fprintln(r.Log, "not everything can be written:", err)
+			told = true
 		}
 	}
-	return nil
 }
 
-func (r *Run) part(ctx context.Context, p Part) error {
+func (r *Run) part(ctx context.Context, p Part) {
 	began := time.Now()
 	out := &Result{Name: p.Name, What: p.What, Command: r.Again(p.Name)}
-	if err := r.Folder.begin(out); err != nil {
-		return err
-	}
+	r.Folder.begin(out)
 	left := time.Until(r.deadline) - reserve
 	limit := left
 	if p.Limit > 0 {
@@ -201,7 +208,15 @@ func (r *Run) part(ctx context.Context, p Part) error {
 		err := r.process(ctx, p, out)
 		if ctx.Err() != nil {
 			// What it said before counts.
-			err = fmt.Errorf("killed after %.0f s: %w", limit.Seconds(), ctx.Err())
+			after := limit
+			if errors.Is(ctx.Err(), context.Canceled) {
+				after = time.Since(began)
+			}
+			killed := fmt.Errorf("killed after %.0f s: %w", after.Seconds(), ctx.Err())
+			if errors.Is(err, errLives) {
+				killed = errors.Join(killed, err)
+			}
+			err = killed
 		}
 		cancel()
 		if err != nil {
@@ -215,7 +230,7 @@ func (r *Run) part(ctx context.Context, p Part) error {
 		fmt.Fprintf(r.Log, "%s: left out: %s\n", p.Name, out.Skipped)
 	}
 	out.Seconds = round(time.Since(began).Seconds())
-	return r.Folder.end()
+	r.Folder.write()
 }
 
 func (r *Result) fail(text string) {
@@ -251,26 +266,31 @@ func (r *Run) process(ctx context.Context, p Part, out *Result) error {
 	if err != nil {
 		return err
 	}
+	// What is killed at the run's limit has the reserve to end in.
+	patience := patience
+	if d, ok := ctx.Deadline(); ok {
+		patience = max(min(patience, r.deadline.Sub(d)), time.Second)
+	}
 	// The group dies with the part, whether it came to its end or not; then stdout
 	// ends too, whoever held it.
 	ended := make(chan error, 1)
 	go func() {
-		ended <- running.wait(ctx, r.gauges.pid())
+		ended <- running.wait(ctx, r.spare, patience)
 		time.AfterFunc(time.Second, func() { read.SetReadDeadline(time.Now()) })
 	}()
-	bad, first, kept := 0, "", error(nil)
+	bad, first, wild := 0, "", error(nil)
 	lines, events := bufio.NewReaderSize(read, longestLine), 0
-	for kept == nil {
+	for wild == nil {
 		line, err := lines.ReadSlice('\n')
 		halved := errors.Is(err, io.EOF) && ctx.Err() != nil // what it was saying when it was killed
 		if len(bytes.TrimSpace(line)) > 0 && !halved {
 			var e Event
 			switch events++; {
 			case events > mostEvents:
-				kept = fmt.Errorf("more than %d events", mostEvents)
+				wild = fmt.Errorf("more than %d events", mostEvents)
 				running.kill()
 			case strict(line, &e) == nil:
-				kept = r.take(out, e)
+				r.take(out, e)
 			default:
 				if bad++; bad == 1 {
 					first = string(line)
@@ -284,17 +304,20 @@ func (r *Run) process(ctx context.Context, p Part, out *Result) error {
 			break
 		}
 	}
-	if kept != nil {
+	if wild != nil {
 		running.kill()
 	}
 	err = <-ended
+	if errors.Is(err, errLives) {
+		r.spare = append(r.spare, running.cmd.Process.Pid)
+	}
 	if bad > 0 {
 		out.fail(fmt.Sprintf("%d lines that say nothing, the first: %.200q", bad, first))
 	}
-	if err != nil && kept == nil {
+	if err != nil && wild == nil {
 		err = fmt.Errorf("%w: %s", err, tail)
 	}
-	return errors.Join(err, kept)
+	return errors.Join(err, wild)
 }
 
 // strict reads an event and nothing else.
@@ -314,14 +337,18 @@ func strict(line []byte, e *Event) error {
 }
 
 // take puts an event on disk and in the result.
-func (r *Run) take(out *Result, e Event) error {
+func (r *Run) take(out *Result, e Event) {
 	if f := e.Figure; f != nil {
 		f.Clock, f.Power = r.gauges.since()
 		f.Name, f.Value = cut(f.Name), round(f.Value)
 		for i := range f.Between {
 			f.Between[i] = round(f.Between[i])
 		}
-		out.Figures = append(out.Figures, *f)
+		if len(out.Figures) < mostFigures {
+			out.Figures = append(out.Figures, *f)
+		} else if len(out.Figures) == mostFigures {
+			out.Figures = append(out.Figures, Figure{Name: "and more, in events.jsonl", Value: mostFigures, Unit: "figures"})
+		}
 		fmt.Fprintf(r.Log, "  %-72s %12.5g %s\n", f.Name, f.Value, f.Unit)
 	}
 	if e.Failure != "" {
@@ -337,7 +364,7 @@ func (r *Run) take(out *Result, e Event) error {
 	if e.Skipped != "" {
 		out.Skipped = cut(e.Skipped)
 	}
-	return r.Folder.take(out.Name, e)
+	r.Folder.take(out.Name, e)
 }
 
 func round(v float64) float64 {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"parley/output/fulldisk"
 )
 
 // TestMain lets the test binary be the program of each part.
@@ -70,14 +73,31 @@ func play(what string) {
 		time.Sleep(time.Hour)
 	case "run": // a run of its own, that somebody kills
 		f, err := Create(os.Getenv("OUT_DIR"), Report{Title: "killed"})
-		if err == nil {
-			err = run(f, time.Minute, "good", "hang").Do(context.Background())
-		}
 		if err != nil {
 			panic(err)
 		}
+		run(f, time.Minute, "good", "hang").Do(context.Background())
 	case "skip":
 		s.Skip("there is no such thing here")
+	case "fills": // the disk, and speaks while it is full
+		if err := fill(os.Getenv("DISK")); err != nil {
+			panic(err)
+		}
+		s.Figure("with a full disk", 1, "s")
+		s.Table("m", "n")
+		for i := range 200 { // beyond the pages that the files have
+			s.Note("more: %d", i)
+		}
+	case "frees":
+		if err := os.Remove(filepath.Join(os.Getenv("DISK"), "big")); err != nil {
+			panic(err)
+		}
+		s.Figure("with room again", 1, "s")
+	case "talks": // more than its share of the log
+		for range mostLog/512 + 4 {
+			fmt.Fprintln(os.Stderr, strings.Repeat("x", 511))
+		}
+		s.Figure("said", 1, "s")
 	case "silent":
 	case "nan":
 		s.Figure("nothing", 0/zero, "s")
@@ -85,6 +105,22 @@ func play(what string) {
 }
 
 var zero float64
+
+// fill writes to a file until the disk is full.
+func fill(disk string) error {
+	f, err := os.Create(filepath.Join(disk, "big"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(make([]byte, 1<<10))
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil
+	}
+	return err
+}
 
 // child starts this program again and writes its number where the test looks.
 func child(what string, daemon bool) {
@@ -152,14 +188,12 @@ func TestParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := []string{"hang", "good", "leaves", "crash", "nonsense", "flood", "silent", "skip", "nan", "missing", "good"}
+	names := []string{"hang", "good", "leaves", "crash", "nonsense", "flood", "silent", "skip", "nan", "missing", "good", "talks", "crash"}
 	r := run(f, time.Minute, names...)
 	r.Parts[9].Command = []string{filepath.Join(dir, "no such program")}
 	r.Parts[10].Name, r.Parts[10].Least = "late", time.Hour
 	began := time.Now()
-	if err := r.Do(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	r.Do(t.Context())
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +225,8 @@ func TestParts(t *testing.T) {
 		{"nothing is NaN", 0, ""},
 		{"no such program", 0, ""},
 		{"", 0, "it needs 3600"},
+		{"", 1, ""},
+		{"the reason is told on stderr", 1, ""},
 	} {
 		p := have.Parts[i]
 		failures := strings.Join(p.Failures, "; ")
@@ -206,6 +242,12 @@ func TestParts(t *testing.T) {
 	if g := have.Parts[1]; g.Figures[0].Value != 123.46 || fmt.Sprint(g.Figures[0].Between) != "[120 130]" || len(g.Notes) != 1 ||
 		g.Command != "run good" {
 		t.Errorf("good: %+v", g)
+	}
+	// Who talks much takes no room of who comes after.
+	text, err := os.ReadFile(f.Path("log.txt"))
+	if _, last, _ := strings.Cut(string(text), "=== talks"); err != nil || len(last) > mostLog+32<<10 ||
+		!strings.Contains(last, "=== and more") || !strings.Contains(last, "the reason is told on stderr") {
+		t.Errorf("%d bytes of log from there on, %v", len(last), err)
 	}
 	rows, err := os.Open(f.Path("good.csv"))
 	if err != nil {
@@ -244,6 +286,59 @@ func TestParts(t *testing.T) {
 	}
 }
 
+// TestFullDisk: a part that fills the disk costs what was to be written meanwhile.
+func TestFullDisk(t *testing.T) { fulldisk.Run(t, "256k", fullDisk) }
+
+func fullDisk(t *testing.T, disk string) {
+	t.Setenv("DISK", disk)
+	f, err := Create(filepath.Join(disk, "out"), Report{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(f, time.Minute, "good", "fills", "crash", "frees").Do(t.Context())
+	if err := f.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v, want that there was no space", err)
+	}
+	data, err := os.ReadFile(f.Path("report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var have Report
+	if err := json.Unmarshal(data, &have); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range have.Parts {
+		if len(p.Figures) != 1 {
+			t.Errorf("%s: %d figures", p.Name, len(p.Figures))
+		}
+		if (len(p.Failures) > 0) != (i == 1 || i == 2) {
+			t.Errorf("%s: %q", p.Name, p.Failures)
+		}
+	}
+	lines, err := os.ReadFile(f.Path("events.jsonl"))
+	torn := 0
+	for line := range strings.Lines(string(lines)) {
+		if whole := json.Valid([]byte(line)); !whole && strings.Count(line, `"part"`) != 1 {
+			t.Errorf("events have %q", line)
+		} else if !whole {
+			torn++
+		}
+	}
+	if last := `"with room again","value":1,"unit":"s"}}`; err != nil || !strings.HasSuffix(string(lines), last+"\n") {
+		t.Errorf("events end without %s: %q", last, lines)
+	}
+	if torn > 1 {
+		t.Errorf("%d events are cut off, where the disk was full once", torn)
+	}
+	if err := fill(disk); err != nil {
+		t.Fatal(err)
+	}
+	f.write()
+	if _, err := os.Stat(f.Path(".report")); err == nil {
+		t.Error("a report that could not be written is left")
+	}
+}
+
 // TestLimit: a run ends at its limit, with what it has.
 func TestLimit(t *testing.T) {
 	f, err := Create(t.TempDir(), Report{})
@@ -251,7 +346,8 @@ func TestLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	if err := run(f, reserve+500*time.Millisecond, "sleep", "good").Do(t.Context()); err != nil || f.Close() != nil {
+	run(f, reserve+500*time.Millisecond, "sleep", "good").Do(t.Context())
+	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if d := time.Since(began); d > 5*time.Second {
@@ -263,7 +359,51 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestKilled: a run that is killed has left what it had, and no process.
+// TestStopped: a run that is stopped says after how long, and begins no other part.
+func TestStopped(t *testing.T) {
+	f, err := Create(t.TempDir(), Report{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, stop)
+	run(f, time.Hour, "sleep", "good").Do(ctx)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := f.Report().Parts
+	failed := fmt.Sprint(p[0].Failures)
+	if len(p) != 2 || !strings.Contains(failed, "context canceled") || strings.Contains(failed, "after 20 s") || p[1].Skipped != "stopped" {
+		t.Errorf("%+v %+v", p[0], p[1])
+	}
+}
+
+// TestUndying: a process that does not end when it is killed is left behind. One that
+// nobody waits for stands for it.
+func TestUndying(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "PART=sleep")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	ended := make(chan error, 1)
+	go func() { ended <- (&process{cmd: cmd, done: make(chan struct{})}).wait(ctx, nil, 50*time.Millisecond) }()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errLives) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for ever")
+	}
+}
+
+// TestKilled: a run that is killed has left what it had. What its part had started is
+// ended here, since nobody is there to do it.
 func TestKilled(t *testing.T) {
 	dir, pids := t.TempDir(), filepath.Join(t.TempDir(), "pids")
 	cmd := exec.Command(os.Args[0])
@@ -273,7 +413,9 @@ func TestKilled(t *testing.T) {
 	}
 	until := time.Now().Add(20 * time.Second)
 	for {
-		if data, _ := os.ReadFile(filepath.Join(dir, "events.jsonl")); strings.Contains(string(data), "before it hangs") {
+		data, _ := os.ReadFile(filepath.Join(dir, "events.jsonl"))
+		list, _ := os.ReadFile(pids)
+		if strings.Contains(string(data), "before it hangs") && len(strings.Fields(string(list))) == 2 {
 			break
 		}
 		if time.Now().After(until) {
@@ -283,6 +425,16 @@ func TestKilled(t *testing.T) {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
+	list, err := os.ReadFile(pids)
+	for _, p := range strings.Fields(string(list)) {
+		pid, e := strconv.Atoi(p)
+		if err = errors.Join(err, e); e == nil {
+			err = errors.Join(err, syscall.Kill(pid, syscall.SIGKILL))
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
 	data, err := os.ReadFile(filepath.Join(dir, "report.md"))
 	if err != nil || !strings.Contains(string(data), "| speed | 123.5 |") {
 		t.Errorf("%v:\n%s", err, data)
@@ -316,7 +468,8 @@ func TestGauges(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(f, 20*time.Second, "good", "good")
-	if err := r.Do(t.Context()); err != nil || f.Close() != nil {
+	r.Do(t.Context())
+	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	last := f.Report().Parts[1].Figures

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,12 +59,18 @@ func (p *process) kill() {
 }
 
 // wait waits for the part's end, or ends it with the context, and in both cases
-// ends what it left. The process spare is not the part's.
-func (p *process) wait(ctx context.Context, spare int) error {
+// ends what it left. The processes spare are not the part's. A process that waits in the
+// driver for a device that hangs does not end when it is killed: it is left behind
+// after some patience.
+func (p *process) wait(ctx context.Context, spare []int, patience time.Duration) error {
 	select {
 	case <-ctx.Done():
 		p.kill()
-		<-p.done
+		select {
+		case <-p.done:
+		case <-time.After(patience):
+			return fmt.Errorf("process %d: %w", p.cmd.Process.Pid, errLives)
+		}
 	case <-p.done:
 	}
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
@@ -79,13 +86,13 @@ func (p *process) wait(ctx context.Context, spare int) error {
 }
 
 // sweep kills the orphans that were adopted, and theirs, and reports how many. But
-// for the process spare, nothing else of this one's runs while a part ends.
-func sweep(self, spare int) int {
+// for the processes spare, nothing else of this one's runs while a part ends.
+func sweep(self int, spare []int) int {
 	killed := map[int]bool{}
 	for range 50 { // each round finds the children of those before
 		left := 0
 		for _, pid := range children(self) {
-			if pid == spare {
+			if slices.Contains(spare, pid) {
 				continue
 			}
 			left++

@@ -244,7 +244,7 @@ func (d *Device) overlaps() bool { return (d.info.Major >= 9 || d.emulation != n
 
 // aligned makes room for arguments, as tensor maps want it.
 func aligned(n int) []byte {
-	const align = 64
+	const align = 128
 	b := make([]byte, n+align)
 	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) % align)
 	return b[off : off+n]

@@ -2,6 +2,7 @@ package attention
 
 import (
 	_ "embed"
+	"fmt"
 	"strconv"
 
 	"parley/engine"
@@ -27,6 +28,9 @@ type shape struct {
 	causal, aligned                bool
 }
 
+// widest is the largest head dim that a kernel is made for.
+const widest = 512
+
 // smallest is the first of the head dims that a kernel is made for.
 func smallest(dim int, dims ...int) int {
 	for _, d := range dims {
@@ -42,7 +46,7 @@ func smallest(dim int, dims ...int) int {
 func (a shape) choose(dtype engine.DType, sms int) launch {
 	ceil := func(x, y int) int { return (x + y - 1) / y }
 	if dtype == engine.F32 {
-		d := smallest(a.dim, 32, 64, 96, 160, 512)
+		d := smallest(a.dim, 32, 64, 96, 160, widest)
 		grid := cuda.Dim{X: ceil(a.lq, 4), Y: a.heads, Z: a.n}
 		return launch{kernel: "attention_f32_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 128}}
 	}
@@ -57,7 +61,7 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 		grid := cuda.Dim{X: a.heads, Y: a.n / a.share}
 		return launch{kernel: "attention_few_f16_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 32 * warps}}
 	}
-	d := smallest(a.dim, 16, 32, 40, 64, 80, 96, 128, 160, 512)
+	d := smallest(a.dim, 16, 32, 40, 64, 80, 96, 128, 160, widest)
 	grid := cuda.Dim{X: ceil(a.lq, 64), Y: a.heads, Z: a.n}
 	l := launch{kernel: "attention_f16_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 128}}
 	if d == 512 {
@@ -84,6 +88,10 @@ func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v part, y *engine.Tensor, o 
 		return
 	}
 	n, m := q.t.Dim(0), k.t.Dim(0)
+	if dim := y.Dim(2) / o.Heads; dim > widest {
+		s.Fail(fmt.Errorf("attention: %s: heads of %d: at most %d on %s", s.Path(), dim, widest, d.Name()))
+		return
+	}
 	a := shape{n: n, lq: q.t.Dim(1), keys: keys, heads: o.Heads, dim: y.Dim(2) / o.Heads, share: n / m, causal: o.Causal}
 	qs, ks, vs := q.start(), k.start(), v.start()
 	a.aligned = a.dim%8 == 0 && q.row()%8 == 0 && k.row()%8 == 0

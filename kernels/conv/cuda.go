@@ -2,6 +2,8 @@ package conv
 
 import (
 	_ "embed"
+	"fmt"
+	"math"
 
 	"parley/engine"
 	"parley/engine/cuda"
@@ -29,6 +31,19 @@ func (g geometry) strided() strided {
 		return strided{g, 1}
 	}
 	return strided{g, g.stride}
+}
+
+// fits says what of n maps is beyond the kernels' numbers: a patch's corner has 16 bits for
+// each side, a pixel's place in x 31.
+func (g strided) fits(n int) error {
+	h, w := g.h<<g.shift+g.pad.Top+g.pad.Bottom, g.w<<g.shift+g.pad.Left+g.pad.Right
+	switch {
+	case max(h, w) > math.MaxInt16:
+		return fmt.Errorf("%d x %d pixels with what surrounds them: a side has at most %d", h, w, math.MaxInt16)
+	case n*g.h*g.w > math.MaxInt32 || n*g.oh*g.ow > math.MaxInt32:
+		return fmt.Errorf("%d maps have more than %d pixels", n, math.MaxInt32)
+	}
+	return nil
 }
 
 func (g strided) plan(m, n int, dtype engine.DType) matmul.Plan {

@@ -86,6 +86,12 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 	if err := o.Epilogue.Fits(dims); err != nil {
 		s.Fail(fmt.Errorf("conv: %s: %w", s.Path(), err))
 	}
+	v := g.strided()
+	if _, ok := cuda.On(s.Device()); ok {
+		if err := v.fits(x.Dim(0)); err != nil {
+			s.Fail(fmt.Errorf("conv: %s: x %v: %w on %s", s.Path(), x.Shape(), err, s.Device().Name()))
+		}
+	}
 	y := s.New(s.Float(), dims...)
 	m := x.Dim(0) * g.oh * g.ow
 	work := engine.Work{Op: "conv", Out: y, In: engine.Inputs{x, o.Concat, o.Epilogue.SampleBias, o.Epilogue.Residual},
@@ -95,7 +101,6 @@ func Conv2D(s *engine.Stream, x *engine.Tensor, w *Weights, o Options) *engine.T
 		Bytes: int64(x.Elems()/x.Dim(3)*w.In*x.DType().Size()+w.mat.Bytes()+y.Bytes()) + o.Epilogue.Bytes()}
 	var p matmul.Plan
 	var partials *engine.Tensor
-	v := g.strided()
 	if !s.Device().Local() && m > 0 {
 		p = v.plan(m, w.Out, s.Float())
 		if p.Splits > 1 {

@@ -11,7 +11,8 @@ entries, and its cubin takes the place of that architecture's. `tar --zstd -xf` 
 out/kernels/ROOM, to read. With --check nothing is written there: what the sources
 give has to be what is committed, to the byte. A kernel that spills or touches
 local memory is an error, and so is a main loop whose mma are not spread among its
-copies (loops.py).
+copies (loops.py), and a kernel that touches what another wrote before it waits for
+that (depend.cuh).
 
 NVRTC, its headers, ptxas and nvdisasm come from the packages in requirements.txt, into
 out/cuda. Go packs. No toolkit, driver or GPU is needed.
@@ -149,6 +150,14 @@ def half_dependent(text):
     return [name for name, body in zip(bodies[::2], bodies[1::2]) if wait not in body or launch not in body]
 
 
+def early(text):
+    """The kernels that touch global memory before they wait for the kernel before, other than by copying weights (cp.async)."""
+    access = re.compile(r"\b(ld|st|atom|red)\.(volatile\.|relaxed\.|acquire\.)?global")
+    bodies = re.split(r"^\.visible \.entry (\w+)", text, flags=re.M)[1:]
+    return [name for name, body in zip(bodies[::2], bodies[1::2])
+            if "//sm_90 griddepcontrol.wait;" in body and access.search(body.split("//sm_90 griddepcontrol.wait;")[0])]
+
+
 def assemble(compiler, ptxas, room, folder, arch):
     """Makes op.ARCH.cubin in the folder, of op.ptx or of the variant's. Returns ptxas' report, {kernel: {"registers", "shared"}}, and what
     is wrong."""
@@ -243,6 +252,7 @@ def main():
             folder.mkdir(parents=True)
             (folder / "op.ptx").write_text(ptx)
             wrong += [f"{room}: {name} does not both wait for the kernel before and launch its dependents" for name in half_dependent(ptx)]
+            wrong += [f"{room}: {name} touches global memory before it waits for the kernel before" for name in early(ptx)]
             jobs = {arch: pool.submit(assemble, compiler, ptxas, room, folder, arch) for arch in ARCHS}
             reports = {}
             for arch, job in jobs.items():

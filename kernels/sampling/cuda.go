@@ -91,6 +91,13 @@ func orOne(v float64) float64 {
 // maskBytes is the size of a bit for each token of a vocabulary.
 func maskBytes(vocab int) int { return (vocab + 31) / 32 * 4 }
 
+// mostBeams is how many beams a block has room for: a bit for each token of each, beside
+// what the kernel has of its own.
+func mostBeams(d *cuda.Device, vocab int) int {
+	const own = 2 << 10
+	return min(MaxBeams, (d.MaxShared()-own)/max(maskBytes(vocab), 1))
+}
+
 func f64(lo, hi int32) float64 {
 	return math.Float64frombits(uint64(uint32(hi))<<32 | uint64(uint32(lo)))
 }

@@ -80,7 +80,13 @@ func TestBounds(t *testing.T) {
 			}
 		}
 		s := engine.NewStream(t.Context(), p.GPU.Device())
-		_, err := sampling.Tokens(s, s.New(engine.F32, 1, sampling.MaxVocab+1), [][]int32{{0}}, sampling.Options{})
+		// BLIP's vocabulary, and more beams than any device's shared memory has room for.
+		const blip = 30524
+		_, err := sampling.Continuations(s, s.New(engine.F32, 62, blip), make([][]int32, 62), make([]float64, 62), 62, sampling.Options{})
+		if err == nil || !strings.Contains(err.Error(), "62 beams of a vocabulary of 30524: at most ") {
+			p.Errorf("62 beams of BLIP's vocabulary: %v", err)
+		}
+		_, err = sampling.Tokens(s, s.New(engine.F32, 1, sampling.MaxVocab+1), [][]int32{{0}}, sampling.Options{})
 		if err == nil || !strings.Contains(err.Error(), "a vocabulary of 2097153: at most 2097152 on "+p.GPU.Device().Name()) {
 			p.Errorf("a vocabulary that is too large: %v", err)
 		}

@@ -117,6 +117,11 @@ func Continuations(s *engine.Stream, logits *engine.Tensor, ids [][]int32, score
 	if !s.Device().Local() && beams > MaxBeams {
 		return nil, fmt.Errorf("sampling: %s: %d beams: at most %d on %s", s.Path(), beams, MaxBeams, s.Device().Name())
 	}
+	if g, ok := cuda.On(s.Device()); ok {
+		if most := mostBeams(g, logits.Dim(1)); beams > most {
+			return nil, fmt.Errorf("sampling: %s: %d beams of a vocabulary of %d: at most %d on %s", s.Path(), beams, logits.Dim(1), most, g.Name())
+		}
+	}
 	out := make([][]Continuation, len(ids)/beams)
 	work := engine.Work{Op: "continuations", Out: logits, In: engine.Inputs{logits},
 		Dims:  engine.Dims{{Name: "rows", Size: len(ids)}, {Name: "vocab", Size: logits.Dim(1)}, {Name: "beams", Size: beams}},

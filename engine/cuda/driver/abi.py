@@ -1,6 +1,6 @@
 """Compares include/cuda.h with the header of CUDA 12.4: every number, every
-structure's layout, every signature. Needs pip and a C compiler; the header is
-downloaded, looked at and thrown away.
+structure's layout, every signature; and with CUDA 13.0's, where it still declares them.
+Needs pip and a C compiler; the headers are downloaded, looked at and thrown away.
 
     python3 engine/cuda/driver/abi.py
 """
@@ -12,7 +12,10 @@ import sys
 import tempfile
 import zipfile
 
-WHEEL = "nvidia-cuda-runtime-cu12==12.4.127"
+WHEELS = {"12.4": "nvidia-cuda-runtime-cu12==12.4.127", "13.0": "nvidia-cuda-runtime==13.0.96"}
+# What CUDA 13 declares otherwise, and its driver still has as it was: a version under
+# another name is the driver's business, and a map on 128 bytes lies on 64.
+CHANGED = {"CUDA_VERSION 12040", "CUtensorMap 128 64"}
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")
 
 
@@ -57,18 +60,25 @@ def main():
     names = re.findall(r"^    (CU\w+) = ", ours, re.M) + re.findall(r"^#define (CU_MEMH\w+|CU_TRSF\w+|CUDA_VERSION) ", ours, re.M)
     structs = {m[1]: re.findall(r"\*?(\w+)(?:\[\d+\])?(?=[,;])", m[0])
                for m in re.findall(r"typedef (?:struct|union) \w+ \{(.*?)\} (\w+);", ours, re.S)}
-    with tempfile.TemporaryDirectory() as work:
-        run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", work, WHEEL)
-        with zipfile.ZipFile(glob.glob(os.path.join(work, "*.whl"))[0]) as z:
-            z.extractall(work)
-        theirs = os.path.join(work, "nvidia", "cuda_runtime", "include")
-        bad = [f"{a}, in CUDA 12.4 {b}" for a, b in zip(facts(HERE, names, structs, work), facts(theirs, names, structs, work)) if a != b]
-        mine, reference = signatures(HERE), signatures(theirs)
-        bad += [f"{n}{t}, in CUDA 12.4 {reference.get(n)}" for n, t in mine.items() if reference.get(n) != t]
-    for line in bad:
-        print(line)
-    print(f"{len(names)} numbers, {len(structs)} structures, {len(mine)} functions: {len(bad)} differ")
-    return bool(bad)
+    differ = 0
+    for version, wheel in WHEELS.items():
+        with tempfile.TemporaryDirectory() as work:
+            run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", work, wheel)
+            with zipfile.ZipFile(glob.glob(os.path.join(work, "*.whl"))[0]) as z:
+                z.extractall(work)
+            theirs = os.path.dirname(glob.glob(os.path.join(work, "**", "cuda.h"), recursive=True)[0])
+            old = version == "12.4"
+            pairs = zip(facts(HERE, names, structs, work), facts(theirs, names, structs, work), strict=True)
+            bad = [f"{a}, in CUDA {version} {b}" for a, b in pairs if a != b and (old or a not in CHANGED)]
+            mine, reference = signatures(HERE), signatures(theirs)
+            gone = [n for n in mine if n not in reference and not old]
+            bad += [f"{n}{t}, in CUDA {version} {reference.get(n)}" for n, t in mine.items() if n not in gone and reference.get(n) != t]
+        for line in bad:
+            print(line)
+        print(f"CUDA {version}: {len(names)} numbers, {len(structs)} structures, {len(mine) - len(gone)} of {len(mine)} functions: "
+              f"{len(bad)} differ")
+        differ += len(bad)
+    return bool(differ)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,8 @@ func (g Graph) Launch(s cu.Stream) error { return check(C.cuGraphLaunch(g.exec, 
 func (g Graph) Destroy() error { return check(C.cuGraphExecDestroy(g.exec)) }
 
 // TensorMap describes a tensor to the bulk copy engine of sm_90. It is passed
-// to a kernel by value, in memory aligned to 64 bytes.
+// to a kernel by value, in memory aligned to 64 bytes (CUDA 12), or to 128 as CUDA 13
+// declares it.
 type TensorMap [128]byte
 
 // TensorMapType is the type of a tensor map's elements.
@@ -173,7 +174,7 @@ func EncodeTensorMap(t TensorMapType, address cu.DevicePtr, dims, strides []uint
 		return m, InvalidValue
 	}
 	// The driver wants the map itself aligned, which Go's arrays are not.
-	mem := C.aligned_alloc(64, C.sizeof_CUtensorMap)
+	mem := C.aligned_alloc(128, C.sizeof_CUtensorMap)
 	defer C.free(mem)
 	steps := make([]C.cuuint32_t, len(dims))
 	for i := range steps {

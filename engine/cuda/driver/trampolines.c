@@ -109,13 +109,25 @@ static CUresult no_driver(void) { return CUDA_ERROR_NOT_INITIALIZED; }
 static CUresult no_symbol(void) { return CUDA_ERROR_NOT_FOUND; }
 static CUresult not_emulated(void) { return CUDA_ERROR_NOT_SUPPORTED; }
 
+// Where containers, WSL and NixOS have the driver, which the loader's own search may not
+// know of.
+static const char *const places[] = {
+    "/usr/local/nvidia/lib64/libcuda.so.1",
+    "/usr/lib/wsl/lib/libcuda.so.1",
+    "/run/opengl-driver/lib/libcuda.so.1",
+};
+
 // Runs before Go's packages are initialised: cu's init is one of them.
 __attribute__((constructor)) static void load(void) {
     void *lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (lib)
-        driver_init = (CUresult(*)(unsigned))dlsym(lib, "cuInit");
-    else
+    if (!lib)
         snprintf(load_error, sizeof load_error, "%s", dlerror());
+    for (size_t i = 0; !lib && i < sizeof places / sizeof places[0]; i++)
+        lib = dlopen(places[i], RTLD_NOW | RTLD_LOCAL);
+    if (lib) {
+        load_error[0] = 0;
+        driver_init = (CUresult(*)(unsigned))dlsym(lib, "cuInit");
+    }
     for (size_t i = 0; i < ROWS; i++) {
         void *fn = lib ? dlsym(lib, rows[i].name) : (void *)no_driver;
         rows[i].driver = fn ? fn : (void *)no_symbol;

@@ -237,12 +237,12 @@ func TestBundle(t *testing.T) {
 		t.Skip("this is no checkout")
 	}
 	// Sparse: it takes no room.
-	for size, fits := range map[int64]bool{8 << 20: true, 60 << 20: false} {
+	for size, fits := range map[int64]bool{20 << 20: true, 25 << 20: false} {
 		if err := os.Truncate(kit, size); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command("./size", kit).CombinedOutput(); (err == nil) != fits || !fits && !strings.Contains(string(out),
-			"more than 62 MiB") {
+			"more than 60 MiB") {
 			t.Errorf("a kit of %d MiB: %v\n%s", size>>20, err, out)
 		}
 	}

@@ -298,8 +298,11 @@ def spawn(args, **env):
 def measure(peer, work, data, parley, threads):
     """One process's figures: its best seconds, its peak memory, the file or text of its output."""
     if work in ("reconstruction", "first-output"):
-        mini = os.path.join(HERE, "../../weights/mini/models")
+        mini = f"{data}/mini"
         if peer == "torch":
+            if not os.path.exists(f"{mini}/blip"):
+                os.makedirs(mini, exist_ok=True)
+                spawn([parley, "convert", os.path.join(HERE, "../../weights/mini/models/blip"), f"{mini}/blip"])
             _, s, peak = spawn([sys.executable, __file__, "--worker", work, data if work == "reconstruction" else mini, f"{data}/picture.png"])
         elif work == "reconstruction":
             _, s, peak = spawn([parley, "reconstruct", "image", f"{data}/picture.png", "-k", "4", "--steps", "10", "--device", "cpu", "--threads", str(threads), "--models", data, "--out", f"{data}/drawn"])

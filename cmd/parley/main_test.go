@@ -19,6 +19,7 @@ import (
 	"parley/nets/rerank"
 	"parley/nets/rerank/results"
 	"parley/weights/mini"
+	"parley/weights/packed"
 	"parley/weights/safetensors"
 )
 
@@ -42,6 +43,28 @@ func scene(t *testing.T, i int) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// plain has the miniature models in files that are mapped, as a hub's are.
+func plain(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.CopyFS(dir, mini.FS()); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		name, ok := strings.CutSuffix(path, packed.Extension)
+		if err != nil || !ok {
+			return err
+		}
+		data, err1 := os.ReadFile(path)
+		data, err2 := packed.Unpack(data)
+		return errors.Join(err1, err2, os.WriteFile(name, data, 0o644), os.Remove(path))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func decode[T any](t *testing.T, out string) (v T) {

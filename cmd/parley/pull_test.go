@@ -19,9 +19,10 @@ func serveHub(t *testing.T) *httptest.Server {
 	repos := map[string]string{"Salesforce/blip-image-captioning-base": "blip", "CompVis/stable-diffusion-v1-4": "sd",
 		"openai/clip-vit-base-patch32": "clip"}
 	const commit = "0123456789abcdef0123456789abcdef01234567"
+	root := plain(t)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for id, dir := range repos {
-			dir = filepath.Join("../../weights/mini/models", dir)
+			dir = filepath.Join(root, dir)
 			if r.URL.Path == "/api/models/"+id+"/revision/main" {
 				var files []map[string]any
 				err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {

@@ -92,10 +92,7 @@ func TestServeKilled(t *testing.T) {
 // TestServeModelReplaced: a checkpoint whose files are cut short, or removed, while it is
 // served is served on as it was loaded.
 func TestServeModelReplaced(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "sd")
-	if err := os.CopyFS(dir, os.DirFS("../../weights/mini/models/sd")); err != nil {
-		t.Fatal(err)
-	}
+	dir := filepath.Join(plain(t), "sd")
 	url, _ := served(t, "--sd", dir)
 	draw := func() string {
 		t.Helper()

@@ -142,7 +142,11 @@ func TestCancels(t *testing.T) {
 		if n := settle(before); n > before+2 {
 			t.Errorf("%d goroutines, %d before", n, before)
 		}
-		if n := w.dev.blocks.Load(); n != blocks {
+		held := w.dev.blocks.Load // by a batch that still ends
+		for deadline := time.Now().Add(20 * time.Second); held() != blocks && time.Now().Before(deadline); {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if n := held(); n != blocks {
 			t.Errorf("%d blocks of the device are held, %d before", n, blocks)
 		}
 		runtime.GC()

@@ -19,14 +19,24 @@ type attn struct {
 	parts                  int // of a head's queries
 }
 
-// keyBlock keys' scores with a panel of queries, and about as many as fill panels,
-// stay in the first-level cache. A job takes few panels, so that a block of
-// keys and values is read from the second-level cache for all but the first.
+// The scores of keyBlock keys with a panel of queries stay in the first-level cache.
+// A job takes few panels, so that a block of keys and values is read from the
+// second-level cache for all but the first.
 const (
-	keyBlock  = 252
+	keyBlock  = 264
 	most      = 4
 	outFloats = 1 << 15 // of the panels' results
 )
+
+// So few queries have all of their scores at once, in a row of keys each: keys and values
+// are then packed as columns, in half of the time that they take as rows, and queries fill
+// rows better than panels of columns.
+const together = 24
+
+// lag is how far a score, in units of which one doubles a weight, may lie above what is
+// taken for its query's maximum, until results are rescaled: most blocks of keys have a
+// new maximum, and few one that a float32's exponent would notice.
+const lag = 8
 
 // method names what serves a head's queries: one at a time, with all of their
 // scores at once, or by blocks of keys. Rows that share their keys become one row of
@@ -38,17 +48,20 @@ func (a *attn) method() string {
 	switch {
 	case a.lq <= 2:
 		return "row-wise attention"
-	case a.lq <= a.gemm.MR:
+	case a.oneBlock():
 		return "one-block attention"
 	}
 	return "blocked attention"
 }
 
+// oneBlock reports whether a head's queries, more than two, are served by short.
+func (a *attn) oneBlock() bool { return a.lq <= max(a.gemm.MR, together) }
+
 // run returns the bytes of its workspace.
 func (a *attn) run() int {
 	jobs := a.n * a.heads
 	a.parts = 1
-	if a.lq > a.gemm.MR && jobs < 2*a.d.Workers() {
+	if !a.oneBlock() && jobs < 2*a.d.Workers() {
 		a.parts = min((2*a.d.Workers()+jobs-1)/jobs, (a.lq+15)/16)
 	}
 	a.d.Run(jobs*a.parts, a)
@@ -61,22 +74,25 @@ func (a *attn) workspace(queries int) int {
 	switch {
 	case a.lq <= 2:
 		return a.keys
-	case a.lq <= g.MR:
-		return g.LenA(a.dim) + g.LenA(a.keys) + max(g.SizeB(a.dim, a.keys), g.SizeB(a.keys, a.dim)) +
+	case a.oneBlock():
+		return g.SizeA(a.lq, a.dim) + g.SizeA(a.lq, a.keys) + max(g.SizeB(a.dim, a.keys), g.SizeB(a.keys, a.dim)) +
 			a.lq*((a.keys+g.NR-1)/g.NR*g.NR)
 	}
 	block, count := a.blocks(queries)
-	n := g.SizeA(a.keys, a.dim) + g.SizeA(a.dim, a.keys) + count*g.LenB(a.dim) + 2*count*a.dim*g.NR + (block+2*count+1)*g.NR
+	n := g.SizeA(a.keys, a.dim) + g.SizeA(a.dim, a.keys) + count*g.LenB(a.dim) + count*a.dim*g.NR + (block+2*count+2)*g.NR
 	if g.Format != simd.F32 {
-		n += g.LenB(block)
+		n += count*a.dim*g.NR + g.LenB(block)
 	}
 	return n
 }
 
-// blocks are the keys and the panels of queries that are taken at a time.
+// blocks are the keys and the panels of queries that are taken at a time. Blocks of
+// keys are about equal: a small one at the end would cost as much as it has tiles.
 func (a *attn) blocks(queries int) (keys, panels int) {
 	g := a.gemm
-	return (keyBlock + g.MR - 1) / g.MR * g.MR, max(1, min(most, outFloats/(a.dim*g.NR), (queries+g.NR-1)/g.NR))
+	n := (a.keys + keyBlock - 1) / keyBlock
+	keys = (a.keys + n - 1) / n
+	return (keys + g.MR - 1) / g.MR * g.MR, max(1, min(most, outFloats/(a.dim*g.NR), (queries+g.NR-1)/g.NR))
 }
 
 // Do serves one head of one row, or a part of its queries.
@@ -86,7 +102,7 @@ func (a *attn) Do(i int) {
 	switch b, h := i/a.heads, i%a.heads; {
 	case a.lq <= 2:
 		a.few(b, h)
-	case a.lq <= a.gemm.MR:
+	case a.oneBlock():
 		a.short(b, h)
 	default:
 		a.blocked(b, h, p*a.lq/a.parts, (p+1)*a.lq/a.parts)
@@ -123,8 +139,7 @@ func (a *attn) few(b, h int) {
 	}
 }
 
-// short serves as many queries as a product has rows: all of their scores at
-// once, a row of keys each.
+// short serves few queries: all of their scores at once, a row of keys each.
 func (a *attn) short(b, h int) {
 	g := a.gemm
 	width, dim, keys, nr := a.heads*a.dim, a.dim, a.keys, g.NR
@@ -133,13 +148,13 @@ func (a *attn) short(b, h int) {
 	defer a.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
-	qp, weights, score, packed := take(g.LenA(dim)), take(g.LenA(keys)), take(a.lq*room), buf
+	qp, weights, score, packed := take(g.SizeA(a.lq, dim)), take(g.SizeA(a.lq, keys)), take(a.lq*room), buf
 
 	q := a.q[b*a.lq*a.qRow+h*dim:]
 	kv := b/a.share*a.room*a.kvRow + h*dim
 	g.PackA(qp, q, a.qRow, a.lq, dim)
 	g.PackBT(packed, a.k[kv:], a.kvRow, keys, dim)
-	g.Set(dim, qp, 0, packed, g.LenB(dim), score, room, a.lq, keys)
+	g.Set(dim, qp, g.LenA(dim), packed, g.LenB(dim), score, room, a.lq, keys)
 	for i := range a.lq {
 		row := score[i*room:][:keys]
 		n := a.sees(i)
@@ -151,7 +166,7 @@ func (a *attn) short(b, h int) {
 	g.PackA(weights, score, room, a.lq, keys)
 	g.PackB(packed, a.v[kv:], a.kvRow, keys, dim)
 	y := a.y[b*a.lq*width+h*dim:]
-	g.Set(keys, weights, 0, packed, g.LenB(keys), y, width, a.lq, dim)
+	g.Set(keys, weights, g.LenA(keys), packed, g.LenB(keys), y, width, a.lq, dim)
 }
 
 // blocked serves queries lo to hi of one head: blocks of scores with a running
@@ -166,29 +181,34 @@ func (a *attn) blocked(b, h, lo, hi int) {
 	g := a.gemm
 	width, dim, nr := a.heads*a.dim, a.dim, g.NR
 	block, count := a.blocks(hi - lo)
-	kLen, vLen, qLen := g.SizeA(a.keys, dim), g.SizeA(dim, a.keys), count*g.LenB(dim)
 	packs := g.Format != simd.F32 // else scores are panels as they are
-	wLen := 0
-	if packs {
-		wLen = g.LenB(block)
-	}
 	mem, _ := a.d.Alloc(4 * a.workspace(hi-lo))
 	defer a.d.Free(mem)
 	buf := mem.F32()
 	take := func(n int) []float32 { t := buf[:n:n]; buf = buf[n:]; return t }
-	kp, vp, qp, wp := take(kLen), take(vLen), take(qLen), take(wLen)
-	turned, out := take(count*dim*nr), take(count*dim*nr)
-	score, tops, sums, factor := take(block*nr), take(count*nr), take(count*nr), take(nr)
+	kp, vp, qp := take(g.SizeA(a.keys, dim)), take(g.SizeA(dim, a.keys)), take(count*g.LenB(dim))
+	score, out := take(block*nr), take(count*dim*nr)
+	tops, sums, was, spare := take(count*nr), take(count*nr), take(nr), take(nr)
+	var scaled, wp []float32
+	if packs {
+		scaled, wp = take(count*nr*dim), take(g.LenB(block))
+	}
 
 	kv := b/a.share*a.room*a.kvRow + h*dim
 	g.PackA(kp, a.k[kv:], a.kvRow, a.keys, dim)
 	g.PackAT(vp, a.v[kv:], a.kvRow, a.keys, dim)
 	for i0 := lo; i0 < hi; i0 += count * nr {
 		n := min(count*nr, hi-i0)
-		for i := range n {
-			simd.Scale(turned[i*dim:(i+1)*dim], a.q[(b*a.lq+i0+i)*a.qRow+h*dim:], a.scale*math.Log2E)
+		q := a.q[(b*a.lq+i0)*a.qRow+h*dim:]
+		if packs {
+			for i := range n {
+				simd.Scale(scaled[i*dim:(i+1)*dim], q[i*a.qRow:], a.scale*math.Log2E)
+			}
+			g.PackBT(qp, scaled, dim, n, dim)
+		} else {
+			g.PackBT(qp, q, a.qRow, n, dim)
+			simd.Scale(qp[:g.SizeB(dim, n)], qp, a.scale*math.Log2E)
 		}
-		g.PackBT(qp, turned, dim, n, dim)
 		clear(sums)
 		for i := range tops {
 			tops[i] = float32(math.Inf(-1))
@@ -217,21 +237,15 @@ func (a *attn) blocked(b, h, lo, hi int) {
 					}
 				}
 				top, sum, y := tops[s*nr:(s+1)*nr], sums[s*nr:(s+1)*nr], out[s*dim*nr:(s+1)*dim*nr]
-				copy(factor, top)
+				copy(was, top)
 				simd.ColumnMax(top, score)
 				product := g.Set
 				if k0 > 0 {
 					product = g.Tile
-					grown := false
-					for i, t := range top {
-						grown = grown || t > factor[i]
-						factor[i] = float32(math.Exp2(float64(factor[i] - t)))
-					}
-					if grown {
-						simd.Mul(sum, sum, factor)
-						for j := range dim {
-							simd.Mul(y[j*nr:(j+1)*nr], y[j*nr:(j+1)*nr], factor)
-						}
+					if grown(top, was) {
+						simd.ColumnExp2(was, top, spare)
+						simd.ScaleColumns(sum, was)
+						simd.ScaleColumns(y, was)
 					}
 				}
 				weights := score
@@ -244,17 +258,26 @@ func (a *attn) blocked(b, h, lo, hi int) {
 		}
 		for s := 0; s*nr < n; s++ {
 			sum, y := sums[s*nr:(s+1)*nr], out[s*dim*nr:(s+1)*dim*nr]
-			cols := min(nr, n-s*nr)
-			for i := range cols {
+			for i := range sum {
 				sum[i] = 1 / sum[i]
 			}
-			for j := range dim {
-				simd.Mul(y[j*nr:j*nr+cols], y[j*nr:j*nr+cols], sum)
-			}
-			simd.PackRows(turned[:cols*dim], y, nr, dim, cols, dim)
-			for i := range cols {
-				copy(a.y[(b*a.lq+i0+s*nr+i)*width+h*dim:][:dim], turned[i*dim:])
-			}
+			simd.ScaleColumns(y, sum)
+			simd.Transpose(a.y[(b*a.lq+i0+s*nr)*width+h*dim:], width, y, nr, dim, min(nr, n-s*nr))
 		}
 	}
+}
+
+// grown leaves of maxima those that were there, but for what lies too far above them,
+// and reports whether anything does. Each query is by itself: its bits do not depend on
+// which others are in its panel.
+func grown(top, was []float32) bool {
+	any := false
+	for i, t := range top {
+		if t > was[i]+lag {
+			any = true
+		} else {
+			top[i] = was[i]
+		}
+	}
+	return any
 }

@@ -289,17 +289,20 @@ func (c *winograd) product(panel, p0, p1 int) {
 				product(k1-k0, pixels, c.in*k.MR, u[q*uLen:], 0, sums[q*sLen:], k.NR, tiles, j1-j0)
 			}
 		}
-		c.t.Output(simd.Lines{Data: rows[i*rowStep:], Stride: tiles * k.NR}, simd.Lines{Data: sums, Stride: sLen}, tiles*k.NR, 1)
+		// Results of tiles side by side become a row of pixels.
+		c.t.Output(simd.Lines{Data: rows[i*rowStep:], Stride: k.NR, Step: m * k.NR}, simd.Lines{Data: sums, Stride: sLen, Step: k.NR},
+			k.NR, tiles)
 	}
 	c.t.Output(simd.Lines{Data: results, Stride: rowLen}, simd.Lines{Data: rows, Stride: rowStep}, rowLen, 1)
 
-	for t := range tiles {
+	for t := 0; t < tiles; {
 		n, y, x := c.where(c.first + p0*k.MR + t)
+		run := min(tiles-t, c.tx-x/m)
+		count := min(run*m, c.g.ow-x)
 		for i := range min(m, c.g.oh-y) {
-			at := (n*c.g.oh+y+i)*c.g.ow + x
-			for j := range min(m, c.g.ow-x) {
-				c.e.Row(c.y[(at+j)*c.out+j0:(at+j)*c.out+j1], results[i*rowLen+(j*tiles+t)*k.NR:][:j1-j0], c.pixels, c.out, at+j, j0)
-			}
+			pixel := (n*c.g.oh+y+i)*c.g.ow + x
+			c.e.Rows(c.y, results[i*rowLen+t*m*k.NR:][:count*k.NR], k.NR, j1-j0, c.pixels, c.out, pixel, j0, count)
 		}
+		t += run
 	}
 }

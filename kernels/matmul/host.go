@@ -320,6 +320,47 @@ func (e Epilogue) Row(dst, x []float32, m, n, i, j0 int) {
 	}
 }
 
+// Rows is Row for count rows from row i on, of one sample: x has the columns from j0
+// on, cols of each in lines of ld. It writes over x, and the result to y.
+func (e Epilogue) Rows(y, x []float32, ld, cols, m, n, i, j0, count int) {
+	at := i*n + j0
+	from, to := simd.Lines{Data: x, Step: ld}, simd.Lines{Data: y[at:], Step: n}
+	var terms [3]simd.Lines
+	sums := terms[:0]
+	if e.Bias != nil {
+		sums = append(sums, simd.Lines{Data: e.Bias.F32()[j0:]})
+	}
+	if e.SampleBias != nil {
+		bias := e.SampleBias.F32()
+		sums = append(sums, simd.Lines{Data: bias[i/(m*n/len(bias))*n+j0:]})
+	}
+	if f := e.scale(); f != 1 {
+		simd.Scale(x, x, float32(f))
+	}
+	if e.Act != None {
+		for _, t := range sums {
+			simd.AddLines(from, from, t, cols, count)
+		}
+		e.Act.Apply(x, x)
+		sums = terms[:0]
+	}
+	if e.Residual != nil {
+		sums = append(sums, simd.Lines{Data: e.Residual.F32()[at:], Step: n})
+	}
+	for k, t := range sums {
+		dst := from
+		if k == len(sums)-1 {
+			dst = to
+		}
+		simd.AddLines(dst, from, t, cols, count)
+	}
+	if len(sums) == 0 {
+		for r := range count {
+			copy(y[at+r*n:][:cols], x[r*ld:])
+		}
+	}
+}
+
 // Apply computes the activation on the host; dst may be x.
 func (a Act) Apply(dst, x []float32) {
 	switch a {

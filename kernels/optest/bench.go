@@ -107,6 +107,7 @@ func BenchConv2D(b *testing.B, dev engine.Device) {
 		{"unet 16x16", 2, 16, 1280, 1280, conv.Options{Pad: conv.Same(3)}},
 		{"unet downsampler", 2, 64, 320, 320, conv.Options{Stride: 2, Pad: conv.Same(3)}},
 		{"unet upsampler", 2, 16, 1280, 1280, conv.Options{Pad: conv.Same(3), Upsample: true}},
+		{"vae 256x256", 1, 256, 128, 128, conv.Options{Pad: conv.Same(3)}},
 		{"vae conv_out", 1, 512, 128, 3, conv.Options{Pad: conv.Same(3)}},
 	} {
 		w := must(conv.Pack(dev, storage.Values(make([]float32, c.out*c.in*9)), c.out, c.in, 3, 3))
@@ -128,6 +129,7 @@ func BenchAttend(b *testing.B, dev engine.Device) {
 		{"vae 64x64", 1, 1, 4096, 4096, 1, 512},
 		{"blip vision", 1, 1, 577, 577, 12, 64},
 		{"blip text cross, 3 beams", 3, 1, 1, 577, 12, 64},
+		{"blip text cross, 10 captions", 10, 1, 1, 577, 12, 64},
 	} {
 		width := c.heads * c.dims
 		bench(b, c.name, dev, [][]int{{c.n, c.lq, width}, {c.m, c.lk, width}, {c.m, c.lk, width}},

@@ -70,6 +70,9 @@ func (g Kernel) LenA(k int) int { return g.length(k, g.MR) }
 func (g Kernel) LenB(k int) int { return g.length(k, g.NR) }
 
 func (g Kernel) length(k, r int) int {
+	if g.Format == F32 {
+		return k * r
+	}
 	n := (k + g.KR - 1) / g.KR * g.KR * r
 	if g.Format == BF16 {
 		n /= 2
@@ -295,7 +298,7 @@ func PackRows(dst, src []float32, ld, rows, k, r int) {
 }
 
 // packRows fills one panel, as many rows at a time as a register holds. The
-// assembly leaves the last columns and incomplete registers to Go.
+// assembly leaves columns beyond a multiple of four and incomplete registers to Go.
 func packRows(dst, src []float32, ld, rows, k, r int) {
 	if rows < r {
 		clear(dst)
@@ -322,6 +325,23 @@ func packTransposedGo(dst, src []float32, ld, n, from, k, r int) {
 		for j := from; j < k; j++ {
 			dst[j*r+i] = s[j]
 		}
+	}
+}
+
+// Transpose writes src, row-major [rows][k] with stride ld, as [k][rows] with stride
+// to, and nothing between its rows.
+func Transpose(dst []float32, to int, src []float32, ld, rows, k int) {
+	if rows <= 0 || k <= 0 {
+		return
+	}
+	if to < rows || ld < k {
+		panic("simd: rows that overlap")
+	}
+	dst, src = dst[:(k-1)*to+rows], src[:(rows-1)*ld+k]
+	for i := 0; i < rows; {
+		n, done := packTransposed(dst[i:], src[i*ld:], ld, rows-i, k, to)
+		packTransposedGo(dst[i:], src[i*ld:], ld, n, done, k, to)
+		i += n
 	}
 }
 

@@ -55,6 +55,33 @@ func testPack(t *testing.T, lines, k, r, gap int) {
 	}
 }
 
+// TestTranspose has other columns beside those that it writes.
+func TestTranspose(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, rows := range []int{0, 1, 6, 7, 8, 14, 16, 33, 40} {
+			for _, k := range []int{0, 1, 3, 4, 9, 16} {
+				for _, more := range []int{0, 3} {
+					ld, to := k+more, rows+more
+					src, dst := random(t, max(0, (rows-1)*ld+k)), fence[float32](t, max(0, (k-1)*to+rows))
+					for i := range dst {
+						dst[i] = -1
+					}
+					Transpose(dst, to, src, ld, rows, k)
+					for i, have := range dst {
+						want := float32(-1)
+						if row := i % to; row < rows {
+							want = src[row*ld+i/to]
+						}
+						if have != want {
+							t.Fatalf("%d rows of %d, %d more: element %d is %g, want %g", rows, k, more, i, have, want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestPackStaysInside(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		for _, r := range []int{6, 14, 16, 32} {

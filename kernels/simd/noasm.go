@@ -20,6 +20,7 @@ func (g Kernel) tile(k int, a []float32, lda int, b, _, c []float32, ldc, m, n i
 func peak(n int) int                                                      { return peakGo(n) }
 func columnMax(top, x []float32)                                          { columnMaxGo(top, x) }
 func columnExp2(x, top, sum []float32)                                    { columnExp2Go(x, top, sum) }
+func scaleColumns(x, by []float32)                                        { scaleColumnsGo(x, by) }
 func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) { return rows, 0 }
 func packPanel(dst, src []float32, ld, k, r int) bool                     { return false }
 func dot(a, b []float32) float32                                          { return dotGo(a, b) }
@@ -50,6 +51,7 @@ func (w *Winograd) input(dst, src Lines, n, count int)   { w.inputGo(dst, src, n
 func (w *Winograd) filter(dst, src Lines, n, count int)  { w.filterGo(dst, src, n, count) }
 func (w *Winograd) output(dst, src Lines, n, count int)  { w.outputGo(dst, src, n, count) }
 func combine(dst, src Lines, c [3]float32, n, count int) { combineGo(dst, src, c, n, count) }
+func addLines(dst, x, y Lines, n, count int)             { addLinesGo(dst, x, y, n, count) }
 
 // Caches are what most machines have at least: bytes of a core's second-level
 // cache and of the one behind it.

@@ -145,10 +145,19 @@ func ColumnMax(top, x []float32) {
 
 // ColumnExp2 sets each element of x, whose rows are as long as top, to 2^(x -
 // top) and adds the columns to sum: a softmax over the columns whose maxima are
-// top. An x of -Inf gives 0 under a finite top, and no x is above its top.
+// about top. Below 2^-126 it gives 0, as for an x of -Inf under a finite top. No x is
+// 127 above its top.
 func ColumnExp2(x, top, sum []float32) {
 	if len(top) > 0 {
 		columnExp2(x[:len(x)/len(top)*len(top)], top, sum[:len(top)])
+	}
+}
+
+// ScaleColumns multiplies each column of x, whose rows are as long as by, by a number
+// of its own.
+func ScaleColumns(x, by []float32) {
+	if len(by) > 0 {
+		scaleColumns(x[:len(x)/len(by)*len(by)], by)
 	}
 }
 

@@ -104,26 +104,36 @@ func columnExp2(x, top, sum []float32) {
 	}
 }
 
+func scaleColumns(x, by []float32) {
+	switch {
+	case len(x) == 0:
+	case vector == AVX512 && len(by) == 32:
+		scaleColumnsAVX512(p(x), p(by), len(x)/32)
+	case vector == AVX2 && len(by) == 16:
+		scaleColumnsAVX2(p(x), p(by), len(x)/16)
+	default:
+		scaleColumnsGo(x, by)
+	}
+}
+
 // packTransposed transposes the first columns of the first rows of src, as many of
-// both as it returns. What has fewer rows than a register, 14 or 6,
-// writes behind each column, which the next one overwrites: the last column
-// has to be Go's.
+// both as it returns: 16 or 8, or 14 or 6 where that is a panel.
 func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) {
-	whole, partial := k/4, (k-1)/4
+	whole := k / 4
 	switch {
 	case whole == 0:
 	case vector >= AVX512 && rows >= 16:
 		transpose16AVX512(p(dst), p(src), ld, r, whole)
 		return 16, 4 * whole
-	case vector >= AVX512 && rows == 14 && r == 14 && partial > 0:
-		transpose14AVX512(p(dst), p(src), ld, r, partial)
-		return 14, 4 * partial
+	case vector >= AVX512 && rows == 14 && r == 14:
+		transpose14AVX512(p(dst), p(src), ld, r, whole)
+		return 14, 4 * whole
 	case vector >= AVX2 && rows >= 8:
 		transpose8AVX2(p(dst), p(src), ld, r, whole)
 		return 8, 4 * whole
-	case vector >= AVX2 && rows == 6 && r == 6 && partial > 0:
-		transpose6AVX2(p(dst), p(src), ld, r, partial)
-		return 6, 4 * partial
+	case vector >= AVX2 && rows == 6 && r == 6:
+		transpose6AVX2(p(dst), p(src), ld, r, whole)
+		return 6, 4 * whole
 	}
 	return rows, 0
 }
@@ -132,9 +142,13 @@ func packTransposed(dst, src []float32, ld, rows, k, r int) (n, done int) {
 func packPanel(dst, src []float32, ld, k, r int) bool {
 	switch {
 	case vector >= AVX512 && r == 32:
-		copyColsAVX512(p(dst), p(src), ld, k)
+		copyCols32AVX512(p(dst), p(src), ld, k)
+	case vector >= AVX512 && r == 14:
+		copyCols14AVX512(p(dst), p(src), ld, k)
 	case vector >= AVX2 && r == 16:
-		copyColsAVX2(p(dst), p(src), ld, k)
+		copyCols16AVX2(p(dst), p(src), ld, k)
+	case vector >= AVX2 && r == 6:
+		copyCols6AVX2(p(dst), p(src), ld, k)
 	default:
 		return false
 	}
@@ -441,6 +455,18 @@ func combine(dst, src Lines, c [3]float32, n, count int) {
 		f = combineAVX512
 	}
 	f(p(dst.Data), p(src.Data), 4*dst.Stride, 4*dst.Step, 4*src.Stride, 4*src.Step, n, count, c[0], c[1], c[2])
+}
+
+func addLines(dst, x, y Lines, n, count int) {
+	f := addLinesAVX2
+	switch vector {
+	case Go:
+		addLinesGo(dst, x, y, n, count)
+		return
+	case AVX512:
+		f = addLinesAVX512
+	}
+	f(p(dst.Data), p(x.Data), p(y.Data), 4*dst.Step, 4*x.Step, 4*y.Step, n, count)
 }
 
 // Caches are the sizes in bytes of a core's second-level cache and of the one

@@ -891,6 +891,8 @@ TEXT ·transpose6AVX2(SB), NOSPLIT, $0-40
 	LEAQ (DX)(DX*2), DI
 	LEAQ (BX)(BX*2), R8
 	LEAQ (CX)(DX*4), R9
+	DECQ SI
+	JZ   last
 
 group:
 	VMOVUPS     (CX), X0
@@ -916,6 +918,34 @@ group:
 	LEAQ        (AX)(BX*4), AX
 	DECQ        SI
 	JNZ         group
+
+last:
+	VMOVUPS      (CX), X2
+	VINSERTF128  $0x01, (R9), Y2, Y2
+	VMOVUPS      (CX)(DX*1), X3
+	VINSERTF128  $0x01, (R9)(DX*1), Y3, Y3
+	VMOVUPS      (CX)(DX*2), X9
+	VMOVUPS      (CX)(DI*1), X10
+	VUNPCKLPS    Y3, Y2, Y0
+	VUNPCKHPS    Y3, Y2, Y1
+	VUNPCKLPS    Y10, Y9, Y2
+	VUNPCKHPS    Y10, Y9, Y4
+	VUNPCKLPD    Y2, Y0, Y3
+	VUNPCKHPD    Y2, Y0, Y0
+	VUNPCKLPD    Y4, Y1, Y2
+	VUNPCKHPD    Y4, Y1, Y1
+	VMOVUPS      X3, (AX)
+	VEXTRACTF128 $0x01, Y3, X3
+	VMOVSD       X3, 16(AX)
+	VMOVUPS      X0, (AX)(BX*1)
+	VEXTRACTF128 $0x01, Y0, X0
+	VMOVSD       X0, 16(AX)(BX*1)
+	VMOVUPS      X2, (AX)(BX*2)
+	VEXTRACTF128 $0x01, Y2, X2
+	VMOVSD       X2, 16(AX)(BX*2)
+	VMOVUPS      X1, (AX)(R8*1)
+	VEXTRACTF128 $0x01, Y1, X1
+	VMOVSD       X1, 16(AX)(R8*1)
 	VZEROUPPER
 	RET
 
@@ -962,9 +992,30 @@ group:
 	VZEROUPPER
 	RET
 
-// func copyColsAVX2(dst *float32, src *float32, ld int, k int)
+// func copyCols6AVX2(dst *float32, src *float32, ld int, k int)
 // Requires: AVX
-TEXT ·copyColsAVX2(SB), NOSPLIT, $0-32
+TEXT ·copyCols6AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ k+24(FP), BX
+	SHLQ $0x02, DX
+
+k:
+	VMOVUPS (CX), X0
+	VMOVSD  16(CX), X1
+	VMOVUPS X0, (AX)
+	VMOVSD  X1, 16(AX)
+	ADDQ    DX, CX
+	ADDQ    $+24, AX
+	DECQ    BX
+	JNZ     k
+	VZEROUPPER
+	RET
+
+// func copyCols16AVX2(dst *float32, src *float32, ld int, k int)
+// Requires: AVX
+TEXT ·copyCols16AVX2(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ ld+16(FP), DX
@@ -4200,110 +4251,82 @@ TEXT ·columnExp2AVX2(SB), NOSPLIT, $0-32
 	VMOVUPS (BX), Y1
 	VMOVUPS 32(CX), Y2
 	VMOVUPS 32(BX), Y3
+	VMOVUPS const41<>+0(SB), Y4
+	VMOVUPS const42<>+0(SB), Y5
+	VMOVUPS const13<>+0(SB), Y6
+	VMOVUPS const43<>+0(SB), Y7
+	VMOVUPS const44<>+0(SB), Y8
+	VMOVUPS const45<>+0(SB), Y9
+	VMOVUPS const46<>+0(SB), Y10
+	VMOVUPS const47<>+0(SB), Y11
 
 two:
 	CMPQ        DX, $0x02
 	JLT         last
-	VMOVUPS     (AX), Y4
-	VSUBPS      Y0, Y4, Y4
-	VMOVUPS     const41<>+0(SB), Y5
-	VMAXPS      Y4, Y5, Y5
-	VADDPS      const3<>+0(SB), Y5, Y4
-	VSUBPS      const3<>+0(SB), Y4, Y4
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     const42<>+0(SB), Y6
-	VFMADD213PS const43<>+0(SB), Y5, Y6
-	VFMADD213PS const44<>+0(SB), Y5, Y6
-	VFMADD213PS const45<>+0(SB), Y5, Y6
-	VFMADD213PS const46<>+0(SB), Y5, Y6
-	VFMADD213PS const47<>+0(SB), Y5, Y6
-	VFMADD213PS const13<>+0(SB), Y5, Y6
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      const14<>+0(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y6, Y6
-	VPADDD      const14<>+0(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y6, Y6
-	VMOVUPS     Y6, (AX)
-	VADDPS      Y6, Y1, Y1
-	VMOVUPS     32(AX), Y4
-	VSUBPS      Y2, Y4, Y4
-	VMOVUPS     const41<>+0(SB), Y5
-	VMAXPS      Y4, Y5, Y5
-	VADDPS      const3<>+0(SB), Y5, Y4
-	VSUBPS      const3<>+0(SB), Y4, Y4
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     const42<>+0(SB), Y6
-	VFMADD213PS const43<>+0(SB), Y5, Y6
-	VFMADD213PS const44<>+0(SB), Y5, Y6
-	VFMADD213PS const45<>+0(SB), Y5, Y6
-	VFMADD213PS const46<>+0(SB), Y5, Y6
-	VFMADD213PS const47<>+0(SB), Y5, Y6
-	VFMADD213PS const13<>+0(SB), Y5, Y6
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      const14<>+0(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y6, Y6
-	VPADDD      const14<>+0(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y6, Y6
-	VMOVUPS     Y6, 32(AX)
-	VADDPS      Y6, Y3, Y3
-	VMOVUPS     64(AX), Y4
-	VSUBPS      Y0, Y4, Y4
-	VMOVUPS     const41<>+0(SB), Y5
-	VMAXPS      Y4, Y5, Y5
-	VADDPS      const3<>+0(SB), Y5, Y4
-	VSUBPS      const3<>+0(SB), Y4, Y4
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     const42<>+0(SB), Y6
-	VFMADD213PS const43<>+0(SB), Y5, Y6
-	VFMADD213PS const44<>+0(SB), Y5, Y6
-	VFMADD213PS const45<>+0(SB), Y5, Y6
-	VFMADD213PS const46<>+0(SB), Y5, Y6
-	VFMADD213PS const47<>+0(SB), Y5, Y6
-	VFMADD213PS const13<>+0(SB), Y5, Y6
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      const14<>+0(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y6, Y6
-	VPADDD      const14<>+0(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y6, Y6
-	VMOVUPS     Y6, 64(AX)
-	VADDPS      Y6, Y1, Y1
-	VMOVUPS     96(AX), Y4
-	VSUBPS      Y2, Y4, Y4
-	VMOVUPS     const41<>+0(SB), Y5
-	VMAXPS      Y4, Y5, Y5
-	VADDPS      const3<>+0(SB), Y5, Y4
-	VSUBPS      const3<>+0(SB), Y4, Y4
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     const42<>+0(SB), Y6
-	VFMADD213PS const43<>+0(SB), Y5, Y6
-	VFMADD213PS const44<>+0(SB), Y5, Y6
-	VFMADD213PS const45<>+0(SB), Y5, Y6
-	VFMADD213PS const46<>+0(SB), Y5, Y6
-	VFMADD213PS const47<>+0(SB), Y5, Y6
-	VFMADD213PS const13<>+0(SB), Y5, Y6
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      const14<>+0(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y6, Y6
-	VPADDD      const14<>+0(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y6, Y6
-	VMOVUPS     Y6, 96(AX)
-	VADDPS      Y6, Y3, Y3
+	VMOVUPS     (AX), Y12
+	VSUBPS      Y0, Y12, Y12
+	VMAXPS      Y12, Y4, Y12
+	VADDPS      Y5, Y12, Y13
+	VSUBPS      Y5, Y13, Y14
+	VSUBPS      Y14, Y12, Y12
+	VMOVAPS     Y8, Y14
+	VFMADD231PS Y7, Y12, Y14
+	VFMADD213PS Y9, Y12, Y14
+	VFMADD213PS Y10, Y12, Y14
+	VFMADD213PS Y11, Y12, Y14
+	VFMADD213PS Y6, Y12, Y14
+	VPSLLD      $0x17, Y13, Y13
+	VMULPS      Y13, Y14, Y12
+	VMOVUPS     Y12, (AX)
+	VADDPS      Y12, Y1, Y1
+	VMOVUPS     32(AX), Y12
+	VSUBPS      Y2, Y12, Y12
+	VMAXPS      Y12, Y4, Y12
+	VADDPS      Y5, Y12, Y13
+	VSUBPS      Y5, Y13, Y14
+	VSUBPS      Y14, Y12, Y12
+	VMOVAPS     Y8, Y14
+	VFMADD231PS Y7, Y12, Y14
+	VFMADD213PS Y9, Y12, Y14
+	VFMADD213PS Y10, Y12, Y14
+	VFMADD213PS Y11, Y12, Y14
+	VFMADD213PS Y6, Y12, Y14
+	VPSLLD      $0x17, Y13, Y13
+	VMULPS      Y13, Y14, Y12
+	VMOVUPS     Y12, 32(AX)
+	VADDPS      Y12, Y3, Y3
+	VMOVUPS     64(AX), Y12
+	VSUBPS      Y0, Y12, Y12
+	VMAXPS      Y12, Y4, Y12
+	VADDPS      Y5, Y12, Y13
+	VSUBPS      Y5, Y13, Y14
+	VSUBPS      Y14, Y12, Y12
+	VMOVAPS     Y8, Y14
+	VFMADD231PS Y7, Y12, Y14
+	VFMADD213PS Y9, Y12, Y14
+	VFMADD213PS Y10, Y12, Y14
+	VFMADD213PS Y11, Y12, Y14
+	VFMADD213PS Y6, Y12, Y14
+	VPSLLD      $0x17, Y13, Y13
+	VMULPS      Y13, Y14, Y12
+	VMOVUPS     Y12, 64(AX)
+	VADDPS      Y12, Y1, Y1
+	VMOVUPS     96(AX), Y12
+	VSUBPS      Y2, Y12, Y12
+	VMAXPS      Y12, Y4, Y12
+	VADDPS      Y5, Y12, Y13
+	VSUBPS      Y5, Y13, Y14
+	VSUBPS      Y14, Y12, Y12
+	VMOVAPS     Y8, Y14
+	VFMADD231PS Y7, Y12, Y14
+	VFMADD213PS Y9, Y12, Y14
+	VFMADD213PS Y10, Y12, Y14
+	VFMADD213PS Y11, Y12, Y14
+	VFMADD213PS Y6, Y12, Y14
+	VPSLLD      $0x17, Y13, Y13
+	VMULPS      Y13, Y14, Y12
+	VMOVUPS     Y12, 96(AX)
+	VADDPS      Y12, Y3, Y3
 	ADDQ        $+128, AX
 	SUBQ        $0x02, DX
 	JMP         two
@@ -4311,56 +4334,38 @@ two:
 last:
 	TESTQ       DX, DX
 	JZ          done
-	VMOVUPS     (AX), Y4
-	VSUBPS      Y0, Y4, Y4
-	VMOVUPS     const41<>+0(SB), Y0
-	VMAXPS      Y4, Y0, Y0
-	VADDPS      const3<>+0(SB), Y0, Y4
-	VSUBPS      const3<>+0(SB), Y4, Y4
-	VSUBPS      Y4, Y0, Y0
-	VMOVUPS     const42<>+0(SB), Y5
-	VFMADD213PS const43<>+0(SB), Y0, Y5
-	VFMADD213PS const44<>+0(SB), Y0, Y5
-	VFMADD213PS const45<>+0(SB), Y0, Y5
-	VFMADD213PS const46<>+0(SB), Y0, Y5
-	VFMADD213PS const47<>+0(SB), Y0, Y5
-	VFMADD213PS const13<>+0(SB), Y0, Y5
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y0
-	VPSUBD      Y0, Y4, Y4
-	VPADDD      const14<>+0(SB), Y0, Y0
+	VMOVUPS     (AX), Y12
+	VSUBPS      Y0, Y12, Y12
+	VMAXPS      Y12, Y4, Y12
+	VADDPS      Y5, Y12, Y0
+	VSUBPS      Y5, Y0, Y13
+	VSUBPS      Y13, Y12, Y12
+	VMOVAPS     Y8, Y13
+	VFMADD231PS Y7, Y12, Y13
+	VFMADD213PS Y9, Y12, Y13
+	VFMADD213PS Y10, Y12, Y13
+	VFMADD213PS Y11, Y12, Y13
+	VFMADD213PS Y6, Y12, Y13
 	VPSLLD      $0x17, Y0, Y0
-	VMULPS      Y0, Y5, Y5
-	VPADDD      const14<>+0(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y5, Y5
-	VMOVUPS     Y5, (AX)
-	VADDPS      Y5, Y1, Y1
+	VMULPS      Y0, Y13, Y12
+	VMOVUPS     Y12, (AX)
+	VADDPS      Y12, Y1, Y1
 	VMOVUPS     32(AX), Y0
 	VSUBPS      Y2, Y0, Y0
-	VMOVUPS     const41<>+0(SB), Y2
-	VMAXPS      Y0, Y2, Y2
-	VADDPS      const3<>+0(SB), Y2, Y0
-	VSUBPS      const3<>+0(SB), Y0, Y0
-	VSUBPS      Y0, Y2, Y2
-	VMOVUPS     const42<>+0(SB), Y4
-	VFMADD213PS const43<>+0(SB), Y2, Y4
-	VFMADD213PS const44<>+0(SB), Y2, Y4
-	VFMADD213PS const45<>+0(SB), Y2, Y4
-	VFMADD213PS const46<>+0(SB), Y2, Y4
-	VFMADD213PS const47<>+0(SB), Y2, Y4
-	VFMADD213PS const13<>+0(SB), Y2, Y4
-	VCVTPS2DQ   Y0, Y0
-	VPSRAD      $0x01, Y0, Y2
-	VPSUBD      Y2, Y0, Y0
-	VPADDD      const14<>+0(SB), Y2, Y2
+	VMAXPS      Y0, Y4, Y0
+	VADDPS      Y5, Y0, Y2
+	VSUBPS      Y5, Y2, Y4
+	VSUBPS      Y4, Y0, Y0
+	VMOVAPS     Y8, Y4
+	VFMADD231PS Y7, Y0, Y4
+	VFMADD213PS Y9, Y0, Y4
+	VFMADD213PS Y10, Y0, Y4
+	VFMADD213PS Y11, Y0, Y4
+	VFMADD213PS Y6, Y0, Y4
 	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y4, Y4
-	VPADDD      const14<>+0(SB), Y0, Y0
-	VPSLLD      $0x17, Y0, Y0
-	VMULPS      Y0, Y4, Y4
-	VMOVUPS     Y4, 32(AX)
-	VADDPS      Y4, Y3, Y3
+	VMULPS      Y2, Y4, Y0
+	VMOVUPS     Y0, 32(AX)
+	VADDPS      Y0, Y3, Y3
 
 done:
 	VMOVUPS Y1, (BX)
@@ -4368,131 +4373,151 @@ done:
 	VZEROUPPER
 	RET
 
-DATA const41<>+0(SB)/4, $0xc3160000
-DATA const41<>+4(SB)/4, $0xc3160000
-DATA const41<>+8(SB)/4, $0xc3160000
-DATA const41<>+12(SB)/4, $0xc3160000
-DATA const41<>+16(SB)/4, $0xc3160000
-DATA const41<>+20(SB)/4, $0xc3160000
-DATA const41<>+24(SB)/4, $0xc3160000
-DATA const41<>+28(SB)/4, $0xc3160000
-DATA const41<>+32(SB)/4, $0xc3160000
-DATA const41<>+36(SB)/4, $0xc3160000
-DATA const41<>+40(SB)/4, $0xc3160000
-DATA const41<>+44(SB)/4, $0xc3160000
-DATA const41<>+48(SB)/4, $0xc3160000
-DATA const41<>+52(SB)/4, $0xc3160000
-DATA const41<>+56(SB)/4, $0xc3160000
-DATA const41<>+60(SB)/4, $0xc3160000
+DATA const41<>+0(SB)/4, $0xc2fe0000
+DATA const41<>+4(SB)/4, $0xc2fe0000
+DATA const41<>+8(SB)/4, $0xc2fe0000
+DATA const41<>+12(SB)/4, $0xc2fe0000
+DATA const41<>+16(SB)/4, $0xc2fe0000
+DATA const41<>+20(SB)/4, $0xc2fe0000
+DATA const41<>+24(SB)/4, $0xc2fe0000
+DATA const41<>+28(SB)/4, $0xc2fe0000
+DATA const41<>+32(SB)/4, $0xc2fe0000
+DATA const41<>+36(SB)/4, $0xc2fe0000
+DATA const41<>+40(SB)/4, $0xc2fe0000
+DATA const41<>+44(SB)/4, $0xc2fe0000
+DATA const41<>+48(SB)/4, $0xc2fe0000
+DATA const41<>+52(SB)/4, $0xc2fe0000
+DATA const41<>+56(SB)/4, $0xc2fe0000
+DATA const41<>+60(SB)/4, $0xc2fe0000
 GLOBL const41<>(SB), RODATA|NOPTR, $64
 
-DATA const42<>+0(SB)/4, $0x3920fdde
-DATA const42<>+4(SB)/4, $0x3920fdde
-DATA const42<>+8(SB)/4, $0x3920fdde
-DATA const42<>+12(SB)/4, $0x3920fdde
-DATA const42<>+16(SB)/4, $0x3920fdde
-DATA const42<>+20(SB)/4, $0x3920fdde
-DATA const42<>+24(SB)/4, $0x3920fdde
-DATA const42<>+28(SB)/4, $0x3920fdde
-DATA const42<>+32(SB)/4, $0x3920fdde
-DATA const42<>+36(SB)/4, $0x3920fdde
-DATA const42<>+40(SB)/4, $0x3920fdde
-DATA const42<>+44(SB)/4, $0x3920fdde
-DATA const42<>+48(SB)/4, $0x3920fdde
-DATA const42<>+52(SB)/4, $0x3920fdde
-DATA const42<>+56(SB)/4, $0x3920fdde
-DATA const42<>+60(SB)/4, $0x3920fdde
+DATA const42<>+0(SB)/4, $0x4b40007f
+DATA const42<>+4(SB)/4, $0x4b40007f
+DATA const42<>+8(SB)/4, $0x4b40007f
+DATA const42<>+12(SB)/4, $0x4b40007f
+DATA const42<>+16(SB)/4, $0x4b40007f
+DATA const42<>+20(SB)/4, $0x4b40007f
+DATA const42<>+24(SB)/4, $0x4b40007f
+DATA const42<>+28(SB)/4, $0x4b40007f
+DATA const42<>+32(SB)/4, $0x4b40007f
+DATA const42<>+36(SB)/4, $0x4b40007f
+DATA const42<>+40(SB)/4, $0x4b40007f
+DATA const42<>+44(SB)/4, $0x4b40007f
+DATA const42<>+48(SB)/4, $0x4b40007f
+DATA const42<>+52(SB)/4, $0x4b40007f
+DATA const42<>+56(SB)/4, $0x4b40007f
+DATA const42<>+60(SB)/4, $0x4b40007f
 GLOBL const42<>(SB), RODATA|NOPTR, $64
 
-DATA const43<>+0(SB)/4, $0x3aaf9f29
-DATA const43<>+4(SB)/4, $0x3aaf9f29
-DATA const43<>+8(SB)/4, $0x3aaf9f29
-DATA const43<>+12(SB)/4, $0x3aaf9f29
-DATA const43<>+16(SB)/4, $0x3aaf9f29
-DATA const43<>+20(SB)/4, $0x3aaf9f29
-DATA const43<>+24(SB)/4, $0x3aaf9f29
-DATA const43<>+28(SB)/4, $0x3aaf9f29
-DATA const43<>+32(SB)/4, $0x3aaf9f29
-DATA const43<>+36(SB)/4, $0x3aaf9f29
-DATA const43<>+40(SB)/4, $0x3aaf9f29
-DATA const43<>+44(SB)/4, $0x3aaf9f29
-DATA const43<>+48(SB)/4, $0x3aaf9f29
-DATA const43<>+52(SB)/4, $0x3aaf9f29
-DATA const43<>+56(SB)/4, $0x3aaf9f29
-DATA const43<>+60(SB)/4, $0x3aaf9f29
+DATA const43<>+0(SB)/4, $0x3aaddd07
+DATA const43<>+4(SB)/4, $0x3aaddd07
+DATA const43<>+8(SB)/4, $0x3aaddd07
+DATA const43<>+12(SB)/4, $0x3aaddd07
+DATA const43<>+16(SB)/4, $0x3aaddd07
+DATA const43<>+20(SB)/4, $0x3aaddd07
+DATA const43<>+24(SB)/4, $0x3aaddd07
+DATA const43<>+28(SB)/4, $0x3aaddd07
+DATA const43<>+32(SB)/4, $0x3aaddd07
+DATA const43<>+36(SB)/4, $0x3aaddd07
+DATA const43<>+40(SB)/4, $0x3aaddd07
+DATA const43<>+44(SB)/4, $0x3aaddd07
+DATA const43<>+48(SB)/4, $0x3aaddd07
+DATA const43<>+52(SB)/4, $0x3aaddd07
+DATA const43<>+56(SB)/4, $0x3aaddd07
+DATA const43<>+60(SB)/4, $0x3aaddd07
 GLOBL const43<>(SB), RODATA|NOPTR, $64
 
-DATA const44<>+0(SB)/4, $0x3c1d96a6
-DATA const44<>+4(SB)/4, $0x3c1d96a6
-DATA const44<>+8(SB)/4, $0x3c1d96a6
-DATA const44<>+12(SB)/4, $0x3c1d96a6
-DATA const44<>+16(SB)/4, $0x3c1d96a6
-DATA const44<>+20(SB)/4, $0x3c1d96a6
-DATA const44<>+24(SB)/4, $0x3c1d96a6
-DATA const44<>+28(SB)/4, $0x3c1d96a6
-DATA const44<>+32(SB)/4, $0x3c1d96a6
-DATA const44<>+36(SB)/4, $0x3c1d96a6
-DATA const44<>+40(SB)/4, $0x3c1d96a6
-DATA const44<>+44(SB)/4, $0x3c1d96a6
-DATA const44<>+48(SB)/4, $0x3c1d96a6
-DATA const44<>+52(SB)/4, $0x3c1d96a6
-DATA const44<>+56(SB)/4, $0x3c1d96a6
-DATA const44<>+60(SB)/4, $0x3c1d96a6
+DATA const44<>+0(SB)/4, $0x3c1e7544
+DATA const44<>+4(SB)/4, $0x3c1e7544
+DATA const44<>+8(SB)/4, $0x3c1e7544
+DATA const44<>+12(SB)/4, $0x3c1e7544
+DATA const44<>+16(SB)/4, $0x3c1e7544
+DATA const44<>+20(SB)/4, $0x3c1e7544
+DATA const44<>+24(SB)/4, $0x3c1e7544
+DATA const44<>+28(SB)/4, $0x3c1e7544
+DATA const44<>+32(SB)/4, $0x3c1e7544
+DATA const44<>+36(SB)/4, $0x3c1e7544
+DATA const44<>+40(SB)/4, $0x3c1e7544
+DATA const44<>+44(SB)/4, $0x3c1e7544
+DATA const44<>+48(SB)/4, $0x3c1e7544
+DATA const44<>+52(SB)/4, $0x3c1e7544
+DATA const44<>+56(SB)/4, $0x3c1e7544
+DATA const44<>+60(SB)/4, $0x3c1e7544
 GLOBL const44<>(SB), RODATA|NOPTR, $64
 
-DATA const45<>+0(SB)/4, $0x3d635774
-DATA const45<>+4(SB)/4, $0x3d635774
-DATA const45<>+8(SB)/4, $0x3d635774
-DATA const45<>+12(SB)/4, $0x3d635774
-DATA const45<>+16(SB)/4, $0x3d635774
-DATA const45<>+20(SB)/4, $0x3d635774
-DATA const45<>+24(SB)/4, $0x3d635774
-DATA const45<>+28(SB)/4, $0x3d635774
-DATA const45<>+32(SB)/4, $0x3d635774
-DATA const45<>+36(SB)/4, $0x3d635774
-DATA const45<>+40(SB)/4, $0x3d635774
-DATA const45<>+44(SB)/4, $0x3d635774
-DATA const45<>+48(SB)/4, $0x3d635774
-DATA const45<>+52(SB)/4, $0x3d635774
-DATA const45<>+56(SB)/4, $0x3d635774
-DATA const45<>+60(SB)/4, $0x3d635774
+DATA const45<>+0(SB)/4, $0x3d635ba9
+DATA const45<>+4(SB)/4, $0x3d635ba9
+DATA const45<>+8(SB)/4, $0x3d635ba9
+DATA const45<>+12(SB)/4, $0x3d635ba9
+DATA const45<>+16(SB)/4, $0x3d635ba9
+DATA const45<>+20(SB)/4, $0x3d635ba9
+DATA const45<>+24(SB)/4, $0x3d635ba9
+DATA const45<>+28(SB)/4, $0x3d635ba9
+DATA const45<>+32(SB)/4, $0x3d635ba9
+DATA const45<>+36(SB)/4, $0x3d635ba9
+DATA const45<>+40(SB)/4, $0x3d635ba9
+DATA const45<>+44(SB)/4, $0x3d635ba9
+DATA const45<>+48(SB)/4, $0x3d635ba9
+DATA const45<>+52(SB)/4, $0x3d635ba9
+DATA const45<>+56(SB)/4, $0x3d635ba9
+DATA const45<>+60(SB)/4, $0x3d635ba9
 GLOBL const45<>(SB), RODATA|NOPTR, $64
 
-DATA const46<>+0(SB)/4, $0x3e75fdee
-DATA const46<>+4(SB)/4, $0x3e75fdee
-DATA const46<>+8(SB)/4, $0x3e75fdee
-DATA const46<>+12(SB)/4, $0x3e75fdee
-DATA const46<>+16(SB)/4, $0x3e75fdee
-DATA const46<>+20(SB)/4, $0x3e75fdee
-DATA const46<>+24(SB)/4, $0x3e75fdee
-DATA const46<>+28(SB)/4, $0x3e75fdee
-DATA const46<>+32(SB)/4, $0x3e75fdee
-DATA const46<>+36(SB)/4, $0x3e75fdee
-DATA const46<>+40(SB)/4, $0x3e75fdee
-DATA const46<>+44(SB)/4, $0x3e75fdee
-DATA const46<>+48(SB)/4, $0x3e75fdee
-DATA const46<>+52(SB)/4, $0x3e75fdee
-DATA const46<>+56(SB)/4, $0x3e75fdee
-DATA const46<>+60(SB)/4, $0x3e75fdee
+DATA const46<>+0(SB)/4, $0x3e75fcde
+DATA const46<>+4(SB)/4, $0x3e75fcde
+DATA const46<>+8(SB)/4, $0x3e75fcde
+DATA const46<>+12(SB)/4, $0x3e75fcde
+DATA const46<>+16(SB)/4, $0x3e75fcde
+DATA const46<>+20(SB)/4, $0x3e75fcde
+DATA const46<>+24(SB)/4, $0x3e75fcde
+DATA const46<>+28(SB)/4, $0x3e75fcde
+DATA const46<>+32(SB)/4, $0x3e75fcde
+DATA const46<>+36(SB)/4, $0x3e75fcde
+DATA const46<>+40(SB)/4, $0x3e75fcde
+DATA const46<>+44(SB)/4, $0x3e75fcde
+DATA const46<>+48(SB)/4, $0x3e75fcde
+DATA const46<>+52(SB)/4, $0x3e75fcde
+DATA const46<>+56(SB)/4, $0x3e75fcde
+DATA const46<>+60(SB)/4, $0x3e75fcde
 GLOBL const46<>(SB), RODATA|NOPTR, $64
 
-DATA const47<>+0(SB)/4, $0x3f317218
-DATA const47<>+4(SB)/4, $0x3f317218
-DATA const47<>+8(SB)/4, $0x3f317218
-DATA const47<>+12(SB)/4, $0x3f317218
-DATA const47<>+16(SB)/4, $0x3f317218
-DATA const47<>+20(SB)/4, $0x3f317218
-DATA const47<>+24(SB)/4, $0x3f317218
-DATA const47<>+28(SB)/4, $0x3f317218
-DATA const47<>+32(SB)/4, $0x3f317218
-DATA const47<>+36(SB)/4, $0x3f317218
-DATA const47<>+40(SB)/4, $0x3f317218
-DATA const47<>+44(SB)/4, $0x3f317218
-DATA const47<>+48(SB)/4, $0x3f317218
-DATA const47<>+52(SB)/4, $0x3f317218
-DATA const47<>+56(SB)/4, $0x3f317218
-DATA const47<>+60(SB)/4, $0x3f317218
+DATA const47<>+0(SB)/4, $0x3f317215
+DATA const47<>+4(SB)/4, $0x3f317215
+DATA const47<>+8(SB)/4, $0x3f317215
+DATA const47<>+12(SB)/4, $0x3f317215
+DATA const47<>+16(SB)/4, $0x3f317215
+DATA const47<>+20(SB)/4, $0x3f317215
+DATA const47<>+24(SB)/4, $0x3f317215
+DATA const47<>+28(SB)/4, $0x3f317215
+DATA const47<>+32(SB)/4, $0x3f317215
+DATA const47<>+36(SB)/4, $0x3f317215
+DATA const47<>+40(SB)/4, $0x3f317215
+DATA const47<>+44(SB)/4, $0x3f317215
+DATA const47<>+48(SB)/4, $0x3f317215
+DATA const47<>+52(SB)/4, $0x3f317215
+DATA const47<>+56(SB)/4, $0x3f317215
+DATA const47<>+60(SB)/4, $0x3f317215
 GLOBL const47<>(SB), RODATA|NOPTR, $64
+
+// func scaleColumnsAVX2(x *float32, by *float32, rows int)
+// Requires: AVX
+TEXT ·scaleColumnsAVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    by+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+
+row:
+	VMULPS  (AX), Y0, Y2
+	VMOVUPS Y2, (AX)
+	VMULPS  32(AX), Y1, Y2
+	VMOVUPS Y2, 32(AX)
+	ADDQ    $+64, AX
+	DECQ    DX
+	JNZ     row
+	VZEROUPPER
+	RET
 
 // func fromF16AVX2(dst *float32, src *uint16, n int)
 // Requires: AVX, F16C
@@ -4680,6 +4705,53 @@ tail:
 done:
 	DECQ DI
 	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func addLinesAVX2(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
+// Requires: AVX
+TEXT ·addLinesAVX2(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), DX
+	MOVQ y+16(FP), SI
+	MOVQ n+48(FP), R8
+	MOVQ count+56(FP), R9
+
+line:
+	MOVQ AX, CX
+	MOVQ DX, BX
+	MOVQ SI, DI
+	MOVQ R8, R10
+
+next:
+	SUBQ    $0x08, R10
+	JL      tail
+	VMOVUPS (BX), Y0
+	VMOVUPS (DI), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DI
+	JMP     next
+
+tail:
+	ADDQ       $0x08, R10
+	JZ         done
+	LEAQ       tails<>+0(SB), R11
+	NEGQ       R10
+	VMOVUPS    32(R11)(R10*4), Y0
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS (DI), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (CX)
+
+done:
+	ADDQ dstStep+24(FP), AX
+	ADDQ xStep+32(FP), DX
+	ADDQ yStep+40(FP), SI
+	DECQ R9
+	JNZ  line
 	VZEROUPPER
 	RET
 
@@ -8457,6 +8529,10 @@ TEXT ·transpose14AVX512(SB), NOSPLIT, $0-40
 	KMOVW R12, K2
 	MOVL  $0x0000f000, R12
 	KMOVW R12, K3
+	MOVL  $0x00003fff, R12
+	KMOVW R12, K4
+	DECQ  SI
+	JZ    last
 
 group:
 	VMOVUPS         (CX), X0
@@ -8492,6 +8568,34 @@ group:
 	LEAQ            (AX)(BX*4), AX
 	DECQ            SI
 	JNZ             group
+
+last:
+	VMOVUPS         (CX), X9
+	VBROADCASTF32X4 (R9), K1, Z9
+	VBROADCASTF32X4 (R10), K2, Z9
+	VBROADCASTF32X4 (R11), K3, Z9
+	VMOVUPS         (CX)(DX*1), X10
+	VBROADCASTF32X4 (R9)(DX*1), K1, Z10
+	VBROADCASTF32X4 (R10)(DX*1), K2, Z10
+	VBROADCASTF32X4 (R11)(DX*1), K3, Z10
+	VMOVUPS         (CX)(DX*2), X11
+	VBROADCASTF32X4 (R9)(DX*2), K1, Z11
+	VBROADCASTF32X4 (R10)(DX*2), K2, Z11
+	VMOVUPS         (CX)(DI*1), X12
+	VBROADCASTF32X4 (R9)(DI*1), K1, Z12
+	VBROADCASTF32X4 (R10)(DI*1), K2, Z12
+	VUNPCKLPS       Z10, Z9, Z0
+	VUNPCKHPS       Z10, Z9, Z1
+	VUNPCKLPS       Z12, Z11, Z2
+	VUNPCKHPS       Z12, Z11, Z4
+	VUNPCKLPD       Z2, Z0, Z3
+	VUNPCKHPD       Z2, Z0, Z0
+	VUNPCKLPD       Z4, Z1, Z2
+	VUNPCKHPD       Z4, Z1, Z1
+	VMOVUPS         Z3, K4, (AX)
+	VMOVUPS         Z0, K4, (AX)(BX*1)
+	VMOVUPS         Z2, K4, (AX)(BX*2)
+	VMOVUPS         Z1, K4, (AX)(R8*1)
 	VZEROUPPER
 	RET
 
@@ -8556,9 +8660,32 @@ group:
 	VZEROUPPER
 	RET
 
-// func copyColsAVX512(dst *float32, src *float32, ld int, k int)
+// func copyCols14AVX512(dst *float32, src *float32, ld int, k int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·copyCols14AVX512(SB), NOSPLIT, $0-32
+	MOVQ  dst+0(FP), AX
+	MOVQ  src+8(FP), CX
+	MOVQ  ld+16(FP), DX
+	MOVQ  k+24(FP), BX
+	SHLQ  $0x02, DX
+	MOVQ  $0x0000000e, SI
+	MOVQ  $-1, DI
+	BZHIQ SI, DI, DI
+	KMOVW DI, K1
+
+k:
+	VMOVUPS.Z (CX), K1, Z0
+	VMOVUPS   Z0, K1, (AX)
+	ADDQ      DX, CX
+	ADDQ      $+56, AX
+	DECQ      BX
+	JNZ       k
+	VZEROUPPER
+	RET
+
+// func copyCols32AVX512(dst *float32, src *float32, ld int, k int)
 // Requires: AVX, AVX512F
-TEXT ·copyColsAVX512(SB), NOSPLIT, $0-32
+TEXT ·copyCols32AVX512(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ ld+16(FP), DX
@@ -10785,78 +10912,82 @@ TEXT ·columnExp2AVX512(SB), NOSPLIT, $0-32
 	VMOVUPS (BX), Z1
 	VMOVUPS 64(CX), Z2
 	VMOVUPS 64(BX), Z3
+	VMOVUPS const41<>+0(SB), Z4
+	VMOVUPS const42<>+0(SB), Z5
+	VMOVUPS const13<>+0(SB), Z6
+	VMOVUPS const43<>+0(SB), Z7
+	VMOVUPS const44<>+0(SB), Z8
+	VMOVUPS const45<>+0(SB), Z9
+	VMOVUPS const46<>+0(SB), Z10
+	VMOVUPS const47<>+0(SB), Z11
 
 two:
 	CMPQ        DX, $0x02
 	JLT         last
-	VMOVUPS     (AX), Z4
-	VSUBPS      Z0, Z4, Z4
-	VMOVUPS     const41<>+0(SB), Z5
-	VMAXPS      Z4, Z5, Z5
-	VADDPS      const3<>+0(SB), Z5, Z4
-	VSUBPS      const3<>+0(SB), Z4, Z4
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     const42<>+0(SB), Z6
-	VFMADD213PS const43<>+0(SB), Z5, Z6
-	VFMADD213PS const44<>+0(SB), Z5, Z6
-	VFMADD213PS const45<>+0(SB), Z5, Z6
-	VFMADD213PS const46<>+0(SB), Z5, Z6
-	VFMADD213PS const47<>+0(SB), Z5, Z6
-	VFMADD213PS const13<>+0(SB), Z5, Z6
-	VSCALEFPS   Z4, Z6, Z6
-	VMOVUPS     Z6, (AX)
-	VADDPS      Z6, Z1, Z1
-	VMOVUPS     64(AX), Z4
-	VSUBPS      Z2, Z4, Z4
-	VMOVUPS     const41<>+0(SB), Z5
-	VMAXPS      Z4, Z5, Z5
-	VADDPS      const3<>+0(SB), Z5, Z4
-	VSUBPS      const3<>+0(SB), Z4, Z4
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     const42<>+0(SB), Z6
-	VFMADD213PS const43<>+0(SB), Z5, Z6
-	VFMADD213PS const44<>+0(SB), Z5, Z6
-	VFMADD213PS const45<>+0(SB), Z5, Z6
-	VFMADD213PS const46<>+0(SB), Z5, Z6
-	VFMADD213PS const47<>+0(SB), Z5, Z6
-	VFMADD213PS const13<>+0(SB), Z5, Z6
-	VSCALEFPS   Z4, Z6, Z6
-	VMOVUPS     Z6, 64(AX)
-	VADDPS      Z6, Z3, Z3
-	VMOVUPS     128(AX), Z4
-	VSUBPS      Z0, Z4, Z4
-	VMOVUPS     const41<>+0(SB), Z5
-	VMAXPS      Z4, Z5, Z5
-	VADDPS      const3<>+0(SB), Z5, Z4
-	VSUBPS      const3<>+0(SB), Z4, Z4
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     const42<>+0(SB), Z6
-	VFMADD213PS const43<>+0(SB), Z5, Z6
-	VFMADD213PS const44<>+0(SB), Z5, Z6
-	VFMADD213PS const45<>+0(SB), Z5, Z6
-	VFMADD213PS const46<>+0(SB), Z5, Z6
-	VFMADD213PS const47<>+0(SB), Z5, Z6
-	VFMADD213PS const13<>+0(SB), Z5, Z6
-	VSCALEFPS   Z4, Z6, Z6
-	VMOVUPS     Z6, 128(AX)
-	VADDPS      Z6, Z1, Z1
-	VMOVUPS     192(AX), Z4
-	VSUBPS      Z2, Z4, Z4
-	VMOVUPS     const41<>+0(SB), Z5
-	VMAXPS      Z4, Z5, Z5
-	VADDPS      const3<>+0(SB), Z5, Z4
-	VSUBPS      const3<>+0(SB), Z4, Z4
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     const42<>+0(SB), Z6
-	VFMADD213PS const43<>+0(SB), Z5, Z6
-	VFMADD213PS const44<>+0(SB), Z5, Z6
-	VFMADD213PS const45<>+0(SB), Z5, Z6
-	VFMADD213PS const46<>+0(SB), Z5, Z6
-	VFMADD213PS const47<>+0(SB), Z5, Z6
-	VFMADD213PS const13<>+0(SB), Z5, Z6
-	VSCALEFPS   Z4, Z6, Z6
-	VMOVUPS     Z6, 192(AX)
-	VADDPS      Z6, Z3, Z3
+	VMOVUPS     (AX), Z12
+	VSUBPS      Z0, Z12, Z12
+	VMAXPS      Z12, Z4, Z12
+	VADDPS      Z5, Z12, Z13
+	VSUBPS      Z5, Z13, Z14
+	VSUBPS      Z14, Z12, Z12
+	VMOVAPS     Z8, Z14
+	VFMADD231PS Z7, Z12, Z14
+	VFMADD213PS Z9, Z12, Z14
+	VFMADD213PS Z10, Z12, Z14
+	VFMADD213PS Z11, Z12, Z14
+	VFMADD213PS Z6, Z12, Z14
+	VPSLLD      $0x17, Z13, Z13
+	VMULPS      Z13, Z14, Z12
+	VMOVUPS     Z12, (AX)
+	VADDPS      Z12, Z1, Z1
+	VMOVUPS     64(AX), Z12
+	VSUBPS      Z2, Z12, Z12
+	VMAXPS      Z12, Z4, Z12
+	VADDPS      Z5, Z12, Z13
+	VSUBPS      Z5, Z13, Z14
+	VSUBPS      Z14, Z12, Z12
+	VMOVAPS     Z8, Z14
+	VFMADD231PS Z7, Z12, Z14
+	VFMADD213PS Z9, Z12, Z14
+	VFMADD213PS Z10, Z12, Z14
+	VFMADD213PS Z11, Z12, Z14
+	VFMADD213PS Z6, Z12, Z14
+	VPSLLD      $0x17, Z13, Z13
+	VMULPS      Z13, Z14, Z12
+	VMOVUPS     Z12, 64(AX)
+	VADDPS      Z12, Z3, Z3
+	VMOVUPS     128(AX), Z12
+	VSUBPS      Z0, Z12, Z12
+	VMAXPS      Z12, Z4, Z12
+	VADDPS      Z5, Z12, Z13
+	VSUBPS      Z5, Z13, Z14
+	VSUBPS      Z14, Z12, Z12
+	VMOVAPS     Z8, Z14
+	VFMADD231PS Z7, Z12, Z14
+	VFMADD213PS Z9, Z12, Z14
+	VFMADD213PS Z10, Z12, Z14
+	VFMADD213PS Z11, Z12, Z14
+	VFMADD213PS Z6, Z12, Z14
+	VPSLLD      $0x17, Z13, Z13
+	VMULPS      Z13, Z14, Z12
+	VMOVUPS     Z12, 128(AX)
+	VADDPS      Z12, Z1, Z1
+	VMOVUPS     192(AX), Z12
+	VSUBPS      Z2, Z12, Z12
+	VMAXPS      Z12, Z4, Z12
+	VADDPS      Z5, Z12, Z13
+	VSUBPS      Z5, Z13, Z14
+	VSUBPS      Z14, Z12, Z12
+	VMOVAPS     Z8, Z14
+	VFMADD231PS Z7, Z12, Z14
+	VFMADD213PS Z9, Z12, Z14
+	VFMADD213PS Z10, Z12, Z14
+	VFMADD213PS Z11, Z12, Z14
+	VFMADD213PS Z6, Z12, Z14
+	VPSLLD      $0x17, Z13, Z13
+	VMULPS      Z13, Z14, Z12
+	VMOVUPS     Z12, 192(AX)
+	VADDPS      Z12, Z3, Z3
 	ADDQ        $+256, AX
 	SUBQ        $0x02, DX
 	JMP         two
@@ -10864,44 +10995,62 @@ two:
 last:
 	TESTQ       DX, DX
 	JZ          done
-	VMOVUPS     (AX), Z4
-	VSUBPS      Z0, Z4, Z4
-	VMOVUPS     const41<>+0(SB), Z0
-	VMAXPS      Z4, Z0, Z0
-	VADDPS      const3<>+0(SB), Z0, Z4
-	VSUBPS      const3<>+0(SB), Z4, Z4
-	VSUBPS      Z4, Z0, Z0
-	VMOVUPS     const42<>+0(SB), Z5
-	VFMADD213PS const43<>+0(SB), Z0, Z5
-	VFMADD213PS const44<>+0(SB), Z0, Z5
-	VFMADD213PS const45<>+0(SB), Z0, Z5
-	VFMADD213PS const46<>+0(SB), Z0, Z5
-	VFMADD213PS const47<>+0(SB), Z0, Z5
-	VFMADD213PS const13<>+0(SB), Z0, Z5
-	VSCALEFPS   Z4, Z5, Z5
-	VMOVUPS     Z5, (AX)
-	VADDPS      Z5, Z1, Z1
+	VMOVUPS     (AX), Z12
+	VSUBPS      Z0, Z12, Z12
+	VMAXPS      Z12, Z4, Z12
+	VADDPS      Z5, Z12, Z0
+	VSUBPS      Z5, Z0, Z13
+	VSUBPS      Z13, Z12, Z12
+	VMOVAPS     Z8, Z13
+	VFMADD231PS Z7, Z12, Z13
+	VFMADD213PS Z9, Z12, Z13
+	VFMADD213PS Z10, Z12, Z13
+	VFMADD213PS Z11, Z12, Z13
+	VFMADD213PS Z6, Z12, Z13
+	VPSLLD      $0x17, Z0, Z0
+	VMULPS      Z0, Z13, Z12
+	VMOVUPS     Z12, (AX)
+	VADDPS      Z12, Z1, Z1
 	VMOVUPS     64(AX), Z0
 	VSUBPS      Z2, Z0, Z0
-	VMOVUPS     const41<>+0(SB), Z2
-	VMAXPS      Z0, Z2, Z2
-	VADDPS      const3<>+0(SB), Z2, Z0
-	VSUBPS      const3<>+0(SB), Z0, Z0
-	VSUBPS      Z0, Z2, Z2
-	VMOVUPS     const42<>+0(SB), Z4
-	VFMADD213PS const43<>+0(SB), Z2, Z4
-	VFMADD213PS const44<>+0(SB), Z2, Z4
-	VFMADD213PS const45<>+0(SB), Z2, Z4
-	VFMADD213PS const46<>+0(SB), Z2, Z4
-	VFMADD213PS const47<>+0(SB), Z2, Z4
-	VFMADD213PS const13<>+0(SB), Z2, Z4
-	VSCALEFPS   Z0, Z4, Z4
-	VMOVUPS     Z4, 64(AX)
-	VADDPS      Z4, Z3, Z3
+	VMAXPS      Z0, Z4, Z0
+	VADDPS      Z5, Z0, Z2
+	VSUBPS      Z5, Z2, Z4
+	VSUBPS      Z4, Z0, Z0
+	VMOVAPS     Z8, Z4
+	VFMADD231PS Z7, Z0, Z4
+	VFMADD213PS Z9, Z0, Z4
+	VFMADD213PS Z10, Z0, Z4
+	VFMADD213PS Z11, Z0, Z4
+	VFMADD213PS Z6, Z0, Z4
+	VPSLLD      $0x17, Z2, Z2
+	VMULPS      Z2, Z4, Z0
+	VMOVUPS     Z0, 64(AX)
+	VADDPS      Z0, Z3, Z3
 
 done:
 	VMOVUPS Z1, (BX)
 	VMOVUPS Z3, 64(BX)
+	VZEROUPPER
+	RET
+
+// func scaleColumnsAVX512(x *float32, by *float32, rows int)
+// Requires: AVX, AVX512F
+TEXT ·scaleColumnsAVX512(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    by+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+
+row:
+	VMULPS  (AX), Z0, Z2
+	VMOVUPS Z2, (AX)
+	VMULPS  64(AX), Z1, Z2
+	VMOVUPS Z2, 64(AX)
+	ADDQ    $+128, AX
+	DECQ    DX
+	JNZ     row
 	VZEROUPPER
 	RET
 
@@ -10917,109 +11066,113 @@ TEXT ·pairsExp2BF16x3AVX512(SB), NOSPLIT, $0-40
 	VMOVUPS (BX), Z1
 	VMOVUPS 64(DX), Z2
 	VMOVUPS 64(BX), Z3
-	VMOVUPS const83<>+0(SB), Z4
-	VMOVUPS const84<>+0(SB), Z5
+	VMOVUPS const41<>+0(SB), Z4
+	VMOVUPS const42<>+0(SB), Z5
+	VMOVUPS const13<>+0(SB), Z6
+	VMOVUPS const43<>+0(SB), Z7
+	VMOVUPS const44<>+0(SB), Z8
+	VMOVUPS const45<>+0(SB), Z9
+	VMOVUPS const46<>+0(SB), Z10
+	VMOVUPS const47<>+0(SB), Z11
+	VMOVUPS const83<>+0(SB), Z12
+	VMOVUPS const84<>+0(SB), Z13
 
 block:
 	MOVQ $+16, DX
 
 pair:
-	VMOVUPS     (CX), Z6
-	VSUBPS      Z0, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z8
-	VFMADD213PS const43<>+0(SB), Z7, Z8
-	VFMADD213PS const44<>+0(SB), Z7, Z8
-	VFMADD213PS const45<>+0(SB), Z7, Z8
-	VFMADD213PS const46<>+0(SB), Z7, Z8
-	VFMADD213PS const47<>+0(SB), Z7, Z8
-	VFMADD213PS const13<>+0(SB), Z7, Z8
-	VSCALEFPS   Z6, Z8, Z8
-	VADDPS      Z8, Z1, Z1
-	VMOVUPS     128(CX), Z6
-	VSUBPS      Z0, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z9
-	VFMADD213PS const43<>+0(SB), Z7, Z9
-	VFMADD213PS const44<>+0(SB), Z7, Z9
-	VFMADD213PS const45<>+0(SB), Z7, Z9
-	VFMADD213PS const46<>+0(SB), Z7, Z9
-	VFMADD213PS const47<>+0(SB), Z7, Z9
-	VFMADD213PS const13<>+0(SB), Z7, Z9
-	VSCALEFPS   Z6, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z5, Z8, Z7
-	VPANDD      Z4, Z7, Z7
-	VPADDD      Z5, Z9, Z10
-	VPANDD      Z4, Z10, Z10
-	VPSRLD      $0x10, Z7, Z6
-	VPORD       Z10, Z6, Z6
-	VMOVUPS     Z6, (AX)
-	VSUBPS      Z7, Z8, Z8
-	VSUBPS      Z10, Z9, Z9
-	VPADDD      Z5, Z8, Z6
-	VPANDD      Z4, Z6, Z6
-	VPADDD      Z5, Z9, Z7
-	VPANDD      Z4, Z7, Z7
-	VPSRLD      $0x10, Z6, Z6
-	VPORD       Z7, Z6, Z6
-	VMOVUPS     Z6, 2048(AX)
-	VMOVUPS     64(CX), Z6
-	VSUBPS      Z2, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z8
-	VFMADD213PS const43<>+0(SB), Z7, Z8
-	VFMADD213PS const44<>+0(SB), Z7, Z8
-	VFMADD213PS const45<>+0(SB), Z7, Z8
-	VFMADD213PS const46<>+0(SB), Z7, Z8
-	VFMADD213PS const47<>+0(SB), Z7, Z8
-	VFMADD213PS const13<>+0(SB), Z7, Z8
-	VSCALEFPS   Z6, Z8, Z8
-	VADDPS      Z8, Z3, Z3
-	VMOVUPS     192(CX), Z6
-	VSUBPS      Z2, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z9
-	VFMADD213PS const43<>+0(SB), Z7, Z9
-	VFMADD213PS const44<>+0(SB), Z7, Z9
-	VFMADD213PS const45<>+0(SB), Z7, Z9
-	VFMADD213PS const46<>+0(SB), Z7, Z9
-	VFMADD213PS const47<>+0(SB), Z7, Z9
-	VFMADD213PS const13<>+0(SB), Z7, Z9
-	VSCALEFPS   Z6, Z9, Z9
-	VADDPS      Z9, Z3, Z3
-	VPADDD      Z5, Z8, Z7
-	VPANDD      Z4, Z7, Z7
-	VPADDD      Z5, Z9, Z10
-	VPANDD      Z4, Z10, Z10
-	VPSRLD      $0x10, Z7, Z6
-	VPORD       Z10, Z6, Z6
-	VMOVUPS     Z6, 1024(AX)
-	VSUBPS      Z7, Z8, Z8
-	VSUBPS      Z10, Z9, Z9
-	VPADDD      Z5, Z8, Z6
-	VPANDD      Z4, Z6, Z6
-	VPADDD      Z5, Z9, Z7
-	VPANDD      Z4, Z7, Z7
-	VPSRLD      $0x10, Z6, Z6
-	VPORD       Z7, Z6, Z6
-	VMOVUPS     Z6, 3072(AX)
+	VMOVUPS     (CX), Z14
+	VSUBPS      Z0, Z14, Z14
+	VMAXPS      Z14, Z4, Z14
+	VADDPS      Z5, Z14, Z15
+	VSUBPS      Z5, Z15, Z16
+	VSUBPS      Z16, Z14, Z14
+	VMOVAPS     Z8, Z16
+	VFMADD231PS Z7, Z14, Z16
+	VFMADD213PS Z9, Z14, Z16
+	VFMADD213PS Z10, Z14, Z16
+	VFMADD213PS Z11, Z14, Z16
+	VFMADD213PS Z6, Z14, Z16
+	VPSLLD      $0x17, Z15, Z15
+	VMULPS      Z15, Z16, Z14
+	VADDPS      Z14, Z1, Z1
+	VMOVUPS     128(CX), Z15
+	VSUBPS      Z0, Z15, Z15
+	VMAXPS      Z15, Z4, Z15
+	VADDPS      Z5, Z15, Z16
+	VSUBPS      Z5, Z16, Z17
+	VSUBPS      Z17, Z15, Z15
+	VMOVAPS     Z8, Z17
+	VFMADD231PS Z7, Z15, Z17
+	VFMADD213PS Z9, Z15, Z17
+	VFMADD213PS Z10, Z15, Z17
+	VFMADD213PS Z11, Z15, Z17
+	VFMADD213PS Z6, Z15, Z17
+	VPSLLD      $0x17, Z16, Z16
+	VMULPS      Z16, Z17, Z15
+	VADDPS      Z15, Z1, Z1
+	VPADDD      Z13, Z14, Z17
+	VPANDD      Z12, Z17, Z17
+	VPADDD      Z13, Z15, Z18
+	VPANDD      Z12, Z18, Z18
+	VPSRLD      $0x10, Z17, Z16
+	VPORD       Z18, Z16, Z16
+	VMOVUPS     Z16, (AX)
+	VSUBPS      Z17, Z14, Z14
+	VSUBPS      Z18, Z15, Z15
+	VPADDD      Z13, Z14, Z14
+	VPANDD      Z12, Z14, Z14
+	VPADDD      Z13, Z15, Z15
+	VPANDD      Z12, Z15, Z15
+	VPSRLD      $0x10, Z14, Z14
+	VPORD       Z15, Z14, Z14
+	VMOVUPS     Z14, 2048(AX)
+	VMOVUPS     64(CX), Z14
+	VSUBPS      Z2, Z14, Z14
+	VMAXPS      Z14, Z4, Z14
+	VADDPS      Z5, Z14, Z15
+	VSUBPS      Z5, Z15, Z16
+	VSUBPS      Z16, Z14, Z14
+	VMOVAPS     Z8, Z16
+	VFMADD231PS Z7, Z14, Z16
+	VFMADD213PS Z9, Z14, Z16
+	VFMADD213PS Z10, Z14, Z16
+	VFMADD213PS Z11, Z14, Z16
+	VFMADD213PS Z6, Z14, Z16
+	VPSLLD      $0x17, Z15, Z15
+	VMULPS      Z15, Z16, Z14
+	VADDPS      Z14, Z3, Z3
+	VMOVUPS     192(CX), Z15
+	VSUBPS      Z2, Z15, Z15
+	VMAXPS      Z15, Z4, Z15
+	VADDPS      Z5, Z15, Z16
+	VSUBPS      Z5, Z16, Z17
+	VSUBPS      Z17, Z15, Z15
+	VMOVAPS     Z8, Z17
+	VFMADD231PS Z7, Z15, Z17
+	VFMADD213PS Z9, Z15, Z17
+	VFMADD213PS Z10, Z15, Z17
+	VFMADD213PS Z11, Z15, Z17
+	VFMADD213PS Z6, Z15, Z17
+	VPSLLD      $0x17, Z16, Z16
+	VMULPS      Z16, Z17, Z15
+	VADDPS      Z15, Z3, Z3
+	VPADDD      Z13, Z14, Z17
+	VPANDD      Z12, Z17, Z17
+	VPADDD      Z13, Z15, Z18
+	VPANDD      Z12, Z18, Z18
+	VPSRLD      $0x10, Z17, Z16
+	VPORD       Z18, Z16, Z16
+	VMOVUPS     Z16, 1024(AX)
+	VSUBPS      Z17, Z14, Z14
+	VSUBPS      Z18, Z15, Z15
+	VPADDD      Z13, Z14, Z14
+	VPANDD      Z12, Z14, Z14
+	VPADDD      Z13, Z15, Z15
+	VPANDD      Z12, Z15, Z15
+	VPSRLD      $0x10, Z14, Z14
+	VPORD       Z15, Z14, Z14
+	VMOVUPS     Z14, 3072(AX)
 	ADDQ        $+256, CX
 	ADDQ        $+64, AX
 	DECQ        DX
@@ -11081,91 +11234,95 @@ TEXT ·pairsExp2BF16AVX512(SB), NOSPLIT, $0-40
 	VMOVUPS (BX), Z1
 	VMOVUPS 64(DX), Z2
 	VMOVUPS 64(BX), Z3
-	VMOVUPS const83<>+0(SB), Z4
-	VMOVUPS const84<>+0(SB), Z5
+	VMOVUPS const41<>+0(SB), Z4
+	VMOVUPS const42<>+0(SB), Z5
+	VMOVUPS const13<>+0(SB), Z6
+	VMOVUPS const43<>+0(SB), Z7
+	VMOVUPS const44<>+0(SB), Z8
+	VMOVUPS const45<>+0(SB), Z9
+	VMOVUPS const46<>+0(SB), Z10
+	VMOVUPS const47<>+0(SB), Z11
+	VMOVUPS const83<>+0(SB), Z12
+	VMOVUPS const84<>+0(SB), Z13
 
 block:
 	MOVQ $+16, DX
 
 pair:
-	VMOVUPS     (CX), Z6
-	VSUBPS      Z0, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z8
-	VFMADD213PS const43<>+0(SB), Z7, Z8
-	VFMADD213PS const44<>+0(SB), Z7, Z8
-	VFMADD213PS const45<>+0(SB), Z7, Z8
-	VFMADD213PS const46<>+0(SB), Z7, Z8
-	VFMADD213PS const47<>+0(SB), Z7, Z8
-	VFMADD213PS const13<>+0(SB), Z7, Z8
-	VSCALEFPS   Z6, Z8, Z8
-	VADDPS      Z8, Z1, Z1
-	VMOVUPS     128(CX), Z6
-	VSUBPS      Z0, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z9
-	VFMADD213PS const43<>+0(SB), Z7, Z9
-	VFMADD213PS const44<>+0(SB), Z7, Z9
-	VFMADD213PS const45<>+0(SB), Z7, Z9
-	VFMADD213PS const46<>+0(SB), Z7, Z9
-	VFMADD213PS const47<>+0(SB), Z7, Z9
-	VFMADD213PS const13<>+0(SB), Z7, Z9
-	VSCALEFPS   Z6, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z5, Z8, Z6
-	VPANDD      Z4, Z6, Z6
-	VPADDD      Z5, Z9, Z7
-	VPANDD      Z4, Z7, Z7
-	VPSRLD      $0x10, Z6, Z6
-	VPORD       Z7, Z6, Z6
-	VMOVUPS     Z6, (AX)
-	VMOVUPS     64(CX), Z6
-	VSUBPS      Z2, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z8
-	VFMADD213PS const43<>+0(SB), Z7, Z8
-	VFMADD213PS const44<>+0(SB), Z7, Z8
-	VFMADD213PS const45<>+0(SB), Z7, Z8
-	VFMADD213PS const46<>+0(SB), Z7, Z8
-	VFMADD213PS const47<>+0(SB), Z7, Z8
-	VFMADD213PS const13<>+0(SB), Z7, Z8
-	VSCALEFPS   Z6, Z8, Z8
-	VADDPS      Z8, Z3, Z3
-	VMOVUPS     192(CX), Z6
-	VSUBPS      Z2, Z6, Z6
-	VMOVUPS     const41<>+0(SB), Z7
-	VMAXPS      Z6, Z7, Z7
-	VADDPS      const3<>+0(SB), Z7, Z6
-	VSUBPS      const3<>+0(SB), Z6, Z6
-	VSUBPS      Z6, Z7, Z7
-	VMOVUPS     const42<>+0(SB), Z9
-	VFMADD213PS const43<>+0(SB), Z7, Z9
-	VFMADD213PS const44<>+0(SB), Z7, Z9
-	VFMADD213PS const45<>+0(SB), Z7, Z9
-	VFMADD213PS const46<>+0(SB), Z7, Z9
-	VFMADD213PS const47<>+0(SB), Z7, Z9
-	VFMADD213PS const13<>+0(SB), Z7, Z9
-	VSCALEFPS   Z6, Z9, Z9
-	VADDPS      Z9, Z3, Z3
-	VPADDD      Z5, Z8, Z6
-	VPANDD      Z4, Z6, Z6
-	VPADDD      Z5, Z9, Z7
-	VPANDD      Z4, Z7, Z7
-	VPSRLD      $0x10, Z6, Z6
-	VPORD       Z7, Z6, Z6
-	VMOVUPS     Z6, 1024(AX)
+	VMOVUPS     (CX), Z14
+	VSUBPS      Z0, Z14, Z14
+	VMAXPS      Z14, Z4, Z14
+	VADDPS      Z5, Z14, Z15
+	VSUBPS      Z5, Z15, Z16
+	VSUBPS      Z16, Z14, Z14
+	VMOVAPS     Z8, Z16
+	VFMADD231PS Z7, Z14, Z16
+	VFMADD213PS Z9, Z14, Z16
+	VFMADD213PS Z10, Z14, Z16
+	VFMADD213PS Z11, Z14, Z16
+	VFMADD213PS Z6, Z14, Z16
+	VPSLLD      $0x17, Z15, Z15
+	VMULPS      Z15, Z16, Z14
+	VADDPS      Z14, Z1, Z1
+	VMOVUPS     128(CX), Z15
+	VSUBPS      Z0, Z15, Z15
+	VMAXPS      Z15, Z4, Z15
+	VADDPS      Z5, Z15, Z16
+	VSUBPS      Z5, Z16, Z17
+	VSUBPS      Z17, Z15, Z15
+	VMOVAPS     Z8, Z17
+	VFMADD231PS Z7, Z15, Z17
+	VFMADD213PS Z9, Z15, Z17
+	VFMADD213PS Z10, Z15, Z17
+	VFMADD213PS Z11, Z15, Z17
+	VFMADD213PS Z6, Z15, Z17
+	VPSLLD      $0x17, Z16, Z16
+	VMULPS      Z16, Z17, Z15
+	VADDPS      Z15, Z1, Z1
+	VPADDD      Z13, Z14, Z14
+	VPANDD      Z12, Z14, Z14
+	VPADDD      Z13, Z15, Z15
+	VPANDD      Z12, Z15, Z15
+	VPSRLD      $0x10, Z14, Z14
+	VPORD       Z15, Z14, Z14
+	VMOVUPS     Z14, (AX)
+	VMOVUPS     64(CX), Z14
+	VSUBPS      Z2, Z14, Z14
+	VMAXPS      Z14, Z4, Z14
+	VADDPS      Z5, Z14, Z15
+	VSUBPS      Z5, Z15, Z16
+	VSUBPS      Z16, Z14, Z14
+	VMOVAPS     Z8, Z16
+	VFMADD231PS Z7, Z14, Z16
+	VFMADD213PS Z9, Z14, Z16
+	VFMADD213PS Z10, Z14, Z16
+	VFMADD213PS Z11, Z14, Z16
+	VFMADD213PS Z6, Z14, Z16
+	VPSLLD      $0x17, Z15, Z15
+	VMULPS      Z15, Z16, Z14
+	VADDPS      Z14, Z3, Z3
+	VMOVUPS     192(CX), Z15
+	VSUBPS      Z2, Z15, Z15
+	VMAXPS      Z15, Z4, Z15
+	VADDPS      Z5, Z15, Z16
+	VSUBPS      Z5, Z16, Z17
+	VSUBPS      Z17, Z15, Z15
+	VMOVAPS     Z8, Z17
+	VFMADD231PS Z7, Z15, Z17
+	VFMADD213PS Z9, Z15, Z17
+	VFMADD213PS Z10, Z15, Z17
+	VFMADD213PS Z11, Z15, Z17
+	VFMADD213PS Z6, Z15, Z17
+	VPSLLD      $0x17, Z16, Z16
+	VMULPS      Z16, Z17, Z15
+	VADDPS      Z15, Z3, Z3
+	VPADDD      Z13, Z14, Z14
+	VPANDD      Z12, Z14, Z14
+	VPADDD      Z13, Z15, Z15
+	VPANDD      Z12, Z15, Z15
+	VPSRLD      $0x10, Z14, Z14
+	VPORD       Z15, Z14, Z14
+	VMOVUPS     Z14, 1024(AX)
 	ADDQ        $+256, CX
 	ADDQ        $+64, AX
 	DECQ        DX
@@ -11308,6 +11465,53 @@ tail:
 done:
 	DECQ DI
 	JNZ  repetition
+	VZEROUPPER
+	RET
+
+// func addLinesAVX512(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·addLinesAVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), DX
+	MOVQ y+16(FP), SI
+	MOVQ n+48(FP), R8
+	MOVQ count+56(FP), R9
+
+line:
+	MOVQ AX, CX
+	MOVQ DX, BX
+	MOVQ SI, DI
+	MOVQ R8, R10
+
+next:
+	SUBQ    $0x10, R10
+	JL      tail
+	VMOVUPS (BX), Z0
+	VMOVUPS (DI), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, BX
+	ADDQ    $0x40, DI
+	JMP     next
+
+tail:
+	ADDQ      $0x10, R10
+	JZ        done
+	MOVQ      $-1, R11
+	BZHIQ     R10, R11, R11
+	KMOVW     R11, K1
+	VMOVUPS.Z (BX), K1, Z0
+	VMOVUPS.Z (DI), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (CX)
+
+done:
+	ADDQ dstStep+24(FP), AX
+	ADDQ xStep+32(FP), DX
+	ADDQ yStep+40(FP), SI
+	DECQ R9
+	JNZ  line
 	VZEROUPPER
 	RET
 

@@ -24,10 +24,15 @@ func transpose6AVX2(dst *float32, src *float32, ld int, r int, groups int)
 //go:noescape
 func transpose8AVX2(dst *float32, src *float32, ld int, r int, groups int)
 
-// copyColsAVX2 packs one panel of 16 columns.
+// copyCols6AVX2 packs one panel of 6 columns.
 //
 //go:noescape
-func copyColsAVX2(dst *float32, src *float32, ld int, k int)
+func copyCols6AVX2(dst *float32, src *float32, ld int, k int)
+
+// copyCols16AVX2 packs one panel of 16 columns.
+//
+//go:noescape
+func copyCols16AVX2(dst *float32, src *float32, ld int, k int)
 
 // axpyAVX2 adds alpha x to y.
 //
@@ -124,6 +129,11 @@ func columnMaxAVX2(top *float32, x *float32, rows int)
 //go:noescape
 func columnExp2AVX2(x *float32, top *float32, sum *float32, rows int)
 
+// scaleColumnsAVX2 multiplies columns by a number each.
+//
+//go:noescape
+func scaleColumnsAVX2(x *float32, by *float32, rows int)
+
 // fromF16AVX2 widens float16.
 //
 //go:noescape
@@ -148,6 +158,11 @@ func toBF16AVX2(dst *uint16, src *float32, n int)
 //
 //go:noescape
 func combineAVX2(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
+
+// addLinesAVX2 adds lines, count times.
+//
+//go:noescape
+func addLinesAVX2(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
 
 // winogradInput4AVX2 transforms pixels.
 //
@@ -204,10 +219,15 @@ func transpose14AVX512(dst *float32, src *float32, ld int, r int, groups int)
 //go:noescape
 func transpose16AVX512(dst *float32, src *float32, ld int, r int, groups int)
 
-// copyColsAVX512 packs one panel of 32 columns.
+// copyCols14AVX512 packs one panel of 14 columns.
 //
 //go:noescape
-func copyColsAVX512(dst *float32, src *float32, ld int, k int)
+func copyCols14AVX512(dst *float32, src *float32, ld int, k int)
+
+// copyCols32AVX512 packs one panel of 32 columns.
+//
+//go:noescape
+func copyCols32AVX512(dst *float32, src *float32, ld int, k int)
 
 // axpyAVX512 adds alpha x to y.
 //
@@ -304,6 +324,11 @@ func columnMaxAVX512(top *float32, x *float32, rows int)
 //go:noescape
 func columnExp2AVX512(x *float32, top *float32, sum *float32, rows int)
 
+// scaleColumnsAVX512 multiplies columns by a number each.
+//
+//go:noescape
+func scaleColumnsAVX512(x *float32, by *float32, rows int)
+
 // pairsExp2BF16x3AVX512 packs 2^(x-top), 32 rows of 32 columns a block, and adds up the columns.
 //
 //go:noescape
@@ -338,6 +363,11 @@ func toBF16AVX512(dst *uint16, src *float32, n int)
 //
 //go:noescape
 func combineAVX512(dst *float32, src *float32, dstStride int, dstStep int, srcStride int, srcStep int, n int, count int, c0 float32, c1 float32, c2 float32)
+
+// addLinesAVX512 adds lines, count times.
+//
+//go:noescape
+func addLinesAVX512(dst *float32, x *float32, y *float32, dstStep int, xStep int, yStep int, n int, count int)
 
 // winogradInput4AVX512 transforms pixels.
 //

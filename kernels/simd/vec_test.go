@@ -196,6 +196,54 @@ func TestColumns(t *testing.T) {
 	})
 }
 
+func TestScaleColumns(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, width := range []int{1, 5, 16, 32} {
+			for rows := range 5 {
+				x, by := random(t, rows*width), random(t, width)
+				was := append([]float32(nil), x...)
+				ScaleColumns(x, by)
+				for i := range x {
+					if want := was[i] * by[i%width]; x[i] != want {
+						t.Fatalf("%d rows of %d: element %d is %g, want %g", rows, width, i, x[i], want)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestExp2 has differences from the maximum of all sizes, of a few below which 2^x is
+// flushed to zero.
+func TestExp2(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, width := range []int{5, 16, 32} {
+			var x []float32
+			for v := -200.0; v < 16; v += 0.0093 {
+				x = append(x, float32(v))
+			}
+			x = append(x, 0, -127, -126.5, -math.MaxFloat32, float32(math.Inf(-1)), float32(math.NaN()))
+			for len(x)%width != 0 {
+				x = append(x, -1)
+			}
+			y := append([]float32(nil), x...)
+			ColumnExp2(y, make([]float32, width), make([]float32, width))
+			worst, where := 0.0, float32(0)
+			for i, v := range x {
+				want := math.Exp2(float64(v))
+				near(t, fmt.Sprintf("width %d: 2^%g", width, v), y[i], want, 4*want*eps+0x1p-126, 1)
+				if e := math.Abs(float64(y[i])-want) / (want * eps); want > 0x1p-125 && e > worst {
+					worst, where = e, v
+				}
+				if v == 0 && y[i] != 1 || v < -127 && y[i] != 0 {
+					t.Errorf("width %d: 2^%g is %g", width, v, y[i])
+				}
+			}
+			t.Logf("worst of width %d: %.2f half ulps at %g", width, worst, where)
+		}
+	})
+}
+
 // TestFunctions compares with float64 over the whole range. The tolerance is
 // in half ulps of the result and grows with |x| where the function multiplies
 // its argument's rounding error; below tiny, results may be flushed to zero.

@@ -88,6 +88,23 @@ func (l Lines) check(lines, n, count int) {
 	}
 }
 
+// AddLines sets lines of dst, n elements of each repetition, to the sum of those of x
+// and of y, which may be dst's own.
+func AddLines(dst, x, y Lines, n, count int) {
+	if n > 0 && count > 0 {
+		dst.check(1, n, count)
+		x.check(1, n, count)
+		y.check(1, n, count)
+		addLines(dst, x, y, n, count)
+	}
+}
+
+func addLinesGo(dst, x, y Lines, n, count int) {
+	for r := range count {
+		addGo(dst.Data[r*dst.Step:][:n], x.Data[r*x.Step:], y.Data[r*y.Step:])
+	}
+}
+
 // Input transforms M+2 lines of n pixels' values to as many, count times.
 // Neither it nor its like work in place.
 func (w *Winograd) Input(dst, src Lines, n, count int) {

@@ -36,6 +36,29 @@ func TestWinogradFilters(t *testing.T) {
 	})
 }
 
+// TestAddLines has lines that lie apart, that follow each other and one for all.
+func TestAddLines(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, n := range []int{1, 3, 8, 15, 16, 17, 32, 40} {
+			for _, count := range []int{1, 2, 7} {
+				lines := func(step int) Lines { return Lines{Data: random(t, (count-1)*step+n), Step: step} }
+				dst, x, y := lines(n+5), lines(n), lines(0)
+				was := append([]float32(nil), dst.Data...)
+				AddLines(dst, x, y, n, count)
+				for i, have := range dst.Data {
+					want := was[i]
+					if r, j := i/dst.Step, i%dst.Step; j < n {
+						want = x.Data[r*n+j] + y.Data[j]
+					}
+					if have != want {
+						t.Fatalf("%d lines of %d: element %d is %g, want %g", count, n, i, have, want)
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestWinogradLines compares each transform with the plain loop, where lines
 // lie apart and repeat, and end at unreadable memory.
 func TestWinogradLines(t *testing.T) {

@@ -1,8 +1,9 @@
 // Package mini embeds a BLIP, a Stable Diffusion and a CLIP of miniature size,
 // trained on a small world of emoji scenes, so that everything runs with no
 // download, and 200 scenes of that world that no training saw. models/ is in
-// Hugging Face's layout, f16; test/ has pictures and, in captions.json, COCO's
-// annotations. train/ has the scripts that made both.
+// Hugging Face's layout, f16 with matrices of 6 significant bits, packed
+// (weights/packed); test/ has pictures and, in captions.json, COCO's annotations.
+// train/ has the scripts that made both.
 package mini
 
 import (
@@ -15,7 +16,7 @@ import (
 //go:embed models test
 var files embed.FS
 
-// FS holds blip/, clip/ and sd/.
+// FS holds blip/, clip/ and sd/, in files that weights.OpenFS unpacks.
 func FS() fs.FS {
 	sub, err := fs.Sub(files, "models")
 	if err != nil {

@@ -9,13 +9,16 @@ import (
 const (
 	expMin     = -104
 	expMax     = 89
-	exp2Min    = -150
+	exp2Min    = -127
+	exp2Magic  = 3<<22 + 127
 	gateMin    = -104
 	quickScale = 1.702
 	geluTanh1  = 2 * 0.7978845608028654
 	geluTanh3  = geluTanh1 * 0.044715
 	signBit    = 1 << 31
 )
+
+var exp2Coef = [5]float32{1.32647239e-3, 9.67151287e-3, 5.55073375e-2, 2.40222421e-1, 6.93146978e-1}
 
 // clampMin and clampMax bound x and keep a NaN, which the instructions take
 // from the operand that is written first here.
@@ -64,17 +67,42 @@ func (v isa) expBelow(x vec) vec {
 	return v.times2(p, n)
 }
 
-// exp2 is vec.go's.
-func (v isa) exp2(x vec) vec {
-	const magic = 3 << 22
-	r := v.clampMin(x, exp2Min)
-	n := v.reg()
-	VADDPS(float(magic), r, n)
-	VSUBPS(float(magic), n, n)
-	VSUBPS(n, r, r)
-	p := v.horner(r, 1.535336188319500e-4, 1.339887440266574e-3, 9.618437357674640e-3, 5.550332471162809e-2, 2.402264791363012e-1,
-		6.931472028550421e-1, 1)
-	return v.times2(p, n)
+// exp2 is vec.go's, with constants in registers: all of them as operands in memory
+// would be more loads than the other instructions take time.
+type exp2 struct {
+	v               isa
+	low, magic, one vec
+	coef            [5]vec
+}
+
+func (v isa) newExp2() exp2 {
+	in := func(c float32) vec {
+		r := v.reg()
+		VMOVUPS(float(c), r)
+		return r
+	}
+	e := exp2{v: v, low: in(exp2Min), magic: in(exp2Magic), one: in(1)}
+	for i, c := range exp2Coef {
+		e.coef[i] = in(c)
+	}
+	return e
+}
+
+// of sets x to 2^x.
+func (e exp2) of(x vec) {
+	n, p := e.v.reg(), e.v.reg()
+	VMAXPS(x, e.low, x)
+	VADDPS(e.magic, x, n)
+	VSUBPS(e.magic, n, p)
+	VSUBPS(p, x, x)
+	VMOVAPS(e.coef[1], p)
+	VFMADD231PS(e.coef[0], x, p)
+	for _, c := range e.coef[2:] {
+		VFMADD213PS(c, x, p)
+	}
+	VFMADD213PS(e.one, x, p)
+	VPSLLD(Imm(23), n, n)
+	VMULPS(n, p, x)
 }
 
 // times2 is p times 2^n.
@@ -201,12 +229,13 @@ func (v isa) columns() {
 		VMOVUPS(at(top, 4*v.w*j), below[j])
 		VMOVUPS(at(sum, 4*v.w*j), total[j])
 	}
+	exp2 := v.newExp2()
 	pairs(x, rows, func(u int) {
 		for j := range nv {
-			t, m := v.reg(), at(x, 4*v.w*(nv*u+j))
-			VMOVUPS(m, t)
-			VSUBPS(below[j], t, t)
-			e := v.exp2(t)
+			e, m := v.reg(), at(x, 4*v.w*(nv*u+j))
+			VMOVUPS(m, e)
+			VSUBPS(below[j], e, e)
+			exp2.of(e)
 			VMOVUPS(e, m)
 			VADDPS(e, total[j], total[j])
 		}
@@ -214,6 +243,28 @@ func (v isa) columns() {
 	for j := range nv {
 		VMOVUPS(total[j], at(sum, 4*v.w*j))
 	}
+	end()
+}
+
+// scaleColumns makes the product of each row of two registers with the same two.
+func (v isa) scaleColumns() {
+	const nv = 2
+	v.text("scaleColumns", "(x, by *float32, rows int)", "multiplies columns by a number each.")
+	x, by, rows := ptr("x"), ptr("by"), ptr("rows")
+	var factor [nv]vec
+	for j := range nv {
+		factor[j] = v.reg()
+		VMOVUPS(at(by, 4*v.w*j), factor[j])
+	}
+	Label("row")
+	for j := range nv {
+		y := v.reg()
+		VMULPS(at(x, 4*v.w*j), factor[j], y)
+		VMOVUPS(y, at(x, 4*v.w*j))
+	}
+	ADDQ(I32(4*nv*v.w), x)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	end()
 }
 
@@ -228,6 +279,7 @@ func (v isa) pairsExp2(name string, split bool) {
 		VMOVUPS(at(top, 64*j), below[j])
 		VMOVUPS(at(sum, 64*j), total[j])
 	}
+	exp2 := v.newExp2()
 	high, half := v.reg(), v.reg()
 	VMOVUPS(integer(0xffff0000), high)
 	VMOVUPS(integer(0x8000), half)
@@ -250,10 +302,10 @@ func (v isa) pairsExp2(name string, split bool) {
 	for j := range total {
 		var e [2]vec
 		for i := range e {
-			t := v.reg()
-			VMOVUPS(at(x, 128*i+64*j), t)
-			VSUBPS(below[j], t, t)
-			e[i] = v.exp2(t)
+			e[i] = v.reg()
+			VMOVUPS(at(x, 128*i+64*j), e[i])
+			VSUBPS(below[j], e[i], e[i])
+			exp2.of(e[i])
 			VADDPS(e[i], total[j], total[j])
 		}
 		upper, both := pair(e)

@@ -130,7 +130,7 @@ func (v isa) gemm(name string, add bool) {
 	end()
 }
 
-// pack makes the transposes of packRows and the copy of packCols.
+// pack makes the transposes of packRows and the copies of packCols.
 func (v isa) pack() {
 	rows := []int{6, 8}
 	if v.wide() {
@@ -140,19 +140,39 @@ func (v isa) pack() {
 		v.transpose(n)
 	}
 
-	const nv = 2
-	v.text("copyCols", "(dst, src *float32, ld, k int)",
-		fmt.Sprintf("packs one panel of %d columns.", nv*v.w))
+	for _, n := range []int{rows[0], 2 * v.w} {
+		v.copyCols(n)
+	}
+}
+
+// copyCols copies a panel's columns, no element more: six by four and two, 14 under a
+// mask.
+func (v isa) copyCols(n int) {
+	v.text(fmt.Sprintf("copyCols%d", n), "(dst, src *float32, ld, k int)", fmt.Sprintf("packs one panel of %d columns.", n))
 	dst, src, ld, k := ptr("dst"), ptr("src"), ptr("ld"), ptr("k")
 	SHLQ(Imm(2), ld)
+	var few *mask
+	if v.wide() && n < v.w {
+		lanes := GP64()
+		MOVQ(U32(n), lanes)
+		few = v.first(lanes)
+	}
 	Label("k")
-	for j := range nv {
-		t := v.reg()
-		VMOVUPS(at(src, 4*v.w*j), t)
-		VMOVUPS(t, at(dst, 4*v.w*j))
+	if n == 6 {
+		four, two := XMM(), XMM()
+		VMOVUPS(at(src, 0), four)
+		VMOVSD(at(src, 16), two)
+		VMOVUPS(four, at(dst, 0))
+		VMOVSD(two, at(dst, 16))
+	} else {
+		for j := 0; j < n; j += v.w {
+			t := v.reg()
+			v.load(few, at(src, 4*j), t)
+			v.store(few, t, at(dst, 4*j))
+		}
 	}
 	ADDQ(ld, src)
-	ADDQ(I32(4*nv*v.w), dst)
+	ADDQ(I32(4*n), dst)
 	DECQ(k)
 	JNZ(LabelRef("k"))
 	end()
@@ -161,7 +181,8 @@ func (v isa) pack() {
 // transpose turns rows by four columns at a time. Register j takes rows j,
 // j+4, j+8 and j+12 into its lanes of four, so that one 4x4 transpose within
 // the lanes leaves each column whole. Where rows is less than the register's
-// width, what a store writes behind its column the next one overwrites.
+// width, what a store writes behind its column the next one overwrites, and the last
+// four columns are stored without.
 func (v isa) transpose(rows int) {
 	v.text(fmt.Sprintf("transpose%d", rows), "(dst, src *float32, ld, r, groups int)",
 		fmt.Sprintf("transposes %d rows of 4 groups columns to stride r.", rows))
@@ -179,6 +200,7 @@ func (v isa) transpose(rows int) {
 		quads[i] = q
 	}
 	var lane [4]reg.OpmaskVirtual
+	var few reg.OpmaskVirtual
 	if v.wide() {
 		for i := 1; i < 4; i++ {
 			t := GP32()
@@ -191,41 +213,69 @@ func (v isa) transpose(rows int) {
 		return [4]Mem{{Base: base}, {Base: base, Index: s, Scale: 1}, {Base: base, Index: s, Scale: 2},
 			{Base: base, Index: s3, Scale: 1}}[n]
 	}
-	Label("group")
-	var x [4]vec
-	for j := range x {
-		x[j] = v.reg()
-		VMOVUPS(times(quads[0], j, ld, ld3), x[j].AsX())
-		for q := 1; q < len(quads) && 4*q+j < rows; q++ {
-			from := times(quads[q], j, ld, ld3)
-			if v.wide() {
-				VBROADCASTF32X4(from, lane[q], x[j])
-			} else {
-				VINSERTF128(Imm(1), from, x[j], x[j])
+	four := func(exact bool) {
+		var x [4]vec
+		for j := range x {
+			x[j] = v.reg()
+			VMOVUPS(times(quads[0], j, ld, ld3), x[j].AsX())
+			for q := 1; q < len(quads) && 4*q+j < rows; q++ {
+				from := times(quads[q], j, ld, ld3)
+				if v.wide() {
+					VBROADCASTF32X4(from, lane[q], x[j])
+				} else {
+					VINSERTF128(Imm(1), from, x[j], x[j])
+				}
+			}
+		}
+		var t, y [4]vec
+		for i := range t {
+			t[i], y[i] = v.reg(), v.reg()
+		}
+		VUNPCKLPS(x[1], x[0], t[0])
+		VUNPCKHPS(x[1], x[0], t[1])
+		VUNPCKLPS(x[3], x[2], t[2])
+		VUNPCKHPS(x[3], x[2], t[3])
+		VUNPCKLPD(t[2], t[0], y[0])
+		VUNPCKHPD(t[2], t[0], y[1])
+		VUNPCKLPD(t[3], t[1], y[2])
+		VUNPCKHPD(t[3], t[1], y[3])
+		for i := range y {
+			to := times(dst, i, r, r3)
+			switch {
+			case !exact:
+				VMOVUPS(y[i], to)
+			case v.wide():
+				VMOVUPS(y[i], few, to)
+			default:
+				VMOVUPS(y[i].AsX(), to)
+				VEXTRACTF128(Imm(1), y[i], y[i].AsX())
+				to.Disp = 16
+				VMOVSD(y[i].AsX(), to)
 			}
 		}
 	}
-	var t, y [4]vec
-	for i := range t {
-		t[i], y[i] = v.reg(), v.reg()
+	if rows < v.w {
+		if v.wide() {
+			t := GP32()
+			MOVL(U32(1<<rows-1), t)
+			few = K()
+			KMOVW(t, few)
+		}
+		DECQ(groups)
+		JZ(LabelRef("last"))
 	}
-	VUNPCKLPS(x[1], x[0], t[0])
-	VUNPCKHPS(x[1], x[0], t[1])
-	VUNPCKLPS(x[3], x[2], t[2])
-	VUNPCKHPS(x[3], x[2], t[3])
-	VUNPCKLPD(t[2], t[0], y[0])
-	VUNPCKHPD(t[2], t[0], y[1])
-	VUNPCKLPD(t[3], t[1], y[2])
-	VUNPCKHPD(t[3], t[1], y[3])
-	for i := range y {
-		VMOVUPS(y[i], times(dst, i, r, r3))
-	}
+	Label("group")
+	four(false)
 	for _, q := range quads {
 		ADDQ(Imm(16), q)
 	}
 	LEAQ(Mem{Base: dst, Index: r, Scale: 4}, dst)
 	DECQ(groups)
 	JNZ(LabelRef("group"))
+	if rows < v.w {
+		Label("last")
+		four(true)
+	}
 	end()
 }
 

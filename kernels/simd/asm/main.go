@@ -24,12 +24,14 @@ func main() {
 		v.vec()
 		v.activations()
 		v.columns()
+		v.scaleColumns()
 		if v.wide() {
 			v.pairsExp2("pairsExp2BF16x3", true)
 			v.pairsExp2("pairsExp2BF16", false)
 		}
 		v.convert()
 		v.combine()
+		v.addLines()
 		v.winograd(math.Sqrt2/2, math.Sqrt2)
 		v.winograd(1./2, 1, 2)
 		v.peak()

@@ -239,3 +239,49 @@ func (v isa) combine() {
 		return x[:1]
 	})
 }
+
+// addLines makes the sum of two lines, count times.
+func (v isa) addLines() {
+	v.text("addLines", "(dst, x, y *float32, dstStep, xStep, yStep, n, count int)", "adds lines, count times.")
+	names := []string{"dst", "x", "y"}
+	var line, from [3]reg.Register
+	for i, name := range names {
+		line[i], from[i] = ptr(name), GP64()
+	}
+	n, count, left := ptr("n"), ptr("count"), GP64()
+	one := func(m *mask) {
+		x, y := v.reg(), v.reg()
+		v.load(m, at(from[1], 0), x)
+		v.load(m, at(from[2], 0), y)
+		VADDPS(y, x, x)
+		v.store(m, x, at(from[0], 0))
+	}
+	Label("line")
+	for i := range names {
+		MOVQ(line[i], from[i])
+	}
+	MOVQ(n, left)
+	Label("next")
+	SUBQ(Imm(uint64(v.w)), left)
+	JL(LabelRef("tail"))
+	one(nil)
+	for i := range names {
+		ADDQ(Imm(uint64(4*v.w)), from[i])
+	}
+	JMP(LabelRef("next"))
+	Label("tail")
+	ADDQ(Imm(uint64(v.w)), left)
+	JZ(LabelRef("done"))
+	one(v.first(left))
+	Label("done")
+	for i, name := range names {
+		step, err := Param(name + "Step").Resolve()
+		if err != nil {
+			panic(err)
+		}
+		ADDQ(step.Addr, line[i])
+	}
+	DECQ(count)
+	JNZ(LabelRef("line"))
+	end()
+}

@@ -1,6 +1,6 @@
 """Writes goldens.json.gz: ids that transformers' generate gives on the models of nets/testdata and on the miniature BLIP.
 
-Python 3.11, torch 2.15.0, transformers 5.23.0, on unpacked models (`go run ./weights/packed/pack -d` of their .safetensors.zst): python goldens.py
+Python 3.11, torch 2.9.0, transformers 5.23.0, on unpacked models (`go run ./weights/packed/pack -d` of their .safetensors.zst): python goldens.py
 """
 import gzip, itertools, json, os
 import torch

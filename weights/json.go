@@ -3,10 +3,14 @@ package weights
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Python's json writes Infinity, -Infinity and NaN, which RFC 8259 does not
@@ -23,13 +27,17 @@ var constants = []string{"-Infinity", "Infinity", "NaN"}
 
 // DecodeJSON reads one JSON object as Python's json does: a byte-order mark
 // may stand before it, and numbers may be Infinity, -Infinity and NaN, which
-// become float64; other numbers stay json.Number. The name is for messages.
+// become float64; other numbers stay json.Number. A key that comes twice is an error: of
+// its two values one would be passed over. The name is for messages.
 func DecodeJSON(name string, data []byte) (map[string]any, error) {
 	if what := foreign(data); what != "" && len(data) > 0 && data[0] != '{' {
 		return nil, &ForeignError{name, what}
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	dec := json.NewDecoder(bytes.NewReader(quoteConstants(data)))
+	data = quoteConstants(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
+	if key := twice(data); key != "" {
+		return nil, fmt.Errorf("%s: %s comes twice", name, key)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	var m map[string]any
 	if err := dec.Decode(&m); err != nil {
@@ -48,6 +56,17 @@ func DecodeJSON(name string, data []byte) (map[string]any, error) {
 		m[k] = unquoteConstants(v)
 	}
 	return m, nil
+}
+
+// twice is the path of a key that comes twice in its object; "": none does. encoding/json
+// keeps the last and says nothing.
+func twice(data []byte) string {
+	_, err := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true)).ReadValue()
+	var bad *jsontext.SyntacticError
+	if !errors.As(err, &bad) || !errors.Is(bad.Err, jsontext.ErrDuplicateName) {
+		return ""
+	}
+	return strings.Join(slices.Collect(bad.JSONPointer.Tokens()), ".")
 }
 
 // quoteConstants makes strings of the constants outside of strings.

@@ -102,3 +102,16 @@ func TestNumbersAndLists(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysTwice: of a key that comes twice neither value is passed over.
+func TestKeysTwice(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"hidden_size": 64, "x": NaN, "hidden_size": 32}`:                   "f.json: hidden_size comes twice",
+		`{"a": {"b": [{"c": 1}, {"c": 1, "\u0063": Infinity}]}, "c": false}`: "f.json: a.b.1.c comes twice",
+		`{"a": {"b": 1}, "b": [{"b": 1}, {"b": 2}], "B": "` + "\xff" + `"}`:  "",
+	} {
+		if _, err := ParseConfig("f.json", []byte(text)); (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%s: have %v, want %s", text, err, want)
+		}
+	}
+}

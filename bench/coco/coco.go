@@ -102,6 +102,12 @@ func Open(path string, o Options) (*Set, error) {
 	}
 	s := &Set{Name: path, options: o}
 	if path == Mini {
+		if o.Images != "" {
+			return nil, fmt.Errorf("%s has its pictures in it: images %s are asked for", path, o.Images)
+		}
+		if err := unsplit(path, o); err != nil {
+			return nil, err
+		}
 		s.source = miniature
 		return s, s.check()
 	}
@@ -124,8 +130,17 @@ func Open(path string, o Options) (*Set, error) {
 		return nil, fmt.Errorf("%s: want a folder of pictures", o.Images)
 	}
 	pictures := folder(o.Images)
-	switch ext := strings.ToLower(filepath.Ext(path)); {
+	ext := strings.ToLower(filepath.Ext(path))
+	if info != nil && info.IsDir() || ext != ".json" {
+		if err := unsplit(path, o); err != nil {
+			return nil, err
+		}
+	}
+	switch {
 	case info != nil && info.IsDir():
+		if s.options.Images != "" {
+			return nil, fmt.Errorf("%s has its pictures in it: images %s are asked for", path, o.Images)
+		}
 		s.source = func(yield func(Item) bool) error { return readFolder(path, yield) }
 	case ext == ".tsv":
 		header, err := headerOf(path)
@@ -151,6 +166,14 @@ func Open(path string, o Options) (*Set, error) {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// unsplit refuses a split of a file that has none.
+func unsplit(path string, o Options) error {
+	if o.Split == "" {
+		return nil
+	}
+	return fmt.Errorf("%s: split %s is asked for, but only Karpathy's dataset_coco.json has splits", path, o.Split)
 }
 
 // check says what is wrong with the options for this set.

@@ -160,6 +160,7 @@ func TestErrors(t *testing.T) {
 		{"nodomain.json", `{"images": [{"id": 1}]}`, Options{Domain: "in"}, "have no domains"},
 		{"a.json", `{"images": [{"id": 1}]}`, Options{Domain: "far"}, "want in, near or out"},
 		{"b.json", `{"images": [{"id": 1}]}`, Options{Split: "test"}, "only Karpathy's"},
+		{"b.tsv", "a\tb\n", Options{Split: "test"}, "only Karpathy's"},
 		{"c.json", karpathyFile, Options{Split: "dev"}, "want train"},
 		{"d.json", `{"images": [{"id": 1}]}`, Options{Images: filepath.Join(dir, "nowhere")}, "nowhere"},
 		{"e.tsv", "a\n", Options{Limit: -1}, "limit -1"},
@@ -170,6 +171,13 @@ func TestErrors(t *testing.T) {
 	} {
 		if s, err := Open(write(t, filepath.Join(dir, c.file), c.text), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q (%v)", c.file, err, c.want, s)
+		}
+	}
+	for want, o := range map[string]Options{"only Karpathy's": {Split: "test"}, "has its pictures in it": {Images: dir}} {
+		for _, name := range []string{Mini, t.TempDir()} {
+			if s, err := Open(name, o); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q (%v)", name, err, want, s)
+			}
 		}
 	}
 	for file, c := range map[string][2]string{

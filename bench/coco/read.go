@@ -199,8 +199,8 @@ func openJSON(path string, pictures folder, o Options) (source func(yield func(I
 	if err != nil {
 		return nil, "", err
 	}
-	if o.Split != "" {
-		return nil, "", fmt.Errorf("%s: split %s is asked for, but only Karpathy's dataset_coco.json has splits", path, o.Split)
+	if err := unsplit(path, o); err != nil {
+		return nil, "", err
 	}
 	if len(images) == 0 {
 		return nil, "",

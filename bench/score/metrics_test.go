@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,6 +98,29 @@ func TestKarpathy(t *testing.T) {
 	}
 	if least := 7; data != "" && compared != least+1 || data == "" && compared != least {
 		t.Errorf("compared %d metrics", compared)
+	}
+}
+
+// TestFrequenciesOfParts: CIDEr-D of parts of a data set, of the sizes of NoCaps' domains,
+// is another with document frequencies of their own than with those of the whole.
+func TestFrequenciesOfParts(t *testing.T) {
+	cider := func(items []Item) Metric {
+		r, err := Captions(items, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Metrics[slices.IndexFunc(r.Metrics, func(m Metric) bool { return m.Name == "CIDEr" })]
+	}
+	items := karpathy(t)[:4500]
+	whole, own, at := cider(items), 0.0, 0
+	for _, n := range []int{651, 2938, 911} {
+		part := cider(items[at : at+n]).Value
+		t.Logf("of %d: %.3f by its own frequencies, %.3f by those of all", n, part, mean(whole.Each[at:at+n]))
+		own += part * float64(n) / 4500
+		at += n
+	}
+	if t.Logf("of all: %.3f, of the parts by their own frequencies %.3f", whole.Value, own); own < whole.Value+.01 {
+		t.Error("frequencies of parts make no difference")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"parley/bench/coco"
 )
@@ -177,7 +178,9 @@ func fileLines(path string) ([]string, error) {
 	}
 	lines := strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
 	for i := range lines {
-		lines[i] = strings.TrimSuffix(lines[i], "\r")
+		if lines[i] = strings.TrimSuffix(lines[i], "\r"); !utf8.ValidString(lines[i]) {
+			return nil, fmt.Errorf("%s: line %d: not UTF-8", path, i+1)
+		}
 	}
 	return lines, nil
 }

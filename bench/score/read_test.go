@@ -58,6 +58,7 @@ func TestRead(t *testing.T) {
 		{"l.txt", "a\nb", filepath.Join(dir, "r1.txt"), "r1.txt has 3 lines"},
 		{"m.txt", "a", refs, "have to be lines as well"},
 		{"n.txt", "", refs, "no captions"},
+		{"o.txt", "a\nb\n\xff\xfec", filepath.Join(dir, "r1.txt"), "o.txt: line 3: not UTF-8"},
 		{"o.jsonl", "{\"image_id\": 1, \"caption\": \"x\"}\nx", refs, "entry 2"},
 		{"p.json", `[{"image_id": 1, "caption": "x"}]`, filepath.Join(dir, "none.json"), "none.json"},
 	} {

@@ -14,6 +14,7 @@ import (
 	"parley/engine"
 	"parley/engine/device"
 	"parley/engine/host"
+	"parley/kernels/simd"
 	"parley/nets/models"
 	"parley/weights"
 	"parley/weights/convert"
@@ -41,6 +42,9 @@ func (a *app) openWith(o device.Options) (engine.Device, error) {
 	if a.dev != nil {
 		return a.dev, nil
 	}
+	if err := a.instructions(os.Getenv("PARLEY_SIMD")); err != nil {
+		return nil, err
+	}
 	o.Threads, o.Precision = a.threads, a.precision
 	d, err := device.Open(a.device, o)
 	var unknown *device.UnknownError
@@ -52,6 +56,19 @@ func (a *app) openWith(o device.Options) (engine.Device, error) {
 	}
 	a.dev = d
 	return d, err
+}
+
+// instructions refuses a set of them that has no such name, and tells of one that is not
+// to be had.
+func (a *app) instructions(want string) error {
+	switch have := simd.Active().String(); want {
+	case "", have:
+	case "go", "avx2", "avx512", "amx":
+		a.note(fmt.Sprintf("PARLEY_SIMD=%s: this machine has %s, which is used", want, have))
+	default:
+		return usage("PARLEY_SIMD=%s: choose one of go, avx2, avx512, amx", want)
+	}
+	return nil
 }
 
 // tuned is the device with what the file of --tuning chooses. A file of another

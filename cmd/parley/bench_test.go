@@ -235,7 +235,7 @@ func TestBaseline(t *testing.T) {
 		work + " --batch 1,0":                       "--batch 0: want 1",
 		"bench unet --steps 3 --preset small":       "no steps",
 		"bench what":                                "choose one of",
-		"bench":                                     "arg",
+		"bench":                                     `want "parley bench NET"`,
 		"bench unet --preset what":                  "want one of",
 		work + " --svg /nowhere/a.svg":              "/nowhere",
 		"bench clip-text --preset small --size 200": "no pictures",

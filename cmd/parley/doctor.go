@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+	"os"
 
 	"parley/bench/machine"
 )
@@ -10,6 +11,9 @@ func (a *app) doctor() *cobra.Command {
 	c := &cobra.Command{Use: "doctor", Short: "Say what this machine offers", Args: cobra.NoArgs,
 		Example: "  parley doctor\n  parley doctor --json"}
 	c.RunE = func(*cobra.Command, []string) error {
+		if err := a.instructions(os.Getenv("PARLEY_SIMD")); err != nil {
+			return err
+		}
 		type model struct {
 			Name string `json:"name"`
 			Note string `json:"note"`

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -207,7 +208,7 @@ func setLike(cmd *cobra.Command, d parameters.Drawing) error {
 }
 
 // readLines reads the lines of a file, or of the standard input for "-", that
-// are not empty.
+// are not empty. There has to be one.
 func readLines(path string, stdin io.Reader) ([]string, error) {
 	in := stdin
 	if path != "-" {
@@ -221,12 +222,23 @@ func readLines(path string, stdin io.Reader) ([]string, error) {
 	var out []string
 	s := bufio.NewScanner(in)
 	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		if l := strings.TrimSpace(s.Text()); l != "" {
+	for n := 1; s.Scan(); n++ {
+		l := s.Text()
+		if n == 1 {
+			l = strings.TrimPrefix(l, "\uFEFF")
+		}
+		if !utf8.ValidString(l) {
+			return nil, fmt.Errorf("%s: line %d: not UTF-8", path, n)
+		}
+		if l = strings.TrimSpace(l); l != "" {
 			out = append(out, l)
 		}
 	}
-	if err := s.Err(); err != nil {
+	err := s.Err()
+	if err == nil && len(out) == 0 {
+		err = errors.New("there is no text in it")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return out, nil

@@ -70,15 +70,16 @@ func (a *app) evalReport() *cobra.Command {
 		Example: "  parley eval report runs/mini\n  parley eval report --follow runs/mini\n" +
 			"  parley eval report runs/captions --sbert all-MiniLM-L6-v2 --vectors glove.6B.200d.txt --meteor-data pycocoevalcap/meteor\n" +
 			"  parley eval report runs/drawings --dino dino-vitb8 --inception pt_inception-2015-12-05-6726825d.pth",
-		Long: `Writes DIR/report: index.html, which needs nothing else, report.md, report.json, and
+		Long: `Writes DIR/report, or --out: index.html, which needs nothing else, report.md, report.json, and
 each figure as SVG and PNG. It can be written while the run goes on, of the items that
-are done and have a result.
+are done and have a result. NoCaps' domains have rows of their own.
 
 Captions are judged by --meteor-data, --sbert (the mean cosine with the references) and
 --vectors (the mean word mover's distance). Drawings of texts are judged by --dino (the
 cosine with the true picture) and --inception (FID between the true pictures and the
 selected drawings, and of each rank) where the run has kept them, eval text --keep png;
 --inception takes some 70 MB for each of the K candidates.`}
+	c.Flags().StringVarP(&o.Out, "out", "o", "", "folder of the report: new, empty or an earlier report's (DIR/report)")
 	c.Flags().StringVar(&o.MeteorData, "meteor-data", "", "folder of METEOR's data: pycocoevalcap/meteor of PyPI's pycocoevalcap 1.2")
 	j.add(c)
 	c.Flags().BoolVar(&follow, "follow", false, "write it again each half minute until the run is complete; the page loads itself again")
@@ -114,9 +115,10 @@ selected drawings, and of each rank) where the run has kept them, eval text --ke
 				Total        int                  `json:"total"`
 				Failed       int                  `json:"failed"`
 				Table        []report.Row         `json:"table"`
+				Domains      []report.Domain      `json:"domains,omitempty"`
 				Correlations []report.Correlation `json:"correlations"`
 				Notes        []string             `json:"notes"`
-			}{r.Out, r.Done, r.Total, r.Failed, r.Table, r.Correlations, r.Notes})
+			}{r.Out, r.Done, r.Total, r.Failed, r.Table, r.Domains, r.Correlations, r.Notes})
 		}
 		return r.Print(a.out)
 	}

@@ -112,7 +112,8 @@ func drawn() []string {
 // runs of a sweep are those of eval, whose flags it has from the same function.
 func evalElsewhere() map[string]string {
 	out := map[string]string{
-		"eval merge out": "TestEval", "eval report meteor-data": "TestEval", "eval report follow": "TestEval", "eval sweep try": "TestEvalSweep",
+		"eval merge out": "TestEval", "eval report out": "TestEval", "eval report meteor-data": "TestEval",
+		"eval report follow": "TestEval", "eval sweep try": "TestEvalSweep",
 		"eval sweep task": "TestEvalSweep", "eval sweep meteor-data": "TestEvalSweep", "eval report sbert": "TestEvalJudges",
 		"eval report vectors": "TestEvalJudges", "eval report stop-words": "TestEvalJudges", "eval report dino": "TestEvalJudges",
 		"eval report inception": "TestEvalJudges",
@@ -182,7 +183,9 @@ func TestEval(t *testing.T) {
 		if code, _, errs := call(t, append([]string{"eval", "merge", "--out", merged}, shards...)...); code != 0 {
 			t.Fatal(errs)
 		}
-		code, out, errs := call(t, "eval", "report", "--json", "--follow", "--meteor-data", "../../bench/score/testdata/meteor", merged)
+		elsewhere := filepath.Join(dir, task, "report")
+		code, out, errs := call(t, "eval", "report", "--json", "--follow", "--out", elsewhere, "--meteor-data",
+			"../../bench/score/testdata/meteor", merged)
 		var r table
 		if err := json.Unmarshal([]byte(out), &r); code != 0 || err != nil {
 			t.Fatal(err, errs)
@@ -190,7 +193,7 @@ func TestEval(t *testing.T) {
 		if r.Done != n || r.Total != n || len(r.Correlations) == 0 || r.Correlations[0].N != n*k || !strings.Contains(errs, "index.html") {
 			t.Errorf("%+v %s", r, errs)
 		}
-		page, err := os.ReadFile(filepath.Join(merged, "report/index.html"))
+		page, err := os.ReadFile(filepath.Join(elsewhere, "index.html"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -115,7 +115,7 @@ func TestFID(t *testing.T) {
 	if same, n := distance(1, a, c); !(math.Abs(same) < 1e-4*far) || n != [2]int{3, 3} {
 		t.Errorf("of the same: %v of %v, of others %v", same, n, far)
 	}
-	for args, want := range map[string]string{a + " " + b: "--inception", a: "accepts 2 arg"} {
+	for args, want := range map[string]string{a + " " + b: "--inception", a: `want "parley fid PICTURES PICTURES`} {
 		if code, _, errs := call(t, append([]string{"fid"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("fid %s: %d %s", args, code, errs)
 		}

@@ -87,7 +87,7 @@ func runOn(ctx context.Context, args []string, in io.Reader, stdout, errs io.Wri
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errs)
-	err := root.ExecuteContext(ctx)
+	called, err := root.ExecuteContextC(ctx)
 	if out.err != nil {
 		err = out.err // whatever came of it
 	}
@@ -96,7 +96,7 @@ func runOn(ctx context.Context, args []string, in io.Reader, stdout, errs io.Wri
 	case err == nil:
 		return 0
 	case errors.As(err, &wrong) || strings.HasPrefix(err.Error(), "unknown command"):
-		fmt.Fprintf(errs, "parley: %v\nSee: parley help\n", err)
+		fmt.Fprintf(errs, "parley: %v\nSee: %s --help\n", err, called.CommandPath())
 		return 2
 	case ctx.Err() != nil:
 		fmt.Fprintln(errs, "parley: stopped; what was finished is there")
@@ -151,8 +151,9 @@ func (a *app) finish(c *cobra.Command) {
 	state(c.LocalNonPersistentFlags())
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usage("%s: %w", c.CommandPath(), err)
+			if check(c, args) != nil {
+				have := strings.Join(append([]string{c.CommandPath()}, args...), " ")
+				return usage("have %.100q, want %q", have, strings.TrimSuffix(c.UseLine(), " [flags]"))
 			}
 			return nil
 		}

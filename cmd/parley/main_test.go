@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"parley/cmd/parley/terminal"
+	"parley/kernels/simd"
 	"parley/nets/pixels"
 	"parley/nets/rerank"
 	"parley/nets/rerank/results"
@@ -77,17 +78,28 @@ func decode[T any](t *testing.T, out string) (v T) {
 }
 
 func TestExitCodes(t *testing.T) {
-	png := scene(t, 0)
+	png, dir := scene(t, 0), t.TempDir()
+	list := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
 	for _, c := range []struct {
 		args string
 		code int
 		want string // in what it says
 	}{
 		{"", 0, "Usage"}, {"help", 0, "reconstruct"}, {"reconstruct image --help", 0, "Examples"},
-		{"nothing", 2, "unknown command"}, {"caption", 2, "caption"}, {"caption --what x", 2, "--what"}, {"caption -k 0 x.png", 2, "-k 0"},
-		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "arg"}, {"embed", 2, "--text"}, {"score " + png, 2, "--text"},
+		{"nothing", 2, "unknown command"},
+		{"caption", 2, "have \"parley caption\", want \"parley caption FILE…\"\nSee: parley caption --help\n"},
+		{"caption --what x", 2, "--what"}, {"caption -k 0 x.png", 2, "-k 0"},
+		{"reconstruct", 2, "image or text"}, {"reconstruct image", 2, "want \"parley reconstruct image FILE…\""},
+		{"embed", 2, "--text"}, {"score " + png, 2, "--text"},
 		{"tokenize x", 2, "--clip or --bert"},
-		{"convert a", 2, "arg"}, {"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"},
+		{"convert a", 2, "have \"parley convert a\", want"},
+		{"convert a b --dtype f8", 2, "f8"}, {"forward unet", 2, "--"}, {"draw x --device gpu", 2, "gpu"},
 		{"forward what --model . --in x --out y", 2, "unet"},
 		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"},
 		{"caption " + png + " --blip nowhere", 1, "nowhere"},
@@ -102,6 +114,9 @@ func TestExitCodes(t *testing.T) {
 		{"embed missing.JPG --text x", 1, "missing.JPG"},
 		{"draw x --steps 1 --out main_test.go", 1, "main_test.go"}, {"draw x --width 63 --out " + t.TempDir(), 1, "multiples of"},
 		{"convert main_test.go " + t.TempDir() + "/x", 1, "main_test.go"}, {"caption " + png + " --max-length 3", 1, "max length 3"},
+		{"draw --from-file " + list("empty", "\n \r\n"), 1, "empty: there is no text in it"},
+		{"draw --from-file " + list("latin", "a cat\ncaf\xe9\n"), 1, "latin: line 2: not UTF-8"},
+		{"draw --steps 1 --json --from-file " + list("marked", "\uFEFFa cat\r\n") + " --out " + t.TempDir(), 0, `"text": "a cat"`},
 		{"doctor", 0, "kernels"}, {"caption " + png + " --precision int8", 2, "choose one of exact, f32, fast"},
 		{"caption " + png + " --device tpu", 2, "want auto, cpu, cuda:N or ptx"},
 		{"caption " + png + " --device cpu --precision exact", 0, "chair"}, {"tokenize --bert cat", 0, "cat"},
@@ -110,6 +125,26 @@ func TestExitCodes(t *testing.T) {
 		if code != c.code || !strings.Contains(out+errs, c.want) {
 			t.Errorf("parley %s: code %d, want %d and %q; said %s%s", c.args, code, c.code, c.want, out, errs)
 		}
+	}
+}
+
+// TestInstructions: a set of instructions that there is not is refused, or told.
+func TestInstructions(t *testing.T) {
+	png := scene(t, 0)
+	for want, code := range map[string]int{"": 0, simd.Active().String(): 0, "sse": 2} {
+		t.Setenv("PARLEY_SIMD", want)
+		if have, _, errs := call(t, "caption", png); have != code || code == 0 && errs != "" ||
+			code != 0 && !strings.Contains(errs, "PARLEY_SIMD=sse") {
+			t.Errorf("%q: code %d, said %s", want, have, errs)
+		}
+	}
+	if simd.Active() == simd.AMX {
+		return
+	}
+	t.Setenv("PARLEY_SIMD", "amx")
+	if code, _, errs := call(t, "caption", png); code != 0 ||
+		!strings.Contains(errs, "PARLEY_SIMD=amx: this machine has "+simd.Active().String()) {
+		t.Errorf("code %d, said %s", code, errs)
 	}
 }
 

@@ -56,7 +56,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{"": "--hyp", "--hyp " + hyp: "--refs", "--hyp " + hyp + " --refs " + ref1 +
-		" --each": "--each", "x": "unknown command"} {
+		" --each": "--each", "x": `have "parley metrics x"`} {
 		if code, _, errs := call(t, append([]string{"metrics"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("metrics %s: %d %s", args, code, errs)
 		}

@@ -126,6 +126,9 @@ JSON: [{"name", "repo", "kind", "refs", "commit", "bytes", "changed", "dir"}].`}
 			}
 			return list.end()
 		}
+		if len(models) == 0 {
+			a.note("no model was pulled; parley pull --help names some")
+		}
 		w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', 0)
 		for _, m := range models {
 			ref := m.Commit[:min(12, len(m.Commit))]

@@ -28,7 +28,11 @@ func (s *Server) immich() {
 		if len(form.Value["entries"]) != 1 {
 			return nil, wrong("entries", "is needed")
 		}
-		if err := json.Unmarshal([]byte(form.Value["entries"][0]), &entries); err != nil {
+		data := []byte(form.Value["entries"][0])
+		if name := twice(data); name != "" {
+			return nil, wrong("entries", "%s comes twice", name)
+		}
+		if err := json.Unmarshal(data, &entries); err != nil {
 			return nil, wrong("entries", "%v", err)
 		}
 		for task := range entries {

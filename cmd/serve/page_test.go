@@ -80,6 +80,9 @@ func TestPage(t *testing.T) {
 			if err := chromedp.FullScreenshot(&data, 100).Do(ctx); err != nil {
 				return err
 			}
+			if err := os.MkdirAll(to, 0o777); err != nil {
+				return err
+			}
 			return os.WriteFile(filepath.Join(to, name+".png"), data, 0o666)
 		})
 	}

@@ -5,6 +5,7 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -23,6 +24,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
@@ -366,17 +369,27 @@ func (s *Server) handle(pattern string, f func(r *http.Request) (any, error)) {
 	})
 }
 
-// decode reads a body of JSON; an unknown key is an error that names it.
+// decode reads a body of JSON; a key that is unknown or comes twice is an error that
+// names it.
 func decode(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
+	body, err := io.ReadAll(r.Body)
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return err
+	}
+	if name := twice(body); name != "" {
+		return wrong(name, "comes twice")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	err := d.Decode(v)
+	if err == nil {
+		err = d.Decode(v)
+	}
 	if err == nil && d.More() {
 		err = errors.New("more follows behind the JSON")
 	}
-	var large *http.MaxBytesError
-	if err == nil || errors.As(err, &large) {
-		return err
+	if err == nil {
+		return nil
 	}
 	text := strings.TrimPrefix(err.Error(), "json: ")
 	if name, ok := strings.CutPrefix(text, "unknown field "); ok {
@@ -384,6 +397,34 @@ func decode(r *http.Request, v any) error {
 		return wrong(name, "there is no such parameter")
 	}
 	return unread(err)
+}
+
+// twice is a key that comes twice in its object, in small letters or large ones, between
+// which encoding/json makes no difference; "": none does. It would keep the last.
+func twice(data []byte) string {
+	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	var seen []map[string]bool // of the objects and lists that are open
+	for {
+		t, err := d.ReadToken()
+		if err != nil {
+			return ""
+		}
+		switch t.Kind() {
+		case '{', '[':
+			seen = append(seen, map[string]bool{})
+		case '}', ']':
+			seen = seen[:len(seen)-1]
+		case '"':
+			if kind, n := d.StackIndex(d.StackDepth()); kind == '{' && n%2 == 1 { // a name
+				own, name := seen[len(seen)-1], t.String()
+				key := strings.ToLower(strings.ToUpper(name)) // of ſ and the sign of Kelvin, too
+				if own[key] {
+					return name
+				}
+				own[key] = true
+			}
+		}
+	}
 }
 
 // unread says what of a body is no such JSON.

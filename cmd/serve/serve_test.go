@@ -152,6 +152,13 @@ func (w *world) ask(t *testing.T, path string, body any) (int, string) {
 
 func (w *world) do(t *testing.T, req *http.Request) (int, string) {
 	t.Helper()
+	resp, text := w.answer(t, req)
+	return resp.StatusCode, text
+}
+
+// answer is what a request gets, its body read.
+func (w *world) answer(t *testing.T, req *http.Request) (*http.Response, string) {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +168,7 @@ func (w *world) do(t *testing.T, req *http.Request) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(out)
+	return resp, string(out)
 }
 
 // get reads an answer that has to be a success.
@@ -932,6 +939,12 @@ func TestRefused(t *testing.T) {
 		{"/v1/images/generations", object{"prompt": 5}, 400, "prompt: number: want a text"},
 		{"/v1/images/generations", "{", 400, "no such JSON"},
 		{"/v1/images/generations", `{"prompt":"a"} {}`, 400, "more follows"},
+		{"/v1/images/generations", `{"prompt":"a","seed":1,"seed":2}`, 400, "seed: comes twice"},
+		{"/v1/images/generations", `{"prompt":"a","seed":1,"\u017feed":2}`, 400, "eed: comes twice"},
+		{"/sdapi/v1/txt2img", `{"prompt":"a","override_settings":{"CLIP_stop_at_last_layers":1,"clip_stop_at_last_layers":2}}`, 400,
+			"clip_stop_at_last_layers: comes twice"},
+		{"/v1/embeddings", `{"input":[{"text":"a"},{"text":"b","text":"c"}]}`, 400, "text: comes twice"},
+		{"/v1/images/generations", strings.Repeat("[", 100_000), 400, "no such JSON"},
 		{"/v1/images/generations", object{}, 400, "prompt: is needed"},
 		{"/v1/images/generations", object{"prompt": "a", "model": "dall-e-9"}, 404, "model_not_found"},
 		{"/v1/images/generations", object{"prompt": "a", "n": 5}, 400, "n: 5: want 1 to 4"},
@@ -1169,16 +1182,7 @@ func TestAsync(t *testing.T) {
 		if async {
 			req.Header.Set("Prefer", "handling=lenient, Respond-Async; wait=1")
 		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res, string(text)
+		return w.answer(t, req)
 	}
 	until := func(at string) (j jobs.Job) {
 		t.Helper()

@@ -21,23 +21,30 @@ func TestTwoRequestsAtATime(t *testing.T) {
 	testTwoRequests(t, host.New(2), 16)
 }
 
-// testTwoRequests draws pictures of a size, describes and embeds them.
-func testTwoRequests(t *testing.T, dev engine.Device, size int) {
+// opened are the embedded models, until the test ends.
+func opened(t *testing.T, dev engine.Device) (*models.StableDiffusion, *models.BLIP, *models.CLIP) {
+	t.Helper()
 	sd, err := models.OpenStableDiffusion(models.Embedded("sd"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sd.Close()
+	t.Cleanup(sd.Close)
 	blip, err := models.OpenBLIP(models.Embedded("blip"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer blip.Close()
+	t.Cleanup(blip.Close)
 	clip, err := models.OpenCLIP(models.Embedded("clip"), dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer clip.Close()
+	t.Cleanup(clip.Close)
+	return sd, blip, clip
+}
+
+// testTwoRequests draws pictures of a size, describes and embeds them.
+func testTwoRequests(t *testing.T, dev engine.Device, size int) {
+	sd, blip, clip := opened(t, dev)
 	scenes, err := mini.Test()
 	if err != nil {
 		t.Fatal(err)

@@ -26,24 +26,11 @@ func record(t *testing.T, dev engine.Device) operations {
 	var all operations
 	run := engine.NewRun(t.Context())
 	run.Recorder = &all
-	sd, err := models.OpenStableDiffusion(models.Embedded("sd"), dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sd.Close()
-	blip, err := models.OpenBLIP(models.Embedded("blip"), dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer blip.Close()
-	clip, err := models.OpenCLIP(models.Embedded("clip"), dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer clip.Close()
+	sd, blip, clip := opened(t, dev)
 	o := sd.Defaults
 	o.Steps = 2
 	var drawing *pixels.Image
+	var err error
 	err = sd.Draw(run.In("sd"), []string{"a cat on the grass"}, []uint64{7}, o, func(_ int, d rerank.Drawing) {
 		if d.Err != nil {
 			t.Fatal(d.Err)

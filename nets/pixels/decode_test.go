@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,7 @@ func TestUnread(t *testing.T) {
 	twelve := bytes.Clone(data(t, "444.jpg"))
 	twelve[bytes.Index(twelve, []byte("\xff\xc0"))+4] = 12
 	jpg, gif, bmp := data(t, "files/restart.jpg"), data(t, "files/offset.gif"), data(t, "files/24.bmp")
+	png := data(t, "files/colour2-16.png")
 	for _, c := range []struct {
 		name string
 		data []byte
@@ -171,6 +173,8 @@ func TestUnread(t *testing.T) {
 		{"JPEG XL", []byte("\xff\x0a1234"), "JPEG XL"},
 		{"JPEG 2000", []byte("\x00\x00\x00\x0cjP  \r\n\x87\n"), "JPEG 2000"},
 		{"12 bits", twelve, "more than 8 bits"},
+		{"PNG cut", png[:len(png)/2], "PNG: the file is cut short"},
+		{"PNG's bits", slices.Replace(bytes.Clone(png), 24, 25, 5), "PNG: unsupported feature: bit depth 5"},
 		{"JPEG cut", jpg[:len(jpg)/2], "JPEG: the file is cut short"},
 		{"GIF cut", gif[:60], "GIF: the file is cut short"},
 		{"GIF of nothing", append(bytes.Clone(gif[:37]), ';'), "GIF: there is no frame"},
@@ -213,8 +217,9 @@ func TestKinds(t *testing.T) {
 		"\x00\x00\x00\x08ftyp": film, "\x00\x00\x00\x0cJXL \r\n\x87\n": "JPEG XL", "\xff\x0a\x00": "JPEG XL", box("jxl "): "JPEG XL",
 		"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000", "\xff\x4f\xff\x51": "JPEG 2000", "II\xbc\x01": "JPEG XR",
 		"\xff\xd8\xff\xf7": "JPEG-LS", "P6\n2 2\n255\n": "Netpbm", "P7\nWIDTH": "Netpbm", "qoif\x00": "QOI",
-		"\x00\x00\x01\x00\x01": "an icon (ICO)",
-		"v/1\x01":              "OpenEXR", "8BPS": "a Photoshop file", "gimp xcf file": "a GIMP file", "%!PS-Adobe": "PostScript", "DDS |": "DDS",
+		"\x00\x00\x01\x00\x01": "an icon (ICO)", "\x00\x00\x02\x00\x01\x00": "a cursor (CUR)",
+		"\x00\x00\x02\x00\x00\x00\x00\x00": "Targa", "v/1\x01": "OpenEXR", "8BPS": "a Photoshop file", "gimp xcf file": "a GIMP file",
+		"%!PS-Adobe": "PostScript", "DDS |": "DDS",
 		"\xef\xbb\xbf\n <svg xmlns": "SVG or XML", "<!DocType HTML>": "an HTML page", "RIFF\x00\x00\x00\x00WAVE": "sound or a film",
 		"ID3\x03": "sound", "\x1aE\xdf\xa3": "a film", "PK\x03\x04": "an archive", "\x28\xb5\x2f\xfd": "an archive",
 		"{\"error\":": "JSON", "BMW is a car, not a picture": "", "hello": "",

@@ -70,6 +70,8 @@ func Kind(head []byte) string {
 		return "WebP"
 	case has(0, "BM") && len(head) >= 18 && binary.LittleEndian.Uint32(head[14:]) < 256: // its header's size
 		return "BMP"
+	case has(0, "\x00\x00\x02\x00\x00\x00"): // a cursor's file has one at least
+		return "Targa"
 	case has(0, "\xff\xd8\xff\xf7"): // before JPEG
 		return "JPEG-LS"
 	case has(4, "ftyp"):

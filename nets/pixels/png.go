@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"hash/crc32"
 	"image/png"
 	"io"
@@ -65,8 +66,13 @@ func readPNG(f *file) (*raster, about, error) {
 	}
 	keep("IEND", nil)
 	m, err := png.Decode(io.MultiReader(parts...))
-	if err != nil {
-		return nil, a, err
+	var bad png.FormatError
+	switch {
+	case err == nil:
+	case errors.As(err, &bad) && bad == "not enough pixel data":
+		return nil, a, errShort
+	default: // which says again that it is a PNG
+		return nil, a, errors.New(strings.TrimPrefix(err.Error(), "png: "))
 	}
 	return fromGo(m), a, nil
 }

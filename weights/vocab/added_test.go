@@ -77,14 +77,7 @@ func TestTokenizerBesideWords(t *testing.T) {
 
 // TestWhatIsLost: the bytes that the ids do not stand for.
 func TestWhatIsLost(t *testing.T) {
-	c, err := DefaultCLIP(PadCLIP)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := DefaultBERT()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, b := both(t)
 	cleaned, err := c.Cleaned(OpenAI)
 	if err != nil {
 		t.Fatal(err)

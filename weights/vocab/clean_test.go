@@ -1,9 +1,6 @@
 package vocab
 
 import (
-	"compress/gzip"
-	"encoding/json"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,18 +13,7 @@ type cleaned struct {
 }
 
 func readCleaned(t *testing.T) (g cleaned) {
-	f, err := os.Open("testdata/clean.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(z).Decode(&g); err != nil {
-		t.Fatal(err)
-	}
+	unpack(t, "clean.json.gz", &g)
 	if len(g.Texts) < 1500 {
 		t.Fatalf("%d texts", len(g.Texts))
 	}

@@ -58,14 +58,7 @@ var longTexts = map[string]string{
 }
 
 func TestLinearInTheText(t *testing.T) {
-	c, err := DefaultCLIP(PadCLIP)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := DefaultBERT()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, b := both(t)
 	for name, part := range longTexts {
 		for _, length := range []int{0, 77} {
 			linear(t, fmt.Sprintf("CLIP, %s, length %d", name, length), func(size int) func() error {
@@ -136,14 +129,7 @@ func TestLinearInAToken(t *testing.T) {
 }
 
 func TestTokenizeStops(t *testing.T) {
-	c, err := DefaultCLIP(PadCLIP)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := DefaultBERT()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, b := both(t)
 	for name, part := range longTexts {
 		text := strings.Repeat(part, 1<<24/len(part)) // seconds of work
 		for k, tokenize := range []func(context.Context, string, int) (*Encoding, error){c.Tokenize, b.Tokenize} {

@@ -59,14 +59,7 @@ func TestRandomTexts(t *testing.T) {
 	if err := json.Unmarshal(data, &g); err != nil {
 		t.Fatal(err)
 	}
-	c, err := DefaultCLIP(PadCLIP)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := DefaultBERT()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, b := both(t)
 	if len(g.CLIP)*g.Size < 100_000 || len(g.BERT) != len(g.CLIP) {
 		t.Fatalf("%d blocks of %d texts", len(g.CLIP), g.Size)
 	}

@@ -27,7 +27,17 @@ type goldens struct {
 }
 
 func read(t testing.TB) (g goldens) {
-	f, err := os.Open("testdata/goldens.json.gz")
+	unpack(t, "goldens.json.gz", &g)
+	if len(g.Texts) < 2000 {
+		t.Fatalf("only %d texts", len(g.Texts))
+	}
+	return g
+}
+
+// unpack reads a golden file of JSON.
+func unpack(t testing.TB, name string, into any) {
+	t.Helper()
+	f, err := os.Open("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,13 +46,23 @@ func read(t testing.TB) (g goldens) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.NewDecoder(z).Decode(&g); err != nil {
+	if err := json.NewDecoder(z).Decode(into); err != nil {
 		t.Fatal(err)
 	}
-	if len(g.Texts) < 2000 {
-		t.Fatalf("only %d texts", len(g.Texts))
+}
+
+// both are the embedded tokenizers.
+func both(t testing.TB) (*CLIP, *BERT) {
+	t.Helper()
+	c, err := DefaultCLIP(PadCLIP)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return g
+	b, err := DefaultBERT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, b
 }
 
 func hold(t *testing.T, texts []string, g golden, encode func(string) []int32, decode func([]int32) string) {

@@ -2,6 +2,8 @@ package report
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
 	"maps"
 	"math"
 	"slices"
@@ -20,9 +22,9 @@ type measure struct {
 	figures     bool        // figures are about it
 	values      [][]float64 // by item and candidate; not a number where there is none
 	beam        []float64   // by item; nil: none
-	// corpus, if any, scores one candidate of each item (place -1 is beam's) as a set;
-	// elsewhere it is the mean.
-	corpus func(choice []int) (float64, error)
+	// corpus, if any, scores one candidate (place -1 is beam's) of each of some items as a
+	// set; elsewhere it is the mean. choice is of all items.
+	corpus func(choice, of []int) (float64, error)
 	sets   *sets // of a measure that has no values of candidates
 }
 
@@ -255,11 +257,37 @@ func (r *run) captionMetrics(meteor string) error {
 		}
 		r.tokens[i] = own
 	}
-	corpus := func(choice []int) (*score.Report, error) {
-		for n := range items {
-			items[n].Caption = split[choice[with[n]]][n]
+	corpus := func(choice, of []int) (*score.Report, error) {
+		var list []score.Item
+		for _, i := range of {
+			if n, ok := slices.BinarySearch(with, i); ok {
+				it := items[n]
+				it.Caption = split[choice[i]][n]
+				list = append(list, it)
+			}
 		}
-		return score.Captions(items, score.Options{Tokenized: true, MeteorData: meteor})
+		return score.Captions(list, score.Options{Tokenized: true, MeteorData: meteor})
+	}
+	// BLEU and METEOR are asked for the same sets one after the other.
+	reports := map[[sha256.Size]byte]*score.Report{}
+	value := func(name string, choice, of []int) (float64, error) {
+		var key []byte
+		for _, i := range of {
+			key = binary.AppendVarint(binary.AppendVarint(key, int64(i)), int64(choice[i]))
+		}
+		hash := sha256.Sum256(key)
+		if reports[hash] == nil {
+			rep, err := corpus(choice, of)
+			if err != nil {
+				return 0, err
+			}
+			for i := range rep.Metrics {
+				rep.Metrics[i].Each = nil
+			}
+			reports[hash] = rep
+		}
+		v, _ := reports[hash].Value(name)
+		return v, nil
 	}
 	found := map[string]*measure{}
 	for j := -1; j < k; j++ {
@@ -267,7 +295,7 @@ func (r *run) captionMetrics(meteor string) error {
 		for i := range choice {
 			choice[i] = j
 		}
-		rep, err := corpus(choice)
+		rep, err := corpus(choice, with)
 		if err != nil {
 			return err
 		}
@@ -285,14 +313,7 @@ func (r *run) captionMetrics(meteor string) error {
 					m.values[i] = fill(nil, len(r.items[i].captions))
 				}
 				if x.Name == "METEOR" || len(x.Name) > 5 && x.Name[:5] == "Bleu_" {
-					m.corpus = func(choice []int) (float64, error) {
-						rep, err := corpus(choice)
-						if err != nil {
-							return 0, err
-						}
-						v, _ := rep.Value(x.Name)
-						return v, nil
-					}
+					m.corpus = func(choice, of []int) (float64, error) { return value(x.Name, choice, of) }
 				}
 				found[x.Name] = m
 			}

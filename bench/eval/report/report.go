@@ -5,13 +5,17 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +29,7 @@ import (
 
 // Options are what a report can be told.
 type Options struct {
+	Out        string        // the folder; "": report in the run's
 	MeteorData string        // see score.Options
 	Judges     *Judges       // nil: none
 	Run        engine.Run    // under which they judge
@@ -39,6 +44,8 @@ type Result struct {
 	// Failed are those of them that have no result.
 	Failed int
 	Table  []Row
+	// Domains are NoCaps', if the data set has them.
+	Domains []Domain
 	// Correlations of the choice's score with the figures' measures.
 	Correlations []Correlation
 	Notes        []string
@@ -47,10 +54,14 @@ type Result struct {
 // Complete reports whether all items are done.
 func (r *Result) Complete() bool { return r.Done == r.Total }
 
-// Write makes the report of a run's folder in its subfolder report, also while the
-// run writes it: of the lines that there are. Memory is that of the captions and
+// Write makes the report of a run's folder, also while the run writes it: of the lines
+// that there are. Memory is that of the captions and
 // numbers of all items.
 func Write(dir string, o Options) (*Result, error) {
+	out := cmp.Or(o.Out, filepath.Join(dir, "report"))
+	if err := free(out); err != nil {
+		return nil, err
+	}
 	r, err := read(dir)
 	if err != nil {
 		return nil, err
@@ -68,6 +79,9 @@ func Write(dir string, o Options) (*Result, error) {
 	p := page{Settings: r.settings, Total: r.total, Done: r.done, Failed: r.failed, Problems: r.problems, Rule: rule}
 	if len(r.items) > 0 {
 		if p.Table, err = r.table(); err != nil {
+			return nil, err
+		}
+		if p.Domains, err = r.domains(); err != nil {
 			return nil, err
 		}
 		var scores [][]float64
@@ -88,12 +102,29 @@ func Write(dir string, o Options) (*Result, error) {
 		}
 	}
 	p.fill(r, o)
-	out := filepath.Join(dir, "report")
 	if err := output.MakeFolder(out); err != nil {
 		return nil, err
 	}
-	res := &Result{filepath.Join(out, "index.html"), p.Total, p.Done, p.Failed, p.Table, p.Correlations, r.notes}
+	res := &Result{filepath.Join(out, "index.html"), p.Total, p.Done, p.Failed, p.Table, p.Domains, p.Correlations, r.notes}
 	return res, p.write(out)
+}
+
+// summary is the file by which a report's folder is known.
+const summary = "report.json"
+
+// free refuses a folder that holds something else than a report.
+func free(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == summary }) {
+		return fmt.Errorf("%s holds other files than a report's: want a folder that is new, empty or an earlier report's", dir)
+	}
+	return nil
 }
 
 // page is what the templates show.
@@ -107,6 +138,7 @@ type page struct {
 	Problems     []problem
 	Refresh      int // seconds; 0: complete
 	Table        []Row
+	Domains      []Domain
 	Correlations []Correlation
 	Figures      []Figure
 	Examples     []Example
@@ -115,6 +147,7 @@ type page struct {
 	Steps        float64
 	WholeSteps   int
 	Models       []string
+	Groups       []Domain // the whole table, and behind it those of domains
 	Notes        []string
 	HasBeam      bool
 	HasCLIP      bool
@@ -132,6 +165,7 @@ func (p *page) fill(r *run, o Options) {
 	if p.Done < p.Total && o.Refresh > 0 {
 		p.Refresh = max(1, int(o.Refresh.Seconds()))
 	}
+	p.Groups = append([]Domain{{"all", p.Shown, p.Table}}, p.Domains...)
 	for _, row := range p.Table {
 		p.HasBeam, p.HasCLIP, p.HasSentence = p.HasBeam || row.HasBeam, p.HasCLIP || row.HasCLIP, p.HasSentence || row.OfSentence
 		p.HasSets, p.HasLower = p.HasSets || row.OfSet, p.HasLower || row.LowerBetter
@@ -229,13 +263,14 @@ func (p *page) write(dir string) error {
 		Failed       int           `json:"failed"`
 		UNetSteps    float64       `json:"unet_steps_per_item"`
 		Table        []Row         `json:"table"`
+		Domains      []Domain      `json:"domains,omitempty"`
 		Correlations []Correlation `json:"correlations"`
 		Notes        []string      `json:"notes"`
-	}{p.Settings.Task, p.Shown, p.Total, p.Failed, p.Steps, p.Table, p.Correlations, p.Notes}, "", "  ")
+	}{p.Settings.Task, p.Shown, p.Total, p.Failed, p.Steps, p.Table, p.Domains, p.Correlations, p.Notes}, "", "  ")
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{"report.md": md.Bytes(), "report.json": append(data, '\n')}
+	files := map[string][]byte{"report.md": md.Bytes(), summary: append(data, '\n')}
 	for _, f := range p.Figures {
 		files[f.Name+".svg"], files[f.Name+".png"] = f.SVG, f.PNG
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"parley/bench/eval"
+	"parley/bench/score"
 )
 
 // TestCorrelations against their definitions, with many equal values.
@@ -232,6 +233,80 @@ func TestWrite(t *testing.T) {
 		if !found || len(r.Correlations) == 0 || r.Correlations[len(r.Correlations)-1].ItemSpearman.Value < .5 {
 			t.Errorf("%s: %+v", task, r.Correlations)
 		}
+	}
+}
+
+// TestDomains: NoCaps' domains have rows of their own, of their items alone; a caption's
+// CIDEr-D is that of the whole, a domain's BLEU that of its captions as a set.
+func TestDomains(t *testing.T) {
+	var picked [3][]score.Item
+	names := []string{"in", "near", "out"}
+	dir := folder(t, eval.Image, 30, 30, func(r *eval.Record) {
+		d := r.Index % 5 / 2
+		if r.Domain = names[d]; r.Error == "" {
+			r.Selected = r.Index % 4
+			picked[d] = append(picked[d], score.Item{ID: r.ID, Caption: r.Candidates[r.Index%4].Text, References: r.References})
+		}
+	})
+	r, err := Write(dir, Options{})
+	if err != nil || len(r.Domains) != 3 {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	row := func(table []Row, name string) Row {
+		return table[slices.IndexFunc(table, func(x Row) bool { return x.Measure == name })]
+	}
+	sum, n := 0.0, 0
+	for i, d := range r.Domains {
+		want, err := score.Captions(picked[i], score.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bleu, _ := want.Value("Bleu_4")
+		if x := row(d.Table, "Bleu_4"); d.Name != names[i]+"-domain" || d.Items != len(picked[i]) || math.Abs(x.Selected-bleu) > 1e-12 ||
+			x.OverMean.N != d.Items || !x.HasBeam || len(d.Table) != len(r.Table) {
+			t.Errorf("%s of %d: %+v, want %v of %d", d.Name, d.Items, x, bleu, len(picked[i]))
+		}
+		sum, n = sum+float64(d.Items)*row(d.Table, "CIDEr").Selected, n+d.Items
+		if own, _ := want.Value("CIDEr"); math.Abs(own-row(d.Table, "CIDEr").Selected) < 1e-6 {
+			t.Errorf("%s: the document frequencies of CIDEr-D are its own", d.Name)
+		}
+	}
+	if whole := row(r.Table, "CIDEr").Selected; math.Abs(sum/float64(n)-whole) > 1e-12 {
+		t.Errorf("CIDEr-D of the domains comes to %v, of the whole to %v", sum/float64(n), whole)
+	}
+	var printed bytes.Buffer
+	if err := r.Print(&printed); err != nil || !strings.Contains(printed.String(), "\nout-domain, 6 items ") {
+		t.Errorf("%v\n%s", err, printed.String())
+	}
+	for name, want := range map[string]string{"index.html": ">near-domain: 10 items</th>", "report.md": "| **in-domain: 10 items** |",
+		"report.json": `"domain": "out-domain"`} {
+		if data, err := os.ReadFile(filepath.Join(dir, "report", name)); err != nil || !strings.Contains(string(data), want) {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+	if one, err := Write(folder(t, eval.Text, 10, 10, nil), Options{}); err != nil || one.Domains != nil {
+		t.Errorf("a data set of one domain: %v, %+v", err, one)
+	}
+}
+
+// TestElsewhere: a report can be written beside a run that nobody may write to, and not
+// among other files.
+func TestElsewhere(t *testing.T) {
+	dir, out := folder(t, eval.Text, 3, 3, nil), filepath.Join(t.TempDir(), "a", "b")
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(dir, 0o755) })
+	for range 2 { // an earlier report is replaced
+		if r, err := Write(dir, Options{Out: out}); err != nil || r.Out != filepath.Join(out, "index.html") {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "report")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the run's folder: %v", err)
+	}
+	if _, err := Write(dir, Options{Out: dir}); err == nil || !strings.Contains(err.Error(), "holds other files than a report's") {
+		t.Errorf("among other files: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -50,17 +51,56 @@ func difference(x, y []float64) *Difference {
 	return &Difference{Bootstrap(d), Paired(d)}
 }
 
+// Domain is the table of the items of one of NoCaps' domains.
+type Domain struct {
+	Name  string `json:"domain"` // as NoCaps calls it: in-domain, near-domain or out-domain
+	Items int    `json:"items"`
+	Table []Row  `json:"table"`
+}
+
 // table is Table 1.
 func (r *run) table() ([]Row, error) {
 	var rows []Row
 	for _, m := range r.measures {
-		row, err := r.row(m)
+		if m.sets != nil {
+			rows = append(rows, r.ofSets(m))
+			continue
+		}
+		row, err := r.row(m, seq(len(r.items)))
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// domains are the tables of NoCaps' domains, as its leaderboard has them beside the
+// whole; none where the items are of one or of none. A caption's CIDEr-D is that of the
+// whole, whose references its document frequencies are of: so does NoCaps' evaluation.
+func (r *run) domains() (out []Domain, err error) {
+	for _, name := range []string{"in", "near", "out"} {
+		of := slices.DeleteFunc(seq(len(r.items)), func(i int) bool { return r.items[i].domain != name })
+		if len(of) == 0 {
+			continue
+		}
+		d := Domain{Name: name + "-domain", Items: len(of)}
+		for _, m := range r.measures {
+			if m.sets != nil || !slices.ContainsFunc(of, func(i int) bool { return len(numbers(m.values[i])) > 0 }) {
+				continue
+			}
+			row, err := r.row(m, of)
+			if err != nil {
+				return nil, err
+			}
+			d.Table = append(d.Table, row)
+		}
+		out = append(out, d)
+	}
+	if len(out) < 2 {
+		return nil, nil
+	}
+	return out, nil
 }
 
 // ofSets is the row of a measure of whole sets.
@@ -84,15 +124,14 @@ func (r *Row) gain() {
 	}
 }
 
-func (r *run) row(m *measure) (Row, error) {
-	if m.sets != nil {
-		return r.ofSets(m), nil
-	}
+// row is a measure's of some items, of which at least one has a value.
+func (r *run) row(m *measure, items []int) (Row, error) {
 	n := len(r.items)
 	selected, first, beams, clip := make([]int, n), make([]int, n), make([]int, n), make([]int, n)
 	best, worst := make([]int, n), make([]int, n)
 	hasCLIP := true
-	for i, it := range r.items {
+	for _, i := range items {
+		it := r.items[i]
 		selected[i], beams[i], clip[i] = it.selected, -1, r.direct[i]
 		hasCLIP = hasCLIP && clip[i] >= 0
 		for j, v := range m.values[i] {
@@ -108,39 +147,39 @@ func (r *run) row(m *measure) (Row, error) {
 		}
 	}
 	of := func(choice []int) []float64 {
-		out := make([]float64, n)
-		for i, j := range choice {
-			switch {
+		out := make([]float64, len(items))
+		for n, i := range items {
+			switch j := choice[i]; {
 			case j < 0 && m.beam != nil:
-				out[i] = m.beam[i]
+				out[n] = m.beam[i]
 			case j >= 0 && j < len(m.values[i]):
-				out[i] = m.values[i][j]
+				out[n] = m.values[i][j]
 			default:
-				out[i] = math.NaN()
+				out[n] = math.NaN()
 			}
 		}
 		return out
 	}
-	means := make([]float64, n)
+	means := make([]float64, len(items))
 	k := 0
-	for i := range means {
-		means[i] = math.NaN()
+	for n, i := range items {
+		means[n] = math.NaN()
 		k = max(k, len(m.values[i]))
 		if x := numbers(m.values[i]); len(x) > 0 {
-			means[i] = mean(x)
+			means[n] = mean(x)
 		}
 	}
 	row := Row{Measure: m.name, Label: m.label, Digits: m.digits, LowerBetter: m.lower, HasCLIP: hasCLIP, OfSentence: m.corpus != nil}
-	row.HasBeam = m.beam != nil && len(numbers(m.beam)) > 0
-	for i, v := range of(selected) { // a picture without texts has neither
-		row.HasBeam = row.HasBeam && (math.IsNaN(v) || !math.IsNaN(m.beam[i]))
+	row.HasBeam = len(numbers(of(beams))) > 0
+	for n, v := range of(selected) { // a picture without texts has neither
+		row.HasBeam = row.HasBeam && (math.IsNaN(v) || !math.IsNaN(m.beam[items[n]]))
 	}
 	var failed error
 	value := func(choice []int) float64 {
 		if m.corpus == nil {
 			return mean(numbers(of(choice)))
 		}
-		v, err := m.corpus(choice)
+		v, err := m.corpus(choice, items)
 		failed = cmp.Or(failed, err)
 		return v
 	}
@@ -173,15 +212,21 @@ func (r *run) row(m *measure) (Row, error) {
 // Print writes what a report says in a few lines.
 func (r *Result) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "measure\tselected\tmean\tbest\tworst\tgain\tdifference [95 %]\tp")
-	for _, x := range r.Table {
-		d := x.OverMean
-		if d == nil {
-			fmt.Fprintf(t, "%s\t%.3f\t%.3f\t\t\t%+.1f %%\t\t\n", x.Label, x.Selected, x.Mean, 100*x.Gain)
-			continue
+	rows := func(first string, table []Row) {
+		fmt.Fprintf(t, "%s\tselected\tmean\tbest\tworst\tgain\tdifference [95 %%]\tp\n", first)
+		for _, x := range table {
+			d := x.OverMean
+			if d == nil {
+				fmt.Fprintf(t, "%s\t%.3f\t%.3f\t\t\t%+.1f %%\t\t\n", x.Label, x.Selected, x.Mean, 100*x.Gain)
+				continue
+			}
+			fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%.3f\t%.3f\t%+.1f %%\t%+.3f [%+.3f, %+.3f]\t%.4f\n", x.Label, x.Selected, x.Mean, *x.Best, *x.Worst,
+				100*x.Gain, d.Value, d.Low, d.High, d.P)
 		}
-		fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%.3f\t%.3f\t%+.1f %%\t%+.3f [%+.3f, %+.3f]\t%.4f\n", x.Label, x.Selected, x.Mean, *x.Best, *x.Worst,
-			100*x.Gain, d.Value, d.Low, d.High, d.P)
+	}
+	rows("measure", r.Table)
+	for _, d := range r.Domains {
+		rows(fmt.Sprintf("%s, %d items", d.Name, d.Items), d.Table)
 	}
 	if err := t.Flush(); err != nil {
 		return err

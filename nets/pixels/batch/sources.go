@@ -173,6 +173,9 @@ func (f Find) list(of string, in io.Reader, yield func(Source) bool) bool {
 		name := strings.TrimSuffix(string(line), string(rune(end)))
 		if end == '\n' {
 			name = strings.TrimSuffix(name, "\r")
+			if n == 1 {
+				name = strings.TrimPrefix(name, "\uFEFF")
+			}
 		}
 		if name != "" && !f.name(name, yield) {
 			return false

@@ -54,8 +54,10 @@ func (a *attn) method() string {
 	return "blocked attention"
 }
 
-// oneBlock reports whether a head's queries, more than two, are served by short.
-func (a *attn) oneBlock() bool { return a.lq <= max(a.gemm.MR, together) }
+// oneBlock reports whether a head's queries, more than two, are served by short. Causal
+// ones are texts, padded to the longest of their batch, which may not choose how a shorter
+// one is summed.
+func (a *attn) oneBlock() bool { return !a.causal && a.lq <= max(a.gemm.MR, together) }
 
 // run returns the bytes of its workspace.
 func (a *attn) run() int {

@@ -15,13 +15,13 @@ import (
 // clocked is a toy whose prediction depends on the step of each sample, too.
 type clocked struct{ toy }
 
-func (*clocked) Condition(_ *engine.Stream, timesteps []float64, text *engine.Tensor) (diffusion.Conditions, error) {
-	return &clock{slices.Clone(text.F32()), timesteps}, nil
+func (*clocked) Condition(_ *engine.Stream, times []diffusion.Time, text *engine.Tensor) (diffusion.Conditions, error) {
+	return &clock{slices.Clone(text.F32()), times}, nil
 }
 
 type clock struct {
-	by        []float32
-	timesteps []float64
+	by    []float32
+	times []diffusion.Time
 }
 
 func (c *clock) Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, error) {
@@ -31,7 +31,7 @@ func (c *clock) Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, 
 	y := s.New(engine.F32, dims...)
 	for i, by := range c.by {
 		number := step.I32()[i%m%step.Elems()]
-		elementwise.Scale(s, y.Rows(i, i+1), x.Rows(i%m, i%m+1), float64(by)/10*(1+c.timesteps[number]/1000))
+		elementwise.Scale(s, y.Rows(i, i+1), x.Rows(i%m, i%m+1), float64(by)/10*(1+c.times[number].Timestep/1000+c.times[number].Guidance/10))
 	}
 	return y, s.Err()
 }

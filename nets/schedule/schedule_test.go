@@ -308,8 +308,8 @@ func TestRefusals(t *testing.T) {
 		steps              int
 		want               string
 	}{
-		{"kind", `{}`, "unipc", 5, "choose one of pndm"},
-		{"class", `{"_class_name":"UniPCMultistepScheduler"}`, "", 5, "UniPCMultistepScheduler"},
+		{"kind", `{}`, "heun", 5, "choose one of pndm"},
+		{"class", `{"_class_name":"HeunDiscreteScheduler"}`, "", 5, "HeunDiscreteScheduler"},
 		{"no steps", `{}`, "ddim", 0, "at least 1"},
 		{"steps", `{}`, "ddim", 1001, "1000 timesteps"},
 		{"lcm steps", `{}`, "lcm", 51, "original_inference_steps"},

@@ -108,7 +108,7 @@ func draw(t *testing.T, net *toy, o diffusion.Options, ids []int32, step diffusi
 // TestEndedSamples: what a callback ends is gone, and the others are to the bit
 // what they are by themselves, with every kind of past that a scheduler keeps.
 func TestEndedSamples(t *testing.T) {
-	for _, kind := range []string{"pndm", "euler-a", "dpmpp2m", "ddim", "lcm"} {
+	for _, kind := range []string{"pndm", "euler-a", "dpmpp2m", "ddim", "unipc", "lcm"} {
 		for _, guidance := range []float64{1, 5} {
 			for at := range 6 {
 				o := diffusion.Options{Steps: 7, Guidance: guidance, Scheduler: kind}

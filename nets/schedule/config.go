@@ -210,7 +210,7 @@ func (out *Config) unipc(r *weights.Reader) {
 	out.LowerFinal = r.Bool("lower_order_final", true)
 	out.LastSigma = r.OneOf("final_sigmas_type", "zero", "zero", "sigma_min") == "sigma_min"
 	out.MinLambda = math.Inf(-1) // it has none
-	out.DisableCorrector = r.Ints("disable_corrector", nil)
+	out.DisableCorrector = r.Ints("disable_corrector", []int{})
 	r.Only("solver_p", nil, "another scheduler as UniPC's predictor is not supported")
 	r.Only("shift_terminal", nil, "sigmas of flow matching are not supported")
 }

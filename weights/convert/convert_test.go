@@ -436,6 +436,9 @@ func TestTokenizer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if c.Max != 7 {
+			t.Errorf("width %d: texts are cut at %d ids, where the net has 7 positions", width, c.Max)
+		}
 		single, err := vocab.DefaultCLIP(Pad(width))
 		if err != nil {
 			t.Fatal(err)

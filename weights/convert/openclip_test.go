@@ -2,7 +2,6 @@ package convert
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -58,16 +57,23 @@ func TestOpenCLIPKeys(t *testing.T) {
 		dir := filepath.Dir(edited(t, "openai_clip.pt", "open_clip_model.safetensors", func(name string) string { return name }))
 		infer := func(key, text string) (weights.Config, error) {
 			t.Helper()
-			// The toy's heads are of 8 channels; of two equal keys the last counts.
-			head := `"head_width": 8, `
-			model := fmt.Sprintf(`{"vision_cfg": {%s"x": 1}, %q: %s}`, head, key, text)
+			value := json.RawMessage(text)
+			vision := map[string]any{"head_width": 8} // the toy's
+			model := map[string]any{"vision_cfg": vision}
 			switch section {
+			case "model_cfg":
+				model[key] = value
 			case "vision_cfg":
-				model = fmt.Sprintf(`{"vision_cfg": {%s%q: %s}}`, head, key, text)
+				vision[key] = value
 			case "text_cfg":
-				model = fmt.Sprintf(`{"vision_cfg": {%s"x": 1}, "text_cfg": {"heads": 1, %q: %s}}`, head, key, text)
+				texts := map[string]any{"heads": 1}
+				texts[key], model["text_cfg"] = value, texts
 			}
-			if err := os.WriteFile(filepath.Join(dir, "open_clip_config.json"), []byte(`{"model_cfg": `+model+`}`), 0o600); err != nil {
+			data, err := json.Marshal(map[string]any{"model_cfg": model})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "open_clip_config.json"), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			return inferred(t, dir, CLIP)

@@ -347,7 +347,10 @@ func tokenizer(dst, part string, set *weights.Set) error {
 		TextEncoder: "embeddings.token_embedding.weight", CLIP: "text_model.embeddings.token_embedding.weight",
 		BLIP: "text_decoder.bert.embeddings.word_embeddings.weight",
 	}[part]
-	words, width := s.dim(table, 2, 0), s.dim(table, 2, 1)
+	words, width, positions := s.dim(table, 2, 0), s.dim(table, 2, 1), 0
+	if part != BLIP {
+		positions = s.dim(strings.Replace(table, "token_", "position_", 1), 2, 0)
+	}
 	if s.err != nil {
 		return s.err
 	}
@@ -355,9 +358,9 @@ func tokenizer(dst, part string, set *weights.Set) error {
 	var err error
 	switch {
 	case part == TextEncoder && words == vocab.CLIPWords:
-		files, err = vocab.CLIPFiles(Pad(width))
+		files, err = vocab.CLIPFiles(Pad(width), positions)
 	case part == CLIP && words == vocab.CLIPWords:
-		files, err = vocab.CLIPFiles(vocab.PadCLIP)
+		files, err = vocab.CLIPFiles(vocab.PadCLIP, positions)
 	case part == BLIP && words == vocab.BLIPWords:
 		files, err = vocab.BERTFiles()
 	default:

@@ -84,8 +84,8 @@ func DefaultCLIP(pad string) (*CLIP, error) {
 }
 
 // CLIPFiles are the files of the tokenizer of OpenAI's CLIP as transformers
-// reads them, by name.
-func CLIPFiles(pad string) (map[string][]byte, error) {
+// reads them, by name, with the ids that a text has at most.
+func CLIPFiles(pad string, length int) (map[string][]byte, error) {
 	_, ids, merges, err := clipWords()
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func CLIPFiles(pad string) (map[string][]byte, error) {
 		special[k] = v
 	}
 	special["pad_token"] = pad
-	config := map[string]any{"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": true, "errors": "replace",
+	config := map[string]any{"tokenizer_class": "CLIPTokenizer", "model_max_length": length, "do_lower_case": true, "errors": "replace",
 		"add_prefix_space": false}
 	return withSettings(map[string][]byte{"vocab.json": vocabulary, "merges.txt": lines}, config, special)
 }

@@ -361,7 +361,8 @@ type row struct {
 }
 
 // errNegative refuses a negative prompt that nothing looks at.
-var errNegative = errors.New("a negative prompt has no effect on a UNet that takes the guidance scale itself (time_cond_proj_dim): leave it out")
+var errNegative = errors.New("a negative prompt has no effect on a UNet that takes the guidance scale itself (time_cond_proj_dim): " +
+	"leave it out")
 
 // rows reads prompts.
 func (p *StableDiffusion) rows(run engine.Run, texts []string, o DrawOptions) ([]row, error) {

@@ -100,7 +100,7 @@ func classes() map[string]class {
 	wrong := map[string]string{"num_train_timesteps": "9007199254740992", "beta_start": "-1", "beta_end": "Infinity",
 		"beta_schedule": `"sigmoid"`,
 		"trained_betas": "[0.1]", "prediction_type": `"flow_prediction"`, "timestep_spacing": `"log"`, "steps_offset": "1000",
-		"_class_name": `"UniPCMultistepScheduler"`}
+		"_class_name": `"HeunDiscreteScheduler"`}
 	refuse := func(more map[string]string) map[string]string {
 		all := map[string]string{}
 		for k, v := range wrong {
@@ -184,12 +184,12 @@ func classes() map[string]class {
 			map[string]string{"in_channels": "9", "out_channels": "8", "sample_size": "[96, 64]", "cross_attention_dim": "[768, 768]",
 				"block_out_channels": "[320, 640, 640, 640]", "layers_per_block": "[1, 2, 3, 4]", "attention_head_dim": "[5, 10, 20, 20]",
 				"transformer_layers_per_block": "2", "norm_num_groups": "16", "norm_eps": "0.01", "downsample_padding": "0",
-				"flip_sin_to_cos": "false", "freq_shift": "1", "mid_block_type": "null",
+				"flip_sin_to_cos": "false", "freq_shift": "1", "mid_block_type": "null", "time_cond_proj_dim": "256",
 				"down_block_types": `["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]`,
 				"up_block_types":   `["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"]`},
 			map[string]string{"_class_name": `"UNet3DConditionModel"`, "act_fn": `"gelu"`, "addition_embed_type": `"text_time"`,
 				"class_embed_type": `"timestep"`,
-				"encoder_hid_dim":  "768", "encoder_hid_dim_type": `"text_proj"`, "num_class_embeds": "10", "time_cond_proj_dim": "256",
+				"encoder_hid_dim":  "768", "encoder_hid_dim_type": `"text_proj"`, "num_class_embeds": "10", "time_cond_proj_dim": "3",
 				"time_embedding_act_fn": `"silu"`, "time_embedding_dim": "512", "timestep_post_act": `"silu"`,
 				"reverse_transformer_layers_per_block": "[[1]]", "num_attention_heads": "8", "cross_attention_norm": `"layer_norm"`,
 				"center_input_sample": "true", "only_cross_attention": "[true, false, false, false]",
@@ -237,6 +237,15 @@ func classes() map[string]class {
 			refuse(map[string]string{"thresholding": "true", "algorithm_type": `"sde-dpmsolver++"`, "use_exponential_sigmas": "true",
 				"use_beta_sigmas": "true", "use_lu_lambdas": "true", "use_flow_sigmas": "true", "use_dynamic_shifting": "true",
 				"variance_type": `"learned"`, "solver_order": "3", "lambda_min_clipped": "NaN", "solver_type": `"none"`}),
+			saved + "dynamic_thresholding_ratio sample_max_value flow_shift time_shift_type"},
+		"UniPCMultistepScheduler": {sampler("UniPCMultistepScheduler"),
+			with(map[string]string{"timestep_spacing": `"leading"`, "solver_order": "3", "solver_type": `"bh1"`, "predict_x0": "false",
+				"lower_order_final": "false", "disable_corrector": "[0, 1]", "use_karras_sigmas": "true", "sigma_min": "0.05",
+				"sigma_max": "10", "final_sigmas_type": `"sigma_min"`, "rescale_betas_zero_snr": "true",
+				"_class_name": `"DDIMScheduler"`}),
+			refuse(map[string]string{"thresholding": "true", "use_exponential_sigmas": "true", "use_beta_sigmas": "true",
+				"use_flow_sigmas": "true", "use_dynamic_shifting": "true", "solver_p": `["diffusers", "DDIMScheduler"]`,
+				"solver_order": "4", "solver_type": `"bh3"`, "shift_terminal": "0.1", "disable_corrector": "[0.5]", "sigma_min": "0"}),
 			saved + "dynamic_thresholding_ratio sample_max_value flow_shift time_shift_type"},
 		"LCMScheduler": {sampler("LCMScheduler"),
 			with(map[string]string{"beta_schedule": `"linear"`, "set_alpha_to_one": "false", "clip_sample": "true",

@@ -248,16 +248,25 @@ func loadBLIP(g golden, l *weights.Loader) (forward, error) {
 
 func loadUNet(g golden, l *weights.Loader) (forward, error) {
 	m, err := unet.Load(g.config, l)
-	var times []float64
-	for _, t := range g.tensor("in.timesteps").F32() {
-		times = append(times, float64(t))
-	}
+	times := float64s(g.tensor("in.timesteps").F32())
 	return func(s *engine.Stream) (map[string]*engine.Tensor, error) {
 		x, context := s.Put(g.tensor("in.sample")), s.Put(g.tensor("in.context"))
 		defer s.Free(x, context)
-		y, err := m.Forward(s, x, times, context)
+		var cond *engine.Tensor
+		if m.TimeCond > 0 {
+			cond = m.GuidanceEmbedding(s, float64s(g.tensor("in.guidance").F32()))
+			defer s.Free(cond)
+		}
+		y, err := m.Forward(s, x, times, context, cond)
 		return map[string]*engine.Tensor{"sample": y}, err
 	}, err
+}
+
+func float64s(list []float32) (out []float64) {
+	for _, v := range list {
+		out = append(out, float64(v))
+	}
+	return out
 }
 
 func loadVAE(g golden, l *weights.Loader) (forward, error) {
@@ -294,6 +303,7 @@ var models = []struct {
 	{"unet_ragged", convert.UNet, loadUNet, "up_blocks.0.upsamplers.0.conv.weight"},
 	{"unet_dropped", convert.UNet, loadUNet, "up_blocks.0.upsamplers.0.conv.bias"},
 	{"unet_deep", convert.UNet, loadUNet, "up_blocks.2.upsamplers.0.conv.weight"},
+	{"unet_lcm", convert.UNet, loadUNet, "time_embedding.cond_proj.weight"},
 	{"vae_three", convert.VAE, loadVAE, "encoder.down_blocks.1.downsamplers.0.conv.weight"},
 	{"vae_old", convert.VAE, loadVAE, "decoder.mid_block.attentions.0.to_v.weight"},
 	{"vae_deep", convert.VAE, loadVAE, "decoder.conv_norm_out.bias"},
@@ -554,15 +564,15 @@ func TestInputsRefused(t *testing.T) {
 			return err
 		}},
 		{"wide latents", "sample has shape [1 8 4 5], want [N H W 4]", func(s *engine.Stream) error {
-			_, err := u.Forward(s, zeros(1, 8, 4, 5), []float64{1}, zeros(1, 3, 15))
+			_, err := u.Forward(s, zeros(1, 8, 4, 5), []float64{1}, zeros(1, 3, 15), nil)
 			return err
 		}},
 		{"wide context", "encoder_hidden_states has shape [1 3 16], want [N L 15]", func(s *engine.Stream) error {
-			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1}, zeros(1, 3, 16))
+			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1}, zeros(1, 3, 16), nil)
 			return err
 		}},
 		{"timesteps", "2 timesteps for 1 samples", func(s *engine.Stream) error {
-			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1, 2}, zeros(1, 3, 15))
+			_, err := u.Forward(s, zeros(1, 8, 4, 4), []float64{1, 2}, zeros(1, 3, 15), nil)
 			return err
 		}},
 		{"odd picture", "sample has shape [1 8 6 3], want [N H W 3] with H and W multiples of 4", func(s *engine.Stream) error {
@@ -594,7 +604,9 @@ func TestConfigsRefused(t *testing.T) {
 		{"unet_odd", convert.UNet, "mid_block_scale_factor", "1.0", ""},
 		{"unet_odd", convert.UNet, "time_embedding_act_fn", `"silu"`, `time_embedding_act_fn is "silu"`},
 		{"unet_odd", convert.UNet, "num_class_embeds", "10", "num_class_embeds is 10"},
-		{"unet_odd", convert.UNet, "time_cond_proj_dim", "256", "time_cond_proj_dim is 256"},
+		{"unet_odd", convert.UNet, "time_cond_proj_dim", "256", "time_embedding.cond_proj.weight"},
+		{"unet_odd", convert.UNet, "time_cond_proj_dim", "3", "time_cond_proj_dim is 3"},
+		{"unet_lcm", convert.UNet, "time_cond_proj_dim", "null", "time_embedding.cond_proj.weight"},
 		{"unet_odd", convert.UNet, "only_cross_attention", "[false, true, false]", "only_cross_attention is [false,true,false]"},
 		{"unet_odd", convert.UNet, "only_cross_attention", "[false, false, false]", ""},
 		{"unet_odd", convert.UNet, "downsample_padding", "2", "downsample_padding is 2"},
@@ -613,13 +625,14 @@ func TestConfigsRefused(t *testing.T) {
 		{"vae_three", convert.VAE, "mid_block_add_attention", "false", "has no use for it"},
 	} {
 		g := open(t, c.model, c.part)
-		data, err := g.config.MarshalJSON()
+		config, err := weights.ParseConfig("config.json", fmt.Appendf(nil, "{%q: %s}", c.key, c.value))
 		if err != nil {
 			t.Fatal(err)
 		}
-		config, err := weights.ParseConfig("config.json", append(data[:len(data)-1], fmt.Sprintf(", %q: %s}", c.key, c.value)...))
-		if err != nil {
-			t.Fatal(err)
+		for k, v := range g.config {
+			if _, said := config[k]; !said {
+				config[k] = v
+			}
 		}
 		l := g.model.Loader(host.New(1))
 		switch c.part {
@@ -698,8 +711,8 @@ func manyTexts(t *testing.T, g golden, dev engine.Device, bound float64) {
 	two := pair(one, 0.5)                 // different latents
 	four := pair(pair(text, -0.25), 0.75) // of two texts each
 	all := pair(two, 1)                   // the same with a sample a text
-	short, err1 := m.Forward(s, s.Put(two), []float64{501, 37}, s.Put(four))
-	long, err2 := m.Forward(s, s.Put(all), []float64{501, 37, 501, 37}, s.Put(four))
+	short, err1 := m.Forward(s, s.Put(two), []float64{501, 37}, s.Put(four), nil)
+	long, err2 := m.Forward(s, s.Put(all), []float64{501, 37, 501, 37}, s.Put(four), nil)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -712,7 +725,7 @@ func manyTexts(t *testing.T, g golden, dev engine.Device, bound float64) {
 		t.Errorf("relative error %.3g, %v; want at most %g", e, err, bound)
 	}
 	five := engine.FromF32(slices.Concat(four.F32(), text.F32()), append([]int{5}, text.Shape()[1:]...)...)
-	if _, err := m.Forward(s, s.Put(two), []float64{1, 2}, s.Put(five)); err == nil {
+	if _, err := m.Forward(s, s.Put(two), []float64{1, 2}, s.Put(five), nil); err == nil {
 		t.Error("2 samples and 5 texts were taken")
 	}
 }

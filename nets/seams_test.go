@@ -44,7 +44,7 @@ func openSeam(t *testing.T, dev engine.Device, name string, added *engine.Tensor
 	if added != nil {
 		added = z.s.Put(added)
 	}
-	if z.c, err = m.Condition(z.s, times, z.e, added); err != nil {
+	if z.c, err = m.Condition(z.s, times, z.e, unet.Embeddings{Added: added}); err != nil {
 		t.Fatal(err)
 	}
 	rows := make([]int32, len(times))
@@ -200,7 +200,7 @@ func testStepPerSample(t *testing.T, dev engine.Device, name string) {
 	for _, v := range g.tensor("in.timesteps").F32() {
 		times = append(times, float64(v))
 	}
-	y, err := z.m.Forward(z.s, z.x, times, z.e)
+	y, err := z.m.Forward(z.s, z.x, times, z.e, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestEncoder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := e.Condition(z.s, []float64{37, 640}, z.e, nil)
+	c, err := e.Condition(z.s, []float64{37, 640}, z.e, unet.Embeddings{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -216,7 +216,7 @@ func (p *SD) Latents(n int) *engine.Tensor {
 // text, on a stream. What it returns makes one.
 func (p *SD) GuidedStep(s *engine.Stream, n int) (func() error, error) {
 	text := s.Put(Normal(3, 1, 2*n, p.Text.Length, p.Text.Width))
-	cond, err := p.UNet.Condition(s, []float64{801, 601}, text, nil)
+	cond, err := p.UNet.Condition(s, []float64{801, 601}, text, unet.Embeddings{})
 	if err != nil {
 		return nil, err
 	}

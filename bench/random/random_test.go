@@ -140,7 +140,7 @@ func TestSmallNetsRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		x := s.Put(p.Latents(1))
-		sum(p.UNet.Forward(s, x, []float64{500}, s.Put(Normal(3, 1, 1, p.Text.Length, p.Text.Width))))
+		sum(p.UNet.Forward(s, x, []float64{500}, s.Put(Normal(3, 1, 1, p.Text.Length, p.Text.Width)), nil))
 		sum(p.VAE.Decode(s, x))
 		c, err := CLIP(SmallCLIP(), dev)
 		if err != nil {

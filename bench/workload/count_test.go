@@ -52,7 +52,7 @@ func TestCountOfSD15(t *testing.T) {
 	s := run.Stream()
 	defer s.Close()
 	x, text := s.New(engine.F32, 1, 64, 64, 4), s.New(engine.F32, 1, 77, 768)
-	if _, err := m.Forward(s, x, []float64{500}, text); err != nil {
+	if _, err := m.Forward(s, x, []float64{500}, text, nil); err != nil {
 		t.Fatal(err)
 	}
 	near := func(what string, have, want int64) {
@@ -119,7 +119,7 @@ func TestCountOfPresets(t *testing.T) {
 			s := run.Stream()
 			if net == "unet" { // a guided step has parts that both of its halves share
 				side := set.Size / set.factor
-				_, err = set.unet.Forward(s, s.New(engine.F32, 1, side, side, 4), []float64{500}, s.New(engine.F32, 1, 77, set.unet.Cross))
+				_, err = set.unet.Forward(s, s.New(engine.F32, 1, side, side, 4), []float64{500}, s.New(engine.F32, 1, 77, set.unet.Cross), nil)
 			} else {
 				var pass func() error
 				if pass, err = set.Of(1).Start(s); err == nil {

@@ -54,7 +54,7 @@ func (w *Work) latents(n, channels int) *engine.Tensor {
 func step(w *Work, s *engine.Stream) (func() error, error) {
 	const length = 77 // of Stable Diffusion's texts
 	text := s.Put(random.Normal(3, 1, 2*w.Batch, length, w.unet.Cross))
-	c, err := w.unet.Condition(s, []float64{801, 601}, text, nil)
+	c, err := w.unet.Condition(s, []float64{801, 601}, text, unet.Embeddings{})
 	if err != nil {
 		return nil, err
 	}

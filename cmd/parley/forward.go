@@ -39,7 +39,7 @@ func (a *app) forward() *cobra.Command {
   bert           input_ids, all of one length → last_hidden_state
   vit            pixel_values → last_hidden_state
   inception      pixel_values (-1..1) → features
-  unet           sample, timestep, encoder_hidden_states → sample
+  unet           sample, timestep, encoder_hidden_states, timestep_cond (of a net with time_cond_proj_dim) → sample
   vae-decode     latents → sample
   vae-encode     sample → latent_mean
   pipeline       input_ids, negative_ids → latents, image (0..1)

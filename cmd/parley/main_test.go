@@ -103,7 +103,7 @@ func TestExitCodes(t *testing.T) {
 		{"forward what --model . --in x --out y", 2, "unet"},
 		{"caption missing.png", 1, "missing.png"}, {"caption main_test.go", 1, "not a picture"},
 		{"caption " + png + " --blip nowhere", 1, "nowhere"},
-		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler unipc", 2, "choose one of"},
+		{"caption " + png + " --blip main_test.go", 1, "main_test.go"}, {"draw x --scheduler heun", 2, "choose one of"},
 		{"draw x --steps 0", 2, "--steps 0"}, {"draw x --guidance nan", 2, "--guidance NaN"}, {"draw x --guidance inf", 2, "--guidance"},
 		{"draw x --width 0", 2, "--width 0: want 8 to 8192"}, {"draw x --prediction noise", 2, "--prediction noise"},
 		{"convert a b --prediction v", 2, "--prediction v"}, {"draw x --strength nan", 2, "--strength"},

@@ -809,7 +809,7 @@ func TestWebUI(t *testing.T) {
 	for want, more := range map[string]object{
 		"enable_hr: this is not done here":              {"enable_hr": true},
 		"alwayson_scripts.controlnet: this is not done": {"alwayson_scripts": object{"controlnet": object{}}},
-		"sampler_name: ":                                {"sampler_name": "UniPC"},
+		"sampler_name: ":                                {"sampler_name": "Heun"},
 		"there is no \\\"other\\\" here":                {"override_settings": object{"sd_model_checkpoint": "other"}},
 		"wings: there is no such parameter":             {"wings": 2},
 		"steps: 51: want 1 to 50":                       {"steps": 51},

@@ -27,10 +27,19 @@ type TextEncoder interface {
 // Denoiser predicts the noise in latents, or what its scheduler's
 // prediction_type says.
 type Denoiser interface {
-	// Condition computes what depends on the timesteps and on the text's hidden
+	// Condition computes what depends on the times and on the text's hidden
 	// states [N, L, Width] alone, for all steps of a drawing.
-	Condition(s *engine.Stream, timesteps []float64, text *engine.Tensor) (Conditions, error)
+	Condition(s *engine.Stream, times []Time, text *engine.Tensor) (Conditions, error)
 	Channels() int // of the latents
+	// EmbedsGuidance reports whether the net takes the guidance scale, which it was
+	// distilled for (arXiv 2310.04378), in place of classifier-free guidance.
+	EmbedsGuidance() bool
+}
+
+// Time is what a denoiser is told of a step.
+type Time struct {
+	Timestep float64
+	Guidance float64 // scale; 0 for a net that does not take it
 }
 
 // Conditions are what the steps of a drawing share.
@@ -77,7 +86,7 @@ type Pipeline struct {
 // Options say how pictures are drawn.
 type Options struct {
 	Steps         int
-	Guidance      float64 // scale of classifier-free guidance (arXiv 2207.12598); 1 and less: none
+	Guidance      float64 // scale of classifier-free guidance (arXiv 2207.12598); 1 and less: none. See Denoiser.EmbedsGuidance
 	Scheduler     string  // one of schedule.Kinds; "" is the checkpoint's own
 	Prediction    string  // epsilon, v_prediction or sample; "" is the checkpoint's own
 	Width, Height int     // in pixels
@@ -200,8 +209,21 @@ func (p *Pipeline) Plan(o Options) (*Plan, error) {
 // Steps is how often the net runs for each drawing.
 func (p *Plan) Steps() int { return p.schedule.Steps() }
 
-// guided reports whether each sample runs with and without its prompt.
-func (p *Plan) guided() bool { return p.o.Guidance > 1 }
+// Guided reports whether each sample runs with and without its prompt, so that its
+// negative prompt has an effect.
+func (p *Plan) Guided() bool { return p.o.Guidance > 1 && !p.p.Denoiser.EmbedsGuidance() }
+
+// times are what the net is told in each step.
+func (p *Plan) times() []Time {
+	times := make([]Time, p.schedule.Steps())
+	for i := range times {
+		times[i].Timestep = p.schedule.Timestep(i)
+		if p.p.Denoiser.EmbedsGuidance() {
+			times[i].Guidance = p.o.Guidance
+		}
+	}
+	return times
+}
 
 // Noise is where a batch's normal numbers come from.
 type Noise interface {

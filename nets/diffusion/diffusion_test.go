@@ -20,6 +20,7 @@ import (
 // and the net predicts the latents times it.
 type toy struct {
 	conditioned int
+	embeds      bool     // the guidance scale
 	encoded     []string // what Encode was given, by row
 }
 
@@ -38,12 +39,13 @@ func (t *toy) Encode(s *engine.Stream, ids [][]int32, weights [][]float32, skip 
 	return s.PutAs(engine.F32, engine.FromF32(x, len(ids), 1, 1)), s.Err()
 }
 
-func (*toy) Size() (int, int) { return 1, 1 }
-func (*toy) Channels() int    { return 2 }
+func (*toy) Size() (int, int)       { return 1, 1 }
+func (*toy) Channels() int          { return 2 }
+func (t *toy) EmbedsGuidance() bool { return t.embeds }
 
 type toyConditions struct{ by []float32 }
 
-func (t *toy) Condition(s *engine.Stream, _ []float64, text *engine.Tensor) (diffusion.Conditions, error) {
+func (t *toy) Condition(s *engine.Stream, _ []diffusion.Time, text *engine.Tensor) (diffusion.Conditions, error) {
 	t.conditioned++
 	return &toyConditions{slices.Clone(text.F32())}, nil
 }
@@ -106,7 +108,7 @@ func draw(t *testing.T, net *toy, o diffusion.Options, ids []int32, step diffusi
 // TestEndedSamples: what a callback ends is gone, and the others are to the bit
 // what they are by themselves, with every kind of past that a scheduler keeps.
 func TestEndedSamples(t *testing.T) {
-	for _, kind := range []string{"pndm", "euler-a", "dpmpp2m", "ddim", "lcm"} {
+	for _, kind := range []string{"pndm", "euler-a", "dpmpp2m", "ddim", "unipc", "lcm"} {
 		for _, guidance := range []float64{1, 5} {
 			for at := range 6 {
 				o := diffusion.Options{Steps: 7, Guidance: guidance, Scheduler: kind}

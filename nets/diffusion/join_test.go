@@ -15,13 +15,13 @@ import (
 // clocked is a toy whose prediction depends on the step of each sample, too.
 type clocked struct{ toy }
 
-func (*clocked) Condition(_ *engine.Stream, timesteps []float64, text *engine.Tensor) (diffusion.Conditions, error) {
-	return &clock{slices.Clone(text.F32()), timesteps}, nil
+func (*clocked) Condition(_ *engine.Stream, times []diffusion.Time, text *engine.Tensor) (diffusion.Conditions, error) {
+	return &clock{slices.Clone(text.F32()), times}, nil
 }
 
 type clock struct {
-	by        []float32
-	timesteps []float64
+	by    []float32
+	times []diffusion.Time
 }
 
 func (c *clock) Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, error) {
@@ -31,7 +31,7 @@ func (c *clock) Step(s *engine.Stream, x, step *engine.Tensor) (*engine.Tensor, 
 	y := s.New(engine.F32, dims...)
 	for i, by := range c.by {
 		number := step.I32()[i%m%step.Elems()]
-		elementwise.Scale(s, y.Rows(i, i+1), x.Rows(i%m, i%m+1), float64(by)/10*(1+c.timesteps[number]/1000))
+		elementwise.Scale(s, y.Rows(i, i+1), x.Rows(i%m, i%m+1), float64(by)/10*(1+c.times[number].Timestep/1000+c.times[number].Guidance/10))
 	}
 	return y, s.Err()
 }
@@ -49,9 +49,8 @@ type entrant struct {
 }
 
 // joined draws entrants together, and gives the latents and the steps of each.
-func joined(t *testing.T, o diffusion.Options, entrants []entrant) (latents [][]float32, steps []int, atOnce int) {
+func joined(t *testing.T, net *clocked, o diffusion.Options, entrants []entrant) (latents [][]float32, steps []int, atOnce int) {
 	t.Helper()
-	net := &clocked{}
 	p := &diffusion.Pipeline{Text: net, Denoiser: net, VAE: net, Scheduler: config}
 	s := engine.NewStream(t.Context(), host.New(1))
 	defer s.Close()
@@ -106,15 +105,15 @@ func joined(t *testing.T, o diffusion.Options, entrants []entrant) (latents [][]
 // TestJoin: drawings that join others in the middle of their steps, and others that leave
 // meanwhile, are to the bit what they are alone, with every kind of past and of noise.
 func TestJoin(t *testing.T) {
-	for _, kind := range []string{"pndm", "ddim", "euler", "euler-a", "dpmpp2m-karras", "lcm"} {
+	for _, kind := range []string{"pndm", "ddim", "euler", "euler-a", "dpmpp2m-karras", "unipc", "lcm"} {
 		for _, guidance := range []float64{1, 5} {
 			o := diffusion.Options{Steps: 6, Guidance: guidance, Scheduler: kind}
 			entrants := []entrant{{after: 0, id: 2, seed: 10}, {after: 1, id: 3, seed: 11}, {after: 3, id: 5, seed: 12, leave: 2},
 				{after: 3, id: 7, seed: 13}, {after: 20, id: 4, seed: 14}}
-			have, steps, atOnce := joined(t, o, entrants)
+			have, steps, atOnce := joined(t, &clocked{}, o, entrants)
 			for i, e := range entrants {
 				e.after = 0
-				want, alone, _ := joined(t, o, []entrant{e})
+				want, alone, _ := joined(t, &clocked{}, o, []entrant{e})
 				name := fmt.Sprintf("%s, guidance %v: entrant %d", kind, guidance, i)
 				if !slices.Equal(have[i], want[0]) || (have[i] == nil) != (e.leave > 0) {
 					t.Errorf("%s: %v, alone %v", name, have[i], want[0])
@@ -136,11 +135,13 @@ func TestJoinOfMany(t *testing.T) {
 	mask := diffusion.Mask(slices.Repeat([]bool{true, false, false, true}, 4))
 	options := []diffusion.Options{{Steps: 6, Scheduler: "pndm", Guidance: 2}, {Steps: 9, Scheduler: "euler-a", Guidance: 3.5},
 		{Steps: 4, Scheduler: "lcm", Guidance: 8, Prediction: "v_prediction"}, {Steps: 9, Scheduler: "dpmpp2m", Guidance: 2, Strength: 0.6},
-		{Steps: 6, Scheduler: "ddim", Guidance: 4, Strength: 0.9, Fill: diffusion.FillNoise}, {Steps: 2, Scheduler: "euler", Guidance: 2}}
-	for _, guided := range []bool{true, false} {
+		{Steps: 6, Scheduler: "ddim", Guidance: 4, Strength: 0.9, Fill: diffusion.FillNoise}, {Steps: 2, Scheduler: "euler", Guidance: 2},
+		{Steps: 6, Scheduler: "unipc", Guidance: 6}}
+	for _, c := range []struct{ guided, embeds bool }{{true, false}, {false, false}, {true, true}} {
+		net := &clocked{toy{embeds: c.embeds}}
 		var entrants []entrant
 		for i, o := range options {
-			if !guided {
+			if !c.guided {
 				o.Guidance = 1
 			}
 			e := entrant{after: i, id: int32(2 + i), seed: uint64(20 + i), o: &o}
@@ -150,10 +151,10 @@ func TestJoinOfMany(t *testing.T) {
 			entrants = append(entrants, e)
 		}
 		entrants[1].leave = 5
-		have, steps, atOnce := joined(t, diffusion.Options{}, entrants)
+		have, steps, atOnce := joined(t, net, diffusion.Options{}, entrants)
 		for i, e := range entrants {
 			e.after = 0
-			want, alone, _ := joined(t, diffusion.Options{}, []entrant{e})
+			want, alone, _ := joined(t, net, diffusion.Options{}, []entrant{e})
 			if !slices.Equal(have[i], want[0]) || (have[i] == nil) != (e.leave > 0) || steps[i] != alone[0] {
 				t.Errorf("entrant %d: %v in %d steps, alone %v in %d", i, have[i], steps[i], want[0], alone[0])
 			}
@@ -210,5 +211,23 @@ func TestDoneFails(t *testing.T) {
 	}
 	if err := d.Advance(); !errors.Is(err, full) || d.Samples() != 0 {
 		t.Errorf("have %v, %d left", err, d.Samples())
+	}
+}
+
+// TestEmbeddedGuidance: a net that takes the guidance scale is told it, and runs with the
+// prompt alone.
+func TestEmbeddedGuidance(t *testing.T) {
+	e := []entrant{{id: 3, seed: 5}}
+	for _, guidance := range []float64{0, 1, 8.5} {
+		o := diffusion.Options{Steps: 4, Scheduler: "lcm", Guidance: guidance}
+		net := &clocked{toy{embeds: true}}
+		have, _, _ := joined(t, net, o, e)
+		if len(net.encoded) != 1 {
+			t.Errorf("guidance %v: %d texts, want the prompt alone", guidance, len(net.encoded))
+		}
+		o.Guidance = 0
+		if want, _, _ := joined(t, &clocked{toy{embeds: true}}, o, e); slices.Equal(have[0], want[0]) != (guidance == 0) {
+			t.Errorf("guidance %v: %v, with 0 %v", guidance, have[0], want[0])
+		}
 	}
 }

@@ -70,7 +70,7 @@ type Shape struct {
 
 // Shape is a plan's: batches of plans of one shape may be drawn together, whatever their
 // samplers, steps, guidance and init images.
-func (p *Plan) Shape() Shape { return Shape{p.o.Width, p.o.Height, p.o.Tokens, p.guided()} }
+func (p *Plan) Shape() Shape { return Shape{p.o.Width, p.o.Height, p.o.Tokens, p.Guided()} }
 
 // Samples is how many are drawn now.
 func (d *Denoising) Samples() (n int) {
@@ -108,7 +108,7 @@ func (d *Denoising) Join(p *Plan, of Batch) error {
 		b.samples = append(b.samples, i)
 	}
 	// 1. The text's hidden states, with and without the prompt.
-	if p.guided() {
+	if p.Guided() {
 		if of.Weights != nil || of.NegativeWeights != nil {
 			weights = make([][]float32, 2*len(ids))
 			copy(weights, of.NegativeWeights)
@@ -174,22 +174,21 @@ func (d *Denoising) start(b *batch) {
 // condition prepares the net for the samples that there are.
 func (d *Denoising) condition() (err error) {
 	s, n := d.s, d.Samples()
-	var ts []float64
-	numbers := map[float64]int32{}
+	var times []Time
+	numbers := map[Time]int32{}
 	for _, b := range d.batches {
 		b.numbers = b.numbers[:0]
-		for i := range b.plan.schedule.Steps() {
-			t := b.plan.schedule.Timestep(i)
+		for _, t := range b.plan.times() {
 			if _, ok := numbers[t]; !ok {
-				numbers[t] = int32(len(ts))
-				ts = append(ts, t)
+				numbers[t] = int32(len(times))
+				times = append(times, t)
 			}
 			b.numbers = append(b.numbers, numbers[t])
 		}
 	}
 	text := d.texts()
 	s.Enter("unet")
-	d.conditions, err = d.pipeline.Denoiser.Condition(s, ts, text)
+	d.conditions, err = d.pipeline.Denoiser.Condition(s, times, text)
 	s.Leave(nil)
 	if len(d.batches) > 1 {
 		s.Free(text)
@@ -204,7 +203,7 @@ func (d *Denoising) condition() (err error) {
 		n = 1
 	}
 	d.number = s.New(engine.I32, n)
-	d.net = engine.Graphed{Eager: len(ts) < 3, Run: func() (*engine.Tensor, error) {
+	d.net = engine.Graphed{Eager: len(times) < 3, Run: func() (*engine.Tensor, error) {
 		s.Enter("unet")
 		defer s.Leave(nil)
 		return d.conditions.Step(s, d.in, d.number)
@@ -218,7 +217,7 @@ func (d *Denoising) texts() *engine.Tensor {
 	if len(d.batches) == 1 {
 		return d.batches[0].text
 	}
-	all, guided := d.Samples(), d.batches[0].plan.guided()
+	all, guided := d.Samples(), d.batches[0].plan.Guided()
 	if guided {
 		all *= 2
 	}
@@ -329,7 +328,11 @@ func (d *Denoising) step(b *batch, prediction *engine.Tensor, at int) error {
 		noise = s.PutAs(engine.F32, d.normal(b))
 	}
 	own := d.part(b, prediction, at)
-	next, clean := b.run.Step(s, i, b.x, own, noise, p.o.Guidance)
+	guidance := 1.0
+	if p.Guided() {
+		guidance = p.o.Guidance
+	}
+	next, clean := b.run.Step(s, i, b.x, own, noise, guidance)
 	before := b.x
 	b.x = next
 	if b.kept != nil {
@@ -337,7 +340,7 @@ func (d *Denoising) step(b *batch, prediction *engine.Tensor, at int) error {
 		b.x = b.kept.restore(s, b.x, image, noise)
 	}
 	s.Free(noise)
-	if len(d.batches) > 1 && p.guided() {
+	if len(d.batches) > 1 && p.Guided() {
 		s.Free(own)
 	}
 	s.Leave(nil)
@@ -371,7 +374,7 @@ func (d *Denoising) part(b *batch, prediction *engine.Tensor, at int) *engine.Te
 	if len(d.batches) == 1 {
 		return prediction
 	}
-	if !b.plan.guided() {
+	if !b.plan.Guided() {
 		return s.Rows(prediction, at, at+n)
 	}
 	dims := slices.Clone(prediction.Shape())
@@ -403,7 +406,7 @@ func (d *Denoising) keep(b *batch, rows []int) error {
 		b.kept.keep(s, rows)
 	}
 	b.run.Keep(func(t *engine.Tensor) *engine.Tensor { return pick(s, t, rows) })
-	if b.plan.guided() {
+	if b.plan.Guided() {
 		both := slices.Clone(rows)
 		for _, r := range rows {
 			both = append(both, n+r)

@@ -102,14 +102,14 @@ func (p *Plan) need(dev engine.Device, k, h, w, memory int) (int, error) {
 	s := engine.NewStream(context.Background(), dry)
 	g := p.p.VAE.Geometry()
 	texts := k
-	if p.guided() {
+	if p.Guided() {
 		texts *= 2
 	}
 	length, width := p.p.Text.Size()
 	length = max(length, p.o.Tokens)
 	text := s.New(s.Float(), texts, length, width)
 	// Each may have timesteps of its own.
-	c, err := p.p.Denoiser.Condition(s, make([]float64, k*max(p.schedule.Steps(), 1)), text)
+	c, err := p.p.Denoiser.Condition(s, make([]Time, k*max(p.schedule.Steps(), 1)), text)
 	if err != nil {
 		return 0, err
 	}

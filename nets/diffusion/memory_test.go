@@ -20,7 +20,7 @@ type sized struct {
 	text                 engine.Shape // that the last condition had
 }
 
-func (n *sized) Condition(_ *engine.Stream, _ []float64, text *engine.Tensor) (diffusion.Conditions, error) {
+func (n *sized) Condition(_ *engine.Stream, _ []diffusion.Time, text *engine.Tensor) (diffusion.Conditions, error) {
 	n.text = text.Shape()
 	return n, nil
 }

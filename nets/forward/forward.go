@@ -401,7 +401,14 @@ func unetStep(m *unet.Model, r *pass) error {
 			ts[i] = float64(t.F32()[j])
 		}
 	}
-	y, err := m.Forward(r.s, x, ts, r.s.Put(e))
+	var cond *engine.Tensor
+	if _, ok := r.in["timestep_cond"]; ok {
+		if cond, err = r.need("timestep_cond", 2, engine.F32); err != nil {
+			return err
+		}
+		cond = r.s.Put(cond)
+	}
+	y, err := m.Forward(r.s, x, ts, r.s.Put(e), cond)
 	if err != nil {
 		return err
 	}
@@ -457,7 +464,7 @@ func draw(p *models.StableDiffusion, r *pass) error {
 		return err
 	}
 	var negative [][]int32
-	if o.Guidance > 1 {
+	if plan.Guided() {
 		if negative, err = r.ids("negative_ids"); err != nil {
 			return err
 		}

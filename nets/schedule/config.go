@@ -31,13 +31,18 @@ type Config struct {
 	LastSigma bool // a drawing ends at the training's smallest noise level instead of none
 
 	Continuous bool    // Euler's timesteps of v prediction are logarithms of noise levels
-	Order      int     // of DPM-Solver++, 1 or 2
+	Order      int     // of DPM-Solver++, 1 or 2, and of UniPC, 1 to 3
 	Heun       bool    // its second order is Heun's, not the midpoint's
-	LowerFinal bool    // fewer than 15 of its steps end with one of first order
+	LowerFinal bool    // fewer than 15 of its steps end with one of first order; UniPC's end so however many they are
 	EulerFinal bool    // its last step is of first order
 	MinLambda  float64 // below which it uses no timestep
-	Original   int     // timesteps that LCM was distilled for
-	Scaling    float64 // of LCM's timesteps
+	// UniPC's own.
+	BH1              bool  // its B(h) is h, not e^h - 1
+	PredictNoise     bool  // its predictions are noise, not pictures
+	DisableCorrector []int // steps behind which nothing is corrected
+
+	Original int     // timesteps that LCM was distilled for
+	Scaling  float64 // of LCM's timesteps
 }
 
 // SD15 is Stable Diffusion 1's scheduler.
@@ -79,7 +84,7 @@ func ParseConfig(c weights.Config, kind string) (Config, error) {
 	out := Config{Kind: strings.TrimSuffix(kind, "-karras"), Karras: strings.HasSuffix(kind, "-karras")}
 	out.training(c, r)
 	kind = out.Kind
-	levels := kind == "euler" || kind == "euler-a" || kind == "dpmpp2m" // have noise levels
+	levels := kind == "euler" || kind == "euler-a" || kind == "dpmpp2m" || kind == "unipc" // have noise levels
 	spacing := "leading"
 	if levels {
 		spacing = "linspace"
@@ -132,6 +137,8 @@ func ParseConfig(c weights.Config, kind string) (Config, error) {
 			out.Prediction == "v_prediction"
 	case "dpmpp2m":
 		out.dpm(r, own)
+	case "unipc":
+		out.unipc(r)
 	}
 	return out, r.Err()
 }
@@ -191,4 +198,19 @@ func (out *Config) dpm(r *weights.Reader, own bool) {
 	out.LastSigma = r.OneOf("final_sigmas_type", "zero", "zero", "sigma_min") == "sigma_min"
 	out.MinLambda = r.Real("lambda_min_clipped", math.Inf(-1))
 	r.Only("variance_type", nil, "a net that predicts a variance, too, is not supported")
+}
+
+// unipc reads what UniPC has.
+func (out *Config) unipc(r *weights.Reader) {
+	out.Karras = r.Bool("use_karras_sigmas", false)
+	out.Order = r.Within("solver_order", 2, 1, 3)
+	// Those of DPM-Solver++ are bh2 here, as in diffusers.
+	out.BH1 = r.OneOf("solver_type", "bh2", "bh1", "bh2", "midpoint", "heun", "logrho") == "bh1"
+	out.PredictNoise = !r.Bool("predict_x0", true)
+	out.LowerFinal = r.Bool("lower_order_final", true)
+	out.LastSigma = r.OneOf("final_sigmas_type", "zero", "zero", "sigma_min") == "sigma_min"
+	out.MinLambda = math.Inf(-1) // it has none
+	out.DisableCorrector = r.Ints("disable_corrector", []int{})
+	r.Only("solver_p", nil, "another scheduler as UniPC's predictor is not supported")
+	r.Only("shift_terminal", nil, "sigmas of flow matching are not supported")
 }

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"math"
+	"slices"
 
 	"parley/kernels/denoise"
 )
@@ -20,6 +21,8 @@ func (s *Schedule) plan() {
 			r = s.lcm(i)
 		case "dpmpp2m":
 			r = s.dpmpp2m(i)
+		case "unipc":
+			r = s.unipcStep(i)
 		default:
 			r = s.eulerStep(i)
 		}
@@ -139,13 +142,16 @@ func (s *Schedule) eulerStep(i int) denoise.Coefficients {
 	return r
 }
 
+// split are the parts of picture and noise in latents of a noise level, and half the
+// logarithm of the signal-to-noise ratio.
+func split(sigma float64) (alpha, noise, lambda float64) {
+	alpha = 1 / math.Sqrt(sigma*sigma+1)
+	noise = sigma * alpha
+	return alpha, noise, math.Log(alpha) - math.Log(noise)
+}
+
 // dpmpp2m is arXiv 2211.01095, multistep, of order 2.
 func (s *Schedule) dpmpp2m(i int) denoise.Coefficients {
-	split := func(sigma float64) (alpha, noise, lambda float64) {
-		alpha = 1 / math.Sqrt(sigma*sigma+1)
-		noise = sigma * alpha
-		return alpha, noise, math.Log(alpha) - math.Log(noise)
-	}
 	n, last := i-s.start, len(s.timesteps)-1
 	a, sg, lam := split(s.sigmas[i+1])
 	a0, sg0, lam0 := split(s.sigmas[i])
@@ -175,4 +181,163 @@ func (s *Schedule) dpmpp2m(i int) denoise.Coefficients {
 	r.Prediction += c * d
 	r.Past = []float64{-c * d}
 	return r
+}
+
+// unipcStep is arXiv 2302.04867, algorithms 5 and 7 (8 for noise): the latents are
+// corrected by what the net says of them, and the next ones are predicted from there.
+// A corrector begins as the predictor before it did, from the latents of one step ago,
+// so that those cancel: the corrected latents are the predicted ones with other weights
+// of the differences of predictions.
+func (s *Schedule) unipcStep(i int) denoise.Coefficients {
+	var r denoise.Coefficients
+	a, sg, _ := split(s.sigmas[i])
+	switch {
+	case s.unipc.noise && s.prediction == "epsilon", !s.unipc.noise && s.prediction == "sample":
+		r.PredictionModel = 1
+	case s.unipc.noise && s.prediction == "v_prediction":
+		r.PredictionLatents, r.PredictionModel = sg, a
+	case s.unipc.noise:
+		r.PredictionLatents, r.PredictionModel = 1/sg, -a/sg
+	case s.prediction == "v_prediction":
+		r.PredictionLatents, r.PredictionModel = a, -sg
+	default:
+		r.PredictionLatents, r.PredictionModel = 1/a, -sg/a
+	}
+	// 1. The predictor, from corrected latents.
+	way := s.unipcWay(i)
+	r.Latents, r.Prediction = way.latents, way.prediction
+	past := make([]float64, denoise.MaxPast)
+	for k, w := range way.predictor() {
+		r.Prediction -= w
+		past[k] += w
+	}
+	n := len(way.ratios)
+	// 2. The corrector.
+	if i > s.start && !slices.Contains(s.unipc.disabled, i-1) {
+		before := s.unipcWay(i - 1)
+		predictor, corrector := before.predictor(), before.corrector()
+		last := way.latents * corrector[len(corrector)-1]
+		r.Prediction += last
+		past[0] -= last
+		for k, w := range predictor {
+			w = way.latents * (corrector[k] - w)
+			past[0] -= w
+			past[k+1] += w
+		}
+		n = max(n, len(corrector))
+	}
+	if n > 0 {
+		r.Past = past[:n]
+	}
+	return r
+}
+
+// unipcWay is a step of UniPC from one noise level to the next.
+type unipcWay struct {
+	latents, prediction float64   // of the first order
+	scale               float64   // of what the other orders add
+	ratios              []float64 // r_k of the earlier predictions, the latest first
+	b                   []float64 // right-hand sides, one for each order
+}
+
+// order is that of a step, of all numbers.
+func (s *Schedule) unipcOrder(i int) int {
+	order := min(s.unipc.order, i-s.start+1)
+	if s.unipc.lowerFinal {
+		order = min(order, len(s.timesteps)-i)
+	}
+	return order
+}
+
+func (s *Schedule) unipcWay(i int) unipcWay {
+	a, sg, lam := split(s.sigmas[i+1])
+	a0, sg0, lam0 := split(s.sigmas[i])
+	if s.sigmas[i+1] == 0 {
+		// Only the first order has a limit here, the predicted picture. diffusers gives
+		// NaN where lower_order_final, solver_type or predict_x0 asks for another one.
+		if s.unipc.noise {
+			return unipcWay{latents: 1 / a0, prediction: -sg0 / a0}
+		}
+		return unipcWay{prediction: 1}
+	}
+	h := lam - lam0
+	signed, w := -h, unipcWay{latents: sg / sg0, scale: -a}
+	if s.unipc.noise {
+		signed, w = h, unipcWay{latents: a / a0, scale: -sg}
+	}
+	w.prediction = w.scale * math.Expm1(signed)
+	if h == 0 { // the last of Karras' levels, twice
+		return w
+	}
+	bh := math.Expm1(signed)
+	if s.unipc.bh1 {
+		bh = signed
+	}
+	phi, factorial := math.Expm1(signed)/signed-1, 1.0
+	for k := range s.unipcOrder(i) {
+		if k > 0 {
+			_, _, earlier := split(s.sigmas[i-k])
+			w.ratios = append(w.ratios, (earlier-lam0)/h)
+		}
+		w.b = append(w.b, phi*factorial/bh)
+		factorial *= float64(k + 2)
+		phi = phi/signed - 1/factorial
+	}
+	w.scale *= bh
+	return w
+}
+
+// predictor are the weights of the differences of earlier predictions to the latest.
+func (w unipcWay) predictor() []float64 {
+	if len(w.ratios) == 1 {
+		return []float64{w.scale / 2 / w.ratios[0]} // as in diffusers, whatever b is
+	}
+	rho := vandermonde(w.ratios, w.b)
+	for k := range rho {
+		rho[k] *= w.scale / w.ratios[k]
+	}
+	return rho
+}
+
+// corrector are those weights with, at the end, that of the new prediction.
+func (w unipcWay) corrector() []float64 {
+	if len(w.ratios) == 0 {
+		return []float64{w.scale / 2} // likewise
+	}
+	ratios := append(slices.Clone(w.ratios), 1)
+	rho := vandermonde(ratios, w.b)
+	for k := range rho {
+		rho[k] *= w.scale / ratios[k]
+	}
+	return rho
+}
+
+// vandermonde are the rho with sum_k x_k^i rho_k = b_i for each i below len(x): by
+// Gaussian elimination of a matrix of at most 3 x 3, whose x differ.
+func vandermonde(x, b []float64) []float64 {
+	n := len(x)
+	m := make([][]float64, n)
+	for i := range m {
+		for _, v := range x {
+			m[i] = append(m[i], math.Pow(v, float64(i)))
+		}
+		m[i] = append(m[i], b[i])
+	}
+	for i := range m { // its minors at the upper left are Vandermonde's too, and not 0
+		for j := i + 1; j < n; j++ {
+			f := m[j][i] / m[i][i]
+			for k := i; k <= n; k++ {
+				m[j][k] -= f * m[i][k]
+			}
+		}
+	}
+	rho := make([]float64, n)
+	for i := n - 1; i >= 0; i-- {
+		rho[i] = m[i][n]
+		for k := i + 1; k < n; k++ {
+			rho[i] -= m[i][k] * rho[k]
+		}
+		rho[i] /= m[i][i]
+	}
+	return rho
 }

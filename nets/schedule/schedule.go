@@ -15,11 +15,12 @@ import (
 )
 
 // Kinds are the samplers that New knows by name.
-var Kinds = []string{"pndm", "ddim", "euler", "euler-a", "dpmpp2m", "dpmpp2m-karras", "lcm"}
+var Kinds = []string{"pndm", "ddim", "euler", "euler-a", "dpmpp2m", "dpmpp2m-karras", "unipc", "lcm"}
 
 var classes = map[string]string{
 	"PNDMScheduler": "pndm", "DDIMScheduler": "ddim", "EulerDiscreteScheduler": "euler",
-	"EulerAncestralDiscreteScheduler": "euler-a", "DPMSolverMultistepScheduler": "dpmpp2m", "LCMScheduler": "lcm",
+	"EulerAncestralDiscreteScheduler": "euler-a", "DPMSolverMultistepScheduler": "dpmpp2m", "UniPCMultistepScheduler": "unipc",
+	"LCMScheduler": "lcm",
 }
 
 // Schedule is the plan of one drawing: what happens in each step.
@@ -37,11 +38,21 @@ type Schedule struct {
 	clip       float64
 	initSigma  float64
 	solver     solver
+	unipc      unipc
 	scaling    float64 // LCM's timestep_scaling
 	recipes    []denoise.Coefficients
 }
 
 type solver struct{ order1, heun, lowerFinal, eulerFinal, zeroFinal bool }
+
+// unipc is what UniPC alone has.
+type unipc struct {
+	order      int
+	bh1        bool
+	noise      bool  // its predictions are noise, not pictures
+	lowerFinal bool  // the last steps fall to the first order
+	disabled   []int // steps behind which nothing is corrected
+}
 
 // New plans a drawing in so many steps from a scheduler_config.json. kind is
 // one of Kinds, whatever class the configuration is of, as diffusers'
@@ -96,6 +107,10 @@ func Plan(c Config, steps int) (*Schedule, error) {
 		s.euler(c)
 	case "dpmpp2m":
 		s.solver = solver{order1: c.Order == 1, heun: c.Heun, lowerFinal: c.LowerFinal, eulerFinal: c.EulerFinal, zeroFinal: !c.LastSigma}
+		s.dpm(c)
+	case "unipc":
+		s.solver.zeroFinal = !c.LastSigma
+		s.unipc = unipc{order: c.Order, bh1: c.BH1, noise: c.PredictNoise, lowerFinal: c.LowerFinal, disabled: c.DisableCorrector}
 		s.dpm(c)
 	}
 	for _, t := range s.timesteps {
@@ -163,7 +178,7 @@ func alphas(c Config) []float64 {
 			prev = bar
 		}
 		cumulate()
-		if c.Kind == "euler" || c.Kind == "euler-a" || c.Kind == "dpmpp2m" {
+		if c.Kind == "euler" || c.Kind == "euler-a" || c.Kind == "dpmpp2m" || c.Kind == "unipc" {
 			out[n-1] = 1.0 / (1 << 24)
 		}
 	}
@@ -325,6 +340,7 @@ func round32(v []float64) []float64 {
 	return v
 }
 
+// dpm plans DPM-Solver++'s and UniPC's noise levels.
 func (s *Schedule) dpm(c Config) {
 	levels, steps, last := s.noiseLevels(), s.steps, s.train
 	for i := s.train - 1; i >= 0; i-- { // the noisiest first
@@ -354,7 +370,7 @@ func (s *Schedule) dpm(c Config) {
 	if c.Karras {
 		s.sigmas = karrasLevels(orElse(c.SigmaMin, levels[0]), orElse(c.SigmaMax, levels[s.train-1]), steps)
 		whole := math.RoundToEven
-		if c.BetaSchedule == "squaredcos_cap_v2" {
+		if c.Kind == "dpmpp2m" && c.BetaSchedule == "squaredcos_cap_v2" {
 			whole = math.Trunc // as diffusers' way from numbers with a fraction to integers
 		}
 		t = t[:0]
@@ -369,6 +385,9 @@ func (s *Schedule) dpm(c Config) {
 	end := 0.0
 	if !s.solver.zeroFinal {
 		end = levels[0]
+		if c.Kind == "unipc" && c.Karras {
+			end = s.sigmas[steps-1]
+		}
 	}
 	s.timesteps, s.sigmas = t, round32(append(s.sigmas, end))
 }
@@ -429,7 +448,7 @@ func (s *Schedule) noised(at int) (image, noise float64) {
 	switch s.Kind {
 	case "euler", "euler-a":
 		return 1, s.sigmas[at]
-	case "dpmpp2m":
+	case "dpmpp2m", "unipc":
 		a := 1 / math.Sqrt(s.sigmas[at]*s.sigmas[at]+1)
 		return a, s.sigmas[at] * a
 	}
@@ -442,6 +461,10 @@ func (s *Schedule) noised(at int) (image, noise float64) {
 func (s *Schedule) Clean(i int) (latents, prediction float64) {
 	if s.Kind == "pndm" { // whose predictions are the net's outputs
 		return s.picture(s.alpha(s.timesteps[s.start+i]))
+	}
+	if s.Kind == "unipc" && s.unipc.noise {
+		a, noise, _ := split(s.sigmas[s.start+i])
+		return 1 / a, -noise / a
 	}
 	return 0, 1
 }

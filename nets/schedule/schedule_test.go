@@ -308,8 +308,8 @@ func TestRefusals(t *testing.T) {
 		steps              int
 		want               string
 	}{
-		{"kind", `{}`, "unipc", 5, "choose one of pndm"},
-		{"class", `{"_class_name":"UniPCMultistepScheduler"}`, "", 5, "UniPCMultistepScheduler"},
+		{"kind", `{}`, "heun", 5, "choose one of pndm"},
+		{"class", `{"_class_name":"HeunDiscreteScheduler"}`, "", 5, "HeunDiscreteScheduler"},
 		{"no steps", `{}`, "ddim", 0, "at least 1"},
 		{"steps", `{}`, "ddim", 1001, "1000 timesteps"},
 		{"lcm steps", `{}`, "lcm", 51, "original_inference_steps"},
@@ -327,6 +327,40 @@ func TestRefusals(t *testing.T) {
 		}
 		if _, err := schedule.New(cfg, c.kind, c.steps); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestToNoNoise: UniPC's last step to no noise at all is of the first order, the predicted
+// picture, where diffusers 0.42.1 gives NaN, too.
+func TestToNoNoise(t *testing.T) {
+	var once []float32
+	for _, more := range []weights.Config{{}, {"predict_x0": false}, {"solver_type": "bh1"}, {"lower_order_final": false},
+		{"predict_x0": false, "solver_type": "bh1", "lower_order_final": false, "solver_order": json.Number("3")}} {
+		for _, steps := range []int{1, 6} {
+			s, err := schedule.New(more, "unipc", steps)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, _, err := draw(s, golden{Latents: make([]float64, 20), Seed: 3}, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := make([]float64, len(x))
+			for i, v := range x {
+				if want[i] = float64(v); math.IsNaN(want[i]) || math.IsInf(want[i], 0) {
+					t.Fatalf("%v, %d steps: %v", more, steps, x)
+				}
+			}
+			if steps > 1 {
+				continue
+			}
+			if once == nil {
+				once = x
+			}
+			if e := far(once, want); !(e <= 1e-6) {
+				t.Errorf("%v: one step gives another picture: relative error %.2g", more, e)
+			}
 		}
 	}
 }

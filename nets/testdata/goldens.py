@@ -7,7 +7,7 @@ import os, shutil
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import BlipConfig, BlipForConditionalGeneration, CLIPConfig, CLIPModel
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, UNet2DConditionModel
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -120,7 +120,7 @@ def blip(name, seed, text, vision, length, rows, tie=True):
     save(model, name, True, {"ids": ids, "pixels": last(x)}, {"hidden": hidden, "logits": logits} | taps.out)
 
 
-def unet(name, seed, h, w, times, length, half, taps, **config):
+def unet(name, seed, h, w, times, length, half, taps, guidance=None, **config):
     model = UNet2DConditionModel(in_channels=4, out_channels=4, sample_size=8, **config)
     g = randomise(model, seed)
     x = pixels(g, len(times), 4, h, w)
@@ -128,8 +128,12 @@ def unet(name, seed, h, w, times, length, half, taps, **config):
     t = torch.tensor(times, dtype=torch.float32)
     model.double()
     taps = Taps(model, taps)
-    y = model(x.double(), t.double(), encoder_hidden_states=context.double()).sample
-    save(model, name, half, {"sample": last(x), "timesteps": t, "context": context}, {"sample": last(y)} | taps.out)
+    inputs, cond = {"sample": last(x), "timesteps": t, "context": context}, None
+    if guidance is not None:
+        inputs["guidance"] = torch.tensor(guidance)
+        cond = LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, inputs["guidance"] - 1, config["time_cond_proj_dim"]).double()
+    y = model(x.double(), t.double(), encoder_hidden_states=context.double(), timestep_cond=cond).sample
+    save(model, name, half, inputs, {"sample": last(y)} | taps.out)
 
 
 def vae(name, seed, n, h, w, taps, rename=None, **config):
@@ -211,6 +215,11 @@ def main():
     unet("unet_dropped", 29, 7, 10, [3.0, 700.0], 4, True, ["down_blocks.0.downsamplers.0", "up_blocks.0.upsamplers.0"],
          block_out_channels=(8, 16), layers_per_block=1, down_block_types=(attn, down), up_block_types=(up, uattn),
          cross_attention_dim=12, attention_head_dim=2, norm_num_groups=4, downsample_padding=0)
+
+    # One that takes the guidance scale, of each sample its own.
+    unet("unet_lcm", 30, 4, 8, [999.0, 259.0, 259.0], 4, True, ["down_blocks.0.resnets.0", "up_blocks.1.resnets.0"],
+         guidance=[8.5, 1.0, 13.25], block_out_channels=(8, 8), layers_per_block=1, down_block_types=(attn, down), up_block_types=(up, uattn),
+         cross_attention_dim=12, attention_head_dim=2, norm_num_groups=4, time_cond_proj_dim=37)
 
     vae("vae_three", 31, 2, 3, 5, ["encoder.mid_block", "decoder.up_blocks.0.resnets.1"],
         block_out_channels=(12, 20, 36), layers_per_block=1, latent_channels=4, norm_num_groups=4)

@@ -45,7 +45,7 @@ out = {c.__name__: transformer(c) for c in (transformers.CLIPConfig, transformer
                                             transformers.BertConfig, transformers.ViTConfig)}
 out |= {c.__name__: diffuser(c) for c in (diffusers.UNet2DConditionModel, diffusers.AutoencoderKL, diffusers.PNDMScheduler, diffusers.DDIMScheduler,
                                           diffusers.EulerDiscreteScheduler, diffusers.EulerAncestralDiscreteScheduler,
-                                          diffusers.DPMSolverMultistepScheduler, diffusers.LCMScheduler)}
+                                          diffusers.DPMSolverMultistepScheduler, diffusers.LCMScheduler, diffusers.UniPCMultistepScheduler)}
 out |= {c.__name__: processor(c) for c in (transformers.CLIPImageProcessor, transformers.BlipImageProcessor, transformers.ViTImageProcessor)}
 with open(os.path.join(HERE, "keys.json"), "w") as f:
     json.dump(plain(out), f, indent=1, sort_keys=True)

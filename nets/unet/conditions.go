@@ -2,6 +2,7 @@ package unet
 
 import (
 	"fmt"
+	"math"
 
 	"parley/engine"
 	"parley/kernels/elementwise"
@@ -39,32 +40,88 @@ type place struct {
 	at, channels int
 }
 
+// Embeddings are what is embedded beside the timesteps. The zero value is nothing.
+type Embeddings struct {
+	// Cond [P, TimeCond], unless it is nil, is diffusers' timestep_cond: row i mod P is
+	// projected and added to the i-th timestep's sinusoids. See GuidanceEmbedding.
+	Cond *engine.Tensor
+	// Added [1 or N, 4 Width], unless it is nil, is added to the timestep's embedding
+	// before its SiLU, as SDXL's of sizes and of the pooled text.
+	Added *engine.Tensor
+}
+
 // timestep embeds timesteps: sinusoids, and two layers.
 type timestep struct {
 	width            int
 	sinusoids        embed.Sinusoids
+	cond             *layer.Linear // of Embeddings.Cond; nil without
 	linear1, linear2 layer.Linear
 }
 
 func newTimestep(c *Config, l *weights.Loader) timestep {
 	p := l.In("time_embedding")
 	width := c.Channels[0]
-	return timestep{width: width, sinusoids: embed.Sinusoids{SineFirst: c.SineFirst, Shift: c.Shift},
+	t := timestep{width: width, sinusoids: embed.Sinusoids{SineFirst: c.SineFirst, Shift: c.Shift},
 		linear1: layer.LoadLinear(p, "linear_1", width, 4*width),
 		linear2: layer.LoadLinear(p, "linear_2", 4*width, 4*width)}
+	if c.TimeCond > 0 {
+		cond := layer.LoadLinear(p, "cond_proj", c.TimeCond, width)
+		t.cond = &cond
+	}
+	return t
 }
 
 // forward is silu(embedding + added) of each timestep, [T, temb], which is what the
 // residual blocks project. Row p of added [P, temb], unless it is nil, is for the
-// p-th of P even parts of the timesteps.
-func (t *timestep) forward(s *engine.Stream, timesteps []float64, added *engine.Tensor) *engine.Tensor {
+// p-th of P even parts of the timesteps; rows of cond repeat, see Embeddings.
+func (t *timestep) forward(s *engine.Stream, timesteps []float64, e Embeddings) *engine.Tensor {
 	s.Enter("time_embedding")
 	sin := embed.Timesteps(s, timesteps, t.width, t.sinusoids)
+	if e.Cond != nil {
+		cond := repeat(s, e.Cond, len(timesteps))
+		y := t.cond.Fused(s, cond, matmul.None, sin)
+		s.Free(sin)
+		if cond != e.Cond {
+			s.Free(cond)
+		}
+		sin = y
+	}
 	h := t.linear1.Fused(s, sin, matmul.SiLU, nil)
-	y := t.linear2.Added(s, h, added, matmul.SiLU)
+	y := t.linear2.Added(s, h, e.Added, matmul.SiLU)
 	s.Leave(nil)
 	s.Free(sin, h)
 	return y
+}
+
+// repeat is x [P, c] again and again up to n rows, or x itself where it has them.
+func repeat(s *engine.Stream, x *engine.Tensor, n int) *engine.Tensor {
+	p := x.Dim(0)
+	if p == n {
+		return x
+	}
+	y := s.New(x.DType(), n, x.Dim(1))
+	for i := 0; i < n; i += p {
+		s.Copy(y.Rows(i, i+p), x)
+	}
+	return y
+}
+
+// GuidanceEmbedding is Embeddings.Cond of guidance scales: [len(scales), TimeCond],
+// sines of w = scale - 1 in thousandths times falling frequencies, then cosines
+// (diffusers' get_guidance_scale_embedding). It counts in float32, as torch: w
+// multiplies the frequencies' rounding.
+func (e *Encoder) GuidanceEmbedding(s *engine.Stream, scales []float64) *engine.Tensor {
+	dim, half := e.TimeCond, e.TimeCond/2
+	y := engine.FromF32(make([]float32, len(scales)*dim), len(scales), dim)
+	fall := float32(math.Log(10000)) / float32(half-1)
+	for i, scale := range scales {
+		w, row := float32(scale-1)*1000, y.F32()[i*dim:(i+1)*dim]
+		for j := range half {
+			sin, cos := math.Sincos(float64(w * float32(math.Exp(float64(float32(j)*-fall)))))
+			row[j], row[half+j] = float32(sin), float32(cos)
+		}
+	}
+	return s.Put(y)
 }
 
 // Row is the number that Input.Step holds for a timestep, counted from 0 in the
@@ -74,9 +131,9 @@ func (c *Conditions) Row(step, sample int) int32 { return int32(sample%c.added*c
 
 // conditions are Conditions for the blocks that are named.
 func (e *Encoder) conditions(
-	s *engine.Stream, blocks []*block, timesteps []float64, context, added *engine.Tensor,
+	s *engine.Stream, blocks []*block, timesteps []float64, context *engine.Tensor, with Embeddings,
 ) (*Conditions, error) {
-	c, err := e.project(s, blocks, timesteps, context, added)
+	c, err := e.project(s, blocks, timesteps, context, with)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +146,7 @@ func (e *Encoder) conditions(
 // project runs what the conditions are made by. What the residual blocks add lies
 // in temb, [added*T, channels] each, and is owned.
 func (e *Encoder) project(
-	s *engine.Stream, blocks []*block, timesteps []float64, context, added *engine.Tensor,
+	s *engine.Stream, blocks []*block, timesteps []float64, context *engine.Tensor, with Embeddings,
 ) (*Conditions, error) {
 	if sh := context.Shape(); len(sh) != 3 || sh[2] != e.Cross || sh.Elems() == 0 {
 		return nil, &layer.ShapeError{Net: "unet", Input: "encoder_hidden_states", Have: sh, Want: fmt.Sprintf("[N L %d]", e.Cross)}
@@ -97,11 +154,19 @@ func (e *Encoder) project(
 	if len(timesteps) == 0 {
 		return nil, fmt.Errorf("unet: no timestep")
 	}
+	if x := with.Cond; x != nil {
+		switch sh := x.Shape(); {
+		case e.TimeCond == 0:
+			return nil, fmt.Errorf("unet: timestep_cond is for a net whose time_cond_proj_dim is set")
+		case len(sh) != 2 || sh[1] != e.TimeCond || sh[0] == 0 || len(timesteps)%sh[0] != 0:
+			return nil, &layer.ShapeError{Net: "unet", Input: "timestep_cond", Have: sh, Want: fmt.Sprintf("[%d %d]", len(timesteps), e.TimeCond)}
+		}
+	}
 	c := &Conditions{texts: context.Dim(0), timesteps: len(timesteps), added: 1,
 		keysValues: map[string]*engine.Tensor{}, temb: map[string]*engine.Tensor{}}
 	all := timesteps
-	if added != nil {
-		sh := added.Shape()
+	if with.Added != nil {
+		sh := with.Added.Shape()
 		if len(sh) != 2 || sh[1] != 4*e.Width || sh[0] != 1 && sh[0] != c.texts {
 			return nil, &layer.ShapeError{Net: "unet", Input: "added embedding", Have: sh,
 				Want: fmt.Sprintf("[1 %d] or [%d %d]", 4*e.Width, c.texts, 4*e.Width)}
@@ -113,7 +178,7 @@ func (e *Encoder) project(
 		}
 	}
 	// 1. The timestep's embedding, and its projection by each residual block.
-	temb := e.timestep.forward(s, all, added)
+	temb := e.timestep.forward(s, all, with)
 	for _, b := range blocks {
 		for i := range b.resnets {
 			r := &b.resnets[i]

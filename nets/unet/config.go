@@ -26,6 +26,7 @@ type Config struct {
 	SineFirst     bool    // of the timestep's sinusoids
 	Shift         float64 // of their frequencies
 	Padding       int     // of downsampling: 1, or 0 with zeros at the right and at the bottom
+	TimeCond      int     // width of the guidance scale's embedding (arXiv 2310.04378); 0: the net takes none
 }
 
 // Middle is what stands between the way down and the way up.
@@ -89,6 +90,9 @@ func ParseConfig(c weights.Config) (Config, error) {
 	if r.Null("norm_num_groups") {
 		r.Fail(fmt.Errorf("%s: norm_num_groups is null: a UNet without its last norm is not supported", c.File()))
 	}
+	if r.Has("time_cond_proj_dim") {
+		out.TimeCond = r.Within("time_cond_proj_dim", 0, 4, 1<<20) // of fewer, get_guidance_scale_embedding has no frequencies
+	}
 	out.SineFirst, out.Shift = !r.Bool("flip_sin_to_cos", true), r.Float("freq_shift", 0)
 	for _, w := range out.Channels {
 		if w < 1 || w > 1<<20 {
@@ -122,7 +126,7 @@ func ParseConfig(c weights.Config) (Config, error) {
 // and 2 do not have.
 var defaults = map[string]any{
 	"addition_embed_type": nil, "class_embed_type": nil, "encoder_hid_dim": nil, "encoder_hid_dim_type": nil, "num_class_embeds": nil,
-	"time_cond_proj_dim": nil, "time_embedding_act_fn": nil, "time_embedding_dim": nil, "timestep_post_act": nil,
+	"time_embedding_act_fn": nil, "time_embedding_dim": nil, "timestep_post_act": nil,
 	"reverse_transformer_layers_per_block": nil, "num_attention_heads": nil, "cross_attention_norm": nil,
 	"center_input_sample": false, "only_cross_attention": false, "mid_block_only_cross_attention": false, "dual_cross_attention": false,
 	"class_embeddings_concat": false, "resnet_skip_time_act": false,

@@ -16,6 +16,9 @@ type Encoder struct {
 	In    int // channels that conv_in takes
 	Cross int // width of the context
 	Width int // of the first block; the timestep's embedding has 4 Width
+	// TimeCond is the width of Embeddings.Cond, 0 where the net takes none. One that
+	// does has learned what guidance does, and runs with the prompt alone.
+	TimeCond int
 
 	timestep timestep
 	convIn   layer.Conv
@@ -67,7 +70,7 @@ func LoadEncoder(c weights.Config, l *weights.Loader) (*Encoder, error) {
 
 func newEncoder(c *Config, l *weights.Loader) *Encoder {
 	first := c.Channels[0]
-	e := &Encoder{In: c.In, Cross: c.Cross, Width: first, timestep: newTimestep(c, l),
+	e := &Encoder{In: c.In, Cross: c.Cross, Width: first, TimeCond: c.TimeCond, timestep: newTimestep(c, l),
 		convIn: layer.LoadConv(l, "conv_in", c.In, first, 3, conv.Options{Pad: conv.Same(3)}),
 		skips:  []int{first}}
 	shrink := conv.Options{Stride: 2, Pad: conv.Same(3)}
@@ -114,8 +117,8 @@ func (e *Encoder) blocks() []*block {
 
 // Condition computes what depends on the timesteps and on the context alone, as
 // Model's.
-func (e *Encoder) Condition(s *engine.Stream, timesteps []float64, context, added *engine.Tensor) (*Conditions, error) {
-	return e.conditions(s, e.blocks(), timesteps, context, added)
+func (e *Encoder) Condition(s *engine.Stream, timesteps []float64, context *engine.Tensor, with Embeddings) (*Conditions, error) {
+	return e.conditions(s, e.blocks(), timesteps, context, with)
 }
 
 // Forward runs the contracting half. The features are the caller's to free;

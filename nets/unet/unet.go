@@ -70,11 +70,10 @@ func (m *Model) blocks() []*block {
 }
 
 // Condition computes what depends on the timesteps and on the context
-// [N, L, Cross] alone, for all steps at once. added, unless it is nil, is an
-// embedding [1 or N, 4 Width] that is added to the timestep's before its SiLU, as
-// SDXL's of sizes and of the pooled text.
-func (m *Model) Condition(s *engine.Stream, timesteps []float64, context, added *engine.Tensor) (*Conditions, error) {
-	return m.conditions(s, m.blocks(), timesteps, context, added)
+// [N, L, Cross] alone, for all steps at once, and what is embedded beside the
+// timesteps.
+func (m *Model) Condition(s *engine.Stream, timesteps []float64, context *engine.Tensor, with Embeddings) (*Conditions, error) {
+	return m.conditions(s, m.blocks(), timesteps, context, with)
 }
 
 // Step predicts for latents at a step: [N, H, W, Out]. All that changes from step
@@ -91,9 +90,10 @@ func (m *Model) Step(s *engine.Stream, c *Conditions, in Input) (*engine.Tensor,
 	return m.run(s, c, in)
 }
 
-// Forward takes latents x [M, H, W, In], a timestep for each, and the context
-// [N, L, Cross], and returns [N, H, W, Out], as Step does.
-func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64, context *engine.Tensor) (*engine.Tensor, error) {
+// Forward takes latents x [M, H, W, In], a timestep for each, the context
+// [N, L, Cross] and cond, Embeddings' of each latents [M, TimeCond] or nil, and
+// returns [N, H, W, Out], as Step does.
+func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64, context, cond *engine.Tensor) (*engine.Tensor, error) {
 	if len(timesteps) != x.Dim(0) {
 		return nil, fmt.Errorf("unet: %d timesteps for %d samples", len(timesteps), x.Dim(0))
 	}
@@ -101,7 +101,7 @@ func (m *Model) Forward(s *engine.Stream, x *engine.Tensor, timesteps []float64,
 	for len(timesteps) > 0 && len(all) < max(context.Dim(0), len(timesteps)) {
 		all = append(all, timesteps...)
 	}
-	c, err := m.project(s, m.blocks(), all, context, nil)
+	c, err := m.project(s, m.blocks(), all, context, Embeddings{Cond: cond})
 	if err != nil {
 		return nil, err
 	}

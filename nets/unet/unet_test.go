@@ -33,7 +33,7 @@ func TestAllocations(t *testing.T) {
 			}
 			s := engine.NewStream(t.Context(), dev)
 			defer s.Close()
-			c, err := m.Condition(s, []float64{900, 500, 100}, s.New(engine.F32, 2, 77, m.Cross), nil)
+			c, err := m.Condition(s, []float64{900, 500, 100}, s.New(engine.F32, 2, 77, m.Cross), unet.Embeddings{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -333,6 +333,9 @@ func (s *shapes) unet() weights.Config {
 	if linear {
 		c["attention_head_dim"] = dims
 	}
+	if name := "time_embedding.cond_proj.weight"; s.has(name) {
+		c["time_cond_proj_dim"] = s.dim(name, 2, 1)
+	}
 	return c
 }
 

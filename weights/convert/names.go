@@ -156,6 +156,7 @@ func ldmUNet(set *weights.Set, prefix string) func(string) ([]rename, error) {
 			return nil, errName
 		}
 		r, ok := swap(name, "time_embed.0.", "time_embedding.linear_1.", "time_embed.2.", "time_embedding.linear_2.",
+			"time_embed.cond_proj.", "time_embedding.cond_proj.", "time_embedding.cond_proj.", "time_embedding.cond_proj.",
 			"out.0.", "conv_norm_out.", "out.2.", "conv_out.")
 		if !ok {
 			return nil, errName

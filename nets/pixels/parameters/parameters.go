@@ -106,7 +106,7 @@ func Read(r io.Reader) (Drawing, error) {
 
 // samplers are AUTOMATIC1111's names of schedule.Kinds.
 var samplers = [][2]string{{"pndm", "PLMS"}, {"ddim", "DDIM"}, {"euler", "Euler"}, {"euler-a", "Euler a"},
-	{"dpmpp2m", "DPM++ 2M"}, {"dpmpp2m-karras", "DPM++ 2M Karras"}, {"lcm", "LCM"}}
+	{"dpmpp2m", "DPM++ 2M"}, {"dpmpp2m-karras", "DPM++ 2M Karras"}, {"unipc", "UniPC"}, {"lcm", "LCM"}}
 
 // SamplerName is what the web UI calls one of schedule.Kinds.
 func SamplerName(kind string) string {

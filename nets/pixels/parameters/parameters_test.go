@@ -54,7 +54,7 @@ func TestForeign(t *testing.T) {
 		"":                                       "no line of parameters",
 		"a cat":                                  "no line of parameters",
 		"x\nSteps: many, Sampler: Euler":         "Steps",
-		"x\nSteps: 1, Sampler: UniPC":            `"UniPC" is none of Parley's`,
+		"x\nSteps: 1, Sampler: Heun":             `"Heun" is none of Parley's`,
 		"x\nSteps: 1, Sampler: Euler, Seed: -1":  "Seed",
 		"x\nSteps: 1, Sampler: Euler, Size: big": "Size",
 		"x\nSteps: 1, Sampler: \"Euler":          "Sampler",

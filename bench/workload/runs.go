@@ -50,11 +50,16 @@ func (w *Work) latents(n, channels int) *engine.Tensor {
 	return random.Normal(5, 1, n, side, side, channels)
 }
 
-// step is a guided one: each sample with and without its text, as in a drawing.
+// step is a guided one: each sample with and without its text, as in a drawing, or with it
+// alone where the net takes the guidance scale.
 func step(w *Work, s *engine.Stream) (func() error, error) {
 	const length = 77 // of Stable Diffusion's texts
-	text := s.Put(random.Normal(3, 1, 2*w.Batch, length, w.unet.Cross))
-	c, err := w.unet.Condition(s, []float64{801, 601}, text, unet.Embeddings{})
+	texts, with := 2*w.Batch, unet.Embeddings{}
+	if w.unet.TimeCond > 0 {
+		texts, with.Cond = w.Batch, w.unet.GuidanceEmbedding(s, []float64{8.5})
+	}
+	text := s.Put(random.Normal(3, 1, texts, length, w.unet.Cross))
+	c, err := w.unet.Condition(s, []float64{801, 601}, text, with)
 	if err != nil {
 		return nil, err
 	}

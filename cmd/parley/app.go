@@ -156,6 +156,16 @@ func (a *app) note(text string) {
 // run is what a command's work carries: its context.
 func (a *app) run(cmd *cobra.Command) engine.Run { return engine.NewRun(cmd.Context()) }
 
+// untaken refuses flags of the whole program that a command has one of its own for.
+func untaken(cmd *cobra.Command, instead string, flags ...string) error {
+	for _, flag := range flags {
+		if cmd.Flags().Changed(flag) {
+			return usage("--%s: %s takes its checkpoint by %s", flag, cmd.CommandPath(), instead)
+		}
+	}
+	return nil
+}
+
 // opened opens one of the models, where its flags say, on the device.
 func opened[T any](a *app, name, own string, open func(models.Source, engine.Device) (T, error)) (T, error) {
 	return openedFrom(a, func() (models.Source, error) { return a.source(name, own) }, open)

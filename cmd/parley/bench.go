@@ -61,6 +61,9 @@ judges the drawings. docs/bench.md follows an optimisation from beginning to end
 	f.StringVar(&failOver, "fail-over", "", "with --baseline: fail where the whole or a layer is slower by more than this, as 10%")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		w.Net, show.Width = args[0], a.columns(*width)
+		if err := untaken(cmd, "--weights", "models", "blip", "sd", "clip", "variant", "clip-act", "clip-head-width"); err != nil {
+			return err
+		}
 		share, err := percent("--fail-over", failOver)
 		if err == nil && failOver == "" && cmd.Flags().Changed("fail-over") {
 			err = usage("--fail-over: say by how much, as 10%%")

@@ -341,7 +341,8 @@ func TestBenchTurns(t *testing.T) {
 	if log, _ := os.ReadFile(filepath.Join(dir, "log")); string(log) != want {
 		t.Errorf("%s", log)
 	}
-	for _, args := range []string{"bench diff --old x", "bench diff --old x --new y"} {
+	for _, args := range []string{"bench diff --old x", "bench diff --old x --new y", "bench unet --sd x", "bench loop --models x",
+		"forward unet --clip x --model y --in z"} {
 		if code, _, _ := call(t, strings.Fields(args)...); code != 2 {
 			t.Errorf("%s: code %d", args, code)
 		}

@@ -67,6 +67,9 @@ JSON: the outputs' names and shapes, the seconds of loading and of each run.`}
 	draw.add(c)
 	a.addPrediction(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := untaken(cmd, "--model", "models", "blip", "sd", "clip"); err != nil {
+			return err
+		}
 		if model == "" || in == "" {
 			return usage("forward: --model and --in are needed")
 		}

@@ -185,7 +185,7 @@ func columnMaxGo(top, x []float32) {
 }
 
 // exp2 is 2^x of what is at most 0: x = n + r with |r| <= 1/2, and a polynomial of r
-// whose largest relative error is the least there is (1.5 half ulps). Adding
+// whose largest relative error is the least there is (1.5 half ulps of its own). Adding
 // 3<<22 + 127 rounds x to n and leaves n + 127 in the lowest bits, which 23 bits
 // higher are 2ⁿ, and 0 for n = -127.
 func exp2(x float32) float32 {

@@ -11,8 +11,8 @@ import (
 )
 
 // Config is a model's config.json. The getters return a default where the key
-// is missing or null (Bool: where it is missing), and an error that names the key and the file where its
-// value has another type.
+// is missing or null (Bool: where it is missing), and an error that names the key
+// and the file where its value has another type.
 type Config map[string]any
 
 // fileKey holds the file's name; no JSON key of a model has a NUL.

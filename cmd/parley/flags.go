@@ -26,8 +26,8 @@ type drawFlags struct {
 }
 
 func (f *drawFlags) add(c *cobra.Command) {
-	c.Flags().IntVar(&f.steps, "steps", 0, "denoising steps (50; 4 for a UNet that takes the guidance scale, as LCM's; the miniature model 12)")
-	c.Flags().Float64Var(&f.guidance, "guidance", -1, "guidance scale (7.5; 8.5 for a UNet that takes it, as LCM's; the miniature model 4)")
+	c.Flags().IntVar(&f.steps, "steps", 0, "denoising steps (50; 4 of an LCM's UNet; the miniature model 12)")
+	c.Flags().Float64Var(&f.guidance, "guidance", -1, "guidance scale (7.5; 8.5 of an LCM's UNet; the miniature model 4)")
 	c.Flags().StringVar(&f.scheduler, "scheduler", "", strings.Join(schedule.Kinds, ", ")+" (the checkpoint's)")
 	c.Flags().IntVar(&f.width, "width", 0, "pixels (the model's)")
 	c.Flags().IntVar(&f.height, "height", 0, "pixels (the model's)")

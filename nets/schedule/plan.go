@@ -240,7 +240,7 @@ type unipcWay struct {
 	b                   []float64 // right-hand sides, one for each order
 }
 
-// order is that of a step, of all numbers.
+// unipcOrder is the order of a step, counted from 0 over all timesteps.
 func (s *Schedule) unipcOrder(i int) int {
 	order := min(s.unipc.order, i-s.start+1)
 	if s.unipc.lowerFinal {

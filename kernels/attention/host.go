@@ -42,7 +42,8 @@ const lag = 8
 // scores at once, or by blocks of keys. Rows that share their keys become one row of
 // more queries.
 func (a *attn) method() string {
-	if a.lq == 1 || !a.causal {
+	a.causal = a.causal && a.lq > 1 // the last query sees all keys
+	if !a.causal {
 		a.n, a.lq, a.share = a.n/a.share, a.lq*a.share, 1
 	}
 	switch {
@@ -159,11 +160,8 @@ func (a *attn) short(b, h int) {
 	g.Set(dim, qp, g.LenA(dim), packed, g.LenB(dim), score, room, a.lq, keys)
 	for i := range a.lq {
 		row := score[i*room:][:keys]
-		n := a.sees(i)
-		simd.Scale(row[:n], row[:n], a.scale)
-		sum := simd.ExpSub(row[:n], row[:n], simd.MaxVal(row[:n]))
-		simd.Scale(row[:n], row[:n], 1/sum)
-		clear(row[n:])
+		simd.Scale(row, row, a.scale)
+		simd.Scale(row, row, 1/simd.ExpSub(row, row, simd.MaxVal(row)))
 	}
 	g.PackA(weights, score, room, a.lq, keys)
 	g.PackB(packed, a.v[kv:], a.kvRow, keys, dim)

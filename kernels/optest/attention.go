@@ -40,6 +40,7 @@ func Attend(t *testing.T, dev engine.Device) {
 		{name: "cache, first words", n: 3, m: 3, lq: 7, lk: 40, heads: 2, dim: 16, causal: true, keys: 7},
 		{name: "cache across blocks", n: 2, m: 2, lq: 30, lk: 600, heads: 2, dim: 8, keys: 270},
 		{name: "beams, one query", n: 6, m: 2, lq: 1, lk: 37, heads: 3, dim: 8},
+		{name: "beams, one causal query", n: 6, m: 2, lq: 1, lk: 37, heads: 3, dim: 8, causal: true},
 		{name: "beams", n: 6, m: 2, lq: 9, lk: 37, heads: 3, dim: 8},
 		{name: "one context for all", n: 4, m: 1, lq: 20, lk: 7, heads: 2, dim: 5, keys: 6},
 		{name: "cross", n: 2, m: 2, lq: 192, lk: 77, heads: 8, dim: 5},

@@ -64,7 +64,7 @@ func (a shape) choose(dtype engine.DType, sms int) launch {
 	d := smallest(a.dim, 16, 32, 40, 64, 80, 96, 128, 160, widest)
 	grid := cuda.Dim{X: ceil(a.lq, 64), Y: a.heads, Z: a.n}
 	l := launch{kernel: "attention_f16_d" + strconv.Itoa(d), grid: grid, block: cuda.Dim{X: 128}}
-	if d == 512 {
+	if d == widest {
 		l.grid.X, l.block.X, l.shared = ceil(a.lq, 32), 256, 80<<10
 	} else if (d == 40 || d == 64) && 2*ceil(a.lq, 128)*a.heads*a.n >= 3*sms {
 		// Most multiprocessors have two blocks, which do not wait for each other.

@@ -49,7 +49,7 @@ func loadBERT(fsys fs.FS, dir string, blip bool) (*BERT, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSettings(fsys, dir, bertTokens)
+	s, err := readSettings(fsys, dir, nil, bertTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func loadBERTJSON(fsys fs.FS, dir string, blip bool) (*BERT, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSettings(fsys, dir, bertTokens)
+	s, err := readSettings(fsys, dir, js, bertTokens)
 	if err != nil {
 		return nil, err
 	}

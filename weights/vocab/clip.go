@@ -57,7 +57,7 @@ func LoadCLIP(fsys fs.FS, dir string) (*CLIP, error) {
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%s: empty", file)
 	}
-	s, err := readSettings(fsys, dir, clipTokens)
+	s, err := readSettings(fsys, dir, nil, clipTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func loadCLIPJSON(fsys fs.FS, dir string) (*CLIP, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSettings(fsys, dir, clipTokens)
+	s, err := readSettings(fsys, dir, js, clipTokens)
 	if err != nil {
 		return nil, err
 	}

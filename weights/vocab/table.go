@@ -148,7 +148,9 @@ type settings struct {
 // named are the keys of special tokens, in the order that they are added.
 var named = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 
-func readSettings(fsys fs.FS, dir string, defaults map[string]string) (*settings, error) {
+// readSettings reads what stands beside a vocabulary; js is the folder's tokenizer.json
+// where that has been read, else nil.
+func readSettings(fsys fs.FS, dir string, js *tokenizerJSON, defaults map[string]string) (*settings, error) {
 	s := &settings{token: map[string]token{}}
 	for k, v := range defaults {
 		s.token[k] = token{text: v, special: true}
@@ -183,7 +185,14 @@ func readSettings(fsys fs.FS, dir string, defaults map[string]string) (*settings
 		if err := s.legacy(fsys, path.Join(dir, "added_tokens.json")); err != nil {
 			return nil, err
 		}
-		added, err := addedTokens(fsys, path.Join(dir, "tokenizer.json"))
+		var beside addedTokens
+		name = path.Join(dir, "tokenizer.json")
+		if js != nil {
+			beside = js.addedTokens
+		} else if err := readJSON(fsys, name, &beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		added, err := beside.tokens(name)
 		if err != nil {
 			return nil, err
 		}
@@ -337,16 +346,19 @@ type tokenizerJSON struct {
 		Merges []json.RawMessage
 	}
 	Normalizer json.RawMessage
+	addedTokens
+}
+
+// addedTokens are a tokenizer.json's, which may stand beside a vocabulary in a file of
+// its own.
+type addedTokens struct {
+	Added []map[string]any `json:"added_tokens"`
 }
 
 func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
-	data, err := fs.ReadFile(fsys, file)
-	if err != nil {
-		return nil, err
-	}
 	js := new(tokenizerJSON)
-	if err := json.Unmarshal(trimBOM(data), js); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	if err := readJSON(fsys, file, js); err != nil {
+		return nil, err
 	}
 	if js.Model.Type != kind && js.Model.Type != "" {
 		return nil, fmt.Errorf("%s: model.type: have %q, want %q", file, js.Model.Type, kind)
@@ -357,36 +369,31 @@ func readTokenizerJSON(fsys fs.FS, file, kind string) (*tokenizerJSON, error) {
 	return js, nil
 }
 
-// addedTokens are those of a tokenizer.json, where it is there: also beside a
-// vocabulary in a file of its own.
-func addedTokens(fsys fs.FS, file string) ([]token, error) {
+func readJSON(fsys fs.FS, file string, v any) error {
 	data, err := fs.ReadFile(fsys, file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var js struct {
-		Added []map[string]any `json:"added_tokens"`
+	if err := json.Unmarshal(trimBOM(data), v); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	if err := json.Unmarshal(trimBOM(data), &js); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	var added []token
-	for _, v := range js.Added {
-		a, err := parseToken(file, "added_tokens", v)
+	return nil
+}
+
+func (a addedTokens) tokens(file string) (list []token, err error) {
+	for _, v := range a.Added {
+		t, err := parseToken(file, "added_tokens", v)
 		if err != nil {
 			return nil, err
 		}
 		id, ok := v["id"].(float64)
 		if !ok || id != float64(int32(id)) {
-			return nil, fmt.Errorf("%s: added_tokens: %q has no id", file, a.text)
+			return nil, fmt.Errorf("%s: added_tokens: %q has no id", file, t.text)
 		}
-		a.id = int32(id)
-		added = append(added, a)
+		t.id = int32(id)
+		list = append(list, t)
 	}
-	return added, nil
+	return list, nil
 }
 
 // trimBOM drops the mark that some editors put before a text.

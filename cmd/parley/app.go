@@ -42,7 +42,7 @@ func (a *app) openWith(o device.Options) (engine.Device, error) {
 	if a.dev != nil {
 		return a.dev, nil
 	}
-	if err := a.instructions(os.Getenv("PARLEY_SIMD")); err != nil {
+	if err := a.instructions(); err != nil {
 		return nil, err
 	}
 	o.Threads, o.Precision = a.threads, a.precision
@@ -60,7 +60,8 @@ func (a *app) openWith(o device.Options) (engine.Device, error) {
 
 // instructions refuses a set of them that has no such name, and tells of one that is not
 // to be had.
-func (a *app) instructions(want string) error {
+func (a *app) instructions() error {
+	want := os.Getenv("PARLEY_SIMD")
 	switch have := simd.Active().String(); want {
 	case "", have:
 	case "go", "avx2", "avx512", "amx":

@@ -2,7 +2,6 @@ package main
 
 import (
 	"github.com/spf13/cobra"
-	"os"
 
 	"parley/bench/machine"
 )
@@ -11,7 +10,7 @@ func (a *app) doctor() *cobra.Command {
 	c := &cobra.Command{Use: "doctor", Short: "Say what this machine offers", Args: cobra.NoArgs,
 		Example: "  parley doctor\n  parley doctor --json"}
 	c.RunE = func(*cobra.Command, []string) error {
-		if err := a.instructions(os.Getenv("PARLEY_SIMD")); err != nil {
+		if err := a.instructions(); err != nil {
 			return err
 		}
 		type model struct {

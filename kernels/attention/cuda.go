@@ -88,11 +88,12 @@ func onCUDA(d *cuda.Device, s *engine.Stream, q, k, v part, y *engine.Tensor, o 
 		return
 	}
 	n, m := q.t.Dim(0), k.t.Dim(0)
-	if dim := y.Dim(2) / o.Heads; dim > widest {
+	dim := y.Dim(2) / o.Heads
+	if dim > widest {
 		s.Fail(fmt.Errorf("attention: %s: heads of %d: at most %d on %s", s.Path(), dim, widest, d.Name()))
 		return
 	}
-	a := shape{n: n, lq: q.t.Dim(1), keys: keys, heads: o.Heads, dim: y.Dim(2) / o.Heads, share: n / m, causal: o.Causal}
+	a := shape{n: n, lq: q.t.Dim(1), keys: keys, heads: o.Heads, dim: dim, share: n / m, causal: o.Causal}
 	qs, ks, vs := q.start(), k.start(), v.start()
 	a.aligned = a.dim%8 == 0 && q.row()%8 == 0 && k.row()%8 == 0
 	for _, t := range []*engine.Tensor{qs, ks, vs, y} {

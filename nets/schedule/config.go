@@ -84,7 +84,7 @@ func ParseConfig(c weights.Config, kind string) (Config, error) {
 	out := Config{Kind: strings.TrimSuffix(kind, "-karras"), Karras: strings.HasSuffix(kind, "-karras")}
 	out.training(c, r)
 	kind = out.Kind
-	levels := kind == "euler" || kind == "euler-a" || kind == "dpmpp2m" || kind == "unipc" // have noise levels
+	levels := hasLevels(kind)
 	spacing := "leading"
 	if levels {
 		spacing = "linspace"
@@ -198,6 +198,11 @@ func (out *Config) dpm(r *weights.Reader, own bool) {
 	out.LastSigma = r.OneOf("final_sigmas_type", "zero", "zero", "sigma_min") == "sigma_min"
 	out.MinLambda = r.Real("lambda_min_clipped", math.Inf(-1))
 	r.Only("variance_type", nil, "a net that predicts a variance, too, is not supported")
+}
+
+// hasLevels reports whether a sampler goes by noise levels.
+func hasLevels(kind string) bool {
+	return slices.Contains([]string{"euler", "euler-a", "dpmpp2m", "unipc"}, kind)
 }
 
 // unipc reads what UniPC has.

@@ -178,7 +178,7 @@ func alphas(c Config) []float64 {
 			prev = bar
 		}
 		cumulate()
-		if c.Kind == "euler" || c.Kind == "euler-a" || c.Kind == "dpmpp2m" || c.Kind == "unipc" {
+		if hasLevels(c.Kind) {
 			out[n-1] = 1.0 / (1 << 24)
 		}
 	}

@@ -169,8 +169,7 @@ func (p *product) Do(job int) {
 		product(kc, a, g.LenA(kc), p.weights[s0*g.LenB(in)+g.LenB(k):], g.LenB(in), c[i0*n+j0:], n, rows, j1-j0)
 	}
 	for i := i0; i < i0+rows; i++ {
-		row := c[i*n+j0 : i*n+j1]
-		p.e.Row(row, row, p.m, n, i, j0)
+		p.e.Rows(c, c[i*n+j0:i*n+j1], n, j1-j0, p.m, n, i, j0, 1)
 	}
 }
 
@@ -289,39 +288,10 @@ func (g *gated) DoRange(lo, hi int) {
 	}
 }
 
-// Row makes of the product's columns from j0 on of row i, of m rows of n columns,
-// the result. dst may be x. It reads what was just written, in the cache, so that a
-// product begins with its first term and not with sums from memory.
-func (e Epilogue) Row(dst, x []float32, m, n, i, j0 int) {
-	at := i*n + j0
-	if f := e.scale(); f != 1 {
-		simd.Scale(dst, x, float32(f))
-		x = dst
-	}
-	if e.Bias != nil {
-		simd.Add(dst, x, e.Bias.F32()[j0:])
-		x = dst
-	}
-	if e.SampleBias != nil {
-		bias := e.SampleBias.F32()
-		simd.Add(dst, x, bias[i/(m*n/len(bias))*n+j0:])
-		x = dst
-	}
-	if e.Act != None {
-		e.Act.Apply(dst, x)
-		x = dst
-	}
-	if e.Residual != nil {
-		simd.Add(dst, x, e.Residual.F32()[at:])
-		x = dst
-	}
-	if len(dst) > 0 && &dst[0] != &x[0] {
-		copy(dst, x)
-	}
-}
-
-// Rows is Row for count rows from row i on, of one sample: x has the columns from j0
-// on, cols of each in lines of ld. It writes over x, and the result to y.
+// Rows makes of a product's count rows from row i on, of m rows of n columns, the result
+// in y. They are of one sample; x has their columns from j0 on, cols of each in lines of
+// ld, is written over, and may be what they become. It reads what was just written, in the
+// cache, so that a product begins with its first term and not with sums from memory.
 func (e Epilogue) Rows(y, x []float32, ld, cols, m, n, i, j0, count int) {
 	at := i*n + j0
 	from, to := simd.Lines{Data: x, Step: ld}, simd.Lines{Data: y[at:], Step: n}
@@ -354,7 +324,7 @@ func (e Epilogue) Rows(y, x []float32, ld, cols, m, n, i, j0, count int) {
 		}
 		simd.AddLines(dst, from, t, cols, count)
 	}
-	if len(sums) == 0 {
+	if len(sums) == 0 && len(x) > 0 && &y[at] != &x[0] {
 		for r := range count {
 			copy(y[at+r*n:][:cols], x[r*ld:])
 		}

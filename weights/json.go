@@ -3,7 +3,6 @@ package weights
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -34,8 +33,8 @@ func DecodeJSON(name string, data []byte) (map[string]any, error) {
 		return nil, &ForeignError{name, what}
 	}
 	data = quoteConstants(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
-	if key := twice(data); key != "" {
-		return nil, fmt.Errorf("%s: %s comes twice", name, key)
+	if key := Twice(data, func(key string) string { return key }); key != "" {
+		return nil, fmt.Errorf("%s: %s comes twice", name, strings.Join(slices.Collect(key.Tokens()), "."))
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
@@ -58,15 +57,31 @@ func DecodeJSON(name string, data []byte) (map[string]any, error) {
 	return m, nil
 }
 
-// twice is the path of a key that comes twice in its object; "": none does. encoding/json
-// keeps the last and says nothing.
-func twice(data []byte) string {
-	_, err := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true)).ReadValue()
-	var bad *jsontext.SyntacticError
-	if !errors.As(err, &bad) || !errors.Is(bad.Err, jsontext.ErrDuplicateName) {
-		return ""
+// Twice points to a key that comes twice in its object, of those that fold makes equal; ""
+// where none does. encoding/json keeps the last and says nothing.
+func Twice(data []byte, fold func(string) string) jsontext.Pointer {
+	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	var seen []map[string]bool // of the objects and lists that are open
+	for {
+		t, err := d.ReadToken()
+		if err != nil {
+			return ""
+		}
+		switch t.Kind() {
+		case '{', '[':
+			seen = append(seen, map[string]bool{})
+		case '}', ']':
+			seen = seen[:len(seen)-1]
+		case '"':
+			if kind, n := d.StackIndex(d.StackDepth()); kind == '{' && n%2 == 1 { // a name
+				own, key := seen[len(seen)-1], fold(t.String())
+				if own[key] {
+					return d.StackPointer()
+				}
+				own[key] = true
+			}
+		}
 	}
-	return strings.Join(slices.Collect(bad.JSONPointer.Tokens()), ".")
 }
 
 // quoteConstants makes strings of the constants outside of strings.

@@ -25,11 +25,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"parley/cmd/serve/jobs"
 	"parley/cmd/serve/work"
 	"parley/engine"
+	"parley/weights"
 )
 
 // Options say what a server allows.
@@ -400,31 +399,10 @@ func decode(r *http.Request, v any) error {
 }
 
 // twice is a key that comes twice in its object, in small letters or large ones, between
-// which encoding/json makes no difference; "": none does. It would keep the last.
+// which encoding/json makes no difference; "": none does.
 func twice(data []byte) string {
-	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	var seen []map[string]bool // of the objects and lists that are open
-	for {
-		t, err := d.ReadToken()
-		if err != nil {
-			return ""
-		}
-		switch t.Kind() {
-		case '{', '[':
-			seen = append(seen, map[string]bool{})
-		case '}', ']':
-			seen = seen[:len(seen)-1]
-		case '"':
-			if kind, n := d.StackIndex(d.StackDepth()); kind == '{' && n%2 == 1 { // a name
-				own, name := seen[len(seen)-1], t.String()
-				key := strings.ToLower(strings.ToUpper(name)) // of ſ and the sign of Kelvin, too
-				if own[key] {
-					return name
-				}
-				own[key] = true
-			}
-		}
-	}
+	fold := func(name string) string { return strings.ToLower(strings.ToUpper(name)) } // of ſ and the sign of Kelvin, too
+	return weights.Twice(data, fold).LastToken()
 }
 
 // unread says what of a body is no such JSON.

@@ -401,21 +401,31 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestDefaultKeys: a key that is not there has the default of its class, each by
-// itself.
-func TestDefaultKeys(t *testing.T) {
+// defaultsOf are the keys of each class with the defaults that it has, of keys.json.
+func defaultsOf(t *testing.T) map[string]weights.Config {
+	t.Helper()
 	all, err := weights.ReadConfig(os.DirFS("testdata"), "keys.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+	out := map[string]weights.Config{}
+	for name := range classes() {
+		if out[name], err = all.Sub(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// TestDefaultKeys: a key that is not there has the default of its class, each by
+// itself.
+func TestDefaultKeys(t *testing.T) {
+	all := defaultsOf(t)
 	// Those of diffusers' autoencoder are a toy's.
 	other := map[string]bool{"AutoencoderKL block_out_channels": true, "AutoencoderKL layers_per_block": true}
 	rows := 0
 	for name, c := range classes() {
-		keys, err := all.Sub(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		keys := all[name]
 		for key := range c.obeyed {
 			if !keys.Has(key) {
 				continue // no default
@@ -438,16 +448,10 @@ func TestDefaultKeys(t *testing.T) {
 // TestNullIsFalse: a key that is there and null is false where its class has true as
 // the default, as Python takes it.
 func TestNullIsFalse(t *testing.T) {
-	all, err := weights.ReadConfig(os.DirFS("testdata"), "keys.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := defaultsOf(t)
 	rows := 0
 	for name, c := range classes() {
-		keys, err := all.Sub(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		keys := all[name]
 		for key := range c.obeyed {
 			if keys[key] != true {
 				continue

@@ -151,6 +151,19 @@ func run(f *Folder, limit time.Duration, names ...string) *Run {
 	return r
 }
 
+// reported is what a folder's report.json says.
+func reported(t *testing.T, f *Folder) (r Report) {
+	t.Helper()
+	data, err := os.ReadFile(f.Path("report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // gone waits for the processes of a list to end.
 func gone(t *testing.T, list string, want int) {
 	t.Helper()
@@ -201,14 +214,7 @@ func TestParts(t *testing.T) {
 		t.Errorf("it took %v", d)
 	}
 	gone(t, pids, 4)
-	data, err := os.ReadFile(f.Path("report.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var have Report
-	if err := json.Unmarshal(data, &have); err != nil {
-		t.Fatal(err)
-	}
+	have := reported(t, f)
 	for i, want := range []struct {
 		failure string // part of the only one
 		figures int
@@ -299,14 +305,7 @@ func fullDisk(t *testing.T, disk string) {
 	if err := f.Close(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v, want that there was no space", err)
 	}
-	data, err := os.ReadFile(f.Path("report.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var have Report
-	if err := json.Unmarshal(data, &have); err != nil {
-		t.Fatal(err)
-	}
+	have := reported(t, f)
 	for i, p := range have.Parts {
 		if len(p.Figures) != 1 {
 			t.Errorf("%s: %d figures", p.Name, len(p.Figures))
